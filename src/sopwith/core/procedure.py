@@ -1,0 +1,155 @@
+"""What a procedure is once both of its files are read and merged: the value that a run pins by digest.
+
+Nothing here reads files; `parse/` makes these values and `core/` only looks at them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import rfc8785
+
+from sopwith.errors import BadName
+
+NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
+_NAME = re.compile(NAME_PATTERN)
+
+
+class Priority(StrEnum):
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class ExecutionMode(StrEnum):
+    AUTO = "auto"
+    SUPERVISED = "supervised"
+    STEP_BY_STEP = "step_by_step"
+    PRIORITY_BASED = "priority_based"
+
+
+class ParameterType(StrEnum):
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    ENUM = "enum"
+
+
+class Parameter(msgspec.Struct, frozen=True, kw_only=True):
+    """One declared parameter. `values` holds the choices of an enum; `pattern` must match the whole value."""
+
+    name: str
+    type: ParameterType = ParameterType.STRING
+    required: bool = False
+    default: str | int | float | bool | None = None
+    values: tuple[str, ...] = ()
+    pattern: str | None = None
+    description: str = ""
+
+
+class EnvironmentRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Beyond the allow-list: variables passed from the driver's environment, and variables set here."""
+
+    pass_: tuple[str, ...] = msgspec.field(default=(), name="pass")
+    set_: dict[str, str] = msgspec.field(default_factory=dict, name="set")
+
+
+class Script(msgspec.Struct, frozen=True, kw_only=True):
+    """What a shell step runs: the interpreter (`bash`, `sh` or `python3`) and the exact text, UTF-8 with LF."""
+
+    interpreter: str
+    text: str
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One step. `depends_on` holds step numbers and is already resolved: in a plain list, the step before."""
+
+    number: int
+    title: str
+    body: str = ""
+    key: str | None = None
+    executor: str = "manual"
+    script: Script | None = None
+    requires_approval: bool = False
+    approval_timeout_mins: int | float | None = None
+    never_times_out: bool = False
+    """The file names a timeout that nobody can read: wait for ever, the config's default does not apply either."""
+    depends_on: tuple[int, ...] = ()
+    suggested_tools: tuple[str, ...] = ()
+    env: EnvironmentRules = EnvironmentRules()
+    working_dir: str | None = None
+    outputs: dict[str, str] = msgspec.field(default_factory=dict)
+    """Declared outputs: name -> type (string, integer, number, boolean, json)."""
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True):
+    """What may start the procedure besides a person: `manual`, or `webhook` with its path."""
+
+    type: str
+    path: str | None = None
+
+
+class Procedure(msgspec.Struct, frozen=True, kw_only=True):
+    """The merged procedure. `execution_mode` None means that neither file names one."""
+
+    name: str
+    title: str
+    description: str = ""
+    overview: str = ""
+    version: str = "1.0.0"
+    priority: Priority = Priority.NORMAL
+    execution_mode: ExecutionMode | None = None
+    cooldown_secs: int = 0
+    max_concurrent: int | None = None
+    triggers: tuple[Trigger, ...] = (Trigger(type="manual"),)
+    parameters: tuple[Parameter, ...] = ()
+    env: EnvironmentRules = EnvironmentRules()
+    working_dir: str | None = None
+    steps: tuple[Step, ...] = ()
+
+    def step(self, number: int) -> Step:
+        """The step with this number. Raises KeyError."""
+        found = self.find_step(number)
+        if found is None:
+            raise KeyError(number)
+        return found
+
+    def find_step(self, number: int) -> Step | None:
+        """The step with this number, or None. Numbers run 1, 2, 3 … without a gap."""
+        return self.steps[number - 1] if 0 < number <= len(self.steps) else None
+
+
+def check_name(name: str) -> str:
+    """`name`, if a procedure may have it; BadName otherwise, before any path is built from it."""
+    if not _NAME.fullmatch(name):
+        raise BadName(
+            f"{name[:80]!r} is not a procedure name",
+            hint="a name starts with a-z or 0-9 and goes on with a-z 0-9 . _ - (64 characters at most)",
+        )
+    return name
+
+
+def encode_procedure(procedure: Procedure) -> bytes:
+    """The canonical bytes (RFC 8785) that a run pins."""
+    return canonical(msgspec.to_builtins(procedure))
+
+
+def decode_procedure(data: bytes) -> Procedure:
+    """The reverse of `encode_procedure`."""
+    return msgspec.json.decode(data, type=Procedure)
+
+
+def canonical(value: Any) -> bytes:
+    """RFC 8785 bytes of a JSON value. Raises ValueError for what JSON cannot carry exactly (NaN, integers past 2**53)."""
+    return rfc8785.dumps(value)
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 in lower-case hex: the name under which contents are stored and referred to."""
+    return hashlib.sha256(data).hexdigest()
