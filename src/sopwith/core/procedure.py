@@ -146,7 +146,7 @@ def decode_procedure(data: bytes) -> Procedure:
 
 
 def canonical(value: Any) -> bytes:
-    """RFC 8785 bytes of a JSON value. Raises ValueError for what JSON cannot carry exactly (NaN, integers past 2**53)."""
+    """RFC 8785 bytes of a JSON value. Raises ValueError for what JSON cannot carry (NaN, integers past 2**53)."""
     return rfc8785.dumps(value)
 
 

@@ -1,0 +1,76 @@
+"""Whether a run may begin now: cooldown, maxConcurrent, maxConcurrentRuns. Asked inside the store's transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from sopwith.errors import CoolingDown, LimitReached
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """None: unlimited. `cooldown_secs` counts from the end of the last run that executed a step."""
+
+    max_concurrent: int | None = None
+    max_concurrent_runs: int | None = None
+    cooldown_secs: int = 0
+
+
+class Occupancy(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store sees in this transaction: runs that hold a slot, oldest first, and those queued before us."""
+
+    of_procedure: tuple[str, ...] = ()
+    of_workspace: tuple[str, ...] = ()
+    queued_before: tuple[str, ...] = ()
+    """Runs of the same procedure that wait in the queue and came first."""
+    last_executed_end: datetime | None = None
+    """When the latest run of the procedure that executed a step ended."""
+
+
+def admit(name: str, limits: Limits, occupancy: Occupancy, now: datetime, *, cooldown: bool = True) -> None:
+    """Returns if a run of `name` may take a slot. Raises LimitReached or CoolingDown, naming what holds it back.
+
+    A retry passes `cooldown=False`: it continues a run that was admitted before.
+    """
+    _check_slots(
+        f"{name} may have {limits.max_concurrent} at once",
+        limits.max_concurrent,
+        occupancy.of_procedure,
+        "maxConcurrent",
+    )
+    _check_slots(
+        f"this workspace may have {limits.max_concurrent_runs} at once",
+        limits.max_concurrent_runs,
+        occupancy.of_workspace,
+        "maxConcurrentRuns",
+    )
+    if occupancy.queued_before:
+        first = occupancy.queued_before[0]
+        raise LimitReached(
+            f"{name} has a queue, and {first} came first",
+            hint=f"sop resume {first} continues it, sop cancel {first} gives up its place",
+            holders=occupancy.queued_before,
+        )
+    if cooldown and limits.cooldown_secs and occupancy.last_executed_end is not None:
+        left = limits.cooldown_secs - (now - occupancy.last_executed_end).total_seconds()
+        # a clock that was set back must not lengthen the wait
+        seconds_left = min(-int(-left // 1), limits.cooldown_secs)
+        if seconds_left > 0:
+            raise CoolingDown(
+                f"{name} rests for {limits.cooldown_secs} s after a run: {seconds_left} s are left",
+                hint=f"try again in {seconds_left} s",
+                seconds_left=seconds_left,
+            )
+
+
+def _check_slots(rule: str, limit: int | None, holders: tuple[str, ...], key: str) -> None:
+    if limit is None or len(holders) < limit:
+        return
+    shown = ", ".join(holders[:3]) + (f" and {len(holders) - 3} more" if len(holders) > 3 else "")
+    verb = "holds" if len(holders) == 1 else "hold"
+    raise LimitReached(
+        f"{rule} ({key}): {shown} {verb} the slot" + ("s" if limit > 1 else ""),
+        hint=f"wait for it, cancel it (sop cancel {holders[0]}), or queue this one (sop run --queue)",
+        holders=holders,
+    )

@@ -1,0 +1,149 @@
+"""What can be asked of a run. Verbs; each carries who asks and when, so that deciding needs no clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sopwith.core.actor import Actor
+from sopwith.core.events import Evidence
+from sopwith.core.instant import Instant
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """`actor` comes from the door, `now` from the edge."""
+
+    actor: Actor
+    now: Instant
+
+
+class PersonCommand(Command, frozen=True, kw_only=True):
+    """A command that a door brings from outside, as opposed to the driver's own."""
+
+
+class Answer(PersonCommand, frozen=True, kw_only=True):
+    """An answer to a gate. Without `step` and `digest` it means the one gate that is open.
+
+    `digest` is the envelope the caller saw, whole or its first 12 or more characters.
+    """
+
+    step: int | None = None
+    digest: str | None = None
+
+
+class Approve(Answer, frozen=True, kw_only=True):
+    comment: str = ""
+
+
+class Reject(Answer, frozen=True, kw_only=True):
+    reason: str
+
+
+class Pause(PersonCommand, frozen=True, kw_only=True):
+    reason: str = ""
+
+
+class Resume(PersonCommand, frozen=True, kw_only=True):
+    pass
+
+
+class Cancel(PersonCommand, frozen=True, kw_only=True):
+    reason: str = ""
+
+
+class Retry(PersonCommand, frozen=True, kw_only=True):
+    """Again from the stuck steps, or further back from `from_step`."""
+
+    from_step: int | None = None
+    reason: str = ""
+
+
+class Skip(PersonCommand, frozen=True, kw_only=True):
+    """`step` None means the one step that can be skipped now."""
+
+    step: int | None = None
+    reason: str
+
+
+class Complete(PersonCommand, frozen=True, kw_only=True):
+    """A manual step is done, or a stuck one was done by hand."""
+
+    step: int | None = None
+    comment: str = ""
+    output: str = ""
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Fail(PersonCommand, frozen=True, kw_only=True):
+    """A manual step did not work out."""
+
+    step: int | None = None
+    reason: str
+    output: str = ""
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Admit(Command, frozen=True, kw_only=True):
+    """A queued run has got its slot. `start_digest` is the envelope of the start approval."""
+
+    start_digest: str
+
+
+class OpenGate(Command, frozen=True, kw_only=True):
+    """Ask for approval of the envelope `digest`; `step` None is the start gate."""
+
+    step: int | None
+    digest: str
+
+
+class Expire(Command, frozen=True, kw_only=True):
+    """The deadline of this revision of a gate has passed."""
+
+    step: int | None
+    revision: int
+
+
+class Start(Command, frozen=True, kw_only=True):
+    """Record the intent to start; `digest` was computed just now. `changed` tells the fields if it differs."""
+
+    step: int
+    digest: str
+    changed: tuple[str, ...] = ()
+
+
+class StepResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a step's process ended. `error` is empty exactly when it succeeded."""
+
+    exit_code: int | None = None
+    signal: str | None = None
+    error: str = ""
+    cause: str = "exit"
+    output: str = ""
+    output_bytes: int = 0
+    output_sha256: str = ""
+    outputs: dict[str, Any] = msgspec.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+class Finish(Command, frozen=True, kw_only=True):
+    """The process of attempt `attempt` has ended."""
+
+    step: int
+    attempt: int
+    result: StepResult
+
+
+class Interrupt(Command, frozen=True, kw_only=True):
+    """Attempt `attempt` was started, and nobody can know how it ended."""
+
+    step: int
+    attempt: int
+    reason: str
+    output: str = ""
+
+
+class Halt(Command, frozen=True, kw_only=True):
+    """The world around the run lacks something that a step needs; the run pauses."""
+
+    reason: str

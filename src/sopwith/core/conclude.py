@@ -1,0 +1,82 @@
+"""What follows from a run's state by itself: ends, failures and pauses that no further act is needed for.
+
+`decide` asks after each command, so the record of a command and of its consequence are one transaction.
+"""
+
+from __future__ import annotations
+
+from sopwith.core import events as ev
+from sopwith.core.instant import Instant, duration_text, elapsed_ms
+from sopwith.core.run import (
+    Gate,
+    Run,
+    StepState,
+    StepStatus,
+    running_processes,
+)
+
+
+def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
+    """The next event that follows by itself, or None. Asked again after it was applied."""
+    if run.ended is not None or run.queued:
+        return None
+    busy = bool(running_processes(run))
+    if run.cancel_requested:
+        return None if busy else ev.RunCancelled(reason=run.reason)
+    stuck = [step for step in run.steps.values() if step.stuck]
+    if stuck:
+        return _close_a_gate(run) or _stop(run, stuck, now)
+    if all(step.finished for step in run.steps.values()):
+        return _completed(run, now)
+    if run.pause_requested and not busy:
+        return ev.RunPaused(cause="asked", reason=run.reason)
+    return None
+
+
+def _close_a_gate(run: Run) -> ev.EventBody | None:
+    for step in run.steps.values():
+        gate = step.gate
+        if gate is not None and (step.gate_open or (step.status is StepStatus.PENDING and step.gate_passed)):
+            return _closed(run, step, gate)
+    return None
+
+
+def _closed(run: Run, step: StepState, gate: Gate) -> ev.EventBody:
+    title = run.procedure.step(step.number).title
+    return ev.ApprovalClosed(
+        step_number=step.number, revision=gate.revision, title=title, reason="another step needs a decision first"
+    )
+
+
+def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None:
+    if any(step.status is StepStatus.RUNNING for step in run.steps.values()):
+        return None
+    failed = [step for step in stuck if step.status is StepStatus.FAILED]
+    if failed:
+        milliseconds = _run_ms(run, now)
+        return ev.RunFailed(
+            failed_steps=tuple(step.number for step in failed),
+            error="; ".join(f"step {step.number}: {step.error}" for step in failed),
+            duration=duration_text(milliseconds),
+            duration_ms=milliseconds,
+        )
+    if run.paused:
+        return None
+    interrupted = [step for step in stuck if step.status is StepStatus.INTERRUPTED]
+    cause = "interrupted" if interrupted else "rejected"
+    first = (interrupted or stuck)[0]
+    return ev.RunPaused(cause=cause, reason=f"step {first.number} {cause}: {first.error}")
+
+
+def _completed(run: Run, now: Instant) -> ev.EventBody:
+    milliseconds = _run_ms(run, now)
+    return ev.RunCompleted(
+        nothing_ran=not any(step.status is StepStatus.COMPLETED for step in run.steps.values()),
+        duration=duration_text(milliseconds),
+        duration_ms=milliseconds,
+    )
+
+
+def _run_ms(run: Run, now: Instant) -> int:
+    # a run may outlive boots, so the wall clock it is
+    return elapsed_ms(Instant(run.started_at or run.created_at, 0, ""), Instant(now.at, 0, "-"))

@@ -1,0 +1,113 @@
+"""`decide(run, command) -> Decision`: the events a command makes, and what follows from them. Pure.
+
+A refused command raises and makes no event. The actor of a consequence is the system, except where it is exactly
+what the person asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from sopwith.core import commands as cmd
+from sopwith.core import events as ev
+from sopwith.core.actor import SYSTEM, Actor
+from sopwith.core.conclude import conclusion
+from sopwith.core.events import Event
+from sopwith.core.evolve import begin as begin_run
+from sopwith.core.evolve import evolve
+from sopwith.core.instant import Instant
+from sopwith.core.moves import MOVES
+from sopwith.core.moves_driver import begin
+from sopwith.core.procedure import ExecutionMode, Procedure
+from sopwith.core.refusal import refuse
+from sopwith.core.run import Run, status_of
+from sopwith.errors import NotAllowed
+
+_CONSEQUENCES = (ev.RunStarted, ev.RunCompleted, ev.RunFailed, ev.ApprovalRequested, ev.ApprovalClosed)
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The events to append, and the run after them. No events: nothing to do, which is a success."""
+
+    events: tuple[Event, ...]
+    run: Run
+
+
+class NewRun(msgspec.Struct, frozen=True, kw_only=True):
+    """All that fixes a new run. `queued_because` set: it waits for a slot."""
+
+    run_id: str
+    procedure: Procedure
+    procedure_digest: str
+    mode: ExecutionMode
+    declared_mode: ExecutionMode
+    params: dict[str, ev.ParamValue]
+    environment: dict[str, str]
+    umask: int
+    policy: ev.Policy
+    trigger: str
+    start_digest: str
+    queued_because: str = ""
+
+
+def create(new: NewRun, *, actor: Actor, now: Instant) -> Decision:
+    """The first events of a run: created, and then queued, waiting for its start approval, or started."""
+    created = Event(
+        run_id=new.run_id,
+        seq=1,
+        at=now.at,
+        actor=actor,
+        body=ev.RunCreated(
+            sop_name=new.procedure.name,
+            version=new.procedure.version,
+            procedure_digest=new.procedure_digest,
+            mode=new.mode,
+            declared_mode=new.declared_mode,
+            total_steps=len(new.procedure.steps),
+            params=new.params,
+            environment=new.environment,
+            umask=new.umask,
+            policy=new.policy,
+            trigger=new.trigger,
+        ),
+    )
+    run = begin_run(new.procedure, created)
+    if new.queued_because:
+        following: Iterable[ev.EventBody] = [ev.RunQueued(reason=new.queued_because)]
+    else:
+        following = begin(run, new.start_digest, cmd.Admit(actor=SYSTEM, now=now, start_digest=new.start_digest))
+    rest = _record(run, following, actor=SYSTEM, now=now)
+    return Decision((created, *rest.events), rest.run)
+
+
+def decide(run: Run, command: cmd.Command) -> Decision:
+    """The outcome of `command`. Raises IllegalMove or another Refused or BadRequest; then nothing has changed."""
+    if isinstance(command, cmd.PersonCommand) and command.actor.inside == run.run_id:
+        raise NotAllowed(
+            f"a step of {run.run_id} may not decide about its own run", hint="let somebody outside the run do it"
+        )
+    move = MOVES.get((status_of(run), type(command)))
+    if move is None:
+        raise refuse(run, command)
+    decided = _record(run, move.handler(run, command), actor=command.actor, now=command.now)
+    events = list(decided.events)
+    run = decided.run
+    while events and (body := conclusion(run, command.now)) is not None:
+        followed = _record(run, [body], actor=command.actor, now=command.now)
+        events.extend(followed.events)
+        run = followed.run
+    return Decision(tuple(events), run)
+
+
+def _record(run: Run, bodies: Iterable[ev.EventBody], *, actor: Actor, now: Instant) -> Decision:
+    events = []
+    for body in bodies:
+        who = SYSTEM if isinstance(body, _CONSEQUENCES) else actor
+        # the clock may have been set back; a record's times never run backwards
+        at = max(now.at, run.updated_at)
+        event = Event(run_id=run.run_id, seq=run.seq + 1, at=at, actor=who, body=body)
+        run = evolve(run, event)
+        events.append(event)
+    return Decision(tuple(events), run)

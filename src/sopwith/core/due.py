@@ -1,0 +1,98 @@
+"""`due(run)`: what the world owes the run. The driver carries an item out and brings the result back as a command.
+
+Between two items any driver can go on; nothing of this list is remembered anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from sopwith.core.gates import needs_gate, needs_start_gate
+from sopwith.core.run import (
+    GateStatus,
+    Run,
+    StepState,
+    StepStatus,
+    dependencies_met,
+    open_gates,
+    running_processes,
+)
+
+
+class DueKind(StrEnum):
+    ADMIT = "admit"
+    """Ask the limits for a slot."""
+    OPEN_GATE = "open_gate"
+    """Make the envelope and ask for approval; step None is the start gate."""
+    START_STEP = "start_step"
+    """Record the intent, then start."""
+    WATCH_STEP = "watch_step"
+    """A process was started; see how it ends."""
+    STOP_STEP = "stop_step"
+    """The run is being cancelled; end the process."""
+    EXPIRE_GATE = "expire_gate"
+    """At the deadline, and not before, settle the gate."""
+
+
+class Due(msgspec.Struct, frozen=True):
+    """One item. `at` None means now; `revision` names the gate that expires."""
+
+    kind: DueKind
+    step: int | None = None
+    at: datetime | None = None
+    revision: int = 0
+
+
+def due(run: Run) -> tuple[Due, ...]:
+    """Everything owed, in the order in which it is best carried out."""
+    if run.ended is not None:
+        return ()
+    if run.queued:
+        return (Due(DueKind.ADMIT),)
+    watched = running_processes(run)
+    if run.cancel_requested:
+        return tuple(Due(DueKind.STOP_STEP, number) for number in watched)
+    watching = tuple(Due(DueKind.WATCH_STEP, number) for number in watched)
+    if run.paused or run.pause_requested or any(step.stuck for step in run.steps.values()):
+        return watching
+    if run.started_at is None:
+        return _before_start(run)
+    owed = [item for step in run.steps.values() if (item := _next(run, step)) is not None]
+    return (*owed, *watching, *_expiries(run))
+
+
+def ready(items: Iterable[Due], now: datetime) -> tuple[Due, ...]:
+    """Those whose time has come."""
+    return tuple(item for item in items if item.at is None or item.at <= now)
+
+
+def overdue(run: Run, now: datetime) -> tuple[Due, ...]:
+    """The gates whose deadline has passed and that nobody has settled yet."""
+    return ready(_expiries(run), now) if run.ended is None and not run.paused else ()
+
+
+def _before_start(run: Run) -> tuple[Due, ...]:
+    gate = run.start_gate
+    if needs_start_gate(run.mode) and (gate is None or gate.status is not GateStatus.OPEN):
+        return (Due(DueKind.OPEN_GATE, None),)
+    return _expiries(run)
+
+
+def _next(run: Run, step: StepState) -> Due | None:
+    if step.status is not StepStatus.PENDING or not dependencies_met(run, step.number):
+        return None
+    if needs_gate(run.mode, run.procedure.step(step.number)) and not step.gate_passed:
+        return Due(DueKind.OPEN_GATE, step.number)
+    return Due(DueKind.START_STEP, step.number)
+
+
+def _expiries(run: Run) -> tuple[Due, ...]:
+    return tuple(
+        Due(DueKind.EXPIRE_GATE, number, gate.due_at, gate.revision)
+        for number, gate in open_gates(run)
+        if gate.due_at is not None
+    )

@@ -1,0 +1,96 @@
+"""The envelope: the very bytes an approval covers (DESIGN section 5). Two equal envelopes run the same thing.
+
+Values that must not be readable are kept as HMACs; the engine makes those, because the key lives at the edge.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sopwith.core.events import Policy
+from sopwith.core.gates import gate_terms
+from sopwith.core.procedure import canonical, sha256
+from sopwith.core.run import Run
+
+FORMAT = 1
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """`step` None is the start approval, which covers the procedure, its parameters and mode as a whole."""
+
+    format: int = FORMAT
+    procedure_name: str
+    procedure_digest: str
+    run_id: str
+    mode: str
+    step: int | None
+    title: str
+    visit: int
+    revision: int
+    executor: str = ""
+    interpreter: str | None = None
+    script: str | None = None
+    instructions: str = ""
+    """The prose of a manual step; a shell step's prose is shown beside its script."""
+    working_dir: str = ""
+    parameters: dict[str, Any]
+    inputs: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    """Outputs of the steps this one depends on: step number as text -> name -> value."""
+    environment: dict[str, str]
+    """The allow-listed environment as captured at creation, and what `env.set` adds."""
+    passed: dict[str, str] = msgspec.field(default_factory=dict)
+    """Variables passed from the driver's environment: name -> HMAC-SHA-256 under the workspace key, hex."""
+    policy: Policy
+    timeout_mins: int | float | None = None
+    on_timeout: str | None = None
+
+
+def step_envelope(run: Run, number: int, *, working_dir: str, passed: dict[str, str], rebuilding: bool) -> Envelope:
+    """The envelope of a step's next start. `rebuilding`: for the gate that was asked, else for the one to ask next."""
+    step = run.steps[number]
+    definition = run.procedure.step(number)
+    revision = _revision(step.gate.revision if step.gate else 0, rebuilding=rebuilding)
+    terms = gate_terms(run, number)
+    return Envelope(
+        procedure_name=run.name,
+        procedure_digest=run.procedure_digest,
+        run_id=run.run_id,
+        mode=run.mode,
+        step=number,
+        title=definition.title,
+        visit=step.visit,
+        revision=revision,
+        executor=definition.executor,
+        interpreter=definition.script.interpreter if definition.script else None,
+        script=definition.script.text if definition.script else None,
+        instructions=definition.body,
+        working_dir=working_dir,
+        parameters=dict(run.params),
+        inputs={str(other): run.steps[other].outputs for other in definition.depends_on if run.steps[other].outputs},
+        environment=run.environment | run.procedure.env.set_ | definition.env.set_,
+        passed=passed,
+        policy=run.policy,
+        timeout_mins=terms.timeout_mins,
+        on_timeout=terms.action,
+    )
+
+
+def envelope_bytes(envelope: Envelope) -> bytes:
+    """Canonical bytes; `sha256` of them is the digest a decision stores."""
+    return canonical(msgspec.to_builtins(envelope))
+
+
+def envelope_digest(envelope: Envelope) -> str:
+    return sha256(envelope_bytes(envelope))
+
+
+def changed_fields(before: bytes, after: bytes) -> tuple[str, ...]:
+    """The names of the fields in which two envelopes differ."""
+    old, new = msgspec.json.decode(before), msgspec.json.decode(after)
+    return tuple(sorted(name for name in {*old, *new} if old.get(name) != new.get(name)))
+
+
+def _revision(current: int, *, rebuilding: bool) -> int:
+    return current if rebuilding else current + 1

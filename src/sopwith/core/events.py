@@ -1,0 +1,281 @@
+"""The events a run consists of. Names and JSON keys are a contract (specification, "Audit Events"; DESIGN section 4).
+
+Bodies are past tense and typed; `codec.py` gives them their JSON form. A body's fields, except `step_number`, stand
+under `details`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sopwith.core.actor import Actor
+from sopwith.core.config import TimeoutAction
+from sopwith.core.procedure import ExecutionMode
+
+ParamValue = str | int | float | bool
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, tag_field="eventType", rename="camel", omit_defaults=True):
+    """What every event body shares: nothing but the form."""
+
+
+class StepBody(Body, frozen=True, kw_only=True):
+    """An event about one step."""
+
+    step_number: int
+    title: str = ""
+
+
+class GateBody(Body, frozen=True, kw_only=True):
+    """An event about one revision of one gate; `step_number` None is the start gate."""
+
+    step_number: int | None
+    revision: int
+    title: str = ""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The config keys that steer this run, as they were when it was created."""
+
+    approval_timeout_mins: int | float | None = None
+    approval_timeout_action: TimeoutAction | None = None
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A file kept with the run: the name it was given under, its SHA-256 and size, and where the copy lies."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
+    """Always seq 1. `environment` is the allow-listed environment as captured; `mode` is never priority_based."""
+
+    sop_name: str
+    version: str
+    procedure_digest: str
+    mode: ExecutionMode
+    declared_mode: ExecutionMode
+    total_steps: int
+    params: dict[str, ParamValue] = msgspec.field(default_factory=dict)
+    environment: dict[str, str] = msgspec.field(default_factory=dict)
+    umask: int = 0o022
+    policy: Policy = Policy()
+    trigger: str = "manual"
+
+
+class RunQueued(Body, frozen=True, kw_only=True, tag="run_queued"):
+    """The limits are used up; the run waits for a slot as `pending`."""
+
+    reason: str
+
+
+class RunStarted(Body, frozen=True, kw_only=True, tag="run_started"):
+    """Execution began: steps may start from here on."""
+
+
+class RunPauseRequested(Body, frozen=True, kw_only=True, tag="run_pause_requested"):
+    """Asked while a process ran; `run_paused` follows when it has ended."""
+
+    reason: str = ""
+
+
+class RunPaused(Body, frozen=True, kw_only=True, tag="run_paused"):
+    """`cause`: asked, rejected, interrupted, approval_timeout or environment."""
+
+    cause: str
+    reason: str = ""
+
+
+class RunResumed(Body, frozen=True, kw_only=True, tag="run_resumed"):
+    """A person lets a paused run go on."""
+
+
+class RunCancelRequested(Body, frozen=True, kw_only=True, tag="run_cancel_requested"):
+    """Asked while a process ran, which is being ended; `run_cancelled` follows."""
+
+    reason: str = ""
+
+
+class RunCancelled(Body, frozen=True, kw_only=True, tag="run_cancelled"):
+    """Final."""
+
+    reason: str = ""
+
+
+class RunFailed(Body, frozen=True, kw_only=True, tag="run_failed"):
+    """Ended, and can be retried. `failed_steps` are the steps that failed."""
+
+    failed_steps: tuple[int, ...]
+    error: str
+    duration: str = ""
+    duration_ms: int = 0
+
+
+class RunCompleted(Body, frozen=True, kw_only=True, tag="run_completed"):
+    """Final. `nothing_ran`: every step was skipped."""
+
+    nothing_ran: bool = False
+    duration: str = ""
+    duration_ms: int = 0
+
+
+class RunRetried(Body, frozen=True, kw_only=True, tag="run_retried"):
+    """These steps are asked for and run again; `from_step` marks a new visit of that step and all after it."""
+
+    steps: tuple[int, ...]
+    from_step: int | None = None
+    reason: str = ""
+
+
+class ApprovalRequested(GateBody, frozen=True, kw_only=True, tag="approval_requested"):
+    """A gate opened over the envelope `digest`. Without `due_at` it waits for ever."""
+
+    digest: str
+    due_at: datetime | None = None
+    on_timeout: TimeoutAction | None = None
+
+
+class ApprovalGranted(GateBody, frozen=True, kw_only=True, tag="approval_granted"):
+    """A person approved the envelope `digest`."""
+
+    digest: str
+    comment: str = ""
+
+
+class ApprovalRejected(GateBody, frozen=True, kw_only=True, tag="approval_rejected"):
+    """`action`: what it did to the run: paused or cancelled."""
+
+    digest: str
+    reason: str
+    action: str
+
+
+class ApprovalTimeout(GateBody, frozen=True, kw_only=True, tag="approval_timeout"):
+    """Nobody answered by `due_at`; `action` was taken by the system. Never a person's consent."""
+
+    digest: str
+    action: TimeoutAction
+    due_at: datetime
+
+
+class ApprovalClosed(GateBody, frozen=True, kw_only=True, tag="approval_closed"):
+    """The question fell away, or the answer is void, because of what happened elsewhere in the run."""
+
+    reason: str
+
+
+class ApprovalStale(GateBody, frozen=True, kw_only=True, tag="approval_stale"):
+    """What would run is not what was approved; nothing was started and the gate asks again."""
+
+    digest: str
+    found_digest: str
+    changed: tuple[str, ...] = ()
+
+
+class StepStarted(StepBody, frozen=True, kw_only=True, tag="step_started"):
+    """The intent to start, recorded before the process exists. `digest` is the envelope that runs."""
+
+    executor: str
+    visit: int
+    attempt: int
+    digest: str
+    boot_id: str
+    boot_ms: int
+
+
+class StepReported(StepBody, frozen=True, kw_only=True, tag="step_reported"):
+    """Somebody said how a step went: `outcome` is completed or failed."""
+
+    outcome: str
+    comment: str = ""
+    output: str = ""
+    evidence: tuple[Evidence, ...] = ()
+
+
+class StepEnd(StepBody, frozen=True, kw_only=True):
+    """What a step left behind. `output` is head and tail of what it printed; the rest is in the run's log file."""
+
+    duration: str = ""
+    duration_ms: int = 0
+    exit_code: int | None = None
+    output: str = ""
+    output_bytes: int = 0
+    output_sha256: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class StepCompleted(StepEnd, frozen=True, kw_only=True, tag="step_completed"):
+    """`outputs` are the values from `$SOP_OUTPUT`."""
+
+    outputs: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class StepFailed(StepEnd, frozen=True, kw_only=True, tag="step_failed"):
+    """`cause`: exit, signal, start, output, reported or cancelled."""
+
+    error: str
+    cause: str
+    signal: str | None = None
+
+
+class StepInterrupted(StepBody, frozen=True, kw_only=True, tag="step_interrupted"):
+    """Nobody can know whether the step's effect happened; a person decides what now."""
+
+    reason: str
+    output: str = ""
+
+
+class StepSkipped(StepBody, frozen=True, kw_only=True, tag="step_skipped"):
+    """The step is passed over; what depends on it goes on."""
+
+    reason: str
+
+
+EventBody = (
+    RunCreated
+    | RunQueued
+    | RunStarted
+    | RunPauseRequested
+    | RunPaused
+    | RunResumed
+    | RunCancelRequested
+    | RunCancelled
+    | RunFailed
+    | RunCompleted
+    | RunRetried
+    | ApprovalRequested
+    | ApprovalGranted
+    | ApprovalRejected
+    | ApprovalTimeout
+    | ApprovalClosed
+    | ApprovalStale
+    | StepStarted
+    | StepReported
+    | StepCompleted
+    | StepFailed
+    | StepInterrupted
+    | StepSkipped
+)
+
+
+class Event(msgspec.Struct, kw_only=True):
+    """One entry of a run's record. `seq` counts from 1 without a gap."""
+
+    run_id: str
+    seq: int
+    at: datetime
+    actor: Actor
+    body: EventBody
+
+    @property
+    def event_type(self) -> str:
+        return str(self.body.__struct_config__.tag)
+
+    @property
+    def step_number(self) -> int | None:
+        return getattr(self.body, "step_number", None)

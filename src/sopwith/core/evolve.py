@@ -1,0 +1,240 @@
+"""`evolve(run, event) -> run`: what each event does to the state. Total, and it decides nothing.
+
+An event that was recorded is a fact; whether it was allowed was `moves.py`'s question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import reduce
+from typing import Any
+
+from msgspec.structs import replace
+
+from sopwith.core import events as ev
+from sopwith.core.config import TimeoutAction
+from sopwith.core.events import Event
+from sopwith.core.instant import Instant
+from sopwith.core.procedure import Procedure
+from sopwith.core.run import Gate, GateStatus, Run, RunStatus, StepState, StepStatus, descendants
+
+
+def replay(procedure: Procedure, events: Iterable[Event]) -> Run:
+    """The run that these events make. The first must be run_created. Raises ValueError otherwise."""
+    iterator = iter(events)
+    first = next(iterator, None)
+    if first is None or not isinstance(first.body, ev.RunCreated):
+        raise ValueError("a run's first event is run_created")
+    return reduce(evolve, iterator, begin(procedure, first))
+
+
+def begin(procedure: Procedure, event: Event) -> Run:
+    """The run right after its run_created."""
+    body = event.body
+    assert isinstance(body, ev.RunCreated)
+    return Run(
+        procedure=procedure,
+        procedure_digest=body.procedure_digest,
+        run_id=event.run_id,
+        seq=event.seq,
+        mode=body.mode,
+        params=body.params,
+        environment=body.environment,
+        umask=body.umask,
+        policy=body.policy,
+        created_at=event.at,
+        created_by=event.actor,
+        updated_at=event.at,
+        steps={step.number: StepState(number=step.number) for step in procedure.steps},
+    )
+
+
+def evolve(run: Run, event: Event) -> Run:
+    """The run after one more event. Raises ValueError for a gap in `seq`."""
+    if event.seq != run.seq + 1:
+        raise ValueError(f"{run.run_id}: event {event.seq} does not follow {run.seq}")
+    return replace(_apply(run, event), seq=event.seq, updated_at=event.at)
+
+
+def _apply(run: Run, event: Event) -> Run:
+    match event.body:
+        case ev.GateBody():
+            return _apply_gate(run, event, event.body)
+        case ev.StepBody():
+            return _with_step(run, _apply_step(run.steps[event.body.step_number], event, event.body), event.body)
+        case ev.RunQueued():
+            return replace(run, queued=True)
+        case ev.RunStarted():
+            return replace(run, queued=False, started_at=event.at)
+        case ev.RunPauseRequested(reason=reason):
+            return replace(run, pause_requested=True, reason=reason)
+        case ev.RunPaused(cause=cause, reason=reason):
+            paused = replace(run, paused=True, pause_requested=False, pause_cause=cause, reason=reason)
+            return _each_gate(paused, lambda gate: _stop_clock(gate, event))
+        case ev.RunResumed():
+            resumed = _going_on(run)
+            return _each_gate(resumed, lambda gate: _start_clock(gate, event))
+        case ev.RunCancelRequested(reason=reason):
+            return replace(run, cancel_requested=True, reason=reason)
+        case ev.RunCancelled(reason=reason):
+            return _cancelled(run, event, reason)
+        case ev.RunFailed(error=error):
+            return _ended(run, event, RunStatus.FAILED, reason=error)
+        case ev.RunCompleted(nothing_ran=nothing_ran):
+            return replace(_ended(run, event, RunStatus.COMPLETED), nothing_ran=nothing_ran)
+        case ev.RunRetried():
+            return _retried(run, event.body)
+        case other:
+            raise ValueError(f"{type(other).__name__} cannot follow run_created")
+
+
+def _ended(run: Run, event: Event, status: RunStatus, *, reason: str = "") -> Run:
+    return replace(
+        run, ended=status, ended_at=event.at, reason=reason, paused=False, pause_requested=False, queued=False
+    )
+
+
+def _cancelled(run: Run, event: Event, reason: str) -> Run:
+    def close(gate: Gate) -> Gate:
+        return replace(gate, status=GateStatus.CLOSED, decided_at=event.at, decided_by=event.actor, left_ms=None)
+
+    def stop(step: StepState) -> StepState:
+        unfinished = not step.finished and step.status is not StepStatus.FAILED
+        return replace(step, status=StepStatus.CANCELLED) if unfinished else step
+
+    ended = _each_gate(_ended(run, event, RunStatus.CANCELLED, reason=reason), close)
+    return replace(ended, cancel_requested=False, steps={n: stop(step) for n, step in ended.steps.items()})
+
+
+def _retried(run: Run, body: ev.RunRetried) -> Run:
+    again = descendants(run.procedure, body.from_step) if body.from_step is not None else frozenset()
+    steps = dict(run.steps)
+    for number in {*body.steps, *again}:
+        steps[number] = _asked_again(steps[number], new_visit=number in again)
+    return _going_on(replace(run, steps=steps))
+
+
+def _going_on(run: Run) -> Run:
+    return replace(run, ended=None, ended_at=None, paused=False, pause_cause="", pause_requested=False, reason="")
+
+
+def _asked_again(step: StepState, *, new_visit: bool) -> StepState:
+    """The step as it was before its first start, but for its counters and the gate's revision."""
+    return StepState(
+        number=step.number,
+        visit=step.visit + 1 if new_visit else step.visit,
+        attempt=0 if new_visit else step.attempt,
+        gate=step.gate,
+        gate_void=step.gate is not None,
+    )
+
+
+def _with_step(run: Run, step: StepState, body: ev.StepBody) -> Run:
+    executed = run.executed or isinstance(body, ev.StepStarted)
+    return replace(run, steps={**run.steps, step.number: step}, executed=executed)
+
+
+def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
+    match body:
+        case ev.StepStarted():
+            started = Instant(event.at, body.boot_ms, body.boot_id)
+            return replace(step, status=StepStatus.RUNNING, attempt=body.attempt, started=started, error="")
+        case ev.StepReported():
+            return replace(step, comment=body.comment, output=body.output, evidence=step.evidence + body.evidence)
+        case ev.StepCompleted():
+            return replace(step, status=StepStatus.COMPLETED, outputs=body.outputs, error="", **_end(step, event, body))
+        case ev.StepFailed():
+            status = StepStatus.CANCELLED if body.cause == "cancelled" else StepStatus.FAILED
+            return replace(step, status=status, error=body.error, **_end(step, event, body))
+        case ev.StepInterrupted():
+            return replace(
+                step, status=StepStatus.INTERRUPTED, error=body.reason, output=body.output, ended_at=event.at
+            )
+        case ev.StepSkipped():
+            return replace(step, status=StepStatus.SKIPPED, comment=body.reason, ended_at=event.at, error="")
+        case other:
+            raise ValueError(f"{type(other).__name__} is not a step's event")
+
+
+def _end(step: StepState, event: Event, body: ev.StepEnd) -> dict[str, Any]:
+    return {
+        "ended_at": event.at,
+        "duration_ms": body.duration_ms,
+        "exit_code": body.exit_code,
+        "output": body.output or step.output,
+    }
+
+
+def _apply_gate(run: Run, event: Event, body: ev.GateBody) -> Run:
+    number = body.step_number
+    if number is None:
+        # opening the start gate is the end of waiting in the queue
+        return replace(run, start_gate=_next_gate(run.start_gate, event, body), queued=False)
+    step = run.steps[number]
+    gate = _next_gate(step.gate, event, body)
+    match body:
+        case ev.ApprovalRequested():
+            step = replace(step, status=StepStatus.AWAITING_APPROVAL, gate=gate, gate_void=False)
+        case ev.ApprovalRejected(reason=reason):
+            step = replace(step, status=StepStatus.REJECTED, gate=gate, error=reason)
+        case ev.ApprovalClosed() | ev.ApprovalStale():
+            step = replace(step, status=StepStatus.PENDING, gate=gate, gate_void=True)
+        case ev.ApprovalTimeout(action=TimeoutAction.REJECT):
+            step = replace(step, status=StepStatus.REJECTED, gate=gate, error="nobody answered in time")
+        case ev.ApprovalTimeout(action=TimeoutAction.PAUSE):
+            step = replace(step, status=StepStatus.PENDING, gate=gate, gate_void=True)
+        case _:
+            step = replace(step, status=StepStatus.PENDING, gate=gate)
+    return replace(run, steps={**run.steps, number: step})
+
+
+def _next_gate(gate: Gate | None, event: Event, body: ev.GateBody) -> Gate:
+    if isinstance(body, ev.ApprovalRequested):
+        return Gate(
+            revision=body.revision,
+            status=GateStatus.OPEN,
+            digest=body.digest,
+            requested_at=event.at,
+            due_at=body.due_at,
+            on_timeout=body.on_timeout,
+        )
+    assert gate is not None, "a gate opens before it is answered"
+    answered = replace(gate, decided_at=event.at, decided_by=event.actor, left_ms=None)
+    match body:
+        case ev.ApprovalGranted(comment=comment):
+            return replace(answered, status=GateStatus.APPROVED, comment=comment)
+        case ev.ApprovalRejected(reason=reason):
+            return replace(answered, status=GateStatus.REJECTED, comment=reason)
+        case ev.ApprovalTimeout(action=action):
+            return replace(answered, status=GateStatus.TIMED_OUT, on_timeout=action)
+        case ev.ApprovalClosed(reason=reason):
+            return replace(answered, status=GateStatus.CLOSED, comment=reason)
+        case ev.ApprovalStale():
+            return replace(answered, status=GateStatus.CLOSED, comment="what would run has changed")
+        case other:
+            raise ValueError(f"{type(other).__name__} is not a gate's event")
+
+
+def _each_gate(run: Run, change: Callable[[Gate], Gate]) -> Run:
+    steps = {
+        number: replace(step, gate=change(step.gate)) if step.gate is not None and step.gate_open else step
+        for number, step in run.steps.items()
+    }
+    start = run.start_gate
+    if start is not None and start.status is GateStatus.OPEN:
+        start = change(start)
+    return replace(run, steps=steps, start_gate=start)
+
+
+def _stop_clock(gate: Gate, event: Event) -> Gate:
+    if gate.due_at is None:
+        return gate
+    left = gate.due_at - event.at
+    return replace(gate, due_at=None, left_ms=max(0, round(left.total_seconds() * 1000)))
+
+
+def _start_clock(gate: Gate, event: Event) -> Gate:
+    if gate.left_ms is None:
+        return gate
+    return replace(gate, due_at=event.at + timedelta(milliseconds=gate.left_ms), left_ms=None)

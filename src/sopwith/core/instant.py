@@ -1,0 +1,45 @@
+"""A moment, read once at the edge: wall time, and the boot-time clock with the boot it belongs to.
+
+Wall time dates events; durations use the boot clock while both ends lie in one boot, so that a clock that is set
+forward or back in between changes no duration.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+
+class Instant(msgspec.Struct, frozen=True):
+    """`at` is aware, UTC, whole milliseconds; `boot_ms` counts milliseconds since the boot named by `boot_id`."""
+
+    at: datetime
+    boot_ms: int
+    boot_id: str
+
+
+def elapsed_ms(start: Instant, end: Instant) -> int:
+    """Milliseconds from start to end, never negative."""
+    if start.boot_id == end.boot_id:
+        return max(0, end.boot_ms - start.boot_ms)
+    return max(0, round((end.at - start.at).total_seconds() * 1000))
+
+
+def iso(at: datetime) -> str:
+    """UTC ISO 8601 with milliseconds and Z, the only form in which a time leaves the program."""
+    at = at.astimezone(UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+
+
+def duration_text(milliseconds: int) -> str:
+    """`45s`, `0.3s`, `2m 5s`, `1h 3m`: for people; `durationMs` carries the number."""
+    seconds = milliseconds / 1000
+    if seconds < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60}s"
+    return f"{whole // 3600}h {whole % 3600 // 60}m"

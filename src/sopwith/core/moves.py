@@ -1,0 +1,83 @@
+"""The legal moves: one table `(status, command) -> Move`. What is not in it is refused and changes nothing.
+
+The table is the documentation: the state diagram in the docs is drawn from it, and a property test checks that each
+move ends in one of the statuses it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from sopwith.core import commands as cmd
+from sopwith.core.events import EventBody
+from sopwith.core.moves_answer import answer, expire, open_gate
+from sopwith.core.moves_driver import admit, finish, halt, interrupt, start
+from sopwith.core.moves_person import cancel, complete, fail, pause, resume, retry, skip
+from sopwith.core.run import Run, RunStatus
+
+Handler = Callable[[Run, Any], Iterable[EventBody]]
+
+PENDING = RunStatus.PENDING
+WAITING = RunStatus.WAITING_APPROVAL
+RUNNING = RunStatus.RUNNING
+AWAITING = RunStatus.AWAITING_APPROVAL
+PAUSED = RunStatus.PAUSED
+COMPLETED = RunStatus.COMPLETED
+FAILED = RunStatus.FAILED
+CANCELLED = RunStatus.CANCELLED
+
+
+class Move(msgspec.Struct, frozen=True):
+    """What carries the command out, and the statuses the run may have afterwards."""
+
+    handler: Handler
+    to: tuple[RunStatus, ...]
+
+
+MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
+    (PENDING, cmd.Admit): Move(admit, (WAITING, RUNNING)),
+    (PENDING, cmd.Cancel): Move(cancel, (CANCELLED,)),
+    (WAITING, cmd.Approve): Move(answer, (WAITING, RUNNING)),
+    (WAITING, cmd.Reject): Move(answer, (WAITING, CANCELLED)),
+    (WAITING, cmd.Expire): Move(expire, (WAITING, RUNNING, PAUSED, CANCELLED)),
+    (WAITING, cmd.Pause): Move(pause, (PAUSED,)),
+    (WAITING, cmd.Cancel): Move(cancel, (CANCELLED,)),
+    (RUNNING, cmd.OpenGate): Move(open_gate, (RUNNING, WAITING, AWAITING)),
+    (RUNNING, cmd.Start): Move(start, (RUNNING,)),
+    (RUNNING, cmd.Finish): Move(finish, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED, CANCELLED)),
+    (RUNNING, cmd.Interrupt): Move(interrupt, (RUNNING, PAUSED, FAILED, CANCELLED)),
+    (RUNNING, cmd.Halt): Move(halt, (RUNNING, PAUSED)),
+    (RUNNING, cmd.Approve): Move(answer, (RUNNING,)),
+    (RUNNING, cmd.Reject): Move(answer, (RUNNING, PAUSED)),
+    (RUNNING, cmd.Expire): Move(expire, (RUNNING, PAUSED)),
+    (RUNNING, cmd.Complete): Move(complete, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
+    (RUNNING, cmd.Fail): Move(fail, (RUNNING, FAILED)),
+    (RUNNING, cmd.Skip): Move(skip, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
+    (RUNNING, cmd.Pause): Move(pause, (RUNNING, PAUSED)),
+    (RUNNING, cmd.Cancel): Move(cancel, (RUNNING, CANCELLED)),
+    (AWAITING, cmd.Approve): Move(answer, (AWAITING, RUNNING)),
+    (AWAITING, cmd.Reject): Move(answer, (AWAITING, PAUSED)),
+    (AWAITING, cmd.Expire): Move(expire, (AWAITING, RUNNING, PAUSED)),
+    (AWAITING, cmd.Skip): Move(skip, (AWAITING, RUNNING, COMPLETED)),
+    (AWAITING, cmd.Pause): Move(pause, (PAUSED,)),
+    (AWAITING, cmd.Cancel): Move(cancel, (CANCELLED,)),
+    (PAUSED, cmd.Resume): Move(resume, (WAITING, RUNNING, AWAITING)),
+    (PAUSED, cmd.Retry): Move(retry, (RUNNING, AWAITING)),
+    (PAUSED, cmd.Complete): Move(complete, (PAUSED, RUNNING, AWAITING, COMPLETED, FAILED)),
+    (PAUSED, cmd.Fail): Move(fail, (PAUSED, FAILED)),
+    (PAUSED, cmd.Skip): Move(skip, (PAUSED, RUNNING, AWAITING, COMPLETED, FAILED)),
+    (PAUSED, cmd.Cancel): Move(cancel, (CANCELLED,)),
+    (FAILED, cmd.Retry): Move(retry, (RUNNING, AWAITING)),
+    (FAILED, cmd.Complete): Move(complete, (FAILED, PAUSED, RUNNING, AWAITING, COMPLETED)),
+    (FAILED, cmd.Skip): Move(skip, (FAILED, PAUSED, RUNNING, AWAITING, COMPLETED)),
+    (FAILED, cmd.Cancel): Move(cancel, (CANCELLED,)),
+    # the same answer again to an addressed gate succeeds without effect, whatever became of the run
+    **{
+        (status, answered): Move(answer, (status,))
+        for status in (PAUSED, COMPLETED, FAILED, CANCELLED)
+        for answered in (cmd.Approve, cmd.Reject)
+    },
+}

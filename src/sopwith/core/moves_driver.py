@@ -1,0 +1,104 @@
+"""What the driver brings back from the world: slots, starts, results, interruptions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sopwith.core import events as ev
+from sopwith.core.commands import Admit, Finish, Halt, Interrupt, OpenGate, Start
+from sopwith.core.gates import needs_gate, needs_start_gate
+from sopwith.core.instant import duration_text, elapsed_ms
+from sopwith.core.moves_answer import request_approval
+from sopwith.core.refusal import refuse
+from sopwith.core.run import Run, StepState, StepStatus, dependencies_met
+
+
+def admit(run: Run, command: Admit) -> list[ev.EventBody]:
+    """A queued run has its slot: it asks for the start approval, or starts."""
+    return begin(run, command.start_digest, command)
+
+
+def begin(run: Run, start_digest: str, command: Admit) -> list[ev.EventBody]:
+    """The first event after creation or admission."""
+    if needs_start_gate(run.mode):
+        ask = OpenGate(actor=command.actor, now=command.now, step=None, digest=start_digest)
+        return [request_approval(run, None, run.start_gate, ask)]
+    return [ev.RunStarted()]
+
+
+def start(run: Run, command: Start) -> list[ev.EventBody]:
+    """Records the intent to start. Another envelope than the approved one re-opens the gate and starts nothing."""
+    step = run.steps[command.step]
+    definition = run.procedure.step(step.number)
+    gated = needs_gate(run.mode, definition)
+    startable = step.status is StepStatus.PENDING and dependencies_met(run, step.number)
+    halted = run.pause_requested or run.cancel_requested or any(each.stuck for each in run.steps.values())
+    if not startable or halted or (gated and not step.gate_passed) or run.started_at is None:
+        raise refuse(run, command)
+    if gated and step.gate is not None and step.gate.digest != command.digest:
+        return [
+            ev.ApprovalStale(
+                step_number=step.number,
+                revision=step.gate.revision,
+                title=definition.title,
+                digest=step.gate.digest,
+                found_digest=command.digest,
+                changed=command.changed,
+            )
+        ]
+    return [
+        ev.StepStarted(
+            step_number=step.number,
+            title=definition.title,
+            executor=definition.executor,
+            visit=step.visit,
+            attempt=step.attempt + 1,
+            digest=command.digest,
+            boot_id=command.now.boot_id,
+            boot_ms=command.now.boot_ms,
+        )
+    ]
+
+
+def finish(run: Run, command: Finish) -> list[ev.EventBody]:
+    """The process has ended, well or not."""
+    step = _attempt(run, command)
+    result = command.result
+    milliseconds = 0 if step.started is None else elapsed_ms(step.started, command.now)
+    end: dict[str, Any] = {
+        "step_number": step.number,
+        "title": run.procedure.step(step.number).title,
+        "duration": duration_text(milliseconds),
+        "duration_ms": milliseconds,
+        "exit_code": result.exit_code,
+        "output": result.output,
+        "output_bytes": result.output_bytes,
+        "output_sha256": result.output_sha256,
+        "warnings": result.warnings,
+    }
+    if result.error:
+        return [ev.StepFailed(**end, error=result.error, cause=result.cause, signal=result.signal)]
+    return [ev.StepCompleted(**end, outputs=result.outputs)]
+
+
+def interrupt(run: Run, command: Interrupt) -> list[ev.EventBody]:
+    """The machine died in the middle of the step, and nobody can know whether its effect happened."""
+    step = _attempt(run, command)
+    title = run.procedure.step(step.number).title
+    return [ev.StepInterrupted(step_number=step.number, title=title, reason=command.reason, output=command.output)]
+
+
+def halt(run: Run, command: Halt) -> list[ev.EventBody]:
+    """Something outside is missing; a person puts it right and resumes."""
+    if run.pause_requested or run.cancel_requested:
+        return []
+    if any(step.status is StepStatus.RUNNING for step in run.steps.values()):
+        return [ev.RunPauseRequested(reason=command.reason)]
+    return [ev.RunPaused(cause="environment", reason=command.reason)]
+
+
+def _attempt(run: Run, command: Finish | Interrupt) -> StepState:
+    step = run.steps[command.step]
+    if step.status is not StepStatus.RUNNING or step.attempt != command.attempt:
+        raise refuse(run, command, because=f"attempt {command.attempt} of step {command.step} is not running")
+    return step

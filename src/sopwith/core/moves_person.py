@@ -1,0 +1,200 @@
+"""What a person or an agent may do to a run besides answering a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sopwith.core import events as ev
+from sopwith.core.commands import Cancel, Complete, Fail, Pause, Resume, Retry, Skip
+from sopwith.core.gates import check_approver, needs_gate
+from sopwith.core.instant import Instant, duration_text, elapsed_ms
+from sopwith.core.refusal import no_such_step, refuse
+from sopwith.core.run import (
+    Run,
+    RunStatus,
+    StepState,
+    StepStatus,
+    descendants,
+    is_manual,
+    running_processes,
+)
+from sopwith.errors import BadRequest, Refused
+
+
+def pause(run: Run, command: Pause) -> list[ev.EventBody]:
+    """At once where no process runs, else after it has ended."""
+    if run.pause_requested or run.cancel_requested:
+        return []
+    if running_processes(run):
+        return [ev.RunPauseRequested(reason=command.reason)]
+    return [ev.RunPaused(cause="asked", reason=command.reason)]
+
+
+def resume(run: Run, command: Resume) -> list[ev.EventBody]:
+    """Goes on after a pause. A rejected, failed or interrupted step is not passed: that takes a retry or a skip."""
+    stuck = [step for step in run.steps.values() if step.stuck]
+    if stuck:
+        step = stuck[0]
+        done = f", sop complete {run.run_id} if it was done after all" if step.status is StepStatus.INTERRUPTED else ""
+        raise refuse(
+            run,
+            command,
+            because=f"step {step.number} was {step.status}",
+            hint=f"sop retry {run.run_id} asks again, sop skip {run.run_id} passes over it{done}",
+        )
+    return [ev.RunResumed()]
+
+
+def cancel(run: Run, command: Cancel) -> list[ev.EventBody]:
+    """Ends the run for good; a running process is ended first."""
+    if run.cancel_requested:
+        return []
+    if running_processes(run):
+        return [ev.RunCancelRequested(reason=command.reason)]
+    return [ev.RunCancelled(reason=command.reason)]
+
+
+def retry(run: Run, command: Retry) -> list[ev.EventBody]:
+    """From the stuck steps; with `from_step` also from there on, as a new visit whose gates ask again."""
+    if command.from_step is not None and command.from_step not in run.steps:
+        raise no_such_step(run, command.from_step)
+    again = descendants(run.procedure, command.from_step) if command.from_step is not None else frozenset()
+    steps = tuple(n for n, step in run.steps.items() if step.stuck and n not in again)
+    if not steps and not again:
+        raise refuse(
+            run,
+            command,
+            because="no step failed, was rejected or interrupted",
+            hint=f"sop resume {run.run_id} goes on, sop retry {run.run_id} --from N goes back",
+        )
+    busy = [n for n in again if run.steps[n].status is StepStatus.RUNNING]
+    if busy:
+        raise refuse(run, command, because=f"step {busy[0]} is still being carried out")
+    return [ev.RunRetried(steps=steps, from_step=command.from_step, reason=command.reason)]
+
+
+def skip(run: Run, command: Skip) -> list[ev.EventBody]:
+    """Passes over a step that waits at its gate, is stuck, or is carried out by hand."""
+    if not command.reason.strip():
+        raise BadRequest(
+            f"skipping a step needs a reason: {run.run_id} was left as it is",
+            hint=f'sop skip {run.run_id} --reason "why it is not needed"',
+        )
+    step = _chosen(run, command, command.step, _can_be_skipped)
+    if needs_gate(run.mode, run.procedure.step(step.number)):
+        check_approver(run, command.actor)
+    title = run.procedure.step(step.number).title
+    events: list[ev.EventBody] = []
+    if step.gate is not None and step.gate_open:
+        events.append(
+            ev.ApprovalClosed(
+                step_number=step.number, title=title, revision=step.gate.revision, reason="the step is skipped"
+            )
+        )
+    events.append(ev.StepSkipped(step_number=step.number, title=title, reason=command.reason))
+    return [*events, *_going_on(run, step)]
+
+
+def complete(run: Run, command: Complete) -> list[ev.EventBody]:
+    """A manual step is done, or a failed or interrupted one turned out or was made done."""
+    step = _chosen(run, command, command.step, _can_be_completed)
+    if step.stuck and needs_gate(run.mode, run.procedure.step(step.number)):
+        check_approver(run, command.actor)
+    title = run.procedure.step(step.number).title
+    milliseconds = _step_ms(step, command.now)
+    return [
+        ev.StepReported(
+            step_number=step.number,
+            title=title,
+            outcome="completed",
+            comment=command.comment,
+            output=command.output,
+            evidence=command.evidence,
+        ),
+        ev.StepCompleted(
+            step_number=step.number,
+            title=title,
+            duration=duration_text(milliseconds),
+            duration_ms=milliseconds,
+            output=command.output,
+        ),
+        *_going_on(run, step),
+    ]
+
+
+def fail(run: Run, command: Fail) -> list[ev.EventBody]:
+    """A manual step did not work out."""
+    if not command.reason.strip():
+        raise BadRequest(
+            f"reporting a failure needs a reason: {run.run_id} was left as it is",
+            hint=f'sop fail {run.run_id} --reason "what went wrong"',
+        )
+    step = _chosen(run, command, command.step, _is_open_manual)
+    title = run.procedure.step(step.number).title
+    milliseconds = _step_ms(step, command.now)
+    return [
+        ev.StepReported(
+            step_number=step.number,
+            title=title,
+            outcome="failed",
+            comment=command.reason,
+            output=command.output,
+            evidence=command.evidence,
+        ),
+        ev.StepFailed(
+            step_number=step.number,
+            title=title,
+            error=command.reason,
+            cause="reported",
+            duration=duration_text(milliseconds),
+            duration_ms=milliseconds,
+            output=command.output,
+        ),
+    ]
+
+
+def _chosen(
+    run: Run,
+    command: Skip | Complete | Fail,
+    number: int | None,
+    eligible: Callable[[Run, StepState], bool],
+) -> StepState:
+    if number is not None:
+        if number not in run.steps:
+            raise no_such_step(run, number)
+        if not eligible(run, run.steps[number]):
+            raise refuse(run, command, because=f"step {number} is {run.steps[number].status}")
+        return run.steps[number]
+    candidates = [step for step in run.steps.values() if eligible(run, step)]
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        raise refuse(run, command)
+    listed = ", ".join(str(step.number) for step in candidates)
+    raise Refused(f"{run.run_id} could mean step {listed}: say which one", hint="name it with --step N")
+
+
+def _is_open_manual(run: Run, step: StepState) -> bool:
+    return step.status is StepStatus.RUNNING and is_manual(run, step.number)
+
+
+def _can_be_skipped(run: Run, step: StepState) -> bool:
+    return step.stuck or step.status is StepStatus.AWAITING_APPROVAL or _is_open_manual(run, step)
+
+
+def _can_be_completed(run: Run, step: StepState) -> bool:
+    return step.status in (StepStatus.FAILED, StepStatus.INTERRUPTED) or _is_open_manual(run, step)
+
+
+def _going_on(run: Run, resolved: StepState) -> list[ev.EventBody]:
+    """A run that stopped because of this step goes on once nothing else holds it."""
+    left = [step for step in run.steps.values() if step.stuck and step.number != resolved.number]
+    if run.ended is RunStatus.FAILED:
+        return [] if any(step.status is StepStatus.FAILED for step in left) else [ev.RunResumed()]
+    if run.paused and run.pause_cause != "asked" and not left:
+        return [ev.RunResumed()]
+    return []
+
+
+def _step_ms(step: StepState, now: Instant) -> int:
+    return 0 if step.started is None else elapsed_ms(step.started, now)

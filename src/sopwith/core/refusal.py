@@ -1,0 +1,51 @@
+"""One shape for every refusal: what was tried, on which run, its status, and what can be done now."""
+
+from __future__ import annotations
+
+from sopwith.core.commands import Command, PersonCommand
+from sopwith.core.run import Run, RunStatus, current_step, open_gates, status_of
+from sopwith.errors import BadRequest, IllegalMove
+
+_NOW = {
+    RunStatus.PENDING: "sop resume {id} asks for its slot again, sop cancel {id} gives up its place",
+    RunStatus.WAITING_APPROVAL: "sop approve {id}, sop reject {id} or sop cancel {id}",
+    RunStatus.RUNNING: "sop status {id} shows what it does; sop pause {id} or sop cancel {id} stops it",
+    RunStatus.AWAITING_APPROVAL: "sop approve {id}, sop reject {id}, sop pause {id} or sop cancel {id}",
+    RunStatus.PAUSED: "sop resume {id}, sop retry {id}, sop skip {id} or sop cancel {id}",
+    RunStatus.FAILED: "sop retry {id}, sop skip {id}, sop complete {id} or sop cancel {id}",
+    RunStatus.COMPLETED: "it has ended; sop audit {id} shows its record",
+    RunStatus.CANCELLED: "it has ended; sop audit {id} shows its record",
+}
+
+
+def refuse(run: Run, command: Command, *, because: str = "", hint: str = "") -> IllegalMove:
+    """The refusal of `command`; the caller raises it."""
+    verb = type(command).__name__.lower()
+    reason = f" and {because}" if because else where(run)
+    return IllegalMove(
+        f"cannot {verb} {run.run_id}: it is {status_of(run)}{reason}",
+        hint=hint or what_now(run) if isinstance(command, PersonCommand) else "",
+        status=status_of(run),
+    )
+
+
+def what_now(run: Run) -> str:
+    """The moves a person has, as commands."""
+    return _NOW[status_of(run)].format(id=run.run_id)
+
+
+def where(run: Run) -> str:
+    """` at step 3`, or nothing where no step is the matter."""
+    if status_of(run) in (RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL, RunStatus.PAUSED, RunStatus.FAILED):
+        gates = open_gates(run)
+        step = gates[0][0] if len(gates) == 1 else current_step(run)
+        return f" at step {step}" if step is not None else ""
+    return ""
+
+
+def gate_name(number: int | None) -> str:
+    return "the start approval" if number is None else f"the gate of step {number}"
+
+
+def no_such_step(run: Run, number: int) -> BadRequest:
+    return BadRequest(f"{run.name} has no step {number}", hint=f"its steps are 1 to {len(run.steps)}")

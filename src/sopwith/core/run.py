@@ -1,0 +1,241 @@
+"""The state of a run, as replaying its events gives it, and what can be read off it.
+
+`evolve.py` makes these values; `moves.py` decides on them. Nothing here is stored: the events are.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from sopwith.core.actor import Actor
+from sopwith.core.config import TimeoutAction
+from sopwith.core.events import Evidence, ParamValue, Policy
+from sopwith.core.instant import Instant
+from sopwith.core.procedure import ExecutionMode, Procedure
+
+
+class RunStatus(StrEnum):
+    PENDING = "pending"
+    WAITING_APPROVAL = "waiting_approval"
+    RUNNING = "running"
+    AWAITING_APPROVAL = "awaiting_approval"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StepStatus(StrEnum):
+    PENDING = "pending"
+    AWAITING_APPROVAL = "awaiting_approval"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    SKIPPED = "skipped"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+
+
+class GateStatus(StrEnum):
+    OPEN = "open"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    TIMED_OUT = "timed_out"
+    """Its time ran out; `on_timeout` says what that did."""
+    CLOSED = "closed"
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """One revision of a gate. `left_ms` is set while a pause has stopped its clock."""
+
+    revision: int
+    status: GateStatus
+    digest: str
+    requested_at: datetime
+    due_at: datetime | None = None
+    on_timeout: TimeoutAction | None = None
+    left_ms: int | None = None
+    decided_at: datetime | None = None
+    decided_by: Actor | None = None
+    comment: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the step behind it may start."""
+        if self.status is GateStatus.TIMED_OUT:
+            return self.on_timeout is TimeoutAction.APPROVE
+        return self.status is GateStatus.APPROVED
+
+
+class StepState(msgspec.Struct, frozen=True, kw_only=True):
+    """`attempt` counts starts within a visit; `gate` is the latest revision and outlives its answer."""
+
+    number: int
+    status: StepStatus = StepStatus.PENDING
+    visit: int = 1
+    attempt: int = 0
+    gate: Gate | None = None
+    gate_void: bool = False
+    """The latest revision no longer counts: the next start asks again with a new one."""
+    started: Instant | None = None
+    ended_at: datetime | None = None
+    duration_ms: int | None = None
+    exit_code: int | None = None
+    output: str = ""
+    outputs: dict[str, Any] = msgspec.field(default_factory=dict)
+    error: str = ""
+    comment: str = ""
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        """Whether what depends on this step may go on."""
+        return self.status in (StepStatus.COMPLETED, StepStatus.SKIPPED)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a person must resolve this step before the run goes on."""
+        return self.status in (StepStatus.FAILED, StepStatus.REJECTED, StepStatus.INTERRUPTED)
+
+    @property
+    def gate_open(self) -> bool:
+        return self.gate is not None and self.gate.status is GateStatus.OPEN
+
+    @property
+    def gate_passed(self) -> bool:
+        return self.gate is not None and self.gate.passed and not self.gate_void
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run after event `seq`. `ended` is completed, cancelled or failed; failed can be retried."""
+
+    procedure: Procedure
+    procedure_digest: str
+    run_id: str
+    seq: int
+    mode: ExecutionMode
+    params: dict[str, ParamValue]
+    environment: dict[str, str]
+    umask: int
+    policy: Policy
+    created_at: datetime
+    created_by: Actor
+    updated_at: datetime
+    steps: dict[int, StepState]
+    start_gate: Gate | None = None
+    queued: bool = False
+    started_at: datetime | None = None
+    ended: RunStatus | None = None
+    ended_at: datetime | None = None
+    executed: bool = False
+    """Whether any step was ever started: what the cooldown counts from."""
+    nothing_ran: bool = False
+    paused: bool = False
+    pause_cause: str = ""
+    pause_requested: bool = False
+    cancel_requested: bool = False
+    reason: str = ""
+    """Why it paused, failed or was cancelled, in words."""
+
+    @property
+    def name(self) -> str:
+        return self.procedure.name
+
+
+def is_manual(run: Run, number: int) -> bool:
+    """Whether a person or agent carries the step out, so that no process of ours runs."""
+    return run.procedure.step(number).executor == "manual"
+
+
+def running_processes(run: Run) -> tuple[int, ...]:
+    """Numbers of the steps that a process of ours is carrying out."""
+    return tuple(
+        s.number for s in run.steps.values() if s.status is StepStatus.RUNNING and not is_manual(run, s.number)
+    )
+
+
+def status_of(run: Run) -> RunStatus:
+    """The first that holds (DESIGN section 4)."""
+    if run.ended is not None:
+        return run.ended
+    if run.queued:
+        return RunStatus.PENDING
+    if run.start_gate is not None and run.start_gate.status is GateStatus.OPEN:
+        return RunStatus.PAUSED if run.paused else RunStatus.WAITING_APPROVAL
+    if run.paused:
+        return RunStatus.PAUSED
+    states = {step.status for step in run.steps.values()}
+    if StepStatus.RUNNING not in states and StepStatus.AWAITING_APPROVAL in states and not _startable(run):
+        return RunStatus.AWAITING_APPROVAL
+    return RunStatus.RUNNING
+
+
+def is_final(run: Run) -> bool:
+    """Whether nothing can follow. A failed run can still be retried."""
+    return run.ended in (RunStatus.COMPLETED, RunStatus.CANCELLED)
+
+
+def is_failing(run: Run) -> bool:
+    """Whether a step is stuck while others still run."""
+    return run.ended is None and not run.paused and any(step.stuck for step in run.steps.values())
+
+
+def current_step(run: Run) -> int:
+    """The lowest active step, else the next one, else the number of steps."""
+    waiting = (StepStatus.RUNNING, StepStatus.AWAITING_APPROVAL, StepStatus.FAILED, StepStatus.REJECTED)
+    for wanted in ((*waiting, StepStatus.INTERRUPTED), (StepStatus.PENDING,)):
+        for step in run.steps.values():
+            if step.status in wanted:
+                return step.number
+    return len(run.steps)
+
+
+def dependencies_met(run: Run, number: int) -> bool:
+    return all(run.steps[other].finished for other in run.procedure.step(number).depends_on)
+
+
+def descendants(procedure: Procedure, number: int) -> frozenset[int]:
+    """The step and those that depend on it, directly or through others."""
+    followers: dict[int, list[int]] = {}
+    for step in procedure.steps:
+        for other in step.depends_on:
+            followers.setdefault(other, []).append(step.number)
+    reached: set[int] = set()
+    frontier = [number]
+    while frontier:
+        here = frontier.pop()
+        if here not in reached:
+            reached.add(here)
+            frontier.extend(followers.get(here, ()))
+    return frozenset(reached)
+
+
+def holds_slot(run: Run) -> bool:
+    """Whether the run counts against maxConcurrent: from admission until it ends."""
+    return run.ended is None and not run.queued
+
+
+def next_due_at(run: Run) -> datetime | None:
+    """The earliest deadline among open gates, None while the run is paused or nothing is timed."""
+    if run.ended is not None or run.paused:
+        return None
+    gates = [run.start_gate, *(step.gate for step in run.steps.values())]
+    return min((g.due_at for g in gates if g and g.status is GateStatus.OPEN and g.due_at), default=None)
+
+
+def open_gates(run: Run) -> tuple[tuple[int | None, Gate], ...]:
+    """Step number (None: the start gate) and gate, lowest first."""
+    found: list[tuple[int | None, Gate]] = []
+    if run.start_gate is not None and run.start_gate.status is GateStatus.OPEN:
+        found.append((None, run.start_gate))
+    found.extend((s.number, s.gate) for s in run.steps.values() if s.gate is not None and s.gate_open)
+    return tuple(found)
+
+
+def _startable(run: Run) -> bool:
+    return any(step.status is StepStatus.PENDING and dependencies_met(run, step.number) for step in run.steps.values())

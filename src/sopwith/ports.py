@@ -1,0 +1,249 @@
+"""What the engine needs from the world, as Protocols. One sentence per promise; `testing/contract` proves each.
+
+Everything here is synchronous and quick, except an executor's watch, which is the one thing a driver waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from sopwith.core.admission import Occupancy
+from sopwith.core.codec import SealedEvent
+from sopwith.core.commands import StepResult
+from sopwith.core.instant import Instant
+from sopwith.core.procedure import Step
+from sopwith.core.run import RunStatus
+from sopwith.errors import Problem
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> Instant:
+        """The present, wall and boot clock read together."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Returns after this long, or sooner if cancelled."""
+        ...
+
+
+class Ids(Protocol):
+    """The only source of chance."""
+
+    def run_id(self) -> str:
+        """`sop_run_` and 12 characters of base32, never the same twice."""
+        ...
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What lists, limits and timers read of a run without replaying it; written with every append."""
+
+    run_id: str
+    name: str
+    version: str
+    status: RunStatus
+    seq: int
+    mode: str
+    priority: str
+    current_step: int
+    total_steps: int
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    ended_at: datetime | None = None
+    due_at: datetime | None = None
+    """The earliest deadline of an open gate."""
+    holds_slot: bool
+    executed: bool
+    procedure_digest: str
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """One append: the events in order, the summary after them, and contents they refer to by SHA-256."""
+
+    events: tuple[SealedEvent, ...]
+    summary: RunSummary
+    contents: tuple[bytes, ...] = ()
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """The process that drives a run: enough to tell whether it still lives, on this host and this boot."""
+
+    owner_id: str
+    host: str
+    pid: int
+    process_started: str
+    boot_id: str
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to drive a run; `epoch` grows with each new claim and fences off the writers of older ones."""
+
+    run_id: str
+    epoch: int
+    owner: Owner
+
+
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which summaries to list; None means any."""
+
+    name: str | None = None
+    statuses: tuple[RunStatus, ...] = ()
+    limit: int | None = None
+
+
+class Store(Protocol):
+    """Keeps runs. The only writes of run state are `create` and `append`; each is one durable transaction."""
+
+    def create(self, name: str, plan: Callable[[Occupancy], Batch]) -> Batch:
+        """Calls `plan` with what holds slots now, inside the transaction, and stores the batch it returns.
+
+        What `plan` raises is passed on and nothing is stored.
+        """
+        ...
+
+    def append(
+        self,
+        run_id: str,
+        after_seq: int,
+        batch: Batch,
+        *,
+        claim: Claim | None = None,
+        admit: Callable[[Occupancy], None] | None = None,
+    ) -> None:
+        """Stores the batch if the run's last event is `after_seq`; raises Conflict otherwise, storing nothing.
+
+        With `claim`, raises Conflict if a newer claim was made. With `admit`, calls it inside the transaction with
+        what other runs hold and passes on what it raises. An acknowledged batch survives any crash.
+        """
+        ...
+
+    def events(self, run_id: str, after_seq: int = 0) -> tuple[SealedEvent, ...]:
+        """The run's events with a greater seq, in order; empty for an unknown run."""
+        ...
+
+    def summary(self, run_id: str) -> RunSummary | None:
+        """The run's summary, or None."""
+        ...
+
+    def summaries(self, which: RunFilter) -> tuple[tuple[RunSummary, ...], int]:
+        """The newest first, up to the limit, and how many there are in all."""
+        ...
+
+    def due(self, now: datetime, limit: int) -> tuple[str, ...]:
+        """Runs with a deadline at or before `now`, the longest overdue first."""
+        ...
+
+    def content(self, digest: str) -> bytes | None:
+        """The bytes stored under this SHA-256, or None."""
+        ...
+
+    def put_content(self, data: bytes) -> str:
+        """Stores bytes under their SHA-256, which it returns; storing the same twice changes nothing."""
+        ...
+
+    def recall(self, key: str) -> bytes | None:
+        """A cached value; a cache may forget."""
+        ...
+
+    def remember(self, key: str, value: bytes) -> None:
+        """Caches a value; failing to is no error."""
+        ...
+
+    def claim(self, run_id: str, owner: Owner, now: datetime) -> Claim | None:
+        """The claim, with a lock that the kernel frees when this process dies; None while a living owner holds it."""
+        ...
+
+    def release(self, claim: Claim) -> None:
+        """Gives the claim back; a claim that was taken over is left alone."""
+        ...
+
+    def holder(self, run_id: str) -> Owner | None:
+        """Who drives the run now, or None if nobody alive does."""
+        ...
+
+    def version(self) -> int:
+        """A number that changes when anybody else commits; cheap enough to ask five times a second."""
+        ...
+
+    def close(self) -> None:
+        """Frees files and locks; claims of this store end with it."""
+        ...
+
+
+class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """All an executor may know to carry out one attempt. Paths are absolute; parameters arrive only as data."""
+
+    run_id: str
+    name: str
+    step: Step
+    visit: int
+    attempt: int
+    folder: Path
+    """This attempt's own folder; the engine has made its parent."""
+    working_dir: Path
+    environment: Mapping[str, str]
+    """The whole environment of the process, SOP_* variables included."""
+    parameters_json: bytes
+    umask: int
+    output_types: Mapping[str, str]
+
+
+class Watch(Protocol):
+    """A started attempt."""
+
+    def wait(self) -> Awaitable[StepResult]:
+        """How the attempt ended. Cancelling the wait leaves the process alone."""
+        ...
+
+    def stop(self) -> Awaitable[None]:
+        """Ends the process and all it started: TERM, five seconds of grace, KILL. `wait` then tells the result."""
+        ...
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """The attempt was started, and nobody can know how it ended."""
+
+    reason: str
+    output: str = ""
+
+
+class Executor(Protocol):
+    """Carries out one kind of step in a process of its own."""
+
+    def start(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Awaitable[Watch]:
+        """Starts the attempt, at most once ever for this order. Called right after its intent was recorded."""
+        ...
+
+    def recover(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Awaitable[Watch | Lost]:
+        """Finds out what became of an attempt that a dead driver may have started.
+
+        Goes on watching it, or takes its result (a Watch whose wait returns at once), or starts it if it provably
+        never started, or tells that it is Lost.
+        """
+        ...
+
+
+class ExecutorKind(msgspec.Struct, frozen=True, kw_only=True):
+    """How a kind of step registers itself: by name, with what it can do and how it is checked."""
+
+    name: str
+    needs_script: bool
+    by_hand: bool = False
+    """A person or an agent carries the step out; there is no Executor."""
+    make: Callable[[], Executor] | None = None
+    check: Callable[[Step], Iterator[Problem]] | None = None
+
+
+class Views(Protocol):
+    """Files that show what the store holds; the store is the truth."""
+
+    def written(self, batch: Batch, run_json: Callable[[], bytes]) -> None:
+        """Called after each commit; brings the files up to date with it. Failing to is never an error of the run."""
+        ...
