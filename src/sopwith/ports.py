@@ -141,19 +141,7 @@ class Store(Protocol):
         ...
 
     def content(self, digest: str) -> bytes | None:
-        """The bytes stored under this SHA-256, or None."""
-        ...
-
-    def put_content(self, data: bytes) -> str:
-        """Stores bytes under their SHA-256, which it returns; storing the same twice changes nothing."""
-        ...
-
-    def recall(self, key: str) -> bytes | None:
-        """A cached value; a cache may forget."""
-        ...
-
-    def remember(self, key: str, value: bytes) -> None:
-        """Caches a value; failing to is no error."""
+        """The bytes that some batch stored under this SHA-256, or None."""
         ...
 
     def claim(self, run_id: str, owner: Owner, now: datetime) -> Claim | None:
@@ -174,6 +162,18 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Frees files and locks; claims of this store end with it."""
+        ...
+
+
+class Cache(Protocol):
+    """Keeps what can be made again. The SQLite store is one."""
+
+    def recall(self, key: str) -> bytes | None:
+        """A cached value; a cache may forget."""
+        ...
+
+    def remember(self, key: str, value: bytes) -> None:
+        """Caches a value; failing to is no error."""
         ...
 
 
