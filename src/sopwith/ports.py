@@ -160,6 +160,10 @@ class Store(Protocol):
         """A number that changes when anybody else commits; cheap enough to ask five times a second."""
         ...
 
+    def check(self) -> list[str]:
+        """What is wrong with the stored data, a sentence each; empty when all is well."""
+        ...
+
     def close(self) -> None:
         """Frees files and locks; claims of this store end with it."""
         ...
@@ -195,23 +199,23 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     output_types: Mapping[str, str]
 
 
-class Watch(Protocol):
-    """A started attempt."""
-
-    def wait(self) -> Awaitable[StepResult]:
-        """How the attempt ended. Cancelling the wait leaves the process alone."""
-        ...
-
-    def stop(self) -> Awaitable[None]:
-        """Ends the process and all it started: TERM, five seconds of grace, KILL. `wait` then tells the result."""
-        ...
-
-
 class Lost(msgspec.Struct, frozen=True):
     """The attempt was started, and nobody can know how it ended."""
 
     reason: str
     output: str = ""
+
+
+class Watch(Protocol):
+    """A started attempt."""
+
+    def wait(self) -> Awaitable[StepResult | Lost]:
+        """How the attempt ended, or Lost if its keeper died. Cancelling the wait leaves the process alone."""
+        ...
+
+    def stop(self) -> Awaitable[None]:
+        """Ends the process and all it started: TERM, five seconds of grace, KILL. `wait` then tells the result."""
+        ...
 
 
 class Executor(Protocol):
@@ -244,6 +248,13 @@ class ExecutorKind(msgspec.Struct, frozen=True, kw_only=True):
 class Views(Protocol):
     """Files that show what the store holds; the store is the truth."""
 
-    def written(self, batch: Batch, run_json: Callable[[], bytes]) -> None:
-        """Called after each commit; brings the files up to date with it. Failing to is never an error of the run."""
+    def written(self, batch: Batch, run_json: Callable[[], bytes] | None) -> None:
+        """Called after each commit; brings the event file up to date, and the state file where `run_json` is given.
+
+        Failing to is never an error of the run.
+        """
+        ...
+
+    def rebuild(self, run_id: str, run_json: Callable[[], bytes]) -> bool:
+        """Makes the run's files anew from the store where they differ from it; tells whether they did."""
         ...

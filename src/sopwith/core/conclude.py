@@ -29,7 +29,7 @@ def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
     if all(step.finished for step in run.steps.values()):
         return _completed(run, now)
     if run.pause_requested and not busy:
-        return ev.RunPaused(cause="asked", reason=run.reason)
+        return ev.RunPaused(cause=run.pause_cause, reason=run.reason)
     return None
 
 

@@ -14,13 +14,14 @@ from sopwith.core import commands as cmd
 from sopwith.core import events as ev
 from sopwith.core.actor import SYSTEM, Actor
 from sopwith.core.conclude import conclusion
+from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event
 from sopwith.core.evolve import begin as begin_run
 from sopwith.core.evolve import evolve
 from sopwith.core.instant import Instant
 from sopwith.core.moves import MOVES
 from sopwith.core.moves_driver import begin
-from sopwith.core.procedure import ExecutionMode, Procedure
+from sopwith.core.procedure import ExecutionMode, Procedure, sha256
 from sopwith.core.refusal import refuse
 from sopwith.core.run import Run, status_of
 from sopwith.errors import NotAllowed
@@ -48,7 +49,6 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     umask: int
     policy: ev.Policy
     trigger: str
-    start_digest: str
     queued_because: str = ""
 
 
@@ -77,7 +77,8 @@ def create(new: NewRun, *, actor: Actor, now: Instant) -> Decision:
     if new.queued_because:
         following: Iterable[ev.EventBody] = [ev.RunQueued(reason=new.queued_because)]
     else:
-        following = begin(run, new.start_digest, cmd.Admit(actor=SYSTEM, now=now, start_digest=new.start_digest))
+        digest = sha256(envelope_bytes(start_envelope(run, rebuilding=False)))
+        following = begin(run, cmd.Admit(actor=SYSTEM, now=now, start_digest=digest))
     rest = _record(run, following, actor=SYSTEM, now=now)
     return Decision((created, *rest.events), rest.run)
 
@@ -91,11 +92,13 @@ def decide(run: Run, command: cmd.Command) -> Decision:
     move = MOVES.get((status_of(run), type(command)))
     if move is None:
         raise refuse(run, command)
-    decided = _record(run, move.handler(run, command), actor=command.actor, now=command.now)
+    # a timeout is nobody's decision, whoever's verb settles it
+    actor = SYSTEM if isinstance(command, cmd.Expire) else command.actor
+    decided = _record(run, move.handler(run, command), actor=actor, now=command.now)
     events = list(decided.events)
     run = decided.run
     while events and (body := conclusion(run, command.now)) is not None:
-        followed = _record(run, [body], actor=command.actor, now=command.now)
+        followed = _record(run, [body], actor=actor, now=command.now)
         events.extend(followed.events)
         run = followed.run
     return Decision(tuple(events), run)

@@ -70,6 +70,11 @@ def ready(items: Iterable[Due], now: datetime) -> tuple[Due, ...]:
     return tuple(item for item in items if item.at is None or item.at <= now)
 
 
+def at_rest(run: Run) -> bool:
+    """Whether nothing can be carried out now: the run has ended, or waits for a person or a deadline."""
+    return all(item.at is not None for item in due(run))
+
+
 def overdue(run: Run, now: datetime) -> tuple[Due, ...]:
     """The gates whose deadline has passed and that nobody has settled yet."""
     return ready(_expiries(run), now) if run.ended is None and not run.paused else ()

@@ -11,8 +11,8 @@ import msgspec
 
 from sopwith.core.events import Policy
 from sopwith.core.gates import gate_terms
-from sopwith.core.procedure import canonical, sha256
-from sopwith.core.run import Run
+from sopwith.core.procedure import canonical
+from sopwith.core.run import Gate, Run
 
 FORMAT = 1
 
@@ -51,7 +51,6 @@ def step_envelope(run: Run, number: int, *, working_dir: str, passed: dict[str, 
     """The envelope of a step's next start. `rebuilding`: for the gate that was asked, else for the one to ask next."""
     step = run.steps[number]
     definition = run.procedure.step(number)
-    revision = _revision(step.gate.revision if step.gate else 0, rebuilding=rebuilding)
     terms = gate_terms(run, number)
     return Envelope(
         procedure_name=run.name,
@@ -61,7 +60,7 @@ def step_envelope(run: Run, number: int, *, working_dir: str, passed: dict[str, 
         step=number,
         title=definition.title,
         visit=step.visit,
-        revision=revision,
+        revision=_revision(step.gate, rebuilding=rebuilding),
         executor=definition.executor,
         interpreter=definition.script.interpreter if definition.script else None,
         script=definition.script.text if definition.script else None,
@@ -77,13 +76,29 @@ def step_envelope(run: Run, number: int, *, working_dir: str, passed: dict[str, 
     )
 
 
+def start_envelope(run: Run, *, rebuilding: bool) -> Envelope:
+    """The envelope of the start approval: the pinned procedure as a whole, its parameters and its mode."""
+    terms = gate_terms(run, None)
+    return Envelope(
+        procedure_name=run.name,
+        procedure_digest=run.procedure_digest,
+        run_id=run.run_id,
+        mode=run.mode,
+        step=None,
+        title=run.procedure.title,
+        visit=1,
+        revision=_revision(run.start_gate, rebuilding=rebuilding),
+        parameters=dict(run.params),
+        environment=dict(run.environment),
+        policy=run.policy,
+        timeout_mins=terms.timeout_mins,
+        on_timeout=terms.action,
+    )
+
+
 def envelope_bytes(envelope: Envelope) -> bytes:
     """Canonical bytes; `sha256` of them is the digest a decision stores."""
     return canonical(msgspec.to_builtins(envelope))
-
-
-def envelope_digest(envelope: Envelope) -> str:
-    return sha256(envelope_bytes(envelope))
 
 
 def changed_fields(before: bytes, after: bytes) -> tuple[str, ...]:
@@ -92,5 +107,6 @@ def changed_fields(before: bytes, after: bytes) -> tuple[str, ...]:
     return tuple(sorted(name for name in {*old, *new} if old.get(name) != new.get(name)))
 
 
-def _revision(current: int, *, rebuilding: bool) -> int:
+def _revision(gate: Gate | None, *, rebuilding: bool) -> int:
+    current = 0 if gate is None else gate.revision
     return current if rebuilding else current + 1

@@ -79,8 +79,9 @@ class RunStarted(Body, frozen=True, kw_only=True, tag="run_started"):
 
 
 class RunPauseRequested(Body, frozen=True, kw_only=True, tag="run_pause_requested"):
-    """Asked while a process ran; `run_paused` follows when it has ended."""
+    """Asked while a process ran; `run_paused` with the same `cause` follows when it has ended."""
 
+    cause: str = "asked"
     reason: str = ""
 
 
@@ -263,7 +264,7 @@ EventBody = (
 )
 
 
-class Event(msgspec.Struct, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of a run's record. `seq` counts from 1 without a gap."""
 
     run_id: str

@@ -67,8 +67,9 @@ def _apply(run: Run, event: Event) -> Run:
             return replace(run, queued=True)
         case ev.RunStarted():
             return replace(run, queued=False, started_at=event.at)
-        case ev.RunPauseRequested(reason=reason):
-            return replace(run, pause_requested=True, reason=reason)
+        case ev.RunPauseRequested(cause=cause, reason=reason):
+            asked = replace(run, pause_requested=True, pause_cause=cause, reason=reason)
+            return _each_gate(asked, lambda gate: _stop_clock(gate, event))
         case ev.RunPaused(cause=cause, reason=reason):
             paused = replace(run, paused=True, pause_requested=False, pause_cause=cause, reason=reason)
             return _each_gate(paused, lambda gate: _stop_clock(gate, event))
@@ -76,7 +77,8 @@ def _apply(run: Run, event: Event) -> Run:
             resumed = _going_on(run)
             return _each_gate(resumed, lambda gate: _start_clock(gate, event))
         case ev.RunCancelRequested(reason=reason):
-            return replace(run, cancel_requested=True, reason=reason)
+            asked = replace(run, cancel_requested=True, reason=reason)
+            return _each_gate(asked, lambda gate: _stop_clock(gate, event))
         case ev.RunCancelled(reason=reason):
             return _cancelled(run, event, reason)
         case ev.RunFailed(error=error):
@@ -84,7 +86,7 @@ def _apply(run: Run, event: Event) -> Run:
         case ev.RunCompleted(nothing_ran=nothing_ran):
             return replace(_ended(run, event, RunStatus.COMPLETED), nothing_ran=nothing_ran)
         case ev.RunRetried():
-            return _retried(run, event.body)
+            return _each_gate(_retried(run, event.body), lambda gate: _start_clock(gate, event))
         case other:
             raise ValueError(f"{type(other).__name__} cannot follow run_created")
 

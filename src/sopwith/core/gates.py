@@ -21,7 +21,10 @@ class Terms(msgspec.Struct, frozen=True):
     action: TimeoutAction | None = None
 
     def due_at(self, asked_at: datetime) -> datetime | None:
-        return None if self.timeout_mins is None else asked_at + timedelta(minutes=self.timeout_mins)
+        if self.timeout_mins is None:
+            return None
+        # whole milliseconds, as all recorded times are
+        return asked_at + timedelta(milliseconds=round(self.timeout_mins * 60_000))
 
 
 FOR_EVER = Terms()

@@ -33,10 +33,11 @@ def iso(at: datetime) -> str:
 
 
 def duration_text(milliseconds: int) -> str:
-    """`45s`, `0.3s`, `2m 5s`, `1h 3m`: for people; `durationMs` carries the number."""
+    """`45s`, `0.3s`, `0.04s`, `2m 5s`, `1h 3m`: for people; `durationMs` carries the number."""
     seconds = milliseconds / 1000
     if seconds < 10:
-        return f"{seconds:.1f}".removesuffix(".0") + "s"
+        text = f"{seconds:.1f}" if seconds >= 0.1 else f"{seconds:.2f}"
+        return text.rstrip("0").rstrip(".") + "s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

@@ -5,10 +5,21 @@ from __future__ import annotations
 from sopwith.core import events as ev
 from sopwith.core.commands import Answer, Approve, Expire, OpenGate, Reject
 from sopwith.core.config import TimeoutAction
-from sopwith.core.gates import check_approver, gate_terms
+from sopwith.core.gates import check_approver, gate_terms, needs_gate, needs_start_gate
 from sopwith.core.instant import iso
 from sopwith.core.refusal import gate_name, no_such_step, refuse
-from sopwith.core.run import Gate, GateStatus, Run, RunStatus, StepStatus, dependencies_met, open_gates, status_of
+from sopwith.core.run import (
+    Gate,
+    GateStatus,
+    Run,
+    RunStatus,
+    StepStatus,
+    dependencies_met,
+    open_gates,
+    running_processes,
+    starts_nothing,
+    status_of,
+)
 from sopwith.errors import AlreadyDecided, BadRequest, Refused, StaleApproval
 
 MIN_DIGEST_CHARACTERS = 12
@@ -16,15 +27,19 @@ MIN_DIGEST_CHARACTERS = 12
 
 def open_gate(run: Run, command: OpenGate) -> list[ev.EventBody]:
     """Asks for approval. Refused unless the step waits behind a gate that is not open and not passed."""
-    gate = run.start_gate
-    if command.step is not None:
-        step = run.steps[command.step]
-        if step.status is not StepStatus.PENDING or step.gate_passed or not dependencies_met(run, step.number):
-            raise refuse(run, command)
-        gate = step.gate
-    elif run.started_at is not None:
+    if starts_nothing(run) or not _is_owed(run, command.step):
         raise refuse(run, command)
+    gate = run.start_gate if command.step is None else run.steps[command.step].gate
     return [request_approval(run, command.step, gate, command)]
+
+
+def _is_owed(run: Run, number: int | None) -> bool:
+    if number is None:
+        return needs_start_gate(run.mode) and run.started_at is None
+    step = run.steps[number]
+    gated = needs_gate(run.mode, run.procedure.step(number)) and not step.gate_passed
+    waits = step.status is StepStatus.PENDING and dependencies_met(run, number)
+    return gated and waits and run.started_at is not None
 
 
 def request_approval(run: Run, number: int | None, gate: Gate | None, command: OpenGate) -> ev.ApprovalRequested:
@@ -35,7 +50,8 @@ def request_approval(run: Run, number: int | None, gate: Gate | None, command: O
         title=_title(run, number),
         revision=1 if gate is None else gate.revision + 1,
         digest=command.digest,
-        due_at=terms.due_at(command.now.at),
+        # the time that the event will bear, also where the clock was set back
+        due_at=terms.due_at(max(command.now.at, run.updated_at)),
         on_timeout=terms.action,
     )
 
@@ -80,12 +96,18 @@ def expire(run: Run, command: Expire) -> list[ev.EventBody]:
     ]
     where = gate_name(command.step)
     if gate.on_timeout is TimeoutAction.PAUSE:
-        events.append(ev.RunPaused(cause="approval_timeout", reason=f"nobody answered {where} by {iso(gate.due_at)}"))
+        pausing = ev.RunPauseRequested if running_processes(run) else ev.RunPaused
+        events.append(pausing(cause="approval_timeout", reason=f"nobody answered {where} by {iso(gate.due_at)}"))
     elif command.step is None and gate.on_timeout is TimeoutAction.APPROVE:
         events.append(ev.RunStarted())
     elif command.step is None:
         events.append(ev.RunCancelled(reason=f"nobody answered {where} by {iso(gate.due_at)}"))
     return events
+
+
+def answered_step(run: Run, command: Answer) -> int | None:
+    """The step whose gate the answer addresses; None is the start gate. Raises as `answer` does."""
+    return _addressed(run, command)[0]
 
 
 def _addressed(run: Run, command: Answer) -> tuple[int | None, Gate]:

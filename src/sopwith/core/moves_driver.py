@@ -10,18 +10,18 @@ from sopwith.core.gates import needs_gate, needs_start_gate
 from sopwith.core.instant import duration_text, elapsed_ms
 from sopwith.core.moves_answer import request_approval
 from sopwith.core.refusal import refuse
-from sopwith.core.run import Run, StepState, StepStatus, dependencies_met
+from sopwith.core.run import Run, StepState, StepStatus, dependencies_met, running_processes, starts_nothing
 
 
 def admit(run: Run, command: Admit) -> list[ev.EventBody]:
     """A queued run has its slot: it asks for the start approval, or starts."""
-    return begin(run, command.start_digest, command)
+    return begin(run, command)
 
 
-def begin(run: Run, start_digest: str, command: Admit) -> list[ev.EventBody]:
+def begin(run: Run, command: Admit) -> list[ev.EventBody]:
     """The first event after creation or admission."""
     if needs_start_gate(run.mode):
-        ask = OpenGate(actor=command.actor, now=command.now, step=None, digest=start_digest)
+        ask = OpenGate(actor=command.actor, now=command.now, step=None, digest=command.start_digest)
         return [request_approval(run, None, run.start_gate, ask)]
     return [ev.RunStarted()]
 
@@ -32,8 +32,7 @@ def start(run: Run, command: Start) -> list[ev.EventBody]:
     definition = run.procedure.step(step.number)
     gated = needs_gate(run.mode, definition)
     startable = step.status is StepStatus.PENDING and dependencies_met(run, step.number)
-    halted = run.pause_requested or run.cancel_requested or any(each.stuck for each in run.steps.values())
-    if not startable or halted or (gated and not step.gate_passed) or run.started_at is None:
+    if not startable or starts_nothing(run) or (gated and not step.gate_passed) or run.started_at is None:
         raise refuse(run, command)
     if gated and step.gate is not None and step.gate.digest != command.digest:
         return [
@@ -77,7 +76,9 @@ def finish(run: Run, command: Finish) -> list[ev.EventBody]:
         "warnings": result.warnings,
     }
     if result.error:
-        return [ev.StepFailed(**end, error=result.error, cause=result.cause, signal=result.signal)]
+        # a step counts as cancelled only where the run is being cancelled: it is stuck otherwise
+        cause = "signal" if result.cause == "cancelled" and not run.cancel_requested else result.cause
+        return [ev.StepFailed(**end, error=result.error, cause=cause, signal=result.signal)]
     return [ev.StepCompleted(**end, outputs=result.outputs)]
 
 
@@ -92,13 +93,13 @@ def halt(run: Run, command: Halt) -> list[ev.EventBody]:
     """Something outside is missing; a person puts it right and resumes."""
     if run.pause_requested or run.cancel_requested:
         return []
-    if any(step.status is StepStatus.RUNNING for step in run.steps.values()):
-        return [ev.RunPauseRequested(reason=command.reason)]
+    if running_processes(run):
+        return [ev.RunPauseRequested(cause="environment", reason=command.reason)]
     return [ev.RunPaused(cause="environment", reason=command.reason)]
 
 
 def _attempt(run: Run, command: Finish | Interrupt) -> StepState:
     step = run.steps[command.step]
-    if step.status is not StepStatus.RUNNING or step.attempt != command.attempt:
+    if step.number not in running_processes(run) or step.attempt != command.attempt:
         raise refuse(run, command, because=f"attempt {command.attempt} of step {command.step} is not running")
     return step

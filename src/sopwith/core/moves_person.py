@@ -16,6 +16,7 @@ from sopwith.core.run import (
     StepStatus,
     descendants,
     is_manual,
+    open_gates,
     running_processes,
 )
 from sopwith.errors import BadRequest, Refused
@@ -58,6 +59,8 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
     """From the stuck steps; with `from_step` also from there on, as a new visit whose gates ask again."""
     if command.from_step is not None and command.from_step not in run.steps:
         raise no_such_step(run, command.from_step)
+    if run.started_at is None:
+        raise refuse(run, command, because="has not started", hint=f"sop resume {run.run_id} goes on")
     again = descendants(run.procedure, command.from_step) if command.from_step is not None else frozenset()
     steps = tuple(n for n, step in run.steps.items() if step.stuck and n not in again)
     if not steps and not again:
@@ -70,7 +73,17 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
     busy = [n for n in again if run.steps[n].status is StepStatus.RUNNING]
     if busy:
         raise refuse(run, command, because=f"step {busy[0]} is still being carried out")
-    return [ev.RunRetried(steps=steps, from_step=command.from_step, reason=command.reason)]
+    closed = [
+        ev.ApprovalClosed(
+            step_number=number,
+            title=run.procedure.step(number).title,
+            revision=gate.revision,
+            reason=f"the run goes back to step {command.from_step}",
+        )
+        for number, gate in open_gates(run)
+        if number in again
+    ]
+    return [*closed, ev.RunRetried(steps=steps, from_step=command.from_step, reason=command.reason)]
 
 
 def skip(run: Run, command: Skip) -> list[ev.EventBody]:
@@ -191,7 +204,7 @@ def _going_on(run: Run, resolved: StepState) -> list[ev.EventBody]:
     left = [step for step in run.steps.values() if step.stuck and step.number != resolved.number]
     if run.ended is RunStatus.FAILED:
         return [] if any(step.status is StepStatus.FAILED for step in left) else [ev.RunResumed()]
-    if run.paused and run.pause_cause != "asked" and not left:
+    if run.paused and run.pause_cause in ("rejected", "interrupted") and not left:
         return [ev.RunResumed()]
     return []
 

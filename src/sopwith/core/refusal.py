@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sopwith.core.commands import Command, PersonCommand
-from sopwith.core.run import Run, RunStatus, current_step, open_gates, status_of
+from sopwith.core.run import Run, RunStatus, StepStatus, current_step, is_manual, open_gates, status_of
 from sopwith.errors import BadRequest, IllegalMove
 
 _NOW = {
@@ -31,7 +31,12 @@ def refuse(run: Run, command: Command, *, because: str = "", hint: str = "") -> 
 
 def what_now(run: Run) -> str:
     """The moves a person has, as commands."""
-    return _NOW[status_of(run)].format(id=run.run_id)
+    status = status_of(run)
+    by_hand = [s.number for s in run.steps.values() if s.status is StepStatus.RUNNING and is_manual(run, s.number)]
+    if by_hand and status in (RunStatus.RUNNING, RunStatus.PAUSED):
+        step = f" --step {by_hand[0]}" if len(by_hand) > 1 else ""
+        return f"carry out step {by_hand[0]}, then sop complete {run.run_id}{step} (or sop fail, sop skip)"
+    return _NOW[status].format(id=run.run_id)
 
 
 def where(run: Run) -> str:

@@ -185,6 +185,11 @@ def is_failing(run: Run) -> bool:
     return run.ended is None and not run.paused and any(step.stuck for step in run.steps.values())
 
 
+def starts_nothing(run: Run) -> bool:
+    """Whether no step may start and no gate open: a pause or cancel was asked, or a step is stuck."""
+    return run.pause_requested or run.cancel_requested or any(step.stuck for step in run.steps.values())
+
+
 def current_step(run: Run) -> int:
     """The lowest active step, else the next one, else the number of steps."""
     waiting = (StepStatus.RUNNING, StepStatus.AWAITING_APPROVAL, StepStatus.FAILED, StepStatus.REJECTED)

@@ -1,0 +1,71 @@
+"""Puts the parts together. The only file that knows all of them; every door begins here."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+
+from sopwith.clock import RandomIds, SystemClock, boot_id
+from sopwith.engine.engine import Engine
+from sopwith.engine.keys import Keyring
+from sopwith.engine.library import Library
+from sopwith.engine.parts import Parts
+from sopwith.plugins import Registry
+from sopwith.ports import Cache, Owner
+from sopwith.settings import Workspace, ensure_private_folder
+from sopwith.stores.sqlite import SqliteStore
+from sopwith.stores.views import FileViews
+
+# asking for the umask means setting it, so it is done once, before any thread
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+
+
+def open_engine(workspace: Workspace) -> Engine:
+    """The engine on the workspace's own database, which is made at first need. Raises StoreError."""
+    ensure_private_folder(workspace.runs)
+    store = SqliteStore(workspace.database)
+    return Engine(
+        Parts(
+            workspace=workspace,
+            store=store,
+            views=FileViews(workspace.runs, store),
+            library=Library(workspace, cache=store),
+            registry=Registry(),
+            clock=SystemClock(),
+            ids=RandomIds(),
+            keyring=Keyring(workspace.keys),
+            owner=_owner,
+            environ=os.environ,
+            umask=_UMASK,
+        )
+    )
+
+
+def open_library(workspace: Workspace, *, cache: bool = True) -> Library:
+    """The procedures alone. Uses the database as a cache where one exists, and makes none."""
+    return Library(workspace, cache=_existing_cache(workspace) if cache else None)
+
+
+def _existing_cache(workspace: Workspace) -> Cache | None:
+    return SqliteStore(workspace.database) if workspace.database.exists() else None
+
+
+@cache
+def _owner() -> Owner:
+    """This process; its start time tells it from a later one with the same pid."""
+    pid = os.getpid()
+    started = _process_started(pid)
+    host = socket.gethostname()
+    return Owner(owner_id=f"{host}:{pid}:{started}", host=host, pid=pid, process_started=started, boot_id=boot_id())
+
+
+def _process_started(pid: int) -> str:
+    """Field 22 of /proc/PID/stat: clock ticks after boot; empty where there is no /proc."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]

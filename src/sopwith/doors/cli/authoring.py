@@ -1,0 +1,154 @@
+"""Verbs about procedures as files: init, create, list, show, validate, schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from sopwith.core.visible import visible
+from sopwith.doors.cli import text
+from sopwith.doors.cli.door import Door, complete_procedure, procedure_argument, verb
+from sopwith.engine.documents import problem_document, procedure_document
+from sopwith.errors import Problem, Severity, SopwithError
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@verb
+def init(door: Door, folder: Path | None) -> None:
+    """Make a workspace in FOLDER, or here: .pi/sops with its index.json and .gitignore."""
+    from sopwith.settings import init_workspace
+
+    workspace, made = init_workspace(folder or Path.cwd())
+    shown = [str(path) for path in made]
+    door.say(
+        {"workspace": str(workspace.root), "created": shown},
+        lambda: "\n".join(
+            [f"workspace {workspace.root}", *(f"  made {path}" for path in shown), "", "next: sop create NAME"]
+        ),
+    )
+
+
+@click.command()
+@click.argument("name")
+@verb
+def create(door: Door, name: str) -> None:
+    """Make .pi/sops/NAME/SOP.md and manifest.json from a template and register them."""
+    from sopwith.engine.template import create_procedure
+
+    made = create_procedure(door.workspace, name)
+    door.say(
+        {"name": name, "created": [str(path) for path in made]},
+        lambda: "\n".join(
+            [*(f"made {path}" for path in made[:2]), "", f"next: edit SOP.md, then sop run {name} --dry-run"]
+        ),
+    )
+
+
+@click.command()
+@verb
+def list_(door: Door) -> None:
+    """Show all procedures: version, priority, mode, steps, and whether they can run."""
+    config = door.library.config()
+    entries, problems = door.library.entries()
+    sops = []
+    for entry in entries:
+        try:
+            parsed = door.library.parsed(entry.name)
+        except SopwithError as error:
+            sops.append({"name": entry.name, "valid": False, "error": error.message})
+            continue
+        errors = sum(problem.severity is Severity.ERROR for problem in parsed.problems)
+        listed = {"name": entry.name, "valid": errors == 0, "errors": errors, "registered": entry.registered}
+        if parsed.procedure is not None:
+            shown = procedure_document(parsed.procedure, config)
+            listed |= {key: shown[key] for key in ("title", "description", "version", "priority", "executionMode")}
+            listed["totalSteps"] = len(parsed.procedure.steps)
+            listed["gates"] = sum(step.requires_approval for step in parsed.procedure.steps)
+        sops.append(listed)
+    told = [problem_document(problem) for problem in problems]
+    door.say({"sops": sops, "total": len(sops), "problems": told}, lambda: _list_text(sops, problems))
+
+
+@click.command()
+@procedure_argument
+@verb
+def show(door: Door, name: str) -> None:
+    """Show one procedure: parameters, steps, scripts and gates."""
+    sop = procedure_document(door.library.procedure(name), door.library.config())
+    door.say({"sop": sop}, lambda: text.procedure_text(sop))
+
+
+@click.command()
+@click.argument("name", required=False, shell_complete=complete_procedure)
+@verb
+def validate(door: Door, name: str | None) -> None:
+    """Check NAME, or every procedure, index.json and config.json. Exit code 1 if there are errors."""
+    entries, found = door.library.entries()
+    checked = [name] if name is not None else [entry.name for entry in entries]
+    problems: list[Problem] = [] if name is not None else [*found, *door.library.parsed_config()[1]]
+    for each in checked:
+        problems.extend(_validated(door, each))
+    errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    door.say(
+        {
+            "checked": checked,
+            "errors": errors,
+            "warnings": len(problems) - errors,
+            "problems": [problem_document(problem) for problem in problems],
+        },
+        lambda: _validation_text(checked, problems, errors),
+        success=errors == 0,
+    )
+    door.leave(1 if errors else 0)
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["manifest", "config"]))
+@verb
+def schema(door: Door, kind: str) -> None:
+    """Print the JSON Schema of manifest.json or config.json, for an editor's completion."""
+    from sopwith.parse.schema import config_schema, manifest_schema
+
+    document = manifest_schema() if kind == "manifest" else config_schema()
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _validated(door: Door, name: str) -> tuple[Problem, ...]:
+    parsed = door.library.parsed(name)
+    if parsed.procedure is None:
+        return parsed.problems
+    from sopwith.engine.checks import check_procedure
+
+    return (*parsed.problems, *check_procedure(parsed.procedure))
+
+
+def _list_text(sops: list[dict[str, object]], problems: tuple[Problem, ...]) -> str:
+    if not sops:
+        return "no procedures yet: sop create NAME makes one"
+    rows = []
+    for sop in sops:
+        if sop["valid"]:
+            cells = [str(sop[key]) for key in ("version", "priority", "executionMode", "totalSteps", "gates")]
+            rows.append([text.bold(str(sop["name"])), *cells, visible(str(sop["title"]))])
+        else:
+            trouble = click.style("has errors: sop validate " + str(sop["name"]), fg="red")
+            rows.append([text.bold(str(sop["name"])), "", "", "", "", "", trouble])
+    shown = text.table(["NAME", "VERSION", "PRIORITY", "MODE", "STEPS", "GATES", "TITLE"], rows)
+    notes = [text.problem_text(problem) for problem in problems]
+    return "\n".join([shown, *(["", *notes] if notes else [])])
+
+
+def _validation_text(checked: list[str], problems: list[Problem], errors: int) -> str:
+    lines = [text.problem_text(problem) for problem in problems]
+    what = f"{checked[0]}" if len(checked) == 1 else f"{len(checked)} procedures"
+    warnings = len(problems) - errors
+    verdict = click.style("no errors", fg="green") if not errors else click.style(_count(errors, "error"), fg="red")
+    lines.append(f"{what}: {verdict}" + (f", {_count(warnings, 'warning')}" if warnings else ""))
+    return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

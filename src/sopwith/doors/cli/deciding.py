@@ -1,0 +1,135 @@
+"""Verbs that decide: approve, reject, skip, complete, fail. Each drives the run on, unless somebody else does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sopwith.doors.cli import text
+from sopwith.doors.cli.door import Door, run_argument, verb
+from sopwith.doors.cli.driving import Document, carry_on_and_leave, wait_option
+from sopwith.engine.documents import gate_document, run_document, step_definition
+from sopwith.errors import Refused
+
+_step = click.option("--step", type=int, help="Which step, where several wait.")
+_evidence = click.option(
+    "--evidence",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file that shows it; a copy stays with the run. May be given many times.",
+)
+_output = click.option("--output", default="", help="What came out of it, in words.")
+
+
+@click.command()
+@run_argument
+@_step
+@click.option("--digest", help="Approve only if this is the envelope asked about: its first 12 characters or more.")
+@click.option("--comment", default="", help="Why, for the record.")
+@click.option("--show", is_flag=True, help="Show what would be approved, whole, and decide nothing.")
+@wait_option
+@verb
+def approve(
+    door: Door, run_id: str, step: int | None, digest: str | None, comment: str, show: bool, wait: bool
+) -> None:
+    """Approve what waits at RUN's gate, and carry the run on."""
+    if show:
+        _show_gates(door, run_id, step)
+        return
+    answered = door.engine.approve(run_id, actor=door.actor, step=step, digest=digest, comment=comment)
+    head = {"runId": run_id, "stepNumber": answered.step, "status": "approved"}
+    if not door.as_json:
+        click.echo(f"{click.style('✔', fg='green')} approved {_which(answered.step)} of {run_id}")
+    carry_on_and_leave(door, answered.run, wait=wait, document=lambda run: {**head, "run": run})
+
+
+@click.command()
+@run_argument
+@_step
+@click.option("--digest", help="Reject only if this is the envelope asked about.")
+@click.option("--reason", default="", help="What is wrong, for the record.")
+@verb
+def reject(door: Door, run_id: str, step: int | None, digest: str | None, reason: str) -> None:
+    """Reject what waits at RUN's gate: the run is paused, or cancelled if it was the start approval."""
+    answered = door.engine.reject(run_id, actor=door.actor, step=step, digest=digest, reason=reason)
+    action = "cancelled" if answered.step is None else "paused"
+    document = {"runId": run_id, "stepNumber": answered.step, "status": "rejected", "action": action}
+    run = run_document(answered.run)
+    door.say(
+        {**document, "run": run},
+        lambda: (
+            f"{click.style('✘', fg='red')} rejected {_which(answered.step)} of {run_id}: {run['status']}\n"
+            f"{click.style('next:', fg='cyan')} {run['next']}"
+        ),
+    )
+
+
+@click.command()
+@run_argument
+@_step
+@click.option("--reason", default="", help="Why it is not needed, for the record.")
+@wait_option
+@verb
+def skip(door: Door, run_id: str, step: int | None, reason: str, wait: bool) -> None:
+    """Pass over a step that waits, is stuck, or is done by hand, and carry the run on."""
+    carry_on_and_leave(door, door.engine.skip(run_id, actor=door.actor, step=step, reason=reason), wait=wait)
+
+
+@click.command()
+@run_argument
+@_step
+@click.option("--comment", default="", help="What was done, for the record.")
+@_output
+@_evidence
+@wait_option
+@verb
+def complete(
+    door: Door,
+    run_id: str,
+    step: int | None,
+    comment: str,
+    output: str,
+    evidence: tuple[Path, ...],
+    wait: bool,
+) -> None:
+    """Report a manual step done, or a failed or interrupted one as done by hand, and carry the run on."""
+    run = door.engine.complete(run_id, actor=door.actor, step=step, comment=comment, output=output, evidence=evidence)
+    carry_on_and_leave(door, run, wait=wait)
+
+
+@click.command()
+@run_argument
+@_step
+@click.option("--reason", default="", help="What went wrong, for the record.")
+@_output
+@_evidence
+@wait_option
+@verb
+def fail(
+    door: Door, run_id: str, step: int | None, reason: str, output: str, evidence: tuple[Path, ...], wait: bool
+) -> None:
+    """Report that a manual step did not work out."""
+    run = door.engine.fail(run_id, actor=door.actor, step=step, reason=reason, output=output, evidence=evidence)
+    carry_on_and_leave(door, run, wait=wait)
+
+
+def _show_gates(door: Door, run_id: str, step: int | None) -> None:
+    from sopwith.core.run import open_gates
+
+    run = door.engine.runs.load(run_id).run
+    gates = [(number, gate) for number, gate in open_gates(run) if step in (None, number)]
+    if not gates:
+        raise Refused(f"{run_id} has no open gate to show", hint=f"sop status {run_id} shows where it stands")
+    shown: list[Document] = []
+    for number, gate in gates:
+        definition = None if number is None else step_definition(run.procedure.step(number))
+        shown.append({**gate_document(run, number, gate), "step": definition})
+    door.say(
+        {"runId": run_id, "gates": shown},
+        lambda: "\n\n".join(text.gate_text(run.name, gate, gate["step"]) for gate in shown),
+    )
+
+
+def _which(step: int | None) -> str:
+    return "the start" if step is None else f"step {step}"

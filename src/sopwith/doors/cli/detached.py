@@ -1,0 +1,46 @@
+"""A driver of its own: `python -m sopwith.doors.cli.detached ROOT RUN`, in its own session, started by `--detach`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sopwith.engine.driver import drive
+from sopwith.errors import RunBusy
+from sopwith.settings import Workspace, cannot, ensure_private_folder
+
+
+def start_detached(workspace: Workspace, run_id: str) -> None:
+    """Starts a driver that outlives this process; what goes wrong in it stands in `driver.log` of the run."""
+    folder = workspace.run_folder(run_id)
+    ensure_private_folder(folder)
+    try:
+        log = os.open(folder / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise cannot("write", folder / "driver.log", error) from error
+    with os.fdopen(log, "wb") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "sopwith.doors.cli.detached", str(workspace.root), run_id],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd=workspace.root,
+        )
+
+
+def main(root: str, run_id: str) -> None:
+    """Drives the run until it waits for a person or ends."""
+    from sopwith.assembly import open_engine
+
+    engine = open_engine(Workspace(Path(root)))
+    with contextlib.suppress(RunBusy):
+        asyncio.run(drive(engine.parts, run_id))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,115 @@
+"""What every verb is given: the workspace, the actor, the engine when it is asked for, and the way to speak.
+
+The actor is the OS user. `SOPWITH_ACTOR_KIND` can only take rights away: whatever it is set to but `human`, the
+session counts as an agent's.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import msgspec
+
+from sopwith.core.actor import Actor, ActorKind
+from sopwith.engine.engine import Engine
+from sopwith.engine.library import Library
+from sopwith.engine.reading import Reader
+from sopwith.settings import Workspace, find_workspace
+
+Document = dict[str, Any]
+
+
+class Door:
+    """One call of the command."""
+
+    def __init__(self, *, workspace: str | None, as_json: bool) -> None:
+        self._override = workspace
+        self.as_json = as_json
+
+    @functools.cached_property
+    def workspace(self) -> Workspace:
+        return find_workspace(Path.cwd(), override=self._override or os.environ.get("SOPWITH_WORKSPACE") or None)
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        from sopwith.assembly import open_engine
+
+        return open_engine(self.workspace)
+
+    @functools.cached_property
+    def reader(self) -> Reader:
+        return Reader(self.engine)
+
+    @functools.cached_property
+    def library(self) -> Library:
+        from sopwith.assembly import open_library
+
+        return open_library(self.workspace)
+
+    @functools.cached_property
+    def actor(self) -> Actor:
+        return os_actor()
+
+    def say(self, document: Document, text: Callable[[], str], *, success: bool = True) -> None:
+        """Prints the document with --json, the text otherwise."""
+        if self.as_json:
+            click.echo(msgspec.json.encode({"success": success, **document}).decode())
+            return
+        shown = text()
+        if shown:
+            click.echo(shown)
+
+    def leave(self, exit_code: int) -> NoReturn:
+        """Ends the verb with this exit code."""
+        raise click.exceptions.Exit(exit_code)
+
+
+def os_actor() -> Actor:
+    """Who calls, as the operating system knows it."""
+    user_id = os.getuid()
+    try:
+        name = pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        name = f"uid-{user_id}"
+    kind = ActorKind.HUMAN if os.environ.get("SOPWITH_ACTOR_KIND", "human") in ("", "human") else ActorKind.AGENT
+    return Actor(name, kind, "cli", inside=os.environ.get("SOP_RUN_ID") or None)
+
+
+def verb(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb its Door as the first argument, and the options that every verb has."""
+
+    @click.option("--workspace", metavar="DIR", help="The folder that holds .pi/sops; else the nearest one above.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, errors too.")
+    @functools.wraps(function)
+    def wrapped(*args: Any, workspace: str | None, as_json: bool, **kwargs: Any) -> None:
+        function(Door(workspace=workspace, as_json=as_json), *args, **kwargs)
+
+    return wrapped
+
+
+def complete_procedure(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names for the shell's completion; silent where there is no workspace."""
+    try:
+        entries, _ = Door(workspace=ctx.params.get("workspace"), as_json=False).library.entries()
+    except Exception:
+        return []
+    return [entry.name for entry in entries if entry.name.startswith(incomplete)]
+
+
+def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Run ids for the shell's completion."""
+    try:
+        runs = Door(workspace=ctx.params.get("workspace"), as_json=False).reader.history(limit=50)["runs"]
+    except Exception:
+        return []
+    return [run["runId"] for run in runs if run["runId"].startswith(incomplete)]
+
+
+procedure_argument = click.argument("name", shell_complete=complete_procedure)
+run_argument = click.argument("run_id", metavar="RUN", shell_complete=complete_run)

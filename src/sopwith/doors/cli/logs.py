@@ -1,0 +1,56 @@
+"""Reads the logs of a run's steps piece by piece, while they are written and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sopwith.engine.reading import Reader
+
+_CHUNK = 1024 * 1024
+
+
+class LogReader:
+    """Remembers how far each step's log was read. A running attempt has a spool, an ended one a log."""
+
+    def __init__(self, reader: Reader, run_id: str, step: int | None) -> None:
+        self._reader = reader
+        self._run_id = run_id
+        self._step = step
+        self._read: dict[Path, int] = {}
+        reader.log_files(run_id, step)  # raises NotFound before anything is printed
+
+    def more(self) -> Iterator[bytes]:
+        """What was added since the last call, in the order of the steps, in pieces of at most 1 MiB."""
+        for number, folder in self._reader.log_files(self._run_id, self._step):
+            if self._step is None and folder not in self._read and _log_of(folder) is not None:
+                yield f"==> step {number} <==\n".encode()
+            yield from self._rest(folder)
+
+    def documents(self) -> list[dict[str, Any]]:
+        """Where each log lies and how long it is."""
+        found = []
+        for number, folder in self._reader.log_files(self._run_id, self._step):
+            path = _log_of(folder)
+            size = path.stat().st_size if path is not None else 0
+            found.append({"stepNumber": number, "path": str(path) if path else None, "sizeBytes": size})
+        return found
+
+    def _rest(self, folder: Path) -> Iterator[bytes]:
+        path = _log_of(folder)
+        if path is None:
+            return
+        with path.open("rb") as file:
+            file.seek(self._read.get(folder, 0))
+            while chunk := file.read(_CHUNK):
+                self._read[folder] = file.tell()
+                yield chunk
+
+
+def _log_of(folder: Path) -> Path | None:
+    log = folder / "output.log"
+    if log.exists():
+        return log
+    spools = sorted(folder.glob("*/spool"))
+    return spools[-1] if spools else None

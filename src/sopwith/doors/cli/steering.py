@@ -1,0 +1,67 @@
+"""Verbs that steer a run: cancel, pause, resume, retry."""
+
+from __future__ import annotations
+
+import click
+
+from sopwith.core.run import Run
+from sopwith.doors.cli import text
+from sopwith.doors.cli.door import Door, run_argument, verb
+from sopwith.doors.cli.driving import carry_on_and_leave, wait_option
+from sopwith.engine.documents import run_document
+
+
+@click.command()
+@run_argument
+@click.option("--reason", default="", help="Why, for the record.")
+@verb
+def cancel(door: Door, run_id: str, reason: str) -> None:
+    """End RUN for good. A running step and all it started are ended first: TERM, 5 seconds, KILL."""
+    run = door.engine.cancel(run_id, actor=door.actor, reason=reason)
+    if run.cancel_requested:
+        run = _end_processes(door, run_id)
+    _say(door, run)
+
+
+@click.command()
+@run_argument
+@click.option("--reason", default="", help="Why, for the record.")
+@verb
+def pause(door: Door, run_id: str, reason: str) -> None:
+    """Start nothing more in RUN. A running step ends by itself; gates and their clocks stop at once."""
+    _say(door, door.engine.pause(run_id, actor=door.actor, reason=reason))
+
+
+@click.command()
+@run_argument
+@wait_option
+@verb
+def resume(door: Door, run_id: str, wait: bool) -> None:
+    """Go on with RUN after a pause, a crash or a detach. A rejected or failed step is not passed: see retry, skip."""
+    carry_on_and_leave(door, door.engine.resume(run_id, actor=door.actor), wait=wait, ask=True)
+
+
+@click.command()
+@run_argument
+@click.option("--from", "from_step", type=int, help="Go back to this step; every gate from there on asks again.")
+@click.option("--reason", default="", help="Why, for the record.")
+@wait_option
+@verb
+def retry(door: Door, run_id: str, from_step: int | None, reason: str, wait: bool) -> None:
+    """Run the failed, rejected or interrupted steps of RUN again; their gates ask again."""
+    run = door.engine.retry(run_id, actor=door.actor, from_step=from_step, reason=reason)
+    carry_on_and_leave(door, run, wait=wait, ask=True)
+
+
+def _end_processes(door: Door, run_id: str) -> Run:
+    """Whoever drives the run ends its processes; if nobody does, this process does."""
+    from sopwith.doors.cli.display import Display
+    from sopwith.doors.cli.foreground import carry_on
+
+    return carry_on(door, run_id, Display(), interactive=False, wait=True)
+
+
+def _say(door: Door, run: Run) -> None:
+    driver = door.engine.parts.store.holder(run.run_id)
+    document = run_document(run, now=door.engine.parts.clock.now().at, driver=driver)
+    door.say(document, lambda: text.run_text(document))

@@ -1,0 +1,241 @@
+"""The JSON shapes that every door shows (specification, "Tool Calls"): one function per shape, camelCase keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sopwith.core.codec import SealedEvent
+from sopwith.core.config import Config
+from sopwith.core.due import overdue
+from sopwith.core.gates import gate_terms, needs_gate
+from sopwith.core.instant import duration_text, iso
+from sopwith.core.modes import declared_mode, effective_mode
+from sopwith.core.procedure import Procedure, Step
+from sopwith.core.refusal import what_now
+from sopwith.core.run import (
+    Gate,
+    Run,
+    StepState,
+    StepStatus,
+    current_step,
+    is_failing,
+    is_manual,
+    open_gates,
+    status_of,
+)
+from sopwith.errors import Problem, SopwithError
+from sopwith.ports import Owner, RunSummary
+
+Document = dict[str, Any]
+
+
+def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None = None) -> Document:
+    """A run: `{runId, sopName, status, currentStep, totalSteps, stepResults, …}`. With `now`, what is overdue too."""
+    document: Document = {
+        "runId": run.run_id,
+        "sopName": run.name,
+        "status": status_of(run),
+        "currentStep": current_step(run),
+        "totalSteps": len(run.steps),
+        "title": run.procedure.title,
+        "version": run.procedure.version,
+        "priority": run.procedure.priority,
+        "executionMode": run.mode,
+        "params": run.params,
+        "procedureDigest": run.procedure_digest,
+        "revision": run.seq,
+        "createdAt": iso(run.created_at),
+        "createdBy": msgspec.to_builtins(run.created_by),
+        "startedAt": _iso(run.started_at),
+        "endedAt": _iso(run.ended_at),
+        "reason": run.reason,
+        "gates": [gate_document(run, number, gate) for number, gate in open_gates(run)],
+        "stepResults": [step_document(run, step) for step in run.steps.values()],
+        "next": what_now(run),
+    }
+    for key, holds in (
+        ("failing", is_failing(run)),
+        ("pauseRequested", run.pause_requested),
+        ("cancelRequested", run.cancel_requested),
+        ("nothingRan", run.nothing_ran),
+    ):
+        if holds:
+            document[key] = True
+    if now is not None:
+        late = overdue(run, now)
+        if late:
+            document["overdue"] = [{"stepNumber": item.step, "dueAt": _iso(item.at)} for item in late]
+        document["drivenBy"] = None if driver is None else {"host": driver.host, "pid": driver.pid}
+    return document
+
+
+def gate_document(run: Run, number: int | None, gate: Gate) -> Document:
+    """An open or answered gate."""
+    return {
+        "stepNumber": number,
+        "title": run.procedure.title if number is None else run.procedure.step(number).title,
+        "status": gate.status,
+        "revision": gate.revision,
+        "digest": gate.digest,
+        "requestedAt": iso(gate.requested_at),
+        "dueAt": _iso(gate.due_at),
+        "onTimeout": gate.on_timeout if gate.due_at or gate.decided_at else None,
+        "decidedAt": _iso(gate.decided_at),
+        "decidedBy": None if gate.decided_by is None else msgspec.to_builtins(gate.decided_by),
+        "comment": gate.comment,
+    }
+
+
+def step_document(run: Run, step: StepState) -> Document:
+    """One entry of `stepResults`."""
+    definition = run.procedure.step(step.number)
+    document: Document = {
+        "stepNumber": step.number,
+        "title": definition.title,
+        "status": step.status,
+        "executor": definition.executor,
+        "requiresApproval": needs_gate(run.mode, definition),
+        "visit": step.visit,
+        "attempt": step.attempt,
+        "startedAt": _iso(step.started.at if step.started else None),
+        "endedAt": _iso(step.ended_at),
+        "durationMs": step.duration_ms,
+        "duration": None if step.duration_ms is None else duration_text(step.duration_ms),
+        "exitCode": step.exit_code,
+        "output": step.output,
+        "outputs": step.outputs,
+        "error": step.error,
+        "comment": step.comment,
+        "evidence": [msgspec.to_builtins(each) for each in step.evidence],
+        "approval": None if step.gate is None else gate_document(run, step.number, step.gate),
+    }
+    if is_manual(run, step.number) and step.status is StepStatus.RUNNING:
+        document["instructions"] = definition.body
+    return document
+
+
+def summary_document(summary: RunSummary) -> Document:
+    """One line of `history` and of `sop_list_runs`."""
+    return {
+        "runId": summary.run_id,
+        "sopName": summary.name,
+        "status": summary.status,
+        "currentStep": summary.current_step,
+        "totalSteps": summary.total_steps,
+        "version": summary.version,
+        "priority": summary.priority,
+        "executionMode": summary.mode,
+        "createdAt": iso(summary.created_at),
+        "createdBy": summary.created_by,
+        "updatedAt": iso(summary.updated_at),
+        "endedAt": _iso(summary.ended_at),
+        "dueAt": _iso(summary.due_at),
+        "procedureDigest": summary.procedure_digest,
+    }
+
+
+def audit_document(run_id: str, events: Iterable[SealedEvent]) -> Document:
+    """`{runId, events: [{timestamp, type, stepNumber?, actor, details, seq, hash}]}`."""
+    shown = []
+    for sealed in events:
+        event = msgspec.json.decode(sealed.payload)
+        shown.append(
+            {
+                "timestamp": event["timestamp"],
+                "type": event["eventType"],
+                **({"stepNumber": event["stepNumber"]} if "stepNumber" in event else {}),
+                "actor": event["actor"],
+                "details": event["details"],
+                "seq": event["seq"],
+                "prevHash": sealed.prev_hash,
+                "hash": sealed.hash,
+            }
+        )
+    return {"runId": run_id, "events": shown}
+
+
+def procedure_document(procedure: Procedure, config: Config) -> Document:
+    """`{name, …, steps: [{number, title, requiresApproval, approvalTimeoutMins, …}]}`: as the files say it."""
+    declared = declared_mode(procedure, config)
+    return {
+        "name": procedure.name,
+        "title": procedure.title,
+        "description": procedure.description,
+        "overview": procedure.overview,
+        "version": procedure.version,
+        "priority": procedure.priority,
+        "executionMode": declared,
+        "effectiveMode": effective_mode(declared, procedure.priority, config),
+        "cooldownSecs": procedure.cooldown_secs,
+        "maxConcurrent": procedure.max_concurrent,
+        "triggers": [_without_empty(msgspec.to_builtins(trigger)) for trigger in procedure.triggers],
+        "params": [_without_empty(msgspec.to_builtins(parameter)) for parameter in procedure.parameters],
+        "steps": [step_definition(step) for step in procedure.steps],
+    }
+
+
+def step_definition(step: Step) -> Document:
+    """A step as the files say it."""
+    return {
+        "number": step.number,
+        "title": step.title,
+        "key": step.key,
+        "description": step.body,
+        "executor": step.executor,
+        "interpreter": step.script.interpreter if step.script else None,
+        "script": step.script.text if step.script else None,
+        "requiresApproval": step.requires_approval,
+        "approvalTimeoutMins": step.approval_timeout_mins,
+        "suggestedTools": list(step.suggested_tools),
+        "dependsOn": list(step.depends_on),
+        "workingDir": step.working_dir,
+        "env": msgspec.to_builtins(step.env),
+        "outputs": step.outputs,
+    }
+
+
+def inbox_entry(run: Run, number: int | None, gate: Gate, now: datetime) -> Document:
+    """What waits for a person: a gate."""
+    terms = gate_terms(run, number)
+    return {
+        "runId": run.run_id,
+        "sopName": run.name,
+        "kind": "approval",
+        **gate_document(run, number, gate),
+        "onTimeout": terms.action,
+        "overdue": gate.due_at is not None and gate.due_at <= now,
+        "next": f"sop approve {run.run_id}" + ("" if number is None else f" --step {number}"),
+    }
+
+
+def problem_document(problem: Problem) -> Document:
+    """A finding, without the fields that say nothing."""
+    return _without_empty(msgspec.to_builtins(problem))
+
+
+def error_document(error: SopwithError) -> Document:
+    """`{success: false, error: {code, message, hint}}`."""
+    document: Document = {"code": error.code, "message": error.message, "hint": error.hint}
+    for key, value in error.details.items():
+        if key == "problems":
+            document["problems"] = [problem_document(problem) for problem in value]
+        elif isinstance(value, str | int | float | bool | list | tuple):
+            document[_camel(key)] = value
+    return {"success": False, "error": document}
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else iso(at)
+
+
+def _camel(key: str) -> str:
+    head, *rest = key.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
+def _without_empty(document: Document) -> Document:
+    return {key: value for key, value in document.items() if value not in (None, "", [], {})}

@@ -1,0 +1,214 @@
+"""The use cases: one method each, the same for every door. Plain and synchronous; none of them starts a process.
+
+What changes a run returns it as it is afterwards; carrying it on is the driver's work (`driver.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sopwith.core import commands as cmd
+from sopwith.core.actor import Actor
+from sopwith.core.admission import Limits, Occupancy, admit
+from sopwith.core.config import Config
+from sopwith.core.decide import Decision, NewRun, create
+from sopwith.core.events import Policy
+from sopwith.core.instant import Instant
+from sopwith.core.modes import choose_mode, declared_mode
+from sopwith.core.moves_answer import answered_step
+from sopwith.core.parameters import resolve_parameters
+from sopwith.core.procedure import ExecutionMode, Procedure, encode_procedure, sha256
+from sopwith.core.run import Run, RunStatus
+from sopwith.engine.envelopes import start_envelope_bytes
+from sopwith.engine.environment import captured_environment
+from sopwith.engine.evidence import keep_evidence
+from sopwith.engine.parts import Parts
+from sopwith.engine.runs import Runs
+from sopwith.errors import CoolingDown, LimitReached
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller asks for when a run is to be made. `queue`: wait for a slot instead of being refused."""
+
+    name: str
+    params: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    mode: ExecutionMode | None = None
+    queue: bool = False
+    trigger: str = "manual"
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """The run after an answer, and the step whose gate it was; None is the start gate."""
+
+    run: Run
+    step: int | None
+
+
+class Engine:
+    """All that can be done to runs in one workspace."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.runs = Runs(parts)
+
+    def create_run(self, request: RunRequest, *, actor: Actor) -> Run:
+        """A new run, admitted or queued. Raises NotFound, InvalidProcedure, BadParameter, LimitReached, CoolingDown."""
+        procedure = self.parts.library.procedure(request.name)
+        config = self.parts.library.config()
+        self.check_executors(procedure)
+        pinned = encode_procedure(procedure)
+        new = NewRun(
+            run_id=self.parts.ids.run_id(),
+            procedure=procedure,
+            procedure_digest=sha256(pinned),
+            mode=choose_mode(procedure, config, requested=request.mode, actor=actor),
+            declared_mode=declared_mode(procedure, config),
+            params=resolve_parameters(procedure, request.params),
+            environment=captured_environment(self.parts.environ),
+            umask=self.parts.umask,
+            policy=policy_of(config),
+            trigger=request.trigger,
+        )
+        limits = limits_of(procedure, config)
+
+        def plan(occupancy: Occupancy, now: Instant) -> tuple[Decision, tuple[bytes, ...]]:
+            decision = create(_queued_if_full(new, request, limits, occupancy, now), actor=actor, now=now)
+            return decision, (pinned, *_start_contents(decision.run))
+
+        return self.runs.create(procedure.name, plan).run
+
+    def check_executors(self, procedure: Procedure) -> None:
+        """Raises BadRequest for a step that nothing installed here could carry out."""
+        for step in procedure.steps:
+            self.parts.registry.kind(step.executor)
+
+    def approve(
+        self, run_id: str, *, actor: Actor, step: int | None = None, digest: str | None = None, comment: str = ""
+    ) -> Answered:
+        """Answers the open gate, or the addressed one. Raises AlreadyDecided, StaleApproval, ApproverNotAllowed …"""
+        return self._answer(
+            run_id, lambda now: cmd.Approve(actor=actor, now=now, step=step, digest=digest, comment=comment)
+        )
+
+    def reject(
+        self, run_id: str, *, actor: Actor, reason: str, step: int | None = None, digest: str | None = None
+    ) -> Answered:
+        """Answers no, with a reason: the step is rejected and the run paused; at the start gate it is cancelled."""
+        return self._answer(
+            run_id, lambda now: cmd.Reject(actor=actor, now=now, step=step, digest=digest, reason=reason)
+        )
+
+    def pause(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
+        """Starts nothing more; running processes end by themselves."""
+        return self._do(run_id, lambda now: cmd.Pause(actor=actor, now=now, reason=reason))
+
+    def resume(self, run_id: str, *, actor: Actor) -> Run:
+        """Lets a paused run go on. A run that is not paused, not final and not driven only needs a driver: no event."""
+        run = self.runs.load(run_id).run
+        if run.ended is None and not run.paused:
+            return run
+        return self._do(run_id, lambda now: cmd.Resume(actor=actor, now=now))
+
+    def cancel(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
+        """Ends the run for good, at once or when its running processes have been ended."""
+        return self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason))
+
+    def retry(self, run_id: str, *, actor: Actor, from_step: int | None = None, reason: str = "") -> Run:
+        """Again from the stuck steps, or from an earlier one. A failed run needs a free slot."""
+        return self._do(run_id, lambda now: cmd.Retry(actor=actor, now=now, from_step=from_step, reason=reason))
+
+    def skip(self, run_id: str, *, actor: Actor, reason: str, step: int | None = None) -> Run:
+        """Passes over a step, with a reason."""
+        return self._do(run_id, lambda now: cmd.Skip(actor=actor, now=now, step=step, reason=reason))
+
+    def complete(
+        self,
+        run_id: str,
+        *,
+        actor: Actor,
+        step: int | None = None,
+        comment: str = "",
+        output: str = "",
+        evidence: tuple[Path, ...] = (),
+    ) -> Run:
+        """Reports a manual step done, or a stuck one as done by hand. Copies of the evidence stay with the run."""
+        self.runs.load(run_id)
+        kept = keep_evidence(self.parts.workspace.run_folder(run_id), evidence)
+        return self._do(
+            run_id,
+            lambda now: cmd.Complete(actor=actor, now=now, step=step, comment=comment, output=output, evidence=kept),
+        )
+
+    def fail(
+        self,
+        run_id: str,
+        *,
+        actor: Actor,
+        reason: str,
+        step: int | None = None,
+        output: str = "",
+        evidence: tuple[Path, ...] = (),
+    ) -> Run:
+        """Reports that a manual step did not work out."""
+        self.runs.load(run_id)
+        kept = keep_evidence(self.parts.workspace.run_folder(run_id), evidence)
+        return self._do(
+            run_id,
+            lambda now: cmd.Fail(actor=actor, now=now, step=step, reason=reason, output=output, evidence=kept),
+        )
+
+    def _answer(self, run_id: str, make: Callable[[Instant], cmd.Answer]) -> Answered:
+        loaded, events = self.runs.change(run_id, lambda _run, now: make(now))
+        if events:
+            return Answered(run=loaded.run, step=events[0].step_number)
+        # the same answer was given before; it addressed its gate by step or digest
+        asked = make(self.parts.clock.now())
+        return Answered(run=loaded.run, step=answered_step(loaded.run, asked))
+
+    def _do(self, run_id: str, make: Callable[[Instant], cmd.Command]) -> Run:
+        loaded, _events = self.runs.change(run_id, lambda _run, now: make(now), admit=self._readmission)
+        return loaded.run
+
+    def _readmission(self, run: Run) -> Callable[[Occupancy], None] | None:
+        """A failed run gave its slot back; what brings it back to life takes one again, but owes no cooldown."""
+        if run.ended is not RunStatus.FAILED:
+            return None
+        limits = limits_of(run.procedure, self.parts.library.config())
+
+        def check(occupancy: Occupancy) -> None:
+            admit(run.name, limits, occupancy, self.parts.clock.now().at, cooldown=False)
+
+        return check
+
+
+def limits_of(procedure: Procedure, config: Config) -> Limits:
+    return Limits(
+        max_concurrent=procedure.max_concurrent,
+        max_concurrent_runs=config.max_concurrent_runs,
+        cooldown_secs=procedure.cooldown_secs,
+    )
+
+
+def policy_of(config: Config) -> Policy:
+    """The config keys that a run keeps from its creation on."""
+    return Policy(
+        approval_timeout_mins=config.approval_timeout_mins, approval_timeout_action=config.approval_timeout_action
+    )
+
+
+def _queued_if_full(new: NewRun, request: RunRequest, limits: Limits, occupancy: Occupancy, now: Instant) -> NewRun:
+    try:
+        admit(new.procedure.name, limits, occupancy, now.at)
+    except (LimitReached, CoolingDown) as refusal:
+        if not request.queue:
+            raise
+        return msgspec.structs.replace(new, queued_because=refusal.message)
+    return new
+
+
+def _start_contents(run: Run) -> tuple[bytes, ...]:
+    return () if run.start_gate is None else (start_envelope_bytes(run, rebuilding=True),)

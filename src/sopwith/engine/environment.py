@@ -1,0 +1,122 @@
+"""What a step's process is given: a short allow-list, what the procedure passes and sets, and `SOP_*`.
+
+Nothing is ever spliced into script text; parameters arrive only as data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sopwith.core.procedure import Procedure, Step, canonical
+from sopwith.core.run import Run
+from sopwith.engine.parts import Parts
+from sopwith.ports import WorkOrder
+
+_CAPTURED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ")
+_FROM_DRIVER = ("TERM", "TMPDIR")
+MAX_DATA_BYTES = 64 * 1024
+
+
+class MissingVariables(Exception):
+    """Variables that `env.pass` names and that the driver's environment lacks."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(", ".join(names))
+        self.names = names
+
+
+def captured_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The allow-listed variables, as they are kept with the run when it is created."""
+    return {
+        name: value
+        for name, value in sorted(environ.items())
+        if (name in _CAPTURED or name.startswith("LC_")) and _is_text(value)
+    }
+
+
+def passed_variables(procedure: Procedure, step: Step, environ: Mapping[str, str]) -> dict[str, str]:
+    """What `env.pass` asks for, from the driver's environment. Raises MissingVariables with every missing name."""
+    names = dict.fromkeys((*procedure.env.pass_, *step.env.pass_))
+    missing = tuple(name for name in names if name not in environ)
+    if missing:
+        raise MissingVariables(missing)
+    return {name: environ[name] for name in names}
+
+
+def working_dir(root: Path, procedure: Procedure, step: Step) -> Path:
+    """The project folder, unless the step or the procedure names another, relative to it."""
+    return root / (step.working_dir or procedure.working_dir or ".")
+
+
+def work_order(parts: Parts, run: Run, number: int) -> WorkOrder:
+    """The order for the attempt that `step_started` recorded. Raises MissingVariables."""
+    definition = run.procedure.step(number)
+    state = run.steps[number]
+    return WorkOrder(
+        run_id=run.run_id,
+        name=run.name,
+        step=definition,
+        visit=state.visit,
+        attempt=state.attempt,
+        folder=attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt),
+        working_dir=working_dir(parts.workspace.root, run.procedure, definition),
+        environment=_environment(parts, run, definition),
+        parameters_json=canonical(run.params),
+        umask=run.umask,
+        output_types=definition.outputs,
+    )
+
+
+def attempt_folder(parts: Parts, run_id: str, number: int, *, visit: int, attempt: int) -> Path:
+    """Where one attempt keeps its script, marker, result and log."""
+    return parts.workspace.run_folder(run_id) / f"step-{number}.{visit}.{attempt}"
+
+
+def _environment(parts: Parts, run: Run, step: Step) -> dict[str, str]:
+    state = run.steps[step.number]
+    given = {
+        **{name: parts.environ[name] for name in _FROM_DRIVER if name in parts.environ},
+        **run.environment,
+        **passed_variables(run.procedure, step, parts.environ),
+        **run.procedure.env.set_,
+        **step.env.set_,
+        "SOPWITH_ACTOR_KIND": "agent",
+        "SOPWITH_WORKSPACE": str(parts.workspace.root),
+        "SOP_RUN_ID": run.run_id,
+        "SOP_NAME": run.name,
+        "SOP_STEP": str(step.number),
+        "SOP_ATTEMPT": str(state.attempt),
+        "SOP_IDEMPOTENCY_KEY": f"{run.run_id}.{step.number}.{state.visit}",
+    }
+    return {**_data_variables(run, step), **given}
+
+
+def _data_variables(run: Run, step: Step) -> dict[str, str]:
+    """Parameters and earlier outputs, until 64 KiB are used up; `$SOP_PARAMS` has all parameters."""
+    wanted = {f"SOP_PARAM_{name.upper()}": as_text(value) for name, value in run.params.items()}
+    for other in step.depends_on:
+        for name, value in run.steps[other].outputs.items():
+            wanted[f"SOP_STEP_{other}_{name.upper()}"] = as_text(value)
+    kept: dict[str, str] = {}
+    room = MAX_DATA_BYTES
+    for name, value in wanted.items():
+        room -= len(name) + len(value.encode()) + 2
+        if room < 0:
+            break
+        kept[name] = value
+    return kept
+
+
+def as_text(value: Any) -> str:
+    """A value as an environment variable carries it: text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else canonical(value).decode()
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

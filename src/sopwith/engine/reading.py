@@ -1,0 +1,172 @@
+"""What can be asked without changing anything. Readers never write: what is overdue is shown as overdue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sopwith.core.actor import Actor
+from sopwith.core.due import overdue
+from sopwith.core.events import Policy
+from sopwith.core.gates import Terms, needs_gate, needs_start_gate, start_terms, step_terms
+from sopwith.core.modes import choose_mode, declared_mode
+from sopwith.core.parameters import resolve_parameters
+from sopwith.core.procedure import ExecutionMode, Procedure
+from sopwith.core.run import Run, RunStatus, StepStatus, is_manual, open_gates
+from sopwith.engine.documents import (
+    Document,
+    audit_document,
+    inbox_entry,
+    run_document,
+    step_definition,
+    step_document,
+    summary_document,
+)
+from sopwith.engine.engine import Engine, policy_of
+from sopwith.engine.environment import attempt_folder, working_dir
+from sopwith.engine.library import Library
+from sopwith.engine.runs import check_run_id
+from sopwith.errors import NotFound
+from sopwith.ports import RunFilter
+from sopwith.settings import Workspace
+
+_NEEDS_A_PERSON = (RunStatus.WAITING_APPROVAL, RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL, RunStatus.PAUSED)
+
+
+class Reader:
+    """Questions about runs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._parts = engine.parts
+
+    def status(self, run_id: str) -> Document:
+        """The run with what is overdue and who drives it. Raises NotFound."""
+        run = self._engine.runs.load(run_id).run
+        return run_document(run, now=self._parts.clock.now().at, driver=self._parts.store.holder(run_id))
+
+    def step(self, run_id: str, number: int) -> Document:
+        """One step of a run, with its definition. Raises NotFound."""
+        run = self._engine.runs.load(run_id).run
+        if number not in run.steps:
+            raise NotFound(f"{run.name} has no step {number}", hint=f"its steps are 1 to {len(run.steps)}")
+        return {**step_definition(run.procedure.step(number)), **step_document(run, run.steps[number])}
+
+    def history(
+        self, *, name: str | None = None, statuses: tuple[RunStatus, ...] = (), limit: int | None = None
+    ) -> Document:
+        """`{runs, total}`, newest first; `total` counts all that match."""
+        summaries, total = self._parts.store.summaries(RunFilter(name=name, statuses=statuses, limit=limit))
+        return {"runs": [summary_document(summary) for summary in summaries], "total": total}
+
+    def audit(self, run_id: str) -> Document:
+        """`{runId, events}`: the whole record of a run. Raises NotFound."""
+        check_run_id(run_id)
+        events = self._parts.store.events(run_id)
+        if not events:
+            raise NotFound(f"no run is called {run_id}", hint="sop history shows all runs")
+        return audit_document(run_id, events)
+
+    def inbox(self) -> Document:
+        """`{items, total}`: what waits for a person, the longest waiting first."""
+        summaries, _total = self._parts.store.summaries(RunFilter(statuses=_NEEDS_A_PERSON))
+        now = self._parts.clock.now().at
+        items: list[Document] = []
+        for summary in reversed(summaries):
+            run = self._engine.runs.load(summary.run_id).run
+            items.extend(inbox_entry(run, number, gate, now) for number, gate in open_gates(run))
+            items.extend(_waiting_steps(run))
+        return {"items": items, "total": len(items)}
+
+    def log_files(self, run_id: str, step: int | None) -> tuple[tuple[int, Path], ...]:
+        """Step number and log file of the latest attempts that exist, in order. Raises NotFound."""
+        run = self._engine.runs.load(run_id).run
+        if step is not None and step not in run.steps:
+            raise NotFound(f"{run.name} has no step {step}", hint=f"its steps are 1 to {len(run.steps)}")
+        wanted = [state for number, state in run.steps.items() if state.attempt and step in (None, number)]
+        return tuple(
+            (
+                state.number,
+                attempt_folder(self._parts, run_id, state.number, visit=state.visit, attempt=state.attempt),
+            )
+            for state in wanted
+        )
+
+    def is_overdue(self, run: Run) -> bool:
+        return bool(overdue(run, self._parts.clock.now().at))
+
+
+def plan_document(
+    workspace: Workspace,
+    library: Library,
+    name: str,
+    *,
+    params: Mapping[str, Any],
+    mode: ExecutionMode | None,
+    actor: Actor,
+) -> Document:
+    """What a run would do, in order: gates, timeouts, scripts. Writes nothing and starts nothing."""
+    procedure = library.procedure(name)
+    config = library.config()
+    chosen = choose_mode(procedure, config, requested=mode, actor=actor)
+    policy = policy_of(config)
+    return {
+        "sopName": name,
+        "title": procedure.title,
+        "version": procedure.version,
+        "priority": procedure.priority,
+        "executionMode": chosen,
+        "declaredMode": declared_mode(procedure, config),
+        "params": resolve_parameters(procedure, params),
+        "startApproval": _terms(start_terms(policy)) if needs_start_gate(chosen) else None,
+        "steps": [_planned(workspace, procedure, chosen, policy, number) for number in _order(procedure)],
+    }
+
+
+def _planned(workspace: Workspace, procedure: Procedure, mode: ExecutionMode, policy: Policy, number: int) -> Document:
+    step = procedure.step(number)
+    gated = needs_gate(mode, step)
+    return {
+        **step_definition(step),
+        "workingDir": str(working_dir(workspace.root, procedure, step)),
+        "gate": _terms(step_terms(procedure, step, policy)) if gated else None,
+    }
+
+
+def _terms(terms: Terms) -> Document:
+    return {"approvalTimeoutMins": terms.timeout_mins, "onTimeout": terms.action}
+
+
+def _order(procedure: Procedure) -> list[int]:
+    """Dependencies first, lower numbers first among equals."""
+    done: set[int] = set()
+    order: list[int] = []
+    while len(order) < len(procedure.steps):
+        for step in procedure.steps:
+            if step.number not in done and done.issuperset(step.depends_on):
+                done.add(step.number)
+                order.append(step.number)
+                break
+    return order
+
+
+def _waiting_steps(run: Run) -> list[Document]:
+    found = []
+    for state in run.steps.values():
+        by_hand = state.status is StepStatus.RUNNING and is_manual(run, state.number)
+        if not by_hand and not (run.paused and state.stuck):
+            continue
+        found.append(
+            {
+                "runId": run.run_id,
+                "sopName": run.name,
+                "kind": "manual" if by_hand else state.status.value,
+                "stepNumber": state.number,
+                "title": run.procedure.step(state.number).title,
+                "requestedAt": step_document(run, state)["startedAt" if by_hand else "endedAt"],
+                "reason": state.error,
+                "next": f"sop complete {run.run_id} --step {state.number}" if by_hand else f"sop retry {run.run_id}",
+            }
+        )
+    return found

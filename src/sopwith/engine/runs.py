@@ -1,0 +1,167 @@
+"""Runs in the store: loading by replay, changing by decide and append, in one place for every use case.
+
+A conflict means that somebody else was faster; the command is then decided again on what is true now.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from sopwith.core.admission import Occupancy
+from sopwith.core.codec import NO_HASH, decode_event, seal
+from sopwith.core.commands import Command
+from sopwith.core.decide import Decision, decide
+from sopwith.core.due import at_rest
+from sopwith.core.events import Event, RunCreated
+from sopwith.core.evolve import evolve, replay
+from sopwith.core.instant import Instant
+from sopwith.core.procedure import Procedure, decode_procedure
+from sopwith.core.run import Run, current_step, holds_slot, next_due_at, status_of
+from sopwith.engine.documents import run_document
+from sopwith.engine.parts import Parts
+from sopwith.errors import BadName, Conflict, NotFound, StoreError
+from sopwith.ports import Batch, Claim, RunSummary
+
+RUN_ID = re.compile(r"sop_run_[a-z0-9_-]{1,48}")
+_TRIES = 64
+
+Observer = Callable[[Event, Run], None]
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A run as of its last event, whose hash is `head`."""
+
+    run: Run
+    head: str
+
+
+class Runs:
+    """Loads and changes runs. `observe` is told each event that this process appends or learns of."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def load(self, run_id: str) -> Loaded:
+        """The run as it is now. Raises BadName or NotFound."""
+        check_run_id(run_id)
+        sealed = self._parts.store.events(run_id)
+        if not sealed:
+            raise NotFound(f"no run is called {run_id}", hint="sop history shows all runs")
+        events = [decode_event(each.payload) for each in sealed]
+        return Loaded(replay(self._procedure_of(events[0]), events), sealed[-1].hash)
+
+    def refresh(self, loaded: Loaded) -> tuple[Loaded, tuple[Event, ...]]:
+        """The same run with what others have appended since, and those events."""
+        sealed = self._parts.store.events(loaded.run.run_id, loaded.run.seq)
+        if not sealed:
+            return loaded, ()
+        events = tuple(decode_event(each.payload) for each in sealed)
+        run = loaded.run
+        for event in events:
+            run = evolve(run, event)
+        return Loaded(run, sealed[-1].hash), events
+
+    def create(self, name: str, plan: Callable[[Occupancy, Instant], tuple[Decision, tuple[bytes, ...]]]) -> Loaded:
+        """Stores a new run; `plan` decides inside the transaction, may refuse there, and adds contents to keep."""
+        made: list[Loaded] = []
+
+        def batch(occupancy: Occupancy) -> Batch:
+            decision, contents = plan(occupancy, self._parts.clock.now())
+            batch, loaded = self._batch(decision, NO_HASH, contents)
+            made[:] = [loaded]
+            return batch
+
+        stored = self._parts.store.create(name, batch)
+        self._show(stored, made[0])
+        return made[0]
+
+    def change(
+        self,
+        run_id: str,
+        make: Callable[[Run, Instant], Command],
+        *,
+        admit: Callable[[Run], Callable[[Occupancy], None] | None] | None = None,
+    ) -> tuple[Loaded, tuple[Event, ...]]:
+        """Decides a command on the run as it is and appends the outcome. Tells the run after it and the new events."""
+        loaded = self.load(run_id)
+        for _ in range(_TRIES):
+            command = make(loaded.run, self._parts.clock.now())
+            try:
+                return self.commit(loaded, command, admit=admit(loaded.run) if admit else None)
+            except Conflict:
+                loaded, _events = self.refresh(loaded)
+        raise Conflict(f"{run_id} changed {_TRIES} times while it was to be changed", hint="try again")
+
+    def commit(
+        self,
+        loaded: Loaded,
+        command: Command,
+        *,
+        claim: Claim | None = None,
+        admit: Callable[[Occupancy], None] | None = None,
+        contents: tuple[bytes, ...] = (),
+    ) -> tuple[Loaded, tuple[Event, ...]]:
+        """Decides on this very state and appends. Raises Conflict if the run has moved on, or what decide raises."""
+        decision = decide(loaded.run, command)
+        if not decision.events:
+            return loaded, ()
+        batch, after = self._batch(decision, loaded.head, contents)
+        self._parts.store.append(loaded.run.run_id, loaded.run.seq, batch, claim=claim, admit=admit)
+        self._show(batch, after)
+        return after, decision.events
+
+    def _procedure_of(self, first: Event) -> Procedure:
+        assert isinstance(first.body, RunCreated)
+        data = self._parts.store.content(first.body.procedure_digest)
+        if data is None:
+            raise StoreError(
+                f"the procedure that {first.run_id} runs is missing from the database", hint="sop doctor checks it"
+            )
+        return decode_procedure(data)
+
+    def _batch(self, decision: Decision, head: str, contents: tuple[bytes, ...]) -> tuple[Batch, Loaded]:
+        sealed = seal(decision.events, head)
+        batch = Batch(events=sealed, summary=summarise(decision.run), contents=contents)
+        return batch, Loaded(decision.run, sealed[-1].hash)
+
+    def _show(self, batch: Batch, loaded: Loaded) -> None:
+        run = loaded.run
+        # the event file is complete at once; the state file is for looking at a run that rests
+        self._parts.views.written(batch, self.state_json(run) if at_rest(run) else None)
+
+    def state_json(self, run: Run) -> Callable[[], bytes]:
+        """The content of `<run id>.json`, made when it is asked for."""
+        return lambda: msgspec.json.format(msgspec.json.encode(run_document(run)), indent=2)
+
+
+def summarise(run: Run) -> RunSummary:
+    """What lists, limits and timers need to know of this run."""
+    return RunSummary(
+        run_id=run.run_id,
+        name=run.name,
+        version=run.procedure.version,
+        status=status_of(run),
+        seq=run.seq,
+        mode=run.mode,
+        priority=run.procedure.priority,
+        current_step=current_step(run),
+        total_steps=len(run.steps),
+        created_at=run.created_at,
+        created_by=str(run.created_by),
+        updated_at=run.updated_at,
+        ended_at=run.ended_at,
+        due_at=next_due_at(run),
+        holds_slot=holds_slot(run),
+        executed=run.executed,
+        procedure_digest=run.procedure_digest,
+    )
+
+
+def check_run_id(run_id: str) -> str:
+    """`run_id`, if a run may be called that; BadName otherwise, before any path is built from it."""
+    if not RUN_ID.fullmatch(run_id):
+        raise BadName(f"{run_id[:80]!r} is not a run id", hint="a run id looks like sop_run_k3v9x2m4q7ab")
+    return run_id

@@ -1,0 +1,106 @@
+"""`sop create`: a procedure that runs as it stands, to be changed into one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sopwith.core.procedure import check_name
+from sopwith.engine.files import read_bounded, replace_file
+from sopwith.engine.library import MANIFEST, SHEET
+from sopwith.errors import InvalidProcedure, Refused
+from sopwith.parse.index import parse_index
+from sopwith.parse.source import SourceFile
+from sopwith.settings import Workspace, cannot
+
+_SHEET = """\
+# {title}
+
+**Version**: 1.0.0
+**Priority**: normal
+**Execution Mode**: supervised
+
+## Overview
+
+Say here what this procedure is for, and when to use it.
+
+## Steps
+
+### Step 1: Check
+
+Look before you leap: this step fails when something is not as it should be.
+
+```bash
+echo "checking {name}"
+```
+
+---
+
+### Step 2: Act
+
+What this step does cannot be undone, so a person looks at it first.
+
+```bash
+echo "doing it"
+```
+
+**Approval Required**: Yes
+
+---
+
+### Step 3: Confirm by hand
+
+A step without a script is carried out by a person, who reports it with `sop complete`.
+"""
+
+
+def create_procedure(workspace: Workspace, name: str) -> tuple[Path, ...]:
+    """Writes SOP.md and manifest.json and registers them in index.json. Tells the files. Refuses to overwrite."""
+    check_name(name)
+    folder = workspace.sops / name
+    index = _index(workspace)
+    if name in index or folder.exists():
+        raise Refused(f"{name} exists already; nothing was changed", hint=f"sop show {name}, or choose another name")
+    title = name.replace("-", " ").replace("_", " ").replace(".", " ").capitalize()
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise cannot("make", folder, error) from error
+    replace_file(folder / SHEET, _SHEET.format(title=title, name=name).encode())
+    replace_file(folder / MANIFEST, _manifest(name, title))
+    register(workspace, {**index, name: f"{name}/{MANIFEST}"})
+    return folder / SHEET, folder / MANIFEST, workspace.index
+
+
+def register(workspace: Workspace, index: dict[str, str]) -> None:
+    """Replaces index.json."""
+    ordered = dict(sorted(index.items()))
+    replace_file(workspace.index, (json.dumps(ordered, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _index(workspace: Workspace) -> dict[str, str]:
+    data = read_bounded(workspace.index)
+    if data is None:
+        return {}
+    index, problems = parse_index(SourceFile("index.json", data))
+    if index is None:
+        raise InvalidProcedure("index.json has errors, so nothing can be registered", problems=problems)
+    return index
+
+
+def _manifest(name: str, title: str) -> bytes:
+    document = {
+        "name": name,
+        "description": f"{title}: what it is for, in a sentence",
+        "version": "1.0.0",
+        "priority": "normal",
+        "executionMode": "supervised",
+        "maxConcurrent": 1,
+        "triggers": [{"type": "manual"}],
+        "steps": [
+            {"number": 1, "title": "Check"},
+            {"number": 2, "title": "Act", "requiresApproval": True},
+            {"number": 3, "title": "Confirm by hand"},
+        ],
+    }
+    return (json.dumps(document, indent=2) + "\n").encode()

@@ -1,0 +1,385 @@
+"""The keeper: a small process that starts one step, outlives the engine, and writes down how the step ended.
+
+Run as `python -I -S keeper.py LAUNCH_FOLDER`; it imports nothing of Sopwith. Only whoever creates the file `started`
+may run the step, so a step starts at most once. Standard library modules are chosen by their price, for the
+interpreter's start is most of what a step costs: `_signal` is free where `signal` costs 5 ms, `json` 10, `ctypes` 4.
+
+The step writes into a pipe, never straight into the spool: stdout on a regular file is lost at the first
+`> /dev/stderr`, which opens the file anew and truncates it.
+"""
+
+import os
+import select
+import sys
+import time
+
+try:
+    import _signal as signal  # type: ignore[import-not-found, unused-ignore]
+except ImportError:  # an interpreter other than CPython
+    import signal  # type: ignore[no-redef, unused-ignore]
+
+PR_SET_CHILD_SUBREAPER = 36
+CHUNK = 1 << 16
+PIPE_CHUNKS = 16
+"""As many chunks as the largest pipe holds that a step can ask for (1 MiB)."""
+KILL_SECS = 10.0
+"""How long a tree may survive KILL (uninterruptible sleep) before the keeper gives up and says so."""
+
+
+class Order:
+    """The file `order`: fields ended by NUL, which no argument, variable or path can hold. See `launch.py`."""
+
+    def __init__(self, data: bytes) -> None:
+        fields = data.split(b"\0")[:-1]
+        self.cookie = fields[0]
+        self.grace, self.drain = (int(field) / 1000 for field in fields[1:3])
+        self.umask = int(fields[3])
+        self.folder = fields[4]
+        argc = int(fields[5])
+        self.argv = fields[6 : 6 + argc]
+        self.environment = dict(field.split(b"=", 1) for field in fields[6 + argc :])
+
+
+def main(launch: str) -> None:
+    os.umask(0o077)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # descriptors that the engine's own parent left inheritable
+    alarm = heed_signals()
+    if not claim(launch):
+        return
+    adopts = become_subreaper()
+    try:
+        order = read_order(launch)
+        spool = os.open(f"{launch}/spool", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        source, sink = os.pipe()
+        pid = spawn(order, sink)
+    except OSError as error:
+        write_result(launch, startErrno=error.errno or 1)
+        return
+    os.close(sink)
+    os.set_blocking(source, False)
+    append(f"{launch}/started", f"child {pid} {start_time(pid)}\n")
+    Keeping(launch=launch, order=order, pid=pid, adopts=adopts, source=source, spool=spool, alarm=alarm).keep()
+
+
+def heed_signals() -> int:
+    """Deaf to the terminal; TERM and CHLD arrive as bytes in the pipe whose reading end this gives."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    alarm, ring = os.pipe()
+    os.set_blocking(alarm, False)
+    os.set_blocking(ring, False)
+    signal.set_wakeup_fd(ring)
+    return alarm
+
+
+def claim(launch: str) -> bool:
+    """Whether this keeper, and nobody else ever, may run this launch. The one thing that makes a start unique.
+
+    A link fails where the name exists, as O_EXCL does, and nobody ever sees the file half written.
+    """
+    pid = os.getpid()
+    draft, started = f"{launch}/started.{pid}", f"{launch}/started"
+    line = f"{pid} {start_time(pid)} {boot_id()}\n".encode()
+    write_new(draft, line)
+    try:
+        os.link(draft, started)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        return claim_without_links(started, line)
+    finally:
+        os.unlink(draft)  # noqa: PTH108
+    return True
+
+
+def claim_without_links(started: str, line: bytes) -> bool:
+    try:
+        write_new(started, line)
+    except FileExistsError:
+        return False
+    return True
+
+
+def read_order(launch: str) -> Order:
+    """Reads the order and removes it: it holds the values of secrets."""
+    with open(f"{launch}/order", "rb") as file:  # noqa: PTH123 - pathlib costs 6 ms
+        data = file.read()
+    os.unlink(f"{launch}/order")  # noqa: PTH108
+    return Order(data)
+
+
+def spawn(order: Order, sink: int) -> int:
+    """Starts the step's process: own session, only its own environment, every signal as it is by default."""
+    os.chdir(order.folder)
+    os.umask(order.umask)
+    try:
+        return os.posix_spawn(
+            order.argv[0],
+            order.argv,
+            order.environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, sink, 1),
+                (os.POSIX_SPAWN_DUP2, sink, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
+    finally:
+        os.umask(0o077)
+        os.chdir("/")
+
+
+class Keeping:
+    """Watches over one running step until it has ended and that is written down."""
+
+    def __init__(
+        self, *, launch: str, order: Order, pid: int, adopts: bool, source: int, spool: int, alarm: int
+    ) -> None:
+        self.launch, self.order, self.pid, self.adopts = launch, order, pid, adopts
+        self.source, self.spool, self.alarm = source, spool, alarm
+        self.code: int | None = None
+        self.stopping = self.childless = self.dry = False
+        self.kept = self.dropped = 0
+
+    def keep(self) -> None:
+        while self.code is None and not self.stopping:
+            self.attend(None)
+        stopped = self.code is None
+        if stopped:
+            self.end_tree()
+        ended_ms = time.clock_gettime_ns(time.CLOCK_REALTIME) // 1_000_000
+        self.drain(time.monotonic() + self.order.drain)
+        write_result(
+            self.launch,
+            exit=None if self.code is None or self.code < 0 else self.code,
+            signal=-self.code if self.code is not None and self.code < 0 else None,
+            stopped=stopped,
+            leftOver=len(self.tree()),
+            outputBytes=self.kept,
+            droppedBytes=self.dropped,
+            valuesBytes=size(f"{self.launch}/values"),
+            endedMs=ended_ms,
+        )
+        if not self.dry:
+            self.leave_a_drain()
+
+    def attend(self, seconds: float | None) -> None:
+        """Waits for output, a signal, or so many seconds, and deals with what came."""
+        poll = select.poll()
+        poll.register(self.alarm, select.POLLIN)
+        if not self.dry:
+            poll.register(self.source, select.POLLIN)
+        for file, _ in poll.poll(None if seconds is None else max(0, seconds) * 1000):
+            if file == self.alarm:
+                self.stopping |= signal.SIGTERM in os.read(self.alarm, CHUNK)
+                self.reap()
+            else:
+                self.copy()
+
+    def reap(self) -> None:
+        """Takes the step's exit, and the exits of orphans that came to us as their subreaper."""
+        while not self.childless:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                self.childless = True
+                return
+            if pid == 0:
+                return
+            if pid == self.pid:
+                self.code = os.waitstatus_to_exitcode(status)
+
+    def copy(self) -> bool:
+        """Moves one chunk from pipe to spool; False when none is there now. A full disk never blocks the step."""
+        try:
+            chunk = os.read(self.source, CHUNK)
+        except BlockingIOError:
+            return False
+        self.dry = not chunk
+        try:
+            written = os.write(self.spool, chunk)
+        except OSError:
+            written = 0
+        self.kept += written
+        self.dropped += len(chunk) - written
+        return not self.dry
+
+    def drain(self, deadline: float) -> None:
+        """Takes what the ended step has left in the pipe; a left-over that holds it open gets until the deadline."""
+        for _ in range(PIPE_CHUNKS):
+            if not self.copy():
+                break
+        while not self.dry and time.monotonic() < deadline:
+            self.attend(deadline - time.monotonic())
+        self.reap()
+
+    def end_tree(self) -> None:
+        """TERM to all that the step started, KILL to what is left after the grace."""
+        asked: set[tuple[int, str]] = set()
+        deadline = time.monotonic() + self.order.grace
+        while time.monotonic() < deadline and (tree := self.tree()):
+            for member in tree - asked:
+                send(member, signal.SIGTERM)
+            asked |= tree
+            self.attend(min(0.05, deadline - time.monotonic()))
+        deadline = time.monotonic() + KILL_SECS
+        while time.monotonic() < deadline and (tree := self.tree()):
+            for member in tree:
+                send(member, signal.SIGKILL)
+            self.attend(0.01)
+
+    def tree(self) -> set[tuple[int, str]]:
+        """Every living process that the step started, as (pid, start time)."""
+        self.reap()
+        if self.childless and self.adopts:
+            return set()  # orphans would have become our children: no need to read all of /proc
+        if not os.path.exists("/proc/self/stat"):  # noqa: PTH110 - macOS: the process group is all we can see
+            return set() if self.code is not None else {(-self.pid, "-")}
+        return living_tree(os.getpid(), b"SOP_COOKIE=" + self.order.cookie)
+
+    def leave_a_drain(self) -> None:
+        """A left-over that still writes must not die of a closed pipe: a fork of us swallows what it says."""
+        if os.fork():
+            return
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.close(self.spool)
+        os.set_blocking(self.source, True)
+        while os.read(self.source, CHUNK):
+            pass
+
+
+def living_tree(root: int, cookie: bytes) -> set[tuple[int, str]]:
+    """The descendants of `root`, and all processes that carry the cookie in their environment."""
+    parents: dict[int, int] = {}
+    starts: dict[int, str] = {}
+    for name in processes():
+        fields = stat(name)
+        if fields and fields[0] not in "ZX":
+            parents[int(name)], starts[int(name)] = int(fields[1]), fields[19]
+    members = {pid for pid in parents if descends(pid, root, parents) or carries(pid, cookie)}
+    return {(pid, starts[pid]) for pid in members - {root}}
+
+
+def processes() -> list[str]:
+    try:
+        return [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def descends(pid: int, root: int, parents: dict[int, int]) -> bool:
+    for _ in parents:
+        pid = parents.get(pid, 0)
+        if pid in (root, 0):
+            break
+    return pid == root
+
+
+def carries(pid: int, cookie: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+            return cookie in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def send(member: tuple[int, str], number: int) -> None:
+    """A signal to exactly this process; a pid that another process has got by now is left alone."""
+    pid, started = member
+    try:
+        handle = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # gone, an old kernel, or macOS
+        handle = -1
+    try:
+        if start_time(pid) != started:
+            return
+        if handle < 0:
+            os.kill(pid, number)
+        else:
+            signal.pidfd_send_signal(handle, number)
+    except OSError:  # gone, or not ours to signal
+        return
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def stat(pid: int | str) -> list[str]:
+    """/proc/PID/stat from field 3 (state) on; empty when there is no such process. Names may hold blanks and `)`."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            return file.read().rpartition(b")")[2].decode().split()
+    except OSError:
+        return []
+
+
+def start_time(pid: int) -> str:
+    """Field 22, in clock ticks since boot: with the pid and the boot id it names a process for good."""
+    fields = stat(pid)
+    return fields[19] if fields else "-"
+
+
+def boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:  # noqa: PTH123
+            return file.read().strip()
+    except OSError:
+        return "-"
+
+
+def become_subreaper() -> bool:
+    """Makes orphans of the step our children, also when they left its session. Best effort; tells whether it worked."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
+    except Exception:  # private parts of CPython: without them the scan for the cookie is what is left
+        return False
+
+
+def prctl(option: int, value: int) -> int:
+    try:
+        import _ctypes  # what ctypes itself calls, without the 3 ms of its Python half
+    except ImportError:
+        import ctypes
+
+        return int(ctypes.CDLL(None).prctl(option, value, 0, 0, 0))
+    address = _ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl")  # type: ignore[arg-type, unused-ignore]
+    return int(_ctypes.call_function(address, (option, value, 0, 0, 0)))
+
+
+def write_new(path: str, data: bytes) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.write(file, data)
+    os.close(file)
+
+
+def append(path: str, line: str) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    os.write(file, line.encode())
+    os.close(file)
+
+
+def write_result(launch: str, **fields: int | bool | None) -> None:
+    """One line of JSON in one write; it counts only with its newline."""
+    line = ",".join(f'"{name}":{literal(value)}' for name, value in fields.items())
+    write_new(f"{launch}/result", f"{{{line}}}\n".encode())
+
+
+def literal(value: int | bool | None) -> str:
+    return "null" if value is None else str(value).lower()
+
+
+def size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116
+    except OSError:
+        return 0
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

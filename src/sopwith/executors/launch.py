@@ -1,0 +1,171 @@
+"""A launch: the folder in which one keeper runs one attempt at most once, and what its files say.
+
+An attempt's folder holds launches `0`, `1`, … and only the highest counts. Whoever creates `started` in it owns it: the
+keeper, which then runs the step, or recovery, which thereby makes sure that no keeper ever will. Files of a launch:
+`order` (for the keeper, which removes it), `script`, `params.json`, `values` ($SOP_OUTPUT), `spool`, `started`,
+`result`, `keeper.err`. Nothing is flushed to disk: after a power cut the boot id tells.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from sopwith.executors.processes import Identity
+
+_VOID = b"void\n"
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """What `started` says. `keeper` is None when it was torn, `child` when the step's process was not yet noted."""
+
+    void: bool = False
+    keeper: Identity | None = None
+    child: Identity | None = None
+
+
+class Ending(msgspec.Struct, frozen=True, rename="camel"):
+    """The keeper's result. `signal` is a number; `start_errno` tells why the process could not be started."""
+
+    exit: int | None = None
+    signal: int | None = None
+    start_errno: int = 0
+    stopped: bool = False
+    left_over: int = 0
+    output_bytes: int = 0
+    dropped_bytes: int = 0
+    values_bytes: int = 0
+    ended_ms: int = 0
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What the keeper is told; the other end is `Order` in keeper.py."""
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    working_dir: Path
+    umask: int
+    cookie: str
+    grace_secs: float
+    drain_secs: float
+
+    def encode(self) -> bytes:
+        """Fields ended by NUL. Raises ValueError for what no process can be given."""
+        head = (self.cookie, f"{self.grace_secs * 1000:.0f}", f"{self.drain_secs * 1000:.0f}", str(self.umask))
+        variables = [_variable(name, value) for name, value in self.environment.items()]
+        fields = [*head, str(self.working_dir), str(len(self.argv)), *self.argv]
+        return b"".join(os.fsencode(field) + b"\0" for field in (*fields, *variables))
+
+
+class Launch:
+    """One launch folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.script = folder / "script"
+        self.params = folder / "params.json"
+        self.values = folder / "values"
+        self.spool = folder / "spool"
+        self.order = folder / "order"
+        self.errors = folder / "keeper.err"
+        self._started = folder / "started"
+        self._result = folder / "result"
+
+    @property
+    def number(self) -> int:
+        return int(self.folder.name)
+
+    def prepare(self, *, script: bytes, parameters: bytes, order: bytes) -> None:
+        """Makes the folder and all that a keeper needs. FileExistsError if it is there already."""
+        self.folder.mkdir(mode=0o700)
+        for path, data in ((self.script, script), (self.params, parameters), (self.values, b""), (self.order, order)):
+            write_private(path, data)
+
+    def void(self) -> bool:
+        """Sees to it that no keeper will ever run this launch; False if one may have begun."""
+        if not (_link_new(self._started, _VOID) or self.marks().void):
+            return False
+        self.order.unlink(missing_ok=True)
+        return True
+
+    def marks(self) -> Marks:
+        """What `started` tells; empty marks when it is torn."""
+        data = read_if_there(self._started)
+        if data == _VOID:
+            return Marks(void=True)
+        lines = data.decode(errors="replace").splitlines(keepends=True)
+        keeper = _identity(lines[0].split()) if lines and lines[0].endswith("\n") else None
+        if keeper is None or len(lines) < 2 or not lines[1].endswith("\n"):
+            return Marks(keeper=keeper)
+        return Marks(keeper=keeper, child=_identity([*lines[1].split()[1:], keeper.boot]))
+
+    def ending(self) -> Ending | None:
+        """How the step ended; None when there is no result or a torn one."""
+        data = read_if_there(self._result)
+        if not data.endswith(b"\n"):
+            return None
+        try:
+            return msgspec.json.decode(data, type=Ending)
+        except msgspec.DecodeError:
+            return None
+
+
+def launches(folder: Path) -> list[Launch]:
+    """The launches of an attempt's folder, the lowest first; none when there is no folder."""
+    try:
+        names = sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+    except FileNotFoundError:
+        return []
+    return [Launch(folder / str(name)) for name in names]
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """A new file that only this user may read."""
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(data)
+
+
+def _link_new(path: Path, data: bytes) -> bool:
+    """Makes the file unless it exists; nobody ever sees it half written, unless the file system lacks hard links."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    write_private(draft, data)
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return False
+    except OSError:
+        return _write_new(path, data)
+    finally:
+        draft.unlink()
+    return True
+
+
+def _write_new(path: Path, data: bytes) -> bool:
+    try:
+        write_private(path, data)
+    except FileExistsError:
+        return False
+    return True
+
+
+def read_if_there(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _identity(words: Sequence[str]) -> Identity | None:
+    if len(words) != 3 or not words[0].isdigit():
+        return None
+    return Identity(int(words[0]), words[1], words[2])
+
+
+def _variable(name: str, value: str) -> str:
+    if not name or "=" in name or "\0" in name + value:
+        raise ValueError(f"environment variable {name!r} holds a character that no process can be given")
+    return f"{name}={value}"

@@ -1,0 +1,46 @@
+"""Which process is which: a pid alone names nobody, for the kernel gives it to another one later.
+
+Reads /proc. Where there is none (macOS) the start time is `-` and a pid is believed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from sopwith.clock import boot_id
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """One process for good: `started` is field 22 of /proc/PID/stat, clock ticks since the boot `boot`."""
+
+    pid: int
+    started: str
+    boot: str
+
+    def alive(self) -> bool:
+        """Whether exactly this process still runs; one that has ended and waits to be reaped does not."""
+        return self.boot in (boot_id(), "-") and start_time(self.pid) == self.started
+
+
+def start_time(pid: int) -> str | None:
+    """When the process started, or None if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
+    except OSError:
+        return _without_proc(pid)
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _without_proc(pid: int) -> str | None:
+    if Path("/proc/self/stat").exists():
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "-"

@@ -1,0 +1,155 @@
+"""Shell steps: a script run by bash, sh or python3 in a process that outlives the engine (see `keeper.py`).
+
+Importing this module must stay cheap, for it is the registration too: the watching half comes in when a step starts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sopwith.core.procedure import Script, Step
+from sopwith.errors import Conflict, Problem, Severity
+from sopwith.ports import Executor, ExecutorKind, Lost, Watch, WorkOrder
+
+if TYPE_CHECKING:
+    from sopwith.executors.launch import Launch
+
+INTERPRETERS: Mapping[str, tuple[str, ...]] = {"bash": ("-eo", "pipefail"), "sh": ("-e",), "python3": ()}
+"""Interpreter -> the options it gets before the script's path."""
+
+
+class ShellExecutor:
+    """Runs the step's script. An attempt's folder gets `output.log` and one folder for each launch."""
+
+    def __init__(self, *, grace_secs: float = 5.0, drain_secs: float = 0.2) -> None:
+        """`grace_secs`: between TERM and KILL. `drain_secs`: how long a left-over may hold up the output's end."""
+        self._grace_secs = grace_secs
+        self._drain_secs = drain_secs
+
+    async def start(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch:
+        """Starts the attempt. Raises Conflict if its folder shows that somebody did before: that is to be recovered."""
+        from sopwith.executors.launch import launches
+
+        if launches(order.folder):
+            raise _started_before(order)
+        return self._launch(order, 0, on_output)
+
+    async def recover(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch | Lost:
+        """Adopts the running step, takes its result, starts what provably never started, or tells that it is Lost."""
+        from sopwith.executors.keeper_process import adopt_keeper
+        from sopwith.executors.launch import launches
+        from sopwith.executors.watch import LaunchWatch
+
+        found = launches(order.folder)
+        if not found or found[-1].void():
+            return _lost_in_restart(order) or self._launch(order, len(found), on_output)
+        launch = found[-1]
+        identity = launch.marks().keeper
+        keeper = adopt_keeper(identity) if identity else None
+        watch = LaunchWatch(order, launch, keeper, on_output)
+        if keeper is None and isinstance(result := await watch.wait(), Lost):
+            return result
+        return watch
+
+    def _launch(self, order: WorkOrder, number: int, on_output: Callable[[bytes], None]) -> Watch:
+        from sopwith.executors.keeper_process import start_keeper
+        from sopwith.executors.launch import Launch
+        from sopwith.executors.outcome import not_started
+        from sopwith.executors.watch import LaunchWatch, Settled
+
+        launch = Launch(order.folder / str(number))
+        try:
+            self._prepare(order, launch)
+            return LaunchWatch(order, launch, start_keeper(launch), on_output)
+        except FileExistsError:
+            raise _started_before(order) from None
+        except ValueError as error:
+            return Settled(not_started(f"cannot start the step: {error}"))
+        except OSError as error:
+            return Settled(not_started(f"cannot start the step: {error.strerror}"))
+
+    def _prepare(self, order: WorkOrder, launch: Launch) -> None:
+        from sopwith.executors.launch import Order
+
+        script = _script(order)
+        if not order.working_dir.is_dir():
+            raise ValueError(f"its working directory {order.working_dir} does not exist")
+        program = find_program(script.interpreter, order.environment.get("PATH", os.defpath), order.working_dir)
+        cookie = f"{order.run_id}.{order.step.number}.{order.visit}.{order.attempt}.{launch.number}"
+        own = {"SOP_OUTPUT": str(launch.values), "SOP_PARAMS": str(launch.params), "SOP_COOKIE": cookie}
+        told = Order(
+            argv=(program, *INTERPRETERS[script.interpreter], str(launch.script)),
+            environment={**order.environment, **own},
+            working_dir=order.working_dir,
+            umask=order.umask,
+            cookie=cookie,
+            grace_secs=self._grace_secs,
+            drain_secs=self._drain_secs,
+        ).encode()
+        order.folder.mkdir(mode=0o700, exist_ok=True)
+        launch.prepare(script=script.text.encode(), parameters=order.parameters_json, order=told)
+
+
+def find_program(name: str, path: str, folder: Path) -> str:
+    """Where `name` is found on the step's own PATH, whose relative parts start at its folder. Raises ValueError."""
+    for part in path.split(os.pathsep):
+        candidate = folder / part / name
+        if candidate.is_file() and os.access(candidate, os.X_OK):
+            return str(candidate)
+    raise ValueError(f"there is no {name} on its PATH ({path}). Install it, or set PATH in the step's env")
+
+
+def _script(order: WorkOrder) -> Script:
+    script = order.step.script
+    if script is None or script.interpreter not in INTERPRETERS:
+        raise ValueError("it has no script that can be run")
+    return script
+
+
+def _started_before(order: WorkOrder) -> Conflict:
+    return Conflict(
+        f"cannot start attempt {order.attempt} of step {order.step.number} of {order.run_id}: {order.folder} shows "
+        "that it was started before",
+        hint="recover it instead",
+    )
+
+
+def _lost_in_restart(order: WorkOrder) -> Lost | None:
+    """Nothing is flushed to disk, so after a power cut a missing mark proves nothing."""
+    from sopwith.clock import boot_id
+
+    intended_in = getattr(order, "boot_id", "")
+    if intended_in in ("", boot_id()):
+        return None
+    return Lost("the machine was restarted after the step was to be started, so nobody knows whether it was")
+
+
+def _make() -> Executor:
+    return ShellExecutor()
+
+
+def _check(step: Step) -> Iterator[Problem]:
+    """What would keep the step from starting. The caller knows the file and fills it in."""
+    script = step.script
+    if script is not None and script.interpreter not in INTERPRETERS:
+        yield _problem(step, "unknown_interpreter", ", ".join(INTERPRETERS), script.interpreter)
+    if script is not None and "\0" in script.text:
+        yield _problem(step, "nul_in_script", "a script of text", "a NUL character in it")
+
+
+def _problem(step: Step, code: str, expected: str, got: str) -> Problem:
+    return Problem(
+        severity=Severity.ERROR,
+        code=code,
+        file="",
+        path=f"$.steps[{step.number - 1}].run",
+        message=f"expected {expected}, got {got}",
+        expected=expected,
+        got=got,
+    )
+
+
+KIND = ExecutorKind(name="shell", needs_script=True, make=_make, check=_check)

@@ -1,0 +1,169 @@
+"""The raw output of a step: read once from the start, in chunks, into what the record keeps; then made into the log.
+
+Memory stays the same whatever the step prints: a chunk, a head, a tail and a hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+CHUNK = 256 * 1024
+HEAD_BYTES = 4 * 1024
+TAIL_BYTES = 12 * 1024
+LOG_HALF_BYTES = 32 * 1024 * 1024
+"""A log holds up to two of these, the beginning and the end of the output."""
+
+
+class Excerpt:
+    """Head, tail, length and SHA-256 of a stream of bytes."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._hash = hashlib.sha256()
+        self._whole_sha256 = ""
+
+    def feed(self, chunk: bytes) -> None:
+        self.size_bytes += len(chunk)
+        self._hash.update(chunk)
+        rest = memoryview(chunk)
+        if (room := HEAD_BYTES - len(self._head)) > 0:
+            self._head += rest[:room]
+            rest = rest[room:]
+        self._tail += rest[-TAIL_BYTES:]
+        del self._tail[:-TAIL_BYTES]
+
+    @property
+    def sha256(self) -> str:
+        return self._whole_sha256 or self._hash.hexdigest()
+
+    def stand_for(self, size_bytes: int, sha256: str) -> None:
+        """What was fed were only the two ends of an output of this length and hash."""
+        self.size_bytes, self._whole_sha256 = size_bytes, sha256
+
+    def text(self) -> str:
+        """The output, or its two ends with a line between that tells how much is left out.
+
+        Bytes that are no UTF-8, and NUL, which no store takes, become U+FFFD.
+        """
+        if self.size_bytes <= HEAD_BYTES + TAIL_BYTES:
+            return _decode(bytes(self._head + self._tail))
+        head, tail = _without_torn_end(bytes(self._head)), _without_torn_start(bytes(self._tail))
+        left_out = self.size_bytes - len(head) - len(tail)
+        return f"{_decode(head)}\n… {left_out} bytes left out, see the log …\n{_decode(tail)}"
+
+
+class SpoolReader:
+    """Reads a spool that still grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = -1
+        self.excerpt = Excerpt()
+
+    def read(self) -> bytes:
+        """The next chunk, empty when there is none now."""
+        if self._file < 0:
+            try:
+                self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return b""
+        chunk = os.read(self._file, CHUNK)
+        self.excerpt.feed(chunk)
+        return chunk
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Log:
+    """`output.log` of an attempt, and beside it, when it is cut, what the whole output was."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "output.log"
+        self._whole = folder / "output.whole"
+
+    def keep(self, spool: Path, excerpt: Excerpt) -> None:
+        """Turns the spool into the log; can be killed at any point and called again."""
+        if not spool.exists():
+            return
+        if excerpt.size_bytes > 2 * LOG_HALF_BYTES:
+            try:
+                self._keep_ends(spool, excerpt)
+            except OSError:  # most likely a full disk: the log is longer than it should be, and nothing is lost
+                spool.replace(self.path)
+            return
+        spool.replace(self.path)
+
+    def _keep_ends(self, spool: Path, excerpt: Excerpt) -> None:
+        _replace(self._whole, f"{excerpt.size_bytes} {excerpt.sha256}\n".encode())
+        draft = self.path.with_name("output.log.draft")
+        _copy_ends(spool, draft, excerpt.size_bytes)
+        draft.replace(self.path)
+        spool.unlink()
+
+    def whole(self) -> tuple[int, str] | None:
+        """Length and SHA-256 of an output of which the log holds only the ends."""
+        try:
+            size, digest = self._whole.read_text().split()
+        except (FileNotFoundError, ValueError):
+            return None
+        return int(size), digest
+
+
+def _copy_ends(spool: Path, draft: Path, size: int) -> None:
+    with spool.open("rb") as source, open(draft, "wb", opener=_private) as target:
+        for chunk in _chunks(source.fileno(), 0, LOG_HALF_BYTES):
+            target.write(chunk)
+        target.write(f"\n… {size - 2 * LOG_HALF_BYTES} bytes left out …\n".encode())
+        for chunk in _chunks(source.fileno(), size - LOG_HALF_BYTES, LOG_HALF_BYTES):
+            target.write(chunk)
+
+
+def _chunks(file: int, offset: int, length: int) -> Iterator[bytes]:
+    end = offset + length
+    while offset < end and (chunk := os.pread(file, min(CHUNK, end - offset), offset)):
+        yield chunk
+        offset += len(chunk)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    draft = path.with_name(path.name + ".draft")
+    with open(draft, "wb", opener=_private) as file:
+        file.write(data)
+    draft.replace(path)
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
+def _without_torn_end(data: bytes) -> bytes:
+    """Without the beginning of a character whose rest was cut off."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte & 0xC0 != 0x80:
+            needed = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
+            return data[:-back] if needed > back else data
+    return data
+
+
+def _without_torn_start(data: bytes) -> bytes:
+    """Without the rest of a character whose beginning was cut off."""
+    skip = 0
+    while skip < 3 and skip < len(data) and data[skip] & 0xC0 == 0x80:
+        skip += 1
+    return data[skip:]

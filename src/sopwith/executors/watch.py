@@ -1,0 +1,139 @@
+"""Watches one launch: streams its output, notices its end, and takes the result or tells that the attempt is lost.
+
+The keeper, not this process, is the step's parent: a watch can be dropped and taken up by another engine at any time.
+Output is given from its first byte on, also to a watch that adopts a running step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+
+import msgspec
+
+from sopwith.clock import boot_id
+from sopwith.core.commands import StepResult
+from sopwith.executors.keeper_process import KeeperProcess
+from sopwith.executors.launch import Ending, Launch, Marks, read_if_there
+from sopwith.executors.outcome import not_started, step_result
+from sopwith.executors.outputs import MAX_FILE_BYTES, Values, read_values
+from sopwith.executors.spool import Excerpt, Log, SpoolReader
+from sopwith.ports import Lost, WorkOrder
+
+TAIL_SECS = 0.05
+QUIET_TAIL_SECS = 0.25
+"""How often to look for output: while there is some, and after a while without."""
+
+
+class LaunchWatch:
+    """The Watch of a launch. `keeper` None: it is known to have ended."""
+
+    def __init__(
+        self, order: WorkOrder, launch: Launch, keeper: KeeperProcess | None, on_output: Callable[[bytes], None]
+    ) -> None:
+        self._order = order
+        self._launch = launch
+        self._keeper = keeper
+        self._on_output = on_output
+        self._log = Log(order.folder)
+        self._reader = SpoolReader(launch.spool if launch.spool.exists() or keeper else self._log.path)
+        self._stopping = False
+        self._result: StepResult | Lost | None = None
+
+    async def wait(self) -> StepResult | Lost:
+        """How the attempt ended; Lost if its keeper died before it could tell. May be cancelled and called again."""
+        if self._result is None:
+            await self._follow()
+            self._reader.close()
+            self._result = await self._conclude()
+        return self._result
+
+    async def stop(self) -> None:
+        """Ends the step and all it started. `wait` tells the result, which may be a success that came first."""
+        self._stopping = True
+        if self._keeper is not None and not self._keeper.ended:
+            self._keeper.terminate()
+            await self._keeper.wait()
+
+    async def _follow(self) -> None:
+        pause = TAIL_SECS
+        while True:
+            last = self._keeper is None or self._keeper.ended
+            if chunk := self._reader.read():
+                self._on_output(chunk)
+                pause = TAIL_SECS
+                await asyncio.sleep(0)
+            elif last or self._keeper is None:
+                return
+            else:
+                await self._keeper.wait(pause)
+                pause = min(pause * 1.2, QUIET_TAIL_SECS)
+
+    async def _conclude(self) -> StepResult | Lost:
+        excerpt = self._reader.excerpt
+        if not self._launch.spool.exists() and (whole := self._log.whole()):
+            excerpt.stand_for(*whole)
+        ending = self._launch.ending()
+        result = self._without_result(excerpt) if ending is None else self._with(ending, excerpt)
+        await asyncio.to_thread(self._log.keep, self._launch.spool, excerpt)
+        return result
+
+    def _with(self, ending: Ending, excerpt: Excerpt) -> StepResult:
+        return step_result(ending, excerpt, _values(self._launch, ending, self._order))
+
+    def _without_result(self, excerpt: Excerpt) -> StepResult | Lost:
+        if self._launch.void():
+            return self._never_started()
+        return Lost(_why_lost(self._launch.marks()), excerpt.text())
+
+    def _never_started(self) -> StepResult:
+        """The keeper died before it could begin: killed by our own stop, or it cannot run on this machine."""
+        if self._stopping:
+            return msgspec.structs.replace(not_started("stopped before it was started"), cause="cancelled")
+        said = read_if_there(self._launch.errors)[-500:].decode(errors="replace").strip()
+        return not_started("cannot start the step: its keeper ended at once" + (f": {said}" if said else ""))
+
+
+class Settled:
+    """The Watch of an attempt whose result is known without a process."""
+
+    def __init__(self, result: StepResult) -> None:
+        self._result = result
+
+    async def wait(self) -> StepResult | Lost:
+        return self._result
+
+    async def stop(self) -> None:
+        return
+
+
+def _why_lost(marks: Marks) -> str:
+    if marks.keeper is None:
+        return "everything was killed just as the step was about to start, so nobody knows whether it did"
+    if marks.keeper.boot not in (boot_id(), "-"):
+        return "the machine was restarted while the step ran, so nobody knows how far it came"
+    reason = f"the keeper of the step (process {marks.keeper.pid}) was killed, so nobody knows how the step ended"
+    if marks.child is not None and marks.child.alive():
+        reason += f"; the step's own process {marks.child.pid} still runs"
+    return reason
+
+
+def _values(launch: Launch, ending: Ending, order: WorkOrder) -> Values:
+    """What the step had written to $SOP_OUTPUT when it ended; what a left-over process adds later does not count."""
+    try:
+        file = os.open(launch.values, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return Values({})
+    except OSError as error:
+        return Values({}, problem=f"cannot read $SOP_OUTPUT: {error.strerror}")
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return Values({}, problem="cannot read $SOP_OUTPUT: expected a file, got something else")
+        data = os.read(file, min(ending.values_bytes, MAX_FILE_BYTES + 1))
+    finally:
+        os.close(file)
+    if len(data) < min(ending.values_bytes, MAX_FILE_BYTES + 1):
+        return Values({}, problem=f"cannot read $SOP_OUTPUT: it had {ending.values_bytes} bytes, {len(data)} are left")
+    return read_values(data, order.output_types)

@@ -1,0 +1,234 @@
+"""Reads the key lines of a part of SOP.md into the manifest's keys, and reports the ones that would not count.
+
+The rule behind every choice here: a gate that somebody wrote down is never lost without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from sopwith.parse import values
+from sopwith.parse.findings import Findings, Place, shown
+from sopwith.parse.keys import (
+    DESIGNED_KEYS,
+    DOCUMENT_KEYS,
+    STEP_KEYS,
+    Key,
+    KeyLine,
+    is_gate,
+    loose_gate,
+    misspelt_gate,
+    read_key_line,
+)
+from sopwith.parse.markdown import Block, Kind
+from sopwith.parse.parameters import read_parameter
+from sopwith.parse.strict_json import Path
+from sopwith.parse.values import Unreadable
+
+_MAX_UNKNOWN = 100
+
+
+class MarkdownPlaces:
+    """Where the values of an SOP.md stand. `titles` names the steps, for problems to be told by."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._lines: dict[Path, tuple[int, str]] = {}
+        self.titles: list[str] = []
+
+    def put(self, path: Path, line: int, subject: str = "") -> None:
+        """The value at `path` stands in `line` (from 1), as the key line `subject`."""
+        self._lines[path] = (line, subject)
+
+    def at(self, path: Path) -> Place:
+        """The place of the value at `path`, or of what surrounds it."""
+        known = path
+        while known and known not in self._lines:
+            known = known[:-1]
+        line, subject = self._lines.get(known, (1, ""))
+        return self.at_line(line, path, subject)
+
+    at_key = at
+
+    def at_line(self, line: int, path: Path = (), subject: str = "") -> Place:
+        """A line of the file, in the part that `path` leads to."""
+        index = path[1] if len(path) > 1 and path[0] == "steps" else None
+        title = self.titles[index] if isinstance(index, int) and index < len(self.titles) else ""
+        return Place(file=self._file, line=line, path=title, subject=subject)
+
+
+class KeyReader:
+    """Reads parts of one document; `never_times_out` collects the indexes of steps whose gate waits for ever."""
+
+    def __init__(self, places: MarkdownPlaces, findings: Findings) -> None:
+        self._places = places
+        self._findings = findings
+        self._unknown = 0
+        self.never_times_out: set[int] = set()
+
+    def read(self, blocks: Iterable[Block], table: Mapping[str, Key], path: Path) -> tuple[dict[str, Any], set[int]]:
+        """The manifest's keys that the blocks state, and the numbers (from 1) of the lines that state them."""
+        stated: dict[str, Any] = {}
+        first: dict[str, KeyLine] = {}
+        lines: set[int] = set()
+        blocks = list(blocks)
+        for index, block in enumerate(blocks):
+            for line in _key_lines(block):
+                key = table.get(line.known_as)
+                if key is None:
+                    self._not_taken(line, table, path)
+                    continue
+                lines.add(line.line)
+                if key.manifest_key in first:
+                    self._twice(key, first[key.manifest_key], line, path)
+                    continue
+                first[key.manifest_key] = line
+                self._places.put((*path, key.manifest_key), line.line, key.name)
+                if key.manifest_key == "params":
+                    stated["params"] = self._parameters(line, block, blocks[index + 1 :])
+                else:
+                    self._take(key, line, path, stated)
+            self._report_hidden(block, path)
+        return stated, lines
+
+    def refuse(self, blocks: Iterable[Block]) -> None:
+        """Reports gate keys in parts of the document where no key counts."""
+        for block in blocks:
+            for line in _key_lines(block):
+                if is_gate(line.known_as):
+                    self._misplaced(line, ())
+
+    def _take(self, key: Key, line: KeyLine, path: Path, stated: dict[str, Any]) -> None:
+        at = self._places.at((*path, key.manifest_key))
+        try:
+            stated[key.manifest_key] = key.read(line.value)
+        except Unreadable as reason:
+            if key.manifest_key == "requiresApproval":
+                stated[key.manifest_key] = True
+                self._caution("unreadable_approval", reason, at, "the step is gated")
+            elif key.manifest_key == "approvalTimeoutMins":
+                self.never_times_out.update(part for part in path if isinstance(part, int))
+                if line.value.lower() not in values.NOTHING | {"no timeout"}:
+                    self._caution("unreadable_timeout", reason, at, "the gate never approves itself")
+            else:
+                self._findings.unexpected("bad_value", expected=reason.expected, got=reason.got, at=at)
+
+    def _caution(self, code: str, reason: Unreadable, at: Place, so: str) -> None:
+        self._findings.warning(
+            code,
+            f"expected {reason.expected}, got {reason.got}: {so}",
+            at=at,
+            expected=reason.expected,
+            got=reason.got,
+        )
+
+    def _twice(self, key: Key, first: KeyLine, second: KeyLine, path: Path) -> None:
+        at = self._places.at_line(second.line, path, key.name)
+        message = f"expected this key once, got it again; line {first.line} says {shown(first.value)}"
+        if is_gate(first.known_as) and first.value != second.value:
+            self._findings.error("duplicate_key", message, at=at, hint="keep the one that is meant")
+        else:
+            self._findings.warning("duplicate_key", f"{message}, which counts", at=at, hint="keep one of them")
+
+    def _not_taken(self, line: KeyLine, table: Mapping[str, Key], path: Path) -> None:
+        at = self._places.at_line(line.line, path)
+        if line.known_as in DESIGNED_KEYS:
+            return self._findings.not_supported(f"`{line.name}`", at=at)
+        if line.known_as in STEP_KEYS or line.known_as in DOCUMENT_KEYS:
+            return self._misplaced(line, path)
+        self._unknown += 1
+        if self._unknown > _MAX_UNKNOWN:
+            if self._unknown == _MAX_UNKNOWN + 1:
+                self._findings.error(
+                    "too_many_unknown_keys",
+                    f"expected at most {_MAX_UNKNOWN} unknown `**Key**:` lines, got more",
+                    at=at,
+                )
+            return None
+        gate = misspelt_gate(line.known_as)
+        if gate is not None:
+            return self._findings.error(
+                "misspelt_gate", f"expected a known key, got `{line.name}`", at=at, hint=f'did you mean "{gate}"?'
+            )
+        hint = self._findings.did_you_mean(line.known_as, table) or "if it is prose, all is well"
+        return self._findings.warning("unknown_key", f"`{line.name}` is no key: it stays prose", at=at, hint=hint)
+
+    def _misplaced(self, line: KeyLine, path: Path) -> None:
+        if line.known_as == "description":
+            return
+        belongs = "in a step" if line.known_as in STEP_KEYS else "before the first `## ` heading"
+        message = f"expected `{line.name}` {belongs}, got it here, where it does not count"
+        tell = self._findings.error if is_gate(line.known_as) else self._findings.warning
+        tell("misplaced_key", message, at=self._places.at_line(line.line, path))
+
+    def _parameters(self, line: KeyLine, block: Block, following: list[Block]) -> list[dict[str, Any]]:
+        if line.value.lower() in values.NOTHING:
+            return []
+        parameters: list[dict[str, Any]] = []
+        for item in following:
+            if item.list_depth <= block.list_depth:
+                break
+            # Only the line with the marker declares; what follows it in the item is prose.
+            if item.kind is Kind.PARAGRAPH and item.first == item.item:
+                self._parameter(item, parameters)
+        if line.value or not parameters:
+            self._findings.unexpected(
+                "bad_value",
+                expected="a list below it, `- name (required): text`",
+                got=shown(line.value) if line.value else "none",
+                at=self._places.at(("params",)),
+            )
+        return parameters
+
+    def _parameter(self, item: Block, parameters: list[dict[str, Any]]) -> None:
+        path = ("params", len(parameters))
+        self._places.put(path, item.line, "Parameters")
+        try:
+            parameters.append(read_parameter(item.text))
+        except Unreadable as reason:
+            self._findings.unexpected("bad_value", expected=reason.expected, got=reason.got, at=self._places.at(path))
+
+    def _report_hidden(self, block: Block, path: Path) -> None:
+        """A gate in a place where key lines do not count, or in a form that is no key line."""
+        if block.kind in (Kind.FENCE, Kind.RULE) or _is_comment(block):
+            return
+        counted = {line.line for line in _key_lines(block)}
+        for number, line in enumerate(block.text.split("\n"), start=block.line):
+            name = None if number in counted else _gate_in(line, number)
+            if name is None:
+                continue
+            at = self._places.at_line(number, path)
+            if block.quoted:
+                self._findings.warning("hidden_key", f"`{name}` in a quotation does not count", at=at)
+            else:
+                self._findings.error(
+                    "hidden_key",
+                    f"expected `**{name}**: value` on a line of its own, got a form that does not count",
+                    at=at,
+                    hint="not indented as code, not in HTML, not in a heading",
+                )
+
+
+def _key_lines(block: Block) -> Iterator[KeyLine]:
+    if block.kind is not Kind.PARAGRAPH or block.quoted or "**" not in block.text:
+        return
+    lines = block.text.split("\n")
+    in_comment = False
+    for index, line in enumerate(lines):
+        if not in_comment:
+            found = read_key_line(line, block.line + index, last=index == len(lines) - 1)
+            if found is not None:
+                yield found
+        in_comment = line.rfind("<!--") > line.rfind("-->") or (in_comment and "-->" not in line)
+
+
+def _is_comment(block: Block) -> bool:
+    return block.kind is Kind.HTML and block.text.lstrip().startswith("<!--")
+
+
+def _gate_in(line: str, number: int) -> str | None:
+    found = read_key_line(line.strip(), number, last=True)
+    if found is not None:
+        return found.name if is_gate(found.known_as) else None
+    return loose_gate(line)

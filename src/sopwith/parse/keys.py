@@ -1,0 +1,128 @@
+"""The key lines of SOP.md: how one is written, which keys there are, and which key of the manifest each one is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from sopwith.parse import values
+from sopwith.parse.findings import nearest
+
+_KEY_LINE = re.compile(r"[ \t]*\*\*([^*:]{1,60})(?:\*\*[ \t]*:|:[ \t]*\*\*)(.*)")
+# Gates that look right to a reader and are none: `Approval Required: Yes` without asterisks, or with another colon.
+_LOOSE_GATE = re.compile(r"[ \t]*[*_`]{0,3}(approval[ _-]?(required|timeout))[*_` \t]{0,6}[:\uff1a=]", re.IGNORECASE)
+_LEAST_LIKENESS = 0.75
+_LEAST_LIKENESS_OF_APPROVAL = 0.5
+
+
+class Key(Struct, frozen=True):
+    """A key: its name in SOP.md, its name in the manifest, and the reader of its value."""
+
+    name: str
+    manifest_key: str
+    read: Callable[[str], Any]
+
+
+class KeyLine(Struct, frozen=True):
+    """A key line as it stands in the file: the name as written, the raw value, the line counted from 1."""
+
+    name: str
+    value: str
+    line: int
+
+    @property
+    def known_as(self) -> str:
+        """The name as the tables have it: `approval-required` is `approval required`."""
+        return " ".join(re.split(r"[\s_-]+", self.name.strip().casefold()))
+
+
+def _table(*keys: Key) -> dict[str, Key]:
+    return {key.name.casefold(): key for key in keys}
+
+
+DOCUMENT_KEYS = _table(
+    Key("Version", "version", values.text),
+    Key("Description", "description", values.text),
+    Key("Priority", "priority", values.word),
+    Key("Execution Mode", "executionMode", values.word),
+    Key("Cooldown", "cooldownSecs", values.cooldown_secs),
+    Key("Max Concurrent", "maxConcurrent", values.integer),
+    Key("Triggers", "triggers", values.triggers),
+    Key("Parameters", "params", values.items),
+    Key("Env", "env", values.environment),
+    Key("Working Dir", "workingDir", values.text),
+)
+
+STEP_KEYS = _table(
+    Key("Approval Required", "requiresApproval", values.yes_or_no),
+    Key("Approval Timeout", "approvalTimeoutMins", values.minutes),
+    Key("Depends On", "dependsOn", values.dependencies),
+    Key("Outputs", "outputs", values.outputs),
+    Key("Tools", "suggestedTools", values.items),
+    Key("Executor", "executor", values.word),
+    Key("Env", "env", values.environment),
+    Key("Working Dir", "workingDir", values.text),
+    Key("Key", "key", values.text),
+)
+
+DESIGNED_KEYS = frozenset(
+    {
+        "approval",
+        "approvers",
+        "concurrency group",
+        "for each",
+        "if",
+        "max parallel",
+        "on failure",
+        "on interrupt",
+        "on reject",
+        "on timeout",
+        "pins",
+        "quorum",
+        "retries",
+        "rollback",
+        "runners",
+        "timeout",
+        "uses",
+        "verify",
+        "wait",
+        "wait until",
+        "with",
+    }
+)
+
+GATE_KEYS = ("Approval Required", "Approval Timeout", "Approvers", "Quorum", "On Timeout", "Execution Mode")
+"""Keys that decide who is asked and when: never passed over in silence."""
+_GATES = {name.casefold(): name for name in GATE_KEYS}
+
+
+def read_key_line(line: str, number: int, *, last: bool) -> KeyLine | None:
+    """The key line that `line` is, or None. `last`: the last line of its paragraph, where no hard break can be."""
+    found = _KEY_LINE.fullmatch(line)
+    if found is None:
+        return None
+    value = found[2].strip()
+    if not last and value.endswith("\\"):
+        value = value[:-1].rstrip()
+    return KeyLine(found[1].strip(), values.unwrapped(value), number)
+
+
+def loose_gate(line: str) -> str | None:
+    """The gate key that a line seems to want to be, without being a key line."""
+    found = _LOOSE_GATE.match(line)
+    return _GATES[f"approval {found[2].lower()}"] if found else None
+
+
+def misspelt_gate(known_as: str) -> str | None:
+    """The gate key that an unknown key was meant to be, or None. Errs on the side of asking."""
+    cutoff = _LEAST_LIKENESS_OF_APPROVAL if "approv" in known_as else _LEAST_LIKENESS
+    guess = nearest(known_as, _GATES, cutoff=cutoff)
+    return _GATES[guess] if guess else None
+
+
+def is_gate(known_as: str) -> bool:
+    """Whether the key is one of GATE_KEYS."""
+    return known_as in _GATES

@@ -1,0 +1,199 @@
+"""SOP.md and manifest.json -> one procedure (DESIGN section 3).
+
+A gate holds if either file says so, and the stricter mode wins; scripts and steps must agree; for the rest the manifest
+wins and the difference is told. A key that one of them lacks is no difference.
+"""
+
+from __future__ import annotations
+
+from sopwith.core.procedure import (
+    EnvironmentRules,
+    ExecutionMode,
+    Parameter,
+    ParameterType,
+    Priority,
+    Procedure,
+    Script,
+    Step,
+    Trigger,
+)
+from sopwith.parse.dependencies import resolve
+from sopwith.parse.findings import Findings
+from sopwith.parse.model import EnvironmentFile, ParameterFile, TriggerFile
+from sopwith.parse.pair import Pair, Side
+from sopwith.parse.sheet import Sheet
+
+_STRICTNESS = (ExecutionMode.AUTO, ExecutionMode.SUPERVISED, ExecutionMode.STEP_BY_STEP)
+
+
+def merge(name: str, sop_md: Sheet | None, manifest: Sheet | None, findings: Findings) -> Procedure:
+    """The procedure that the sheets describe together; at least one of them is there. Errors go to `findings`."""
+    pair = Pair(Side(sop_md) if sop_md else None, Side(manifest) if manifest else None, findings)
+    priority = pair.pick("priority") or Priority.NORMAL
+    return Procedure(
+        name=name,
+        title=pair.pick("title") or name,
+        description=pair.pick("description") or "",
+        overview=sop_md.overview if sop_md else "",
+        version=pair.pick("version") or "1.0.0",
+        priority=priority,
+        execution_mode=_mode(pair, priority),
+        cooldown_secs=pair.pick("cooldown_secs") or 0,
+        max_concurrent=pair.pick("max_concurrent"),
+        triggers=pair.pick("triggers", _triggers) or (Trigger(type="manual"),),
+        parameters=pair.pick("params", _parameters) or (),
+        env=pair.pick("env", _environment) or EnvironmentRules(),
+        working_dir=pair.pick("working_dir"),
+        steps=_steps(pair),
+    )
+
+
+def resolved_mode(mode: ExecutionMode, priority: Priority) -> ExecutionMode:
+    """What `priority_based` comes to without a config: critical and high run, the rest asks before the start."""
+    if mode is not ExecutionMode.PRIORITY_BASED:
+        return mode
+    return ExecutionMode.AUTO if priority in (Priority.CRITICAL, Priority.HIGH) else ExecutionMode.SUPERVISED
+
+
+def _mode(pair: Pair, priority: Priority) -> ExecutionMode | None:
+    ours, theirs = pair.both("execution_mode")
+    if ours is None or theirs is None or ours == theirs:
+        mode: ExecutionMode | None = ours or theirs
+        return mode
+    stricter = max((theirs, ours), key=lambda mode: _STRICTNESS.index(resolved_mode(mode, priority)))
+    pair.drift("execution_mode", ours, theirs, wins=f"the stricter one wins, {stricter.value}")
+    return ExecutionMode(stricter)
+
+
+def _steps(pair: Pair) -> tuple[Step, ...]:
+    stated = [
+        len(side.sheet.steps) for side in (pair.sop_md, pair.manifest) if side and side.sheet.said.steps is not None
+    ]
+    if pair.sop_md is None and not any(stated):
+        pair.findings.error("no_steps", "expected at least one step, got none", at=pair.at("steps"))
+        return ()
+    if len(set(stated)) > 1:
+        _report_missing_steps(pair)
+        return ()
+    steps = tuple(pair.step(index) for index in range(stated[0]))
+    depends_on = resolve(steps, pair.findings)
+    return tuple(_step(step, depends_on[index]) for index, step in enumerate(steps))
+
+
+def _report_missing_steps(pair: Pair) -> None:
+    assert pair.sop_md is not None
+    assert pair.manifest is not None
+    ours, theirs = pair.sop_md.sheet, pair.manifest.sheet
+    longer, shorter = (ours, theirs) if len(ours.steps) > len(theirs.steps) else (theirs, ours)
+    missing = [str(step.number) for step in longer.steps[len(shorter.steps) :]]
+    pair.findings.error(
+        "step_count_differs",
+        f"expected the same steps in both files, got {len(ours.steps)} in {ours.at()} and {len(theirs.steps)} here",
+        at=theirs.at("steps"),
+        expected=str(len(ours.steps)),
+        got=str(len(theirs.steps)),
+        hint=f"{shorter.at().file} lacks {', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}",
+    )
+
+
+def _step(pair: Pair, depends_on: tuple[int, ...]) -> Step:
+    side = pair.manifest or pair.sop_md
+    assert side is not None
+    script = _script(pair)
+    number = pair.pick("number")
+    timeout, never_times_out = _timeout(pair)
+    return Step(
+        number=number,
+        title=pair.pick("title") or f"Step {number}",
+        body=_body(pair),
+        key=pair.pick("key"),
+        executor=_executor(pair, script),
+        script=script,
+        requires_approval=_requires_approval(pair),
+        approval_timeout_mins=timeout,
+        never_times_out=never_times_out,
+        depends_on=depends_on,
+        suggested_tools=pair.pick("suggested_tools") or (),
+        env=pair.pick("env", _environment) or EnvironmentRules(),
+        working_dir=pair.pick("working_dir"),
+        outputs=pair.pick("outputs", _outputs) or {},
+    )
+
+
+def _script(pair: Pair) -> Script | None:
+    ours = pair.sop_md.script if pair.sop_md else None
+    theirs = pair.manifest.script if pair.manifest else None
+    if pair.sop_md and pair.manifest and ours and theirs and ours != theirs:
+        which = "another one" if ours.text != theirs.text else f"it run by bash, not {ours.interpreter}"
+        pair.findings.error(
+            "scripts_differ",
+            f"expected the script at {pair.sop_md.at('run')}, got {which}",
+            at=pair.manifest.at("run"),
+            hint='take "run" out of the manifest: SOP.md has the script',
+        )
+    return ours or theirs
+
+
+def _executor(pair: Pair, script: Script | None) -> str:
+    stated = pair.pick("executor")
+    if stated == "manual" and script is not None:
+        pair.findings.error(
+            "manual_with_script",
+            "expected no script in a step that a person does, got one",
+            at=pair.at("executor"),
+            hint="take out Executor, or fence the script as `console`",
+        )
+    if stated == "shell" and script is None:
+        pair.findings.error(
+            "shell_without_script", "expected a script for a shell step, got none", at=pair.at("executor")
+        )
+    return str(stated or ("manual" if script is None else "shell"))
+
+
+def _requires_approval(pair: Pair) -> bool:
+    ours, theirs = pair.both("requires_approval")
+    if ours is not None and theirs is not None and ours != theirs:
+        pair.drift("requires_approval", ours, theirs, wins="the step is gated")
+    return bool(ours or theirs)
+
+
+def _timeout(pair: Pair) -> tuple[int | float | None, bool]:
+    """The minutes, and whether the gate waits for ever, which SOP.md alone can say."""
+    never = pair.sop_md is not None and pair.sop_md.never_times_out
+    minutes = pair.pick("approval_timeout_mins")
+    if never and minutes is not None:
+        pair.drift("approval_timeout_mins", "no timeout", minutes)
+    return minutes, never and minutes is None
+
+
+def _body(pair: Pair) -> str:
+    """SOP.md's prose: it is what people edit and read. A manifest's description stands in where there is none."""
+    ours, theirs = pair.both("description")
+    return ours or theirs or ""
+
+
+def _triggers(stated: tuple[TriggerFile, ...]) -> tuple[Trigger, ...]:
+    return tuple(Trigger(type=trigger.type, path=trigger.path) for trigger in stated)
+
+
+def _parameters(stated: tuple[ParameterFile, ...]) -> tuple[Parameter, ...]:
+    return tuple(
+        Parameter(
+            name=parameter.name,
+            type=parameter.type or ParameterType.STRING,
+            required=bool(parameter.required),
+            default=parameter.default,
+            values=parameter.values or (),
+            pattern=parameter.pattern,
+            description=parameter.description or "",
+        )
+        for parameter in stated
+    )
+
+
+def _environment(stated: EnvironmentFile) -> EnvironmentRules:
+    return EnvironmentRules(pass_=stated.pass_ or (), set_=stated.set_ or {})
+
+
+def _outputs(stated: tuple[str, ...] | dict[str, str]) -> dict[str, str]:
+    return stated if isinstance(stated, dict) else dict.fromkeys(stated, "string")

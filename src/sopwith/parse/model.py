@@ -1,0 +1,190 @@
+"""manifest.json as a model: every key, its type and what it means. SOP.md's key lines are read into the same model.
+
+The key names are the specification's and DESIGN section 3's. `designed_keys` and `designed_values` are refused as "not
+supported yet"; a key that is built moves from there into a field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta, Struct, field
+
+from sopwith.core.procedure import NAME_PATTERN, ExecutionMode, ParameterType, Priority
+
+TEN_YEARS_MINS = 10 * 366 * 24 * 60
+IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
+STEP_KEY = r"^[a-z][a-z0-9_-]{0,63}$"
+
+Values = Mapping[str, frozenset[str]]
+
+ProcedureName = Annotated[
+    str, Meta(pattern=f"^{NAME_PATTERN}$", title="a name of a-z 0-9 . _ - (64 at most, a-z or 0-9 first)")
+]
+Identifier = Annotated[str, Meta(pattern=IDENTIFIER, title="a name of A-Z a-z 0-9 _ (64 at most, no digit first)")]
+StepKey = Annotated[str, Meta(pattern=STEP_KEY, title="a step key of a-z 0-9 _ - (64 at most, a letter first)")]
+Line = Annotated[str, Meta(min_length=1, max_length=200)]
+Minutes = Annotated[int, Meta(gt=0, le=TEN_YEARS_MINS)] | Annotated[float, Meta(gt=0, le=TEN_YEARS_MINS)]
+OutputType = Literal["string", "integer", "number", "boolean", "json"]
+
+
+class EnvironmentFile(
+    Struct, frozen=True, kw_only=True, rename={"pass_": "pass", "set_": "set"}, forbid_unknown_fields=True
+):
+    """Environment variables beyond the allow-list."""
+
+    pass_: Annotated[
+        Annotated[tuple[Identifier, ...], Meta(max_length=100)] | None,
+        Meta(description="Variables handed on from the environment of whoever drives the run."),
+    ] = None
+    set_: Annotated[
+        Annotated[dict[Identifier, str], Meta(max_length=100)] | None,
+        Meta(description="Variables set to the value given here. No secrets: this file is in version control."),
+    ] = None
+
+
+class TriggerFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What may start the procedure."""
+
+    type: Annotated[Literal["manual", "webhook"], Meta(description="The kind of trigger.")]
+    path: Annotated[
+        Annotated[str, Meta(pattern=r"^/[!-~]{0,199}$", title='a path such as "/deploy/production"')] | None,
+        Meta(description="The path that a webhook answers to; it starts with a slash."),
+    ] = None
+
+    designed_keys: ClassVar[frozenset[str]] = frozenset(
+        {"condition", "schedule", "timezone", "topic", "queue", "paths", "events", "procedure", "params", "secret"}
+    )
+    designed_values: ClassVar[Values] = MappingProxyType(
+        {"type": frozenset({"cron", "filesystem", "mqtt", "amqp", "procedure"})}
+    )
+
+
+class ParameterFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A parameter that a run is given. A procedure that declares some refuses others."""
+
+    name: Annotated[Identifier, Meta(description="The name; scripts see it as SOP_PARAM_<NAME>.")]
+    type: Annotated[ParameterType | None, Meta(description="The type; string if not said.")] = None
+    required: Annotated[bool | None, Meta(description="Whether a run must be given a value.")] = None
+    default: Annotated[str | int | float | bool | None, Meta(description="The value of a run that is given none.")] = (
+        None
+    )
+    pattern: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=256)] | None,
+        Meta(description="A regular expression that the whole value must match."),
+    ] = None
+    values: Annotated[
+        Annotated[tuple[Line, ...], Meta(max_length=200)] | None, Meta(description="The choices of an enum.")
+    ] = None
+    description: Annotated[str | None, Meta(description="What it is for.")] = None
+
+    designed_values: ClassVar[Values] = MappingProxyType({"type": frozenset({"secret"})})
+
+
+class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """One step."""
+
+    number: Annotated[Annotated[int, Meta(ge=1)], Meta(description="1 for the first step, then 2, 3 … without a gap.")]
+    title: Annotated[Line | None, Meta(description="What the step does, in a few words.")] = None
+    key: Annotated[StepKey | None, Meta(description="A name by which other steps refer to this one.")] = None
+    description: Annotated[str | None, Meta(description="Prose for people; used where SOP.md has none.")] = None
+    run: Annotated[str | None, Meta(description="A bash script. Without one, a person does the step.")] = None
+    executor: Annotated[
+        Literal["shell", "manual"] | None, Meta(description="Who does it: shell with a script, manual without one.")
+    ] = None
+    requires_approval: Annotated[bool | None, Meta(description="Whether a person must approve first.")] = None
+    approval_timeout_mins: Annotated[
+        Minutes | None, Meta(description="Minutes after which a gate that nobody answered approves itself.")
+    ] = None
+    suggested_tools: Annotated[
+        Annotated[tuple[Line, ...], Meta(max_length=100)] | None,
+        Meta(description="Tools that an agent may find useful."),
+    ] = None
+    depends_on: Annotated[
+        Annotated[tuple[int | StepKey, ...], Meta(max_length=1000)] | None,
+        Meta(description="Numbers or keys of the steps that must be done before; [] for none."),
+    ] = None
+    env: Annotated[EnvironmentFile | None, Meta(description="Environment variables of this step.")] = None
+    working_dir: Annotated[Line | None, Meta(description="The folder it runs in; relative to the project folder.")] = (
+        None
+    )
+    outputs: Annotated[
+        Annotated[tuple[Identifier, ...], Meta(max_length=100)]
+        | Annotated[dict[Identifier, OutputType], Meta(max_length=100)]
+        | None,
+        Meta(description="What the step hands on: names, or names with their types."),
+    ] = None
+
+    designed_keys: ClassVar[frozenset[str]] = frozenset(
+        {
+            "approval",
+            "forEach",
+            "if",
+            "maxParallel",
+            "onFailure",
+            "onInterrupt",
+            "onReject",
+            "params",
+            "pins",
+            "retry",
+            "rollback",
+            "runners",
+            "timeoutSecs",
+            "uses",
+            "verify",
+            "waitSecs",
+            "waitUntil",
+            "with",
+        }
+    )
+    designed_values: ClassVar[Values] = MappingProxyType({"executor": frozenset({"http", "agent", "procedure"})})
+
+
+class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A procedure's manifest.json."""
+
+    schema: Annotated[str | None, Meta(description="The address of this schema, for editors.")] = field(
+        default=None, name="$schema"
+    )
+    name: Annotated[ProcedureName | None, Meta(description="The procedure's name: the same as its folder's.")] = None
+    title: Annotated[Line | None, Meta(description="The name for people; SOP.md's heading.")] = None
+    description: Annotated[str | None, Meta(description="What the procedure does.")] = None
+    version: Annotated[Annotated[str, Meta(min_length=1, max_length=64)] | None, Meta(description="1.0.0")] = None
+    priority: Annotated[Priority | None, Meta(description="How urgent its runs are; normal if not said.")] = None
+    execution_mode: Annotated[ExecutionMode | None, Meta(description="Which approvals are added to the gates.")] = None
+    cooldown_secs: Annotated[
+        Annotated[int, Meta(ge=0, le=TEN_YEARS_MINS * 60)] | None,
+        Meta(description="Seconds from the end of a run to the start of the next."),
+    ] = None
+    max_concurrent: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="How many runs may be under way at once.")
+    ] = None
+    triggers: Annotated[
+        Annotated[tuple[TriggerFile, ...], Meta(max_length=100)] | None,
+        Meta(description="What may start it; a person if not said."),
+    ] = None
+    params: Annotated[
+        Annotated[tuple[ParameterFile, ...], Meta(max_length=200)] | None, Meta(description="The declared parameters.")
+    ] = None
+    env: Annotated[EnvironmentFile | None, Meta(description="Environment variables of every step.")] = None
+    working_dir: Annotated[Line | None, Meta(description="The folder of every step.")] = None
+    steps: Annotated[
+        Annotated[tuple[StepFile, ...], Meta(max_length=1000)] | None, Meta(description="The steps in their order.")
+    ] = None
+
+    designed_keys: ClassVar[frozenset[str]] = frozenset(
+        {
+            "admission",
+            "approval",
+            "concurrencyGroup",
+            "onFailure",
+            "onInterrupt",
+            "onReject",
+            "releaseSlotWhileWaiting",
+            "retry",
+            "runners",
+            "timeoutSecs",
+        }
+    )

@@ -1,0 +1,162 @@
+"""What a sheet must keep to beyond its shape: numbers, names and defaults that fit together within one file."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+from functools import partial
+
+from sopwith.core.procedure import ParameterType
+from sopwith.parse.findings import Findings, Place, shown
+from sopwith.parse.model import ParameterFile
+from sopwith.parse.scripts import check_script
+from sopwith.parse.sheet import Sheet
+
+
+def check_sheet(sheet: Sheet, findings: Findings) -> None:
+    """Reports what is wrong within one file."""
+    _check_numbers(sheet, findings)
+    _check_step_keys(sheet, findings)
+    _check_triggers(sheet, findings)
+    _check_parameters(sheet, findings)
+    _check_scripts(sheet, findings)
+
+
+def _check_scripts(sheet: Sheet, findings: Findings) -> None:
+    """A manifest's scripts; SOP.md's are checked where their own lines are known."""
+    for index, step in enumerate(sheet.steps):
+        if step.run is not None:
+            check_script(step.run, partial(_place_of_run, sheet, index), findings)
+
+
+def _place_of_run(sheet: Sheet, index: int, _line: int) -> Place:
+    return sheet.at_step(index, "run")
+
+
+def _check_numbers(sheet: Sheet, findings: Findings) -> None:
+    seen: dict[int, int] = {}
+    expected = 1
+    for index, step in enumerate(sheet.steps):
+        at = sheet.at_step(index, "number")
+        if step.number in seen:
+            findings.error(
+                "duplicate_step_number",
+                f"expected each number once, got another step {step.number}; the first is at "
+                f"{sheet.at_step(seen[step.number], 'number')}",
+                at=at,
+            )
+            continue
+        seen[step.number] = index
+        if step.number != expected:
+            findings.unexpected(
+                "step_number_gap",
+                expected=f"step {expected}",
+                got=f"step {step.number}",
+                at=at,
+                hint="number the steps 1, 2, 3 … in their order",
+            )
+        expected = step.number + 1
+
+
+def _check_step_keys(sheet: Sheet, findings: Findings) -> None:
+    for index in _repeated([step.key for step in sheet.steps]):
+        findings.error(
+            "duplicate_step_key",
+            f"expected each step key once, got {shown(sheet.steps[index].key)} again",
+            at=sheet.at_step(index, "key"),
+        )
+
+
+def _check_triggers(sheet: Sheet, findings: Findings) -> None:
+    warned = False
+    for index, trigger in enumerate(sheet.said.triggers or ()):
+        at = sheet.at("triggers", index)
+        if trigger.type == "webhook" and trigger.path is None:
+            findings.error("webhook_without_path", 'expected a path such as "/deploy/production", got none', at=at)
+        elif trigger.type == "manual" and trigger.path is not None:
+            findings.error("path_without_webhook", "expected no path for a manual trigger, got one", at=at)
+        elif trigger.type == "webhook" and not warned:
+            warned = True
+            findings.warning("webhook_not_served", "webhook triggers are kept but not served yet", at=at)
+
+
+def _check_parameters(sheet: Sheet, findings: Findings) -> None:
+    declared = sheet.said.params or ()
+    for index in _repeated([parameter.name for parameter in declared]):
+        findings.error(
+            "duplicate_parameter",
+            f"expected each parameter once, got {shown(declared[index].name)} again",
+            at=sheet.at("params", index, "name"),
+        )
+    for index, parameter in enumerate(declared):
+        _check_parameter(sheet, index, parameter, findings)
+
+
+def _check_parameter(sheet: Sheet, index: int, parameter: ParameterFile, findings: Findings) -> None:
+    type_ = parameter.type or ParameterType.STRING
+    if type_ is ParameterType.ENUM and not parameter.values:
+        findings.error("enum_without_values", 'expected "values" for an enum, got none', at=sheet.at("params", index))
+    if type_ is not ParameterType.ENUM and parameter.values is not None:
+        findings.error(
+            "values_without_enum",
+            f'expected "values" for an enum only, got type {type_.value}',
+            at=sheet.at("params", index, "values"),
+        )
+    if parameter.default is not None and not _fits(parameter.default, type_, parameter):
+        findings.unexpected(
+            "bad_default",
+            expected=_default_of(type_, parameter),
+            got=shown(parameter.default),
+            at=sheet.at("params", index, "default"),
+        )
+    # The pattern is compiled, never run: a hostile one could take for ever on a hostile default.
+    reason = _pattern_flaw(parameter.pattern) if parameter.pattern is not None else None
+    if reason is not None:
+        findings.unexpected(
+            "bad_pattern", expected="a regular expression", got=reason, at=sheet.at("params", index, "pattern")
+        )
+
+
+def _fits(value: str | int | float | bool, type_: ParameterType, parameter: ParameterFile) -> bool:
+    match type_:
+        case ParameterType.STRING:
+            return isinstance(value, str)
+        case ParameterType.INTEGER:
+            return isinstance(value, int) and not isinstance(value, bool)
+        case ParameterType.NUMBER:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case ParameterType.BOOLEAN:
+            return isinstance(value, bool)
+        case ParameterType.ENUM:
+            return value in (parameter.values or ())
+
+
+def _default_of(type_: ParameterType, parameter: ParameterFile) -> str:
+    if type_ is ParameterType.ENUM:
+        return f"one of {', '.join(parameter.values or ())}"
+    return f"a default of type {type_.value}"
+
+
+def _pattern_flaw(pattern: str) -> str | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(pattern)
+    except re.error as error:
+        return f"{shown(pattern)}: {error.msg}"
+    except (OverflowError, RecursionError):
+        return f"{shown(pattern)}: too large"
+    return None
+
+
+def _repeated(names: Iterable[str | None]) -> list[int]:
+    """The indexes of names that stood before."""
+    seen: set[str] = set()
+    repeated: list[int] = []
+    for index, name in enumerate(names):
+        if name is not None and name in seen:
+            repeated.append(index)
+        elif name is not None:
+            seen.add(name)
+    return repeated

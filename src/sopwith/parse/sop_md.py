@@ -1,0 +1,186 @@
+"""SOP.md -> a sheet: its parts, key lines and fences, in the manifest's own model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from sopwith.core.procedure import Script
+from sopwith.parse.findings import Findings, Place
+from sopwith.parse.key_reader import KeyReader, MarkdownPlaces
+from sopwith.parse.keys import DOCUMENT_KEYS, STEP_KEYS
+from sopwith.parse.markdown import Block, Kind, TooComplex, read_blocks
+from sopwith.parse.model import ManifestFile
+from sopwith.parse.outline import Outline, StepOutline, read_outline
+from sopwith.parse.scripts import INTERPRETERS, check_script
+from sopwith.parse.shape import read_shape
+from sopwith.parse.sheet import Sheet, script_path
+from sopwith.parse.source import SourceFile, read_text
+
+
+def read_sop_md(source: SourceFile, findings: Findings) -> Sheet | None:
+    """What SOP.md says; None, and errors in `findings`, if it cannot be read."""
+    text = read_text(source, findings)
+    if text is None:
+        return None
+    places = MarkdownPlaces(source.path)
+    try:
+        blocks = read_blocks(text)
+    except TooComplex as reason:
+        findings.error("too_complex", reason.message, at=places.at_line(reason.line))
+        return None
+    lines = text.split("\n")
+    _check_closed(blocks, places, findings)
+    outline = read_outline(source.path, blocks, len(lines), findings)
+    return _SheetReader(lines, outline, places, findings).read()
+
+
+class _StepRead(Struct, frozen=True):
+    said: dict[str, Any]
+    script: Script | None
+
+
+class _SheetReader:
+    def __init__(self, lines: list[str], outline: Outline, places: MarkdownPlaces, findings: Findings) -> None:
+        self._lines = lines
+        self._outline = outline
+        self._places = places
+        self._findings = findings
+        self._keys = KeyReader(places, findings)
+
+    def read(self) -> Sheet | None:
+        outline = self._outline
+        said, _ = self._keys.read(outline.preamble, DOCUMENT_KEYS, ())
+        if outline.title is not None:
+            said["title"] = outline.title.text.strip()
+            self._places.put(("title",), outline.title.line)
+        steps = [self._step(index, step) for index, step in enumerate(outline.steps)]
+        self._keys.refuse(outline.strays)
+        self._keys.refuse(outline.elsewhere)
+        self._report_strays()
+        said["steps"] = [step.said for step in steps]
+        model = read_shape(said, ManifestFile, self._places, self._findings)
+        if model is None:
+            return None
+        return Sheet(
+            said=model,
+            places=self._places,
+            scripts=tuple(step.script for step in steps),
+            never_times_out=frozenset(self._keys.never_times_out),
+            overview=_text(self._lines[slice(*outline.overview)]),
+        )
+
+    def _step(self, index: int, step: StepOutline) -> _StepRead:
+        path = ("steps", index)
+        self._places.titles.append(f"Step {step.number}: {step.title}")
+        self._places.put(path, step.heading.line)
+        said, key_lines = self._keys.read(step.blocks, STEP_KEYS, path)
+        fences = [block for block in step.blocks if self._is_runnable(block)]
+        for block in step.blocks:
+            self._refuse_unbuilt(block, index)
+        body = _text(self._prose(step, fences, key_lines))
+        return _StepRead(
+            {"number": _number(step.number), "title": step.title, "description": body, **said},
+            self._script(fences, index),
+        )
+
+    def _script(self, fences: list[Block], index: int) -> Script | None:
+        if not fences:
+            return None
+        first = fences[0]
+        self._places.put(script_path(index), first.line)
+        for fence in fences:
+            if _interpreter(fence) != _interpreter(first):
+                self._findings.error(
+                    "mixed_interpreters",
+                    f"expected one interpreter in a step, got {_interpreter(first)} and {_interpreter(fence)}",
+                    at=self._places.at_line(fence.line, ("steps", index)),
+                    hint="make two steps of it",
+                )
+            at = partial(self._at_line_after, fence, index)
+            check_script(fence.text, at, self._findings)
+        text = "\n".join(fence.text.removesuffix("\n") for fence in fences)
+        return Script(interpreter=INTERPRETERS[_word(first)], text=text + "\n")
+
+    def _at_line_after(self, fence: Block, index: int, line: int) -> Place:
+        return self._places.at_line(fence.line + 1 + line, ("steps", index))
+
+    def _refuse_unbuilt(self, block: Block, index: int) -> None:
+        at = self._places.at_line(block.line, ("steps", index))
+        if block.kind is Kind.FENCE and _word(block) == "http" and not block.quoted:
+            self._findings.not_supported("an `http` fence", at=at)
+        if block.kind is Kind.HEADING and block.text.strip().casefold() == "rollback" and not block.quoted:
+            self._findings.not_supported("a step's Rollback", at=at)
+
+    def _report_strays(self) -> None:
+        for block in self._outline.strays:
+            if self._is_runnable(block):
+                self._findings.warning(
+                    "stray_fence",
+                    f"this `{_word(block)}` block stands before the first step and never runs",
+                    at=self._places.at_line(block.line),
+                )
+
+    def _prose(self, step: StepOutline, fences: list[Block], key_lines: set[int]) -> Iterable[str]:
+        """The step's lines without key lines, scripts and the separator, and without the gaps that they leave."""
+        taken = {line - 1 for line in key_lines}
+        taken.update(line for fence in fences for line in range(fence.first, fence.end))
+        taken.update(_separator(step))
+        kept: list[str] = []
+        in_gap = False
+        for number in range(step.heading.end, step.end):
+            line = self._lines[number]
+            if number in taken:
+                in_gap = True
+            elif line.strip() or not in_gap or (kept and kept[-1].strip()):
+                in_gap = in_gap and not line.strip()
+                kept.append(line)
+        return kept
+
+    @staticmethod
+    def _is_runnable(block: Block) -> bool:
+        return block.kind is Kind.FENCE and not block.quoted and _word(block) in INTERPRETERS
+
+
+def _check_closed(blocks: Iterable[Block], places: MarkdownPlaces, findings: Findings) -> None:
+    for block in blocks:
+        if block.kind is Kind.FENCE and not block.closed:
+            findings.error(
+                "unclosed_fence",
+                "expected a line that closes this fence, got none",
+                at=places.at_line(block.line),
+                hint="close it with as many ` or ~ as open it",
+            )
+        elif block.kind is Kind.HTML and block.text.lstrip().startswith("<!--") and "-->" not in block.text:
+            findings.error(
+                "unclosed_comment",
+                "expected `-->` at the end of this comment, got none: it hides all that follows",
+                at=places.at_line(block.line),
+            )
+
+
+def _separator(step: StepOutline) -> Iterable[int]:
+    last = step.blocks[-1] if step.blocks else None
+    return (last.first,) if last is not None and last.kind is Kind.RULE and not last.list_depth else ()
+
+
+def _word(fence: Block) -> str:
+    words = fence.info.split()
+    return words[0].lower() if words else ""
+
+
+def _interpreter(fence: Block) -> str:
+    return INTERPRETERS[_word(fence)]
+
+
+def _number(text: str) -> int | float | str:
+    if text.isdigit():
+        return int(text)
+    return float(text) if text.count(".") == 1 else text
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "\n".join(lines).strip("\n").rstrip()

@@ -1,0 +1,58 @@
+"""Kinds of steps by name: the built-in ones in a table, an outsider's through the entry point `sopwith.executors`.
+
+Both pass the same registration. Entry points are scanned only for a name that the table lacks.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from sopwith.errors import BadRequest
+from sopwith.ports import ExecutorKind
+
+ENTRY_POINTS = "sopwith.executors"
+_BUILT_IN = {"shell": "sopwith.executors.shell:KIND", "manual": "sopwith.executors.manual:KIND"}
+
+
+class Registry:
+    """Kinds that are known so far."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, ExecutorKind] = {}
+
+    def register(self, kind: ExecutorKind) -> None:
+        """Adds a kind of step. Raises BadRequest for a name that is taken or a kind that nobody could carry out."""
+        if kind.name in self._kinds:
+            raise BadRequest(f"executor {kind.name} is registered twice", hint="give one of them another name")
+        if kind.by_hand == (kind.make is not None):
+            raise BadRequest(
+                f"executor {kind.name} must either be by_hand or make an Executor", hint="see ports.ExecutorKind"
+            )
+        self._kinds[kind.name] = kind
+
+    def kind(self, name: str) -> ExecutorKind:
+        """The kind called `name`. Raises BadRequest if nothing registers it."""
+        if name not in self._kinds:
+            self.register(_load(name))
+        return self._kinds[name]
+
+
+def _load(name: str) -> ExecutorKind:
+    place = _BUILT_IN.get(name)
+    if place is not None:
+        module, attribute = place.split(":")
+        return _checked(name, getattr(import_module(module), attribute))
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        return _checked(name, point.load())
+    raise BadRequest(
+        f"no executor is called {name}",
+        hint=f"built in: {', '.join(_BUILT_IN)}; others register the entry point {ENTRY_POINTS}",
+    )
+
+
+def _checked(name: str, kind: object) -> ExecutorKind:
+    if not isinstance(kind, ExecutorKind) or kind.name != name:
+        raise BadRequest(f"the entry point {name} is not an ExecutorKind of that name", hint="see ports.ExecutorKind")
+    return kind

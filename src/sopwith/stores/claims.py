@@ -1,0 +1,77 @@
+"""Who drives which run. A claim is a byte lock, which dies with its process, and an epoch, which fences
+off those before it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from sopwith.errors import NotFound
+from sopwith.ports import Claim, Owner
+from sopwith.stores.batches import fenced_off
+from sopwith.stores.database import Database
+from sopwith.stores.locks import byte_locks
+from sopwith.stores.opening import lock_path
+from sopwith.stores.rows import StoredRun, milliseconds
+
+
+class Claims:
+    """The claims of one store object; what the methods promise stands in `ports.Store`."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._locks = byte_locks(lock_path(db.path))
+        self._epochs: dict[int, int] = {}
+        """The claims that this object holds: run ordinal to epoch."""
+
+    def take(self, run_id: str, owner: Owner, now: datetime) -> Claim | None:
+        with self._db.reading():
+            ordinal = self._db.value("ordinal_of_run", run_id=run_id)
+            if ordinal is None:
+                raise NotFound(f"cannot drive {run_id}: there is no such run", hint="see: sop list")
+            if not self._locks.acquire(ordinal):
+                return None
+            try:
+                epoch = self._record(ordinal, owner, now)
+            except BaseException:
+                self._locks.release(ordinal)
+                raise
+            self._epochs[ordinal] = epoch
+            return Claim(run_id=run_id, epoch=epoch, owner=owner)
+
+    def free(self, claim: Claim) -> None:
+        with self._db.reading():
+            ordinal = self._db.value("ordinal_of_run", run_id=claim.run_id)
+            if self._epochs.get(ordinal) != claim.epoch:
+                return
+            try:
+                with self._db.writing():
+                    self._db.run("free_claim", run=ordinal, epoch=claim.epoch)
+            finally:
+                del self._epochs[ordinal]
+                self._locks.release(ordinal)
+
+    def holder(self, run_id: str) -> Owner | None:
+        with self._db.reading():
+            row = self._db.row("claim_owner", run_id=run_id)
+            alive = row is not None and self._locks.is_held(row[0])
+        return msgspec.json.decode(row[1], type=Owner) if row is not None and alive else None
+
+    def check(self, run: StoredRun, claim: Claim) -> None:
+        """Raises Conflict if a newer claim on the run was made."""
+        if claim.run_id != run.summary.run_id:
+            raise ValueError(f"a claim on {claim.run_id} is none on {run.summary.run_id}")
+        newest = self._db.value("claim_epoch", run=run.ordinal) or 0
+        if newest != claim.epoch:
+            raise fenced_off(claim.run_id, claim.epoch, newest)
+
+    def close(self) -> None:
+        self._locks.close()
+        self._epochs.clear()
+
+    def _record(self, ordinal: int, owner: Owner, now: datetime) -> int:
+        text = msgspec.json.encode(owner).decode()
+        with self._db.writing():
+            return int(self._db.value("take_claim", run=ordinal, owner=text, claimed_at=milliseconds(now)))

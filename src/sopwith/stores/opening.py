@@ -1,0 +1,96 @@
+"""Opens the database file: private, writable, in WAL mode, with the newest schema, or not at all.
+
+SQLite 3.7.0 to 3.51.2 can lose commits when two processes reset the WAL at once (sqlite.org/wal.html, "The WAL-Reset
+Bug"), so those versions are refused. A file that cannot be used is an error; there is no other place to fall back to.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, suppress
+from pathlib import Path
+
+import apsw
+
+from sopwith.errors import StoreError
+from sopwith.stores.locks import byte_locks
+from sopwith.stores.migrate import is_current, migrate
+
+_BUSY_TIMEOUT_MS = 10_000
+_WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_SETUP_BYTE = 0
+"""Held while the file is set up; the ordinals of runs begin at 1."""
+
+
+def lock_path(path: Path) -> Path:
+    """The lock file of the database at `path`."""
+    return path.with_name(path.name + ".locks")
+
+
+def open_database(path: Path) -> apsw.Connection:
+    """A connection to the store at `path`, made if there is none. Raises StoreError."""
+    refuse_unsafe_sqlite(apsw.sqlite_lib_version())
+    _make_private_file(path)
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        _prepare(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def refuse_unsafe_sqlite(version: str) -> None:
+    """Raises StoreError for a SQLite library that has the WAL-reset bug."""
+    number = tuple(int(part) for part in version.split(".")[:3])
+    repaired = (3, 44, 6) <= number < (3, 45) or (3, 50, 7) <= number < (3, 51)
+    if (3, 7, 0) <= number <= (3, 51, 2) and not repaired:
+        raise StoreError(
+            f"cannot open a store with SQLite {version}: it can lose what was committed (the WAL-reset bug)",
+            hint="install a newer apsw: pip install --upgrade apsw",
+        )
+
+
+def _make_private_file(path: Path) -> None:
+    """SQLite gives -wal and -shm the mode of the database file, so that one must exist first.
+
+    A file that exists is never opened here: closing it would drop the locks of this process's other connections.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            path.touch(mode=0o600, exist_ok=False)
+        if not path.is_file():
+            raise StoreError(f"cannot use the store {path}: it is not a file", hint="move it away")
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    except OSError as error:
+        raise StoreError(
+            f"cannot open the store {path}: {error.strerror}", hint="look at the file, its folder and their permissions"
+        ) from error
+
+
+def _prepare(db: apsw.Connection, path: Path) -> None:
+    db.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    if db.readonly("main"):
+        raise StoreError(
+            f"cannot open the store {path}: it can only be read",
+            hint="give this user the right to write the file and its folder",
+        )
+    if not is_current(db, path) or db.pragma("journal_mode") != "wal":
+        _set_up(db, path)
+    db.pragma("synchronous", "full")
+    db.pragma("foreign_keys", True)
+    db.pragma("journal_size_limit", _WAL_LIMIT_BYTES)
+
+
+def _set_up(db: apsw.Connection, path: Path) -> None:
+    """Under a lock of its own: a change of the journal mode is refused, not delayed, while others use the file."""
+    with closing(byte_locks(lock_path(path))) as locks:
+        locks.wait(_SETUP_BYTE)
+        if db.pragma("journal_mode", "wal") != "wal":
+            raise StoreError(
+                f"cannot open the store {path}: its file system cannot keep a write-ahead log",
+                hint="keep the workspace on a local disk, not on a network share",
+            )
+        db.pragma("synchronous", "full")
+        migrate(db, path)

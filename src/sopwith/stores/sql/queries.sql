@@ -1,0 +1,162 @@
+-- Every query of the SQLite store. Each has a name and one sentence; parameters are bound, never spliced.
+
+-- name: insert_run
+-- The row of a new run; its rowid becomes the ordinal.
+insert into runs (
+    run_id, name, version, status, seq, head, mode, priority, current_step, total_steps,
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest
+) values (
+    :run_id, :name, :version, :status, :seq, :head, :mode, :priority, :current_step, :total_steps,
+    :created_at, :created_by, :updated_at, :ended_at, :due_at, :holds_slot, :executed, :procedure_digest
+)
+
+-- name: update_run
+-- All of a run that may change; what it was created as stays.
+update runs set
+    version = :version, status = :status, seq = :seq, head = :head, mode = :mode, priority = :priority,
+    current_step = :current_step, total_steps = :total_steps, updated_at = :updated_at, ended_at = :ended_at,
+    due_at = :due_at, holds_slot = :holds_slot, executed = :executed, procedure_digest = :procedure_digest
+where ordinal = :ordinal
+
+-- name: progress_run
+-- The same when only these four differ, so that no index is written.
+update runs set seq = :seq, head = :head, current_step = :current_step, updated_at = :updated_at
+where ordinal = :ordinal
+
+-- name: run_by_id
+-- A run's row, its ordinal and head first.
+select
+    ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest
+from runs where run_id = :run_id
+
+-- name: ordinal_of_run
+-- The number that stands for a run in other tables and in the lock file.
+select ordinal from runs where run_id = :run_id
+
+-- name: newest_runs
+-- Runs of any name and status, the newest first; a limit of -1 means all.
+select
+    ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest
+from runs order by ordinal desc limit :limit
+
+-- name: newest_runs_of_name
+-- The same, of one procedure.
+select
+    ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest
+from runs where name = :name order by ordinal desc limit :limit
+
+-- name: newest_runs_of_status
+-- The same, in one status.
+select
+    ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest
+from runs where status = :status order by ordinal desc limit :limit
+
+-- name: newest_runs_of_name_and_status
+-- The same, of one procedure in one status.
+select
+    ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest
+from runs where name = :name and status = :status order by ordinal desc limit :limit
+
+-- name: count_runs
+-- How many runs there are.
+select count(*) from runs
+
+-- name: count_runs_of_name
+-- How many runs one procedure has.
+select count(*) from runs where name = :name
+
+-- name: count_runs_of_status
+-- How many runs are in one status.
+select count(*) from runs where status = :status
+
+-- name: count_runs_of_name_and_status
+-- How many runs of one procedure are in one status.
+select count(*) from runs where name = :name and status = :status
+
+-- name: slots_of_name
+-- Runs of one procedure that hold a slot, oldest first, without the one that asks.
+select run_id from runs indexed by runs_holding_slots
+where holds_slot and name = :name and ordinal <> :asking order by ordinal
+
+-- name: slots_of_workspace
+-- All runs that hold a slot, oldest first, without the one that asks.
+select run_id from runs indexed by runs_holding_slots
+where holds_slot and ordinal <> :asking order by ordinal
+
+-- name: queued_before
+-- Runs of one procedure that wait for a slot and came before the one that asks.
+select run_id from runs where name = :name and status = 'pending' and ordinal < :asking order by ordinal
+
+-- name: last_executed_end
+-- When the latest run of one procedure that executed a step ended.
+select max(ended_at) from runs indexed by runs_last_executed
+where name = :name and executed and ended_at is not null
+
+-- name: due_runs
+-- Runs with a deadline at or before an instant, the longest overdue first.
+select run_id from runs where due_at <= :now order by due_at, ordinal limit :limit
+
+-- name: insert_event
+-- One event at the end of its run.
+insert into events (run, seq, event_type, at, prev_hash, hash, payload)
+values (:run, :seq, :event_type, :at, :prev_hash, :hash, :payload)
+
+-- name: events_after
+-- A run's events with a greater seq, in order.
+select events.seq, payload, prev_hash, hash from events join runs on run = ordinal
+where run_id = :run_id and events.seq > :after_seq order by events.seq
+
+-- name: insert_content
+-- Bytes under their SHA-256; the same bytes again change nothing.
+insert into contents (digest, data) values (:digest, :data) on conflict do nothing
+
+-- name: content_of_digest
+-- The bytes that were stored under a SHA-256.
+select data from contents where digest = :digest
+
+-- name: take_claim
+-- Makes a new claim, which fences off the writers of older ones, and returns its epoch.
+insert into claims (run, epoch, owner, claimed_at) values (:run, 1, :owner, :claimed_at)
+on conflict do update set epoch = epoch + 1, owner = excluded.owner, claimed_at = excluded.claimed_at
+returning epoch
+
+-- name: free_claim
+-- Gives a claim back, unless a newer one was made.
+update claims set owner = null where run = :run and epoch = :epoch
+
+-- name: claim_epoch
+-- The epoch of a run's newest claim.
+select epoch from claims where run = :run
+
+-- name: claim_owner
+-- A run's ordinal and whoever claimed it last without giving it back.
+select run, owner from claims join runs on run = ordinal where run_id = :run_id and owner is not null
+
+-- name: recall
+-- A cached value.
+select value from cache where key = :key
+
+-- name: remember
+-- Caches a value in place of the one before.
+insert into cache (key, value) values (:key, :value) on conflict do update set value = excluded.value
+
+-- name: runs_with_gaps
+-- Runs whose events are not exactly 1 to seq.
+select run_id, runs.seq, count(events.seq) from runs left join events on run = ordinal
+group by ordinal
+having count(events.seq) <> runs.seq or min(events.seq) <> 1 or max(events.seq) <> runs.seq
+
+-- name: runs_with_wrong_head
+-- Runs whose last event does not have the hash that the run's row names.
+select run_id from runs join events on run = ordinal and events.seq = runs.seq where hash <> head
+
+-- name: broken_links
+-- Events whose previous hash is not the hash of the event before.
+select run_id, later.seq from events as later join runs on later.run = ordinal
+left join events as earlier on earlier.run = later.run and earlier.seq = later.seq - 1
+where later.prev_hash <> coalesce(earlier.hash, zeroblob(32))

@@ -1,0 +1,173 @@
+"""The default store: one SQLite file in WAL mode, each commit on disk before it is acknowledged.
+
+The rules of a batch are in `batches.py`, claims in `claims.py`, the queries in `sql/`. One object may be used from
+many threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+
+from sopwith.core.admission import Occupancy
+from sopwith.core.codec import SealedEvent
+from sopwith.errors import StoreError
+from sopwith.ports import Batch, Claim, Owner, RunFilter, RunSummary
+from sopwith.stores import batches
+from sopwith.stores.claims import Claims
+from sopwith.stores.database import Database
+from sopwith.stores.integrity import findings
+from sopwith.stores.rows import (
+    StoredRun,
+    event_values,
+    instant,
+    milliseconds,
+    only_progressed,
+    run_values,
+    sealed_event,
+    stored_run,
+)
+
+_NOT_YET = 2**62
+"""Stands for the ordinal of a run that does not exist yet: all others came before it."""
+
+
+class SqliteStore:
+    """Store and Cache on the file at `path`, which is made if there is none. Raises StoreError."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = Database(path)
+        self._claims = Claims(self._db)
+
+    def create(self, name: str, plan: Callable[[Occupancy], Batch]) -> Batch:
+        with self._db.writing() as connection:
+            batch = plan(self._occupancy(name, asking=_NOT_YET))
+            summary = batch.summary
+            exists = self._db.row("ordinal_of_run", run_id=summary.run_id) is not None
+            batches.check_new(batch, name, exists=exists)
+            self._db.run("insert_run", **run_values(summary, batch.events[-1].hash))
+            self._insert_events(connection.last_insert_rowid(), batch)
+        return batch
+
+    def append(
+        self,
+        run_id: str,
+        after_seq: int,
+        batch: Batch,
+        *,
+        claim: Claim | None = None,
+        admit: Callable[[Occupancy], None] | None = None,
+    ) -> None:
+        with self._db.writing():
+            run = self._run(run_id)
+            if run is None:
+                raise batches.unknown_run(run_id, after_seq)
+            stored = run.summary
+            batches.check_next(batch, run_id, after_seq, name=stored.name, seq=stored.seq, head=run.head)
+            if claim is not None:
+                self._claims.check(run, claim)
+            if admit is not None:
+                admit(self._occupancy(stored.name, asking=run.ordinal))
+            update = "progress_run" if only_progressed(stored, batch.summary) else "update_run"
+            self._db.run(update, ordinal=run.ordinal, **run_values(batch.summary, batch.events[-1].hash))
+            self._insert_events(run.ordinal, batch)
+
+    def events(self, run_id: str, after_seq: int = 0) -> tuple[SealedEvent, ...]:
+        return tuple(sealed_event(row) for row in self._db.rows("events_after", run_id=run_id, after_seq=after_seq))
+
+    def summary(self, run_id: str) -> RunSummary | None:
+        run = self._run(run_id)
+        return None if run is None else run.summary
+
+    def summaries(self, which: RunFilter) -> tuple[tuple[RunSummary, ...], int]:
+        """One index lookup for each status asked for, merged by age."""
+        limit = -1 if which.limit is None else which.limit
+        found: list[StoredRun] = []
+        total = 0
+        with self._db.snapshot():
+            for kind, values in _lookups(which):
+                found += map(stored_run, self._db.rows(f"newest_{kind}", limit=limit, **values))
+                total += self._db.value(f"count_{kind}", **values)
+        found.sort(key=lambda run: run.ordinal, reverse=True)
+        return tuple(run.summary for run in found[: which.limit]), total
+
+    def due(self, now: datetime, limit: int) -> tuple[str, ...]:
+        return tuple(row[0] for row in self._db.rows("due_runs", now=milliseconds(now), limit=limit))
+
+    def content(self, digest: str) -> bytes | None:
+        try:
+            stored: bytes | None = self._db.value("content_of_digest", digest=bytes.fromhex(digest))
+        except ValueError:
+            return None
+        return stored
+
+    def claim(self, run_id: str, owner: Owner, now: datetime) -> Claim | None:
+        """As the port says. Raises NotFound for an unknown run."""
+        return self._claims.take(run_id, owner, now)
+
+    def release(self, claim: Claim) -> None:
+        self._claims.free(claim)
+
+    def holder(self, run_id: str) -> Owner | None:
+        return self._claims.holder(run_id)
+
+    def version(self) -> int:
+        with self._db.reading() as connection:
+            return int(connection.pragma("data_version"))
+
+    def recall(self, key: str) -> bytes | None:
+        cached: bytes | None = self._db.value("recall", key=key)
+        return cached
+
+    def remember(self, key: str, value: bytes) -> None:
+        with suppress(StoreError), self._db.writing():
+            self._db.run("remember", key=key, value=value)
+
+    def check(self) -> list[str]:
+        """What is wrong with the file, one sentence each, for `sop doctor`; empty when all is well."""
+        try:
+            with self._db.snapshot() as connection:
+                return list(findings(connection))
+        except StoreError as error:
+            return [error.message]
+
+    def close(self) -> None:
+        """As the port says; in a forked child it does nothing, since the parent may go on."""
+        if not self._db.is_foreign:
+            self._db.close()
+            self._claims.close()
+
+    def _run(self, run_id: str) -> StoredRun | None:
+        row = self._db.row("run_by_id", run_id=run_id)
+        return None if row is None else stored_run(row)
+
+    def _occupancy(self, name: str, *, asking: int) -> Occupancy:
+        ended = self._db.value("last_executed_end", name=name)
+        return Occupancy(
+            of_procedure=self._run_ids("slots_of_name", name=name, asking=asking),
+            of_workspace=self._run_ids("slots_of_workspace", asking=asking),
+            queued_before=self._run_ids("queued_before", name=name, asking=asking),
+            last_executed_end=None if ended is None else instant(ended),
+        )
+
+    def _run_ids(self, query: str, **values: str | int) -> tuple[str, ...]:
+        return tuple(row[0] for row in self._db.rows(query, **values))
+
+    def _insert_events(self, ordinal: int, batch: Batch) -> None:
+        for event in batch.events:
+            self._db.run("insert_event", **event_values(ordinal, event))
+        for data in batch.contents:
+            self._db.run("insert_content", digest=sha256(data).digest(), data=data)
+
+
+def _lookups(which: RunFilter) -> Iterator[tuple[str, dict[str, str]]]:
+    """The name of the query for each status asked for, with its bindings."""
+    of_name, values = ("", {}) if which.name is None else ("_of_name", {"name": which.name})
+    if not which.statuses:
+        yield f"runs{of_name}", values
+    joint = "_and_status" if of_name else "_of_status"
+    for status in dict.fromkeys(which.statuses):
+        yield f"runs{of_name}{joint}", {**values, "status": status}

@@ -1,0 +1,165 @@
+"""Files that show what the store holds: `<run id>.audit.jsonl` and `<run id>.json`. The store is the truth.
+
+Nothing here is synced to disk, and nothing here can fail a run: a view that lags behind, or was torn by a crash, is
+written anew from the store as soon as it is noticed, at the latest by `sop doctor`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from sopwith.core.codec import view_line
+from sopwith.errors import StoreError, WorkspaceError
+from sopwith.ports import Batch, Store
+
+_FIRST_REACH_BYTES = 4096
+
+
+class FileViews:
+    """Views in `folder`, which is made at first need. All writers of one folder take turns by a lock on it."""
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        self._folder = folder
+        self._store = store
+        self.failure: OSError | StoreError | None = None
+        """Why a view could not be written most recently: something for `sop doctor` to heal."""
+
+    def written(self, batch: Batch, run_json: Callable[[], bytes] | None) -> None:
+        """As the port says; without `run_json` only the event log is brought up to date."""
+        try:
+            with self._turn():
+                overtaken = self._extend_log(batch)
+                # whoever wrote later events also writes, or will write, a later state
+                if run_json is not None and not overtaken:
+                    _replace(self._state_path(batch.summary.run_id), run_json())
+        except (OSError, StoreError) as error:
+            self.failure = error
+
+    def rebuild(self, run_id: str, run_json: Callable[[], bytes]) -> bool:
+        """Writes both files of a run anew where they differ; True if one did. Raises WorkspaceError."""
+        try:
+            with self._turn():
+                differing = [
+                    (path, content)
+                    for path, content in (
+                        (self._log_path(run_id), self._log(run_id)),
+                        (self._state_path(run_id), run_json()),
+                    )
+                    if _content(path) != content
+                ]
+                for path, content in differing:
+                    _replace(path, content)
+        except OSError as error:
+            raise WorkspaceError(
+                f"cannot write the files of {run_id} in {self._folder}: {error.strerror}",
+                hint="look at the folder, its permissions and the disk, then run sop doctor again",
+            ) from error
+        return bool(differing)
+
+    def _extend_log(self, batch: Batch) -> bool:
+        """Brings the log up to this batch; True if it already was past it."""
+        path = self._log_path(batch.summary.run_id)
+        first, last = batch.events[0].seq, batch.events[-1].seq
+        shown = _last_seq(path)
+        if shown is not None and shown >= last:
+            return shown > last
+        if shown == first - 1:
+            _append(path, b"".join(map(view_line, batch.events)))
+        else:
+            _replace(path, self._log(batch.summary.run_id))
+        return False
+
+    def _log(self, run_id: str) -> bytes:
+        return b"".join(map(view_line, self._store.events(run_id)))
+
+    def _log_path(self, run_id: str) -> Path:
+        return self._folder / f"{run_id}.audit.jsonl"
+
+    def _state_path(self, run_id: str) -> Path:
+        return self._folder / f"{run_id}.json"
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Closing the folder frees the lock, and so does the kernel when this process dies."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+
+def _last_seq(path: Path) -> int | None:
+    """The seq of the last line: 0 without any, None if the line is torn or no event."""
+    line = _last_line(path)
+    if not line:
+        return 0
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        return msgspec.json.decode(line, type=_Numbered).seq
+    except msgspec.MsgspecError:
+        return None
+
+
+class _Numbered(msgspec.Struct):
+    seq: int
+
+
+def _last_line(path: Path) -> bytes:
+    """With its newline, if it has one; empty if the file is empty or missing."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            reach = _FIRST_REACH_BYTES
+            while True:
+                start = max(0, size - reach)
+                file.seek(start)
+                tail = file.read(size - start)
+                before = tail.rfind(b"\n", 0, -1)
+                if before >= 0 or start == 0:
+                    return tail[before + 1 :]
+                reach *= 8
+    except FileNotFoundError:
+        return b""
+
+
+def _append(path: Path, lines: bytes) -> None:
+    """Whole lines in one write, so that a reader sees none of them torn."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _write(fd, lines)
+    finally:
+        os.close(fd)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """A reader sees the old file or the new one, never a part. A left-over of a crash is written over."""
+    draft = path.with_name(f".{path.name}.draft")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        _write(fd, content)
+    finally:
+        os.close(fd)
+    draft.replace(path)
+
+
+def _write(fd: int, content: bytes) -> None:
+    """A write cut short (a full disk) is an error, which the next one repeats with its reason."""
+    written = os.write(fd, content)
+    while written < len(content):
+        written += os.write(fd, content[written:])
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

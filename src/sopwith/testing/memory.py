@@ -1,0 +1,205 @@
+"""A store that keeps the promises of `ports.Store` except one: it ends with its process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import msgspec
+
+from sopwith.core.admission import Occupancy
+from sopwith.core.codec import SealedEvent
+from sopwith.core.procedure import sha256
+from sopwith.core.run import RunStatus
+from sopwith.errors import NotFound, StoreError
+from sopwith.ports import Batch, Claim, Owner, RunFilter, RunSummary
+from sopwith.stores import batches
+
+
+class _Kept(msgspec.Struct):
+    summary: RunSummary
+    events: tuple[SealedEvent, ...]
+    epoch: int = 0
+    owner: Owner | None = None
+    claimed_by: MemoryStore | None = None
+
+
+class _Shelf:
+    """What all handles on the same data share. `runs` stand in the order of their creation."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.runs: dict[str, _Kept] = {}
+        self.contents: dict[str, bytes] = {}
+        self.cache: dict[str, bytes] = {}
+        self.commits = 0
+        self.dead: set[str] = set()
+
+
+class MemoryStore:
+    """Store and Cache. `beside` makes a second handle on the same data, as another process would have it."""
+
+    def __init__(self, beside: MemoryStore | None = None) -> None:
+        self._shelf: _Shelf = _Shelf() if beside is None else beside._shelf
+        self._open = True
+
+    def create(self, name: str, plan: Callable[[Occupancy], Batch]) -> Batch:
+        with self._using() as shelf:
+            batch = plan(_occupancy(shelf, name, asking=None))
+            batches.check_new(batch, name, exists=batch.summary.run_id in shelf.runs)
+            shelf.runs[batch.summary.run_id] = _Kept(batch.summary, batch.events)
+            _commit(shelf, batch)
+        return batch
+
+    def append(
+        self,
+        run_id: str,
+        after_seq: int,
+        batch: Batch,
+        *,
+        claim: Claim | None = None,
+        admit: Callable[[Occupancy], None] | None = None,
+    ) -> None:
+        with self._using() as shelf:
+            run = shelf.runs.get(run_id)
+            if run is None:
+                raise batches.unknown_run(run_id, after_seq)
+            last = run.events[-1]
+            batches.check_next(batch, run_id, after_seq, name=run.summary.name, seq=last.seq, head=last.hash)
+            if claim is not None:
+                _check_claim(run, claim)
+            if admit is not None:
+                admit(_occupancy(shelf, run.summary.name, asking=run_id))
+            run.summary = batch.summary
+            run.events += batch.events
+            _commit(shelf, batch)
+
+    def events(self, run_id: str, after_seq: int = 0) -> tuple[SealedEvent, ...]:
+        with self._using() as shelf:
+            run = shelf.runs.get(run_id)
+            return () if run is None else run.events[max(0, after_seq) :]
+
+    def summary(self, run_id: str) -> RunSummary | None:
+        with self._using() as shelf:
+            run = shelf.runs.get(run_id)
+            return None if run is None else run.summary
+
+    def summaries(self, which: RunFilter) -> tuple[tuple[RunSummary, ...], int]:
+        with self._using() as shelf:
+            found = [run.summary for run in reversed(shelf.runs.values()) if _fits(run.summary, which)]
+        return tuple(found[: which.limit]), len(found)
+
+    def due(self, now: datetime, limit: int) -> tuple[str, ...]:
+        with self._using() as shelf:
+            deadlines = [(run.summary.due_at, run_id) for run_id, run in shelf.runs.items()]
+        overdue = [(due_at, run_id) for due_at, run_id in deadlines if due_at is not None and due_at <= now]
+        overdue.sort(key=lambda deadline: deadline[0])
+        return tuple(run_id for _, run_id in overdue[:limit])
+
+    def content(self, digest: str) -> bytes | None:
+        with self._using() as shelf:
+            return shelf.contents.get(digest)
+
+    def claim(self, run_id: str, owner: Owner, now: datetime) -> Claim | None:
+        with self._using() as shelf:
+            run = shelf.runs.get(run_id)
+            if run is None:
+                raise NotFound(f"cannot drive {run_id}: there is no such run", hint="see: sop list")
+            if _driver(shelf, run) is not None:
+                return None
+            run.epoch += 1
+            run.owner, run.claimed_by = owner, self
+            shelf.commits += 1
+            return Claim(run_id=run_id, epoch=run.epoch, owner=owner)
+
+    def release(self, claim: Claim) -> None:
+        with self._using() as shelf:
+            run = shelf.runs.get(claim.run_id)
+            if run is not None and run.epoch == claim.epoch and run.claimed_by is self:
+                run.owner = run.claimed_by = None
+                shelf.commits += 1
+
+    def holder(self, run_id: str) -> Owner | None:
+        with self._using() as shelf:
+            run = shelf.runs.get(run_id)
+            return None if run is None else _driver(shelf, run)
+
+    def version(self) -> int:
+        with self._using() as shelf:
+            return shelf.commits
+
+    def recall(self, key: str) -> bytes | None:
+        with self._using() as shelf:
+            return shelf.cache.get(key)
+
+    def remember(self, key: str, value: bytes) -> None:
+        with self._using() as shelf:
+            shelf.cache[key] = value
+            shelf.commits += 1
+
+    def close(self) -> None:
+        with self._shelf.lock:
+            self._open = False
+            for run in self._shelf.runs.values():
+                if run.claimed_by is self:
+                    run.owner = run.claimed_by = None
+
+    def kill(self, owner_id: str) -> None:
+        """The owner's process dies: its claims can be had by others, and its writes still meet the newer claim."""
+        with self._shelf.lock:
+            self._shelf.dead.add(owner_id)
+
+    @contextmanager
+    def _using(self) -> Iterator[_Shelf]:
+        with self._shelf.lock:
+            if not self._open:
+                raise StoreError("cannot use the store: it is closed", hint="open it again")
+            yield self._shelf
+
+
+class NoViews:
+    """Views for tests that look at the store."""
+
+    def written(self, batch: Batch, run_json: Callable[[], bytes] | None) -> None:
+        pass
+
+
+def _commit(shelf: _Shelf, batch: Batch) -> None:
+    shelf.contents.update((sha256(data), data) for data in batch.contents)
+    shelf.commits += 1
+
+
+def _driver(shelf: _Shelf, run: _Kept) -> Owner | None:
+    return None if run.owner is None or run.owner.owner_id in shelf.dead else run.owner
+
+
+def _check_claim(run: _Kept, claim: Claim) -> None:
+    if claim.run_id != run.summary.run_id:
+        raise ValueError(f"a claim on {claim.run_id} is none on {run.summary.run_id}")
+    if run.epoch != claim.epoch:
+        raise batches.fenced_off(claim.run_id, claim.epoch, run.epoch)
+
+
+def _fits(summary: RunSummary, which: RunFilter) -> bool:
+    fits_name = which.name is None or summary.name == which.name
+    return fits_name and (not which.statuses or summary.status in which.statuses)
+
+
+def _occupancy(shelf: _Shelf, name: str, *, asking: str | None) -> Occupancy:
+    others = [run.summary for run in shelf.runs.values() if run.summary.run_id != asking]
+    ours = [run.summary for run in shelf.runs.values() if run.summary.name == name]
+    return Occupancy(
+        of_procedure=tuple(run.run_id for run in others if run.holds_slot and run.name == name),
+        of_workspace=tuple(run.run_id for run in others if run.holds_slot),
+        queued_before=tuple(run.run_id for run in _before(asking, ours) if run.status is RunStatus.PENDING),
+        last_executed_end=max((run.ended_at for run in ours if run.executed and run.ended_at), default=None),
+    )
+
+
+def _before(asking: str | None, ours: list[RunSummary]) -> Iterable[RunSummary]:
+    for run in ours:
+        if run.run_id == asking:
+            return
+        yield run

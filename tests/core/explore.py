@@ -1,0 +1,96 @@
+"""Every state that a small run can reach, and what each command does in it. Times, counters and texts are forgotten.
+
+Breadth first and without chance, so that a test can say "exactly these" and "nowhere", not only "sometimes".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from sopwith.core import commands as cmd
+from sopwith.core.actor import SYSTEM
+from sopwith.core.decide import decide
+from sopwith.core.instant import Instant
+from sopwith.core.run import Gate, Run
+from sopwith.errors import SopwithError
+
+from .given import ALICE, DRIVER_COMMANDS, digest_of
+
+Outcome = tuple[cmd.Command, Run]
+
+
+def every_state(start: Run) -> Iterator[tuple[Run, list[Outcome]]]:
+    """Each state once, with each command that is accepted there and the run it leads to."""
+    known = {_key(start)}
+    frontier = deque([start])
+    while frontier:
+        run = frontier.popleft()
+        outcomes = list(_outcomes(run))
+        for _, after in outcomes:
+            if (key := _key(after)) not in known:
+                known.add(key)
+                frontier.append(after)
+        yield run, outcomes
+
+
+def _outcomes(run: Run) -> Iterator[Outcome]:
+    for command in commands_for(run):
+        try:
+            yield command, decide(run, command).run
+        except SopwithError:
+            continue
+
+
+def commands_for(run: Run) -> Iterator[cmd.Command]:
+    """Every command about every step, sensible or not; a second after the run's last event, or at a deadline."""
+    yield _command(run, cmd.Admit, start_digest=digest_of(None, 1))
+    yield _command(run, cmd.Halt, reason="a variable is missing")
+    for verb in (cmd.Pause, cmd.Resume, cmd.Cancel, cmd.Retry, cmd.Approve):
+        yield _command(run, verb)
+    yield _command(run, cmd.Reject, reason="no")
+    yield from _about_gate(run, None, run.start_gate)
+    for number in run.steps:
+        yield from _about_step(run, number)
+
+
+def _about_step(run: Run, number: int) -> Iterator[cmd.Command]:
+    step = run.steps[number]
+    yield from _about_gate(run, number, step.gate)
+    yield _command(run, cmd.Approve, step=number)
+    yield _command(run, cmd.Retry, from_step=number)
+    yield _command(run, cmd.Complete, step=number)
+    for verb in (cmd.Reject, cmd.Skip, cmd.Fail):
+        yield _command(run, verb, step=number, reason="no")
+    yield _command(run, cmd.Start, step=number, digest=step.gate.digest if step.gate else digest_of(number, 0))
+    yield _command(run, cmd.Start, step=number, digest=digest_of(number, -1), changed=("script",))
+    yield _command(run, cmd.Interrupt, step=number, attempt=step.attempt, reason="gone")
+    for error, cause in (("", "exit"), ("exit code 1", "exit"), ("killed", "cancelled")):
+        result = cmd.StepResult(error=error, cause=cause)
+        yield _command(run, cmd.Finish, step=number, attempt=step.attempt, result=result)
+
+
+def _about_gate(run: Run, number: int | None, gate: Gate | None) -> Iterator[cmd.Command]:
+    revision = gate.revision if gate is not None else 0
+    yield _command(run, cmd.OpenGate, step=number, digest=digest_of(number, revision + 1))
+    yield _command(run, cmd.Expire, step=number, revision=revision)
+    if gate is not None and gate.due_at is not None:
+        yield _command(run, cmd.Expire, step=number, revision=revision, now=Instant(gate.due_at, 0, ""))
+
+
+def _command(run: Run, command: type[cmd.Command], **fields: Any) -> cmd.Command:
+    actor = SYSTEM if command in DRIVER_COMMANDS else ALICE
+    now = Instant(run.updated_at + timedelta(seconds=1), 0, "")
+    return command(**{"actor": actor, "now": now, **fields})
+
+
+def _key(run: Run) -> tuple[object, ...]:
+    steps = tuple((step.status, step.gate_void, step.attempt > 0, _gate(step.gate)) for step in run.steps.values())
+    flags = (run.queued, run.ended, run.paused, run.pause_cause, run.pause_requested, run.cancel_requested)
+    return (steps, flags, run.started_at is None, run.executed, _gate(run.start_gate))
+
+
+def _gate(gate: Gate | None) -> tuple[object, ...]:
+    return () if gate is None else (gate.status, gate.on_timeout, gate.due_at is None, gate.left_ms is None)

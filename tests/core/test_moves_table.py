@@ -1,0 +1,138 @@
+"""The table of legal moves: what is in it is exact, what is not in it is refused, and no state is a dead end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+
+from sopwith.core import commands as cmd
+from sopwith.core.config import TimeoutAction
+from sopwith.core.due import due
+from sopwith.core.events import Policy
+from sopwith.core.moves import MOVES
+from sopwith.core.procedure import ExecutionMode
+from sopwith.core.refusal import what_now
+from sopwith.core.run import Run, RunStatus, is_final, open_gates, running_processes, status_of
+from sopwith.errors import IllegalMove
+
+from .explore import Outcome, commands_for, every_state
+from .given import RUN, Story, manual, shell
+
+SUPERVISED = ExecutionMode.SUPERVISED
+APPROVE, REJECT, PAUSE = (
+    Policy(approval_timeout_mins=5, approval_timeout_action=action)
+    for action in (TimeoutAction.APPROVE, TimeoutAction.REJECT, TimeoutAction.PAUSE)
+)
+
+STORIES: dict[str, Callable[[], Story]] = {
+    "two gates": lambda: Story(shell(gate=True), shell(gate=True, after=())),
+    "a gate beside a manual step": lambda: Story(shell(gate=True), manual(after=()), policy=PAUSE),
+    "a process beside a gate that pauses": lambda: Story(shell(), shell(gate=True, after=()), policy=PAUSE),
+    "a process beside a gate that rejects": lambda: Story(shell(), manual(gate=True, after=()), policy=REJECT),
+    "a process beside a gate that approves": lambda: Story(shell(), shell(gate=True, after=()), policy=APPROVE),
+    "two processes from the queue": lambda: Story(shell(), shell(after=()), queued=True),
+    "a process beside a manual step": lambda: Story(shell(), manual(after=())),
+    "two manual steps": lambda: Story(manual(), manual(after=())),
+    "a gated manual step after another": lambda: Story(manual(), manual(gate=True)),
+    "a start gate from the queue that pauses": lambda: Story(shell(), queued=True, mode=SUPERVISED, policy=PAUSE),
+    "a start gate that approves": lambda: Story(manual(gate=True), mode=SUPERVISED, policy=APPROVE),
+    "a start gate that rejects": lambda: Story(shell(), mode=SUPERVISED, policy=REJECT),
+    "three in a row": lambda: Story(manual(), shell(gate=True), shell(gate=True)),
+    "one of each": lambda: Story(shell(), manual(after=()), shell(gate=True, after=())),
+}
+
+PERSON_VERBS = {command.__name__.lower(): command for command in (cmd.Approve, cmd.Reject, cmd.Pause, cmd.Resume)}
+PERSON_VERBS |= {command.__name__.lower(): command for command in (cmd.Cancel, cmd.Retry, cmd.Skip, cmd.Complete)}
+
+
+@cache
+def states(name: str) -> list[tuple[Run, list[Outcome]]]:
+    return list(every_state(STORIES[name]().run))
+
+
+@cache
+def a_run(status: RunStatus) -> Run:
+    return next(run for name in STORIES for run, _ in states(name) if status_of(run) is status)
+
+
+@cache
+def reached() -> dict[tuple[RunStatus, type[cmd.Command]], set[RunStatus]]:
+    found = defaultdict(set)
+    for name in STORIES:
+        for run, outcomes in states(name):
+            for command, after in outcomes:
+                found[status_of(run), type(command)].add(status_of(after))
+    return found
+
+
+@pytest.mark.parametrize(("status", "command"), MOVES)
+def test_a_move_leads_exactly_to_the_statuses_that_the_table_names(
+    status: RunStatus, command: type[cmd.Command]
+) -> None:
+    to = MOVES[status, command].to
+    assert len(set(to)) == len(to)
+    assert reached()[status, command] == set(to)
+
+
+def test_no_command_is_accepted_outside_the_table() -> None:
+    assert set(reached()) == set(MOVES)
+
+
+ALL_COMMANDS = (*cmd.PersonCommand.__subclasses__(), *cmd.Answer.__subclasses__(), *cmd.Command.__subclasses__())
+CONCRETE = [command for command in ALL_COMMANDS if not command.__subclasses__()]
+NOT_IN_TABLE = [(status, command) for status in RunStatus for command in CONCRETE if (status, command) not in MOVES]
+
+
+@pytest.mark.parametrize(("status", "command"), NOT_IN_TABLE)
+def test_a_pair_that_is_not_in_the_table_is_refused_naming_run_status_and_way_out(
+    status: RunStatus, command: type[cmd.Command]
+) -> None:
+    run = a_run(status)
+    story = STORIES["three in a row"]()
+    story.run = run
+    for each in commands_for(run):
+        if not isinstance(each, command):
+            continue
+        fields = {name: getattr(each, name) for name in each.__struct_fields__}
+        error = story.refused(IllegalMove, command, **fields)
+        assert error.message.startswith(f"cannot {command.__name__.lower()} {RUN}: it is {status}")
+        assert (error.exit_code, error.details["status"]) == (5, status)
+        assert (RUN in error.hint) == isinstance(each, cmd.PersonCommand)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_no_state_is_a_dead_end(name: str) -> None:
+    """The world owes the run something or a person can take it further, and what the hint names can be done."""
+    for run, outcomes in states(name):
+        if is_final(run):
+            continue
+        legal = {type(command) for command, after in outcomes if after.seq > run.seq or run.cancel_requested}
+        named = {command for verb, command in PERSON_VERBS.items() if f"sop {verb} " in what_now(run)}
+        assert due(run) or legal & set(PERSON_VERBS.values()) - {cmd.Cancel, cmd.Pause}, run
+        assert named & legal, run
+        assert cmd.Cancel in legal, run
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_running_process_can_always_end(name: str) -> None:
+    for run, outcomes in states(name):
+        ended = {command.step for command, _ in outcomes if isinstance(command, cmd.Finish)}
+        assert ended == set(running_processes(run))
+        assert not ended or status_of(run) is RunStatus.RUNNING
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_gate_is_open_only_where_somebody_can_answer_it_or_resume_to_it(name: str) -> None:
+    for run, outcomes in states(name):
+        answered = {command.step for command, _ in outcomes if isinstance(command, cmd.Approve) and command.step}
+        for number, _ in open_gates(run):
+            assert run.paused or number is None or number in answered
+            assert number is None or run.steps[number].status == "awaiting_approval"
+
+
+def test_the_commands_are_all_known_here() -> None:
+    story = STORIES["one of each"]().drive()
+    assert {type(command) for command in commands_for(story.run)} == set(CONCRETE)

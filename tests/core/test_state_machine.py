@@ -1,0 +1,309 @@
+"""Random runs under random commands, checked by a second opinion (`ledger.py`) and against the table of moves.
+
+SOPWITH_EXAMPLES multiplies the number of runs; SOPWITH_COVERAGE=1 prints which moves they reached (with -s).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from sopwith.core import commands as cmd
+from sopwith.core.actor import SYSTEM, Actor
+from sopwith.core.codec import NO_HASH, decode_event, encode_event, seal
+from sopwith.core.config import TimeoutAction
+from sopwith.core.decide import decide
+from sopwith.core.due import Due, DueKind, due
+from sopwith.core.events import Policy
+from sopwith.core.evolve import begin, evolve, replay
+from sopwith.core.instant import Instant
+from sopwith.core.moves import MOVES
+from sopwith.core.procedure import ExecutionMode, Priority
+from sopwith.core.run import (
+    GateStatus,
+    RunStatus,
+    StepStatus,
+    current_step,
+    holds_slot,
+    is_final,
+    is_manual,
+    next_due_at,
+    open_gates,
+    running_processes,
+    status_of,
+)
+from sopwith.errors import BadRequest, IllegalMove, Refused
+
+from .given import AGENT, ALICE, BOB, INSIDE, MakeStep, Story, digest_of, manual, shell
+from .ledger import Ledger
+
+EXAMPLES = int(200 * float(os.environ.get("SOPWITH_EXAMPLES", "1")))
+REACHED: Counter[tuple[RunStatus, type[cmd.Command]]] = Counter()
+STATUSES: Counter[RunStatus] = Counter()
+
+MODES = st.sampled_from([ExecutionMode.AUTO, ExecutionMode.AUTO, ExecutionMode.SUPERVISED, ExecutionMode.STEP_BY_STEP])
+MINUTES = st.sampled_from([None, None, 1, 5, 0.05, 0.0123456])
+POLICIES = st.builds(
+    Policy, approval_timeout_mins=MINUTES, approval_timeout_action=st.sampled_from([None, *TimeoutAction])
+)
+ACTORS = st.sampled_from([ALICE, ALICE, ALICE, BOB, BOB, AGENT, INSIDE, SYSTEM])
+REASONS = st.sampled_from(["because", "no", "again", "", " "])
+RESULTS = st.sampled_from(
+    [
+        cmd.StepResult(exit_code=0, output="done\n", output_bytes=5, outputs={"url": "http://é", "n": 1.5}),
+        cmd.StepResult(exit_code=0),
+        cmd.StepResult(exit_code=1, error="exit code 1", warnings=("it left children behind",)),
+        cmd.StepResult(signal="SIGKILL", error="killed by SIGKILL", cause="signal"),
+        cmd.StepResult(signal="SIGTERM", error="killed by SIGTERM", cause="cancelled"),
+    ]
+)
+
+
+@st.composite
+def procedures(draw: st.DrawFn) -> list[MakeStep]:
+    steps = []
+    for number in range(1, draw(st.integers(1, 6)) + 1):
+        before = st.sets(st.integers(1, number - 1), max_size=2) if number > 1 else st.just(set())
+        more: dict[str, Any] = {"gate": draw(st.booleans()), "approval_timeout_mins": draw(MINUTES)}
+        more["never_times_out"] = draw(st.sampled_from([False, False, False, True]))
+        more["after"] = tuple(sorted(draw(before)))
+        steps.append(draw(st.sampled_from([shell, shell, manual]))(**more))
+    return steps
+
+
+class RunUnderRandomCommands(RuleBasedStateMachine):
+    story: Story
+
+    @initialize(
+        steps=procedures(),
+        mode=MODES,
+        policy=POLICIES,
+        queued=st.sampled_from([False, False, False, True]),
+        priority=st.sampled_from(Priority),
+    )
+    def create(
+        self, steps: list[MakeStep], mode: ExecutionMode, policy: Policy, queued: bool, priority: Priority
+    ) -> None:
+        self.story = Story(*steps, mode=mode, policy=policy, queued=queued, priority=priority)
+        self.ledger = Ledger(self.story.procedure, mode)
+        self.from_bytes = begin(self.story.procedure, decode_event(encode_event(self.story.events[0])))
+        self.read = 0
+        self._check_new_events()
+
+    @rule(data=st.data())
+    @precondition(lambda self: due(self.story.run))
+    def the_driver_carries_out_something_due(self, data: st.DataObject) -> None:
+        item = data.draw(st.sampled_from(due(self.story.run)), "item")
+        if item.at is not None:
+            late = max(timedelta(0), item.at - self.story.now.at)
+            self.story.tick(late.total_seconds() - data.draw(st.sampled_from([0, 0, 1.001]), "too early by"))
+        self._do(*self._carried_out(data, item))
+
+    @rule(step=st.sampled_from([None, 1, 2, 3, 4, 5, 6]), actor=st.sampled_from([ALICE, BOB]), no=st.booleans())
+    @precondition(lambda self: open_gates(self.story.run) and not self.story.run.paused)
+    def a_person_answers_an_open_gate(self, step: int | None, actor: Actor, no: bool) -> None:
+        gates = dict(open_gates(self.story.run))
+        number = step if step in gates else next(iter(gates))
+        fields: dict[str, Any] = {"actor": actor, "digest": gates[number].digest[:12]}
+        self._do(cmd.Reject, {**fields, "reason": "no"}) if no else self._do(cmd.Approve, fields)
+
+    @rule(
+        command=st.sampled_from([cmd.Approve, cmd.Reject, cmd.Skip, cmd.Complete, cmd.Fail, cmd.Retry, cmd.Resume]),
+        step=st.integers(1, 6),
+        reason=REASONS,
+        actor=ACTORS,
+        digest=st.sampled_from([None, None, "", "0" * 12, digest_of(1, 1), digest_of(2, 2)[:12]]),
+    )
+    def anybody_asks_for_anything(
+        self, command: type[cmd.Command], step: int, reason: str, actor: Actor, digest: str | None
+    ) -> None:
+        self._do(command, self._person(command, step, reason, actor, digest))
+
+    @rule(command=st.sampled_from([cmd.Pause, cmd.Resume, cmd.Resume, cmd.Retry, cmd.Skip, cmd.Complete]), actor=ACTORS)
+    def somebody_moves_the_run_on(self, command: type[cmd.Command], actor: Actor) -> None:
+        self._do(command, {"actor": actor, **({"reason": "so"} if command is cmd.Skip else {})})
+
+    @rule(actor=ACTORS, sure=st.integers(0, 5))
+    def somebody_cancels(self, actor: Actor, sure: int) -> None:
+        if sure == 0:
+            self._do(cmd.Cancel, {"actor": actor, "reason": "enough"})
+
+    @rule(data=st.data(), command=st.sampled_from([cmd.OpenGate, cmd.Expire, cmd.Start, cmd.Finish, cmd.Interrupt]))
+    def the_driver_is_late_or_confused(self, data: st.DataObject, command: type[cmd.Command]) -> None:
+        number = data.draw(st.sampled_from([*self.story.run.steps]), "step")
+        near = data.draw(st.integers(-1, 1), "off by")
+        step = self.story.run.steps[number]
+        revision = (step.gate.revision if step.gate else 0) + near
+        fields: dict[type[cmd.Command], dict[str, Any]] = {
+            cmd.OpenGate: {"digest": digest_of(number, revision)},
+            cmd.Expire: {"revision": revision},
+            cmd.Start: {"digest": digest_of(number, revision)},
+            cmd.Finish: {"attempt": step.attempt + near, "result": cmd.StepResult()},
+            cmd.Interrupt: {"attempt": step.attempt + near, "reason": "gone"},
+        }
+        self._do(command, {"step": number, **fields[command]})
+
+    @rule(command=st.sampled_from([cmd.Halt, cmd.Admit, cmd.OpenGate]))
+    def the_driver_asks_about_the_whole_run(self, command: type[cmd.Command]) -> None:
+        fields: dict[type[cmd.Command], dict[str, Any]] = {
+            cmd.Halt: {"reason": "a variable is missing"},
+            cmd.Admit: {"start_digest": digest_of(None, 1)},
+            cmd.OpenGate: {"step": None, "digest": digest_of(None, 7)},
+        }
+        self._do(command, fields[command])
+
+    @rule(seconds=st.sampled_from([-86_400, -3600, -1, 0.001, 59, 3600, 10**6]), reboot=st.booleans())
+    def the_clock_jumps(self, seconds: float, reboot: bool) -> None:
+        now = self.story.now
+        boot = (0, now.boot_id + "+") if reboot else (now.boot_ms, now.boot_id)
+        self.story.now = Instant(now.at + timedelta(seconds=seconds), *boot)
+
+    def _carried_out(self, data: st.DataObject, item: Due) -> tuple[type[cmd.Command], dict[str, Any]]:
+        run, number = self.story.run, item.step
+        step = run.steps[number] if number is not None else None
+        gate = step.gate if step is not None else run.start_gate
+        match item.kind:
+            case DueKind.ADMIT:
+                return cmd.Admit, {"start_digest": digest_of(None, 1)}
+            case DueKind.OPEN_GATE:
+                return cmd.OpenGate, {"step": number, "digest": digest_of(number, gate.revision + 1 if gate else 1)}
+            case DueKind.EXPIRE_GATE:
+                return cmd.Expire, {"step": number, "revision": item.revision}
+            case DueKind.START_STEP:
+                same = digest_of(number, gate.revision if gate else 0)
+                changed = data.draw(st.sampled_from([same, same, same, digest_of(number, -1)]), "digest")
+                return cmd.Start, {"step": number, "digest": changed}
+            case DueKind.WATCH_STEP | DueKind.STOP_STEP:
+                assert step is not None
+                found = {"step": number, "attempt": step.attempt}
+                if data.draw(st.integers(0, 4), "lost if 0") == 0:
+                    return cmd.Interrupt, {**found, "reason": "the machine went down"}
+                return cmd.Finish, {**found, "result": data.draw(RESULTS, "result")}
+
+    def _person(
+        self, command: type[cmd.Command], step: int, reason: str, actor: Actor, digest: str | None
+    ) -> dict[str, Any]:
+        known = set(command.__struct_fields__)
+        fields = {"actor": actor, "step": step, "from_step": step, "reason": reason, "digest": digest}
+        return {name: value for name, value in fields.items() if name in known}
+
+    def _do(self, command: type[cmd.Command], fields: dict[str, Any]) -> None:
+        before, story = self.story.run, self.story
+        status = status_of(before)
+        story.tick()
+        asked = story.command(command, **fields)
+        try:
+            decision = decide(before, asked)
+        except (Refused, BadRequest) as error:
+            assert error.message
+            assert error.hint or not isinstance(asked, cmd.PersonCommand)
+            if isinstance(error, IllegalMove):
+                assert f" {before.run_id}: it is {status}" in error.message
+            return
+        assert before == self.from_bytes, "deciding changed the run it looked at"
+        REACHED[status, command] += 1
+        assert status_of(decision.run) in MOVES[status, command].to
+        story.run = decision.run
+        story.events.extend(decision.events)
+        if not decision.events:
+            assert decision.run == before
+        self._check_new_events()
+        self._check_that_rejected_steps_are_not_passed(asked)
+
+    def _check_new_events(self) -> None:
+        for event in self.story.events[self.read :]:
+            self.ledger.read(event)
+            if event.seq > 1:
+                self.from_bytes = evolve(self.from_bytes, decode_event(encode_event(event)))
+        self.read = len(self.story.events)
+
+    def _check_that_rejected_steps_are_not_passed(self, asked: cmd.Command) -> None:
+        if isinstance(asked, cmd.Resume):
+            assert not any(step.stuck for step in self.story.run.steps.values())
+
+    @invariant()
+    def what_is_stored_is_what_lives(self) -> None:
+        assert self.from_bytes == self.story.run
+
+    @invariant()
+    def the_status_is_the_first_that_holds(self) -> None:
+        run = self.story.run
+        status = status_of(run)
+        STATUSES[status] += 1
+        statuses = {step.status for step in run.steps.values()}
+        start_is_asked = run.start_gate is not None and run.start_gate.status is GateStatus.OPEN
+        if self.ledger.final:
+            assert status in (RunStatus.COMPLETED, RunStatus.CANCELLED)
+        elif run.ended is not None:
+            assert status is RunStatus.FAILED
+            assert StepStatus.FAILED in statuses
+        elif run.queued:
+            assert status is RunStatus.PENDING
+        elif start_is_asked and not run.paused:
+            assert status is RunStatus.WAITING_APPROVAL
+        elif running_processes(run):
+            assert status is RunStatus.RUNNING
+        elif run.paused:
+            assert status is RunStatus.PAUSED
+        else:
+            only_gates = statuses & {StepStatus.RUNNING} == set() and not self._can_begin()
+            assert (status is RunStatus.AWAITING_APPROVAL) == (only_gates and bool(open_gates(run)))
+
+    def _can_begin(self) -> bool:
+        run = self.story.run
+        return any(item.kind in (DueKind.OPEN_GATE, DueKind.START_STEP) for item in due(run))
+
+    @invariant()
+    def slots_ends_and_deadlines_agree(self) -> None:
+        run = self.story.run
+        status = status_of(run)
+        ended = (RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.FAILED)
+        assert holds_slot(run) == (status not in (RunStatus.PENDING, *ended))
+        assert (run.ended is not None) == (status in ended) == (run.ended_at is not None)
+        assert is_final(run) == self.ledger.final
+        assert next_due_at(run) == min((item.at for item in due(run) if item.at is not None), default=None)
+        assert 1 <= current_step(run) <= len(run.steps)
+        assert run.executed == bool(self.ledger.starts)
+
+    @invariant()
+    def there_is_always_a_way_on(self) -> None:
+        run = self.story.run
+        if is_final(run) or due(run) or open_gates(run):
+            assert not is_final(run) or not due(run)
+            return
+        by_hand = any(step.status is StepStatus.RUNNING and is_manual(run, step.number) for step in run.steps.values())
+        stuck = any(step.stuck for step in run.steps.values())
+        assert by_hand or stuck or (run.paused and (status_of(run), cmd.Resume) in MOVES)
+        decide(run, self.story.command(cmd.Cancel))
+
+    def teardown(self) -> None:
+        if not hasattr(self, "story"):
+            return
+        story = self.story
+        assert replay(story.procedure, [decode_event(encode_event(event)) for event in story.events]) == story.run
+        sealed = seal(story.events, NO_HASH)
+        assert [each.seq for each in sealed] == list(range(1, len(story.events) + 1))
+
+
+RunUnderRandomCommands.TestCase.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+TestRunUnderRandomCommands = pytest.mark.timeout(3600)(RunUnderRandomCommands.TestCase)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _coverage() -> Any:
+    yield
+    if os.environ.get("SOPWITH_COVERAGE"):
+        print(f"\n{len(STATUSES)} of {len(RunStatus)} statuses, {len(REACHED)} of {len(MOVES)} moves")
+        print("missed:", sorted(f"{status} {command.__name__}" for status, command in MOVES.keys() - REACHED.keys()))
