@@ -9,12 +9,12 @@ from pathlib import Path
 
 from sopwith.clock import RandomIds, SystemClock, boot_id
 from sopwith.engine.engine import Engine
+from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
 from sopwith.engine.parts import Parts
 from sopwith.plugins import Registry
-from sopwith.ports import Cache, Owner
-from sopwith.settings import Workspace, ensure_private_folder
+from sopwith.ports import Cache, Owner, Workspace
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.stores.views import FileViews
 
@@ -33,7 +33,7 @@ def open_engine(workspace: Workspace) -> Engine:
             store=store,
             views=FileViews(workspace.runs, store),
             library=Library(workspace, cache=store),
-            registry=Registry(),
+            kinds=Registry(),
             clock=SystemClock(),
             ids=RandomIds(),
             keyring=Keyring(workspace.keys),

@@ -178,3 +178,11 @@ class WorkspaceError(SopwithError):
     """A file of the workspace cannot be read or written."""
 
     code = "workspace_error"
+
+    @classmethod
+    def from_os(cls, what: str, path: object, error: OSError) -> WorkspaceError:
+        """One sentence for a file that the operating system refuses: `cannot write /x/index.json: No space left`."""
+        return cls(
+            f"cannot {what} {path}: {error.strerror or error}",
+            hint="check that the folder exists, that it is yours to write, and that the disk has room",
+        )

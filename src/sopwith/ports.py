@@ -20,6 +20,42 @@ from sopwith.core.procedure import Step
 from sopwith.core.run import RunStatus
 from sopwith.errors import Problem
 
+FOLDER = Path(".pi") / "sops"
+
+
+class Workspace(msgspec.Struct, frozen=True):
+    """Where a workspace keeps its files. `root` is the project folder, absolute: the one that holds `.pi`."""
+
+    root: Path
+
+    @property
+    def sops(self) -> Path:
+        return self.root / FOLDER
+
+    @property
+    def database(self) -> Path:
+        return self.sops / "runs.db"
+
+    @property
+    def runs(self) -> Path:
+        return self.sops / "runs"
+
+    @property
+    def keys(self) -> Path:
+        return self.sops / "keys"
+
+    @property
+    def index(self) -> Path:
+        return self.sops / "index.json"
+
+    @property
+    def config(self) -> Path:
+        return self.sops / "config.json"
+
+    def run_folder(self, run_id: str) -> Path:
+        """Logs, attempts and evidence of one run."""
+        return self.runs / run_id
+
 
 class Clock(Protocol):
     """The only source of time."""
@@ -243,6 +279,14 @@ class ExecutorKind(msgspec.Struct, frozen=True, kw_only=True):
     """A person or an agent carries the step out; there is no Executor."""
     make: Callable[[], Executor] | None = None
     check: Callable[[Step], Iterator[Problem]] | None = None
+
+
+class ExecutorKinds(Protocol):
+    """The kinds of steps that are installed here."""
+
+    def kind(self, name: str) -> ExecutorKind:
+        """The kind called `name`. Raises BadRequest if nothing registers it."""
+        ...
 
 
 class Views(Protocol):

@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import msgspec
-
 from sopwith.errors import BadRequest, NoWorkspace, WorkspaceError
+from sopwith.ports import FOLDER, Workspace
 
-FOLDER = Path(".pi") / "sops"
 _IGNORED = """\
 # Sopwith: the record and its keys stay on this machine
 /runs.db*
 /runs/
 /keys/
 """
-
-
-class Workspace(msgspec.Struct, frozen=True):
-    """`root` is the project folder, the one that holds `.pi`; both paths are absolute."""
-
-    root: Path
-
-    @property
-    def sops(self) -> Path:
-        return self.root / FOLDER
-
-    @property
-    def database(self) -> Path:
-        return self.sops / "runs.db"
-
-    @property
-    def runs(self) -> Path:
-        return self.sops / "runs"
-
-    @property
-    def keys(self) -> Path:
-        return self.sops / "keys"
-
-    @property
-    def index(self) -> Path:
-        return self.sops / "index.json"
-
-    @property
-    def config(self) -> Path:
-        return self.sops / "config.json"
-
-    def run_folder(self, run_id: str) -> Path:
-        """Logs, attempts and evidence of one run."""
-        return self.runs / run_id
 
 
 def find_workspace(start: Path, *, override: str | None = None) -> Workspace:
@@ -82,21 +45,5 @@ def init_workspace(root: Path) -> tuple[Workspace, tuple[Path, ...]]:
                 path.write_text(text, encoding="utf-8")
                 made.append(path)
     except OSError as error:
-        raise cannot("make a workspace in", workspace.sops, error) from error
+        raise WorkspaceError.from_os("make a workspace in", workspace.sops, error) from error
     return workspace, tuple(made)
-
-
-def ensure_private_folder(folder: Path) -> None:
-    """The folder, 0700, with the workspace's .gitignore beside it if that is missing."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot("make", folder, error) from error
-
-
-def cannot(what: str, path: Path, error: OSError) -> WorkspaceError:
-    """One sentence for a file that cannot be used."""
-    return WorkspaceError(
-        f"cannot {what} {path}: {error.strerror or os.strerror(error.errno or 0)}",
-        hint="check that the folder exists, that it is yours to write, and that the disk has room",
-    )

@@ -126,9 +126,19 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
     ) -> None:
         self._do(command, self._person(command, step, reason, actor, digest))
 
-    @rule(command=st.sampled_from([cmd.Pause, cmd.Resume, cmd.Resume, cmd.Retry, cmd.Skip, cmd.Complete]), actor=ACTORS)
+    @rule(step=st.sampled_from([None, 1, 2, 3]), command=st.sampled_from([cmd.Approve, cmd.Reject]), actor=ACTORS)
+    def somebody_answers_once_more(self, step: int | None, command: type[cmd.Command], actor: Actor) -> None:
+        run = self.story.run
+        gate = run.start_gate if step is None or step not in run.steps else run.steps[step].gate
+        digest = gate.digest if gate is not None else digest_of(step, 1)
+        self._do(command, {"actor": actor, "digest": digest, **({"reason": "no"} if command is cmd.Reject else {})})
+
+    @rule(
+        command=st.sampled_from([cmd.Pause, cmd.Resume, cmd.Resume, cmd.Retry, cmd.Skip, cmd.Complete, cmd.Fail]),
+        actor=ACTORS,
+    )
     def somebody_moves_the_run_on(self, command: type[cmd.Command], actor: Actor) -> None:
-        self._do(command, {"actor": actor, **({"reason": "so"} if command is cmd.Skip else {})})
+        self._do(command, {"actor": actor, **({"reason": "so"} if command in (cmd.Skip, cmd.Fail) else {})})
 
     @rule(actor=ACTORS, sure=st.integers(0, 5))
     def somebody_cancels(self, actor: Actor, sure: int) -> None:

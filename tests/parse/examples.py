@@ -95,7 +95,7 @@ DEPLOY_1 = (
             "### Step 1: Pre-deployment Checks\n\nVerify CI/CD pipeline passed.\n\n"
             + fenced(
                 '# Check last build status\ncurl -H "Authorization: Bearer $GH_TOKEN" \\\n'
-                "  https://api.github.com/repos/org/repo/actions/runs?branch=main | jq '.workflow_runs[0].conclusion'\n\n"
+                "  https://api.github.com/repos/org/repo/actions/runs?branch=main | jq '.conclusion'\n\n"
                 "# Check recent error rate\ncurl https://api.example.com/metrics/errors?since=1h"
             )
             + gate(10),

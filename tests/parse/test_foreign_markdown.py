@@ -52,8 +52,15 @@ def test_a_fence_in_a_list_runs_without_the_lists_indent() -> None:
 
 @pytest.mark.parametrize(
     "contents",
-    ["> ```bash\n> rm -rf /\n> ```", "    rm -rf /", "Run `rm -rf /`.", "<!--\n```bash\nrm -rf /\n```\n-->", "```\nrm\n```"]
-    + ["> - ```bash\n>   rm\n>   ```", "<pre>\n```bash\nrm\n```\n</pre>"],
+    [
+        "> ```bash\n> rm -rf /\n> ```",
+        "    rm -rf /",
+        "Run `rm -rf /`.",
+        "<!--\n```bash\nrm -rf /\n```\n-->",
+        "```\nrm\n```",
+        "> - ```bash\n>   rm\n>   ```",
+        "<pre>\n```bash\nrm\n```\n</pre>",
+    ],
 )
 def test_prose_never_becomes_a_script(contents: str) -> None:
     assert first_step(step(contents)).script is None
@@ -85,12 +92,13 @@ def test_an_unclosed_comment_is_an_error_because_it_hides_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    "contents", ["```bash\nls", "````bash\nls\n```", "~~~\nls\n```", "```bash", "- ```bash\n  ls\n\nx", "1. a\n\n   ```\n   b"]
+    "contents",
+    ["```bash\nls", "````bash\nls\n```", "~~~\nls\n```", "```bash", "- ```bash\n  ls\n\nx", "1. a\n\n   ```\n   b"],
 )
 def test_an_unclosed_fence_is_an_error_with_its_line(contents: str) -> None:
     problem = only(parse(step(contents)))
     assert problem.code == "unclosed_fence"
-    assert problem.line == 5 + contents.split("```")[0].split("~~~")[0].count("\n")
+    assert problem.line == 5 + contents.split("```", maxsplit=1)[0].split("~~~", maxsplit=1)[0].count("\n")
 
 
 @pytest.mark.parametrize("place", ["```text\n{}\n```", "<!-- {} -->", "<!--\n{}\n-->", "> {}", "a <!-- b\n{}\nc -->"])

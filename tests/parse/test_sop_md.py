@@ -19,9 +19,7 @@ from .examples import DEPLOY, DEPLOY_1, DEPLOY_MANIFEST, INCIDENT, QA, codes, on
         (QA, [False] * 5, [None] * 5),
     ],
 )
-def test_the_examples_of_the_specification_parse(
-    document: str, gates: list[bool], timeouts: list[int | None]
-) -> None:
+def test_the_examples_of_the_specification_parse(document: str, gates: list[bool], timeouts: list[int | None]) -> None:
     parsed = parse(document)
     assert codes(parsed) == []
     assert parsed.procedure is not None
@@ -266,8 +264,10 @@ def test_any_other_unknown_key_is_a_warning_and_stays_prose() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["Approvers", "Quorum", "On Timeout", "If", "Timeout", "Retries", "On Failure", "On Interrupt", "Pins"]
-    + ["For Each", "Uses", "Wait", "Verify", "Runners"],
+    [
+        *("Approvers", "Quorum", "On Timeout", "If", "Timeout", "Retries", "On Failure", "On Interrupt", "Pins"),
+        *("For Each", "Uses", "Wait", "Verify", "Runners"),
+    ],
 )
 def test_a_key_that_is_not_built_yet_is_refused(key: str) -> None:
     assert only(parse(step(f"**{key}**: x"))).code == "not_supported_yet"
@@ -286,8 +286,14 @@ def test_a_gate_key_in_the_wrong_part_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["Approval Required: Yes", "*Approval Required*: Yes", "#### Approval Required: Yes", "    **Approval Required**: Yes"]
-    + ["<div>\n**Approval Required**: Yes\n</div>", "**Approval Required**\uff1a Yes"],
+    [
+        "Approval Required: Yes",
+        "*Approval Required*: Yes",
+        "#### Approval Required: Yes",
+        "    **Approval Required**: Yes",
+        "<div>\n**Approval Required**: Yes\n</div>",
+        "**Approval Required**\uff1a Yes",
+    ],
 )
 def test_a_gate_in_a_form_that_does_not_count_is_an_error(line: str) -> None:
     assert only(parse(step(line))).code == "hidden_key"
@@ -395,9 +401,15 @@ def test_a_wrong_step_heading_is_an_error_with_its_line(document: str, code: str
     assert (problem.code, problem.line) == (code, line)
 
 
+@pytest.mark.parametrize("hidden", ["###Step 2: b", "    ### Step 2: b", "<pre>\n### Step 2: b", "x\n###Step 2: b"])
+def test_a_step_that_is_no_heading_to_commonmark_is_an_error(hidden: str) -> None:
+    assert only(parse(step(f"x\n\n{hidden}\n\n```bash\nrm\n```"))).code == "hidden_step"
+
+
 def test_a_rule_right_under_text_is_an_error_because_it_makes_a_heading() -> None:
-    problem = only(parse(numbered("### Step 1: a\n\n**Approval Required**: Yes\n---", "### Step 2: b")), Severity.ERROR)
-    assert problem.code in ("underlined_in_steps", "hidden_key")
+    problem = only(parse(numbered("### Step 1: a\n\n**Approval Required**: Yes\n---", "### Step 2: b")))
+    assert (problem.code, problem.line) == ("underlined_text", 5)
+    assert only(parse("**Execution Mode**: step_by_step\n---\n\n" + step("x"))).code == "underlined_text"
 
 
 def test_all_problems_come_at_once_and_in_order() -> None:
@@ -428,7 +440,9 @@ def test_a_parameter_is_declared_in_a_list(item: str, parameter: Parameter) -> N
     assert parsed.procedure.parameters == (parameter,)
 
 
-@pytest.mark.parametrize("item", ["a (integer, default: x)", "a (whatever)", "a (required", "!", "a b", "a-b", "a (secret)"])
+@pytest.mark.parametrize(
+    "item", ["a (integer, default: x)", "a (whatever)", "a (required", "!", "a b", "a-b", "a (secret)"]
+)
 def test_an_unreadable_parameter_is_an_error_with_its_line(item: str) -> None:
     assert only(parse(f"**Parameters**:\n- {item}\n\n" + step("x"))).line == 2
 
@@ -437,12 +451,16 @@ def test_parameters_without_a_list_are_an_error() -> None:
     assert only(parse("**Parameters**: a, b\n\n" + step("x"))).code == "bad_value"
 
 
-@pytest.mark.parametrize("line", ["**Cooldown**: soon", "**Max Concurrent**: many", "**Priority**: urgent", "**Version**:"])
+@pytest.mark.parametrize(
+    "line", ["**Cooldown**: soon", "**Max Concurrent**: many", "**Priority**: urgent", "**Version**:"]
+)
 def test_an_unreadable_document_key_is_an_error(line: str) -> None:
     assert only(parse(f"{line}\n\n" + step("x"))).line == 1
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("1 hour", 3600), ("3600", 3600), ("90 s", 90), ("5 minutes", 300), ("none", 0)])
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("1 hour", 3600), ("3600", 3600), ("90 s", 90), ("5 minutes", 300), ("none", 0)]
+)
 def test_a_cooldown_is_read_in_seconds(value: str, seconds: int) -> None:
     procedure = parse(f"**Cooldown**: {value}\n\n" + step("x")).procedure
     assert procedure is not None

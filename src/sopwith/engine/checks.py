@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 
 from sopwith.core.procedure import Procedure, Step
 from sopwith.engine.environment import captured_environment
 from sopwith.errors import BadRequest, Problem, Severity
-from sopwith.plugins import Registry
+from sopwith.ports import ExecutorKinds
 
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 
 
-def check_procedure(
-    procedure: Procedure, *, environ: Mapping[str, str] | None = None, registry: Registry | None = None
-) -> Iterator[Problem]:
+def check_procedure(procedure: Procedure, kinds: ExecutorKinds, environ: Mapping[str, str]) -> Iterator[Problem]:
     """Findings of this machine: warnings, because another machine may have what is missing here."""
-    kinds = registry or Registry()
     for step in procedure.steps:
         try:
             kind = kinds.kind(step.executor)
@@ -27,7 +23,7 @@ def check_procedure(
             continue
         if kind.check is not None:
             yield from kind.check(step)
-        yield from _unpassed(procedure, step, os.environ if environ is None else environ)
+        yield from _unpassed(procedure, step, environ)
 
 
 def unpassed_variables(procedure: Procedure, step: Step, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from sopwith.core.codec import decode_event, link
 from sopwith.core.run import Run, running_processes
-from sopwith.engine.documents import run_document
 from sopwith.engine.engine import Engine
-from sopwith.engine.library import MANIFEST, SHEET
+from sopwith.engine.library import MANIFEST, SHEET, Entry
 from sopwith.engine.template import register
 from sopwith.errors import SopwithError
 from sopwith.ports import RunFilter
@@ -58,11 +58,11 @@ def _registry(engine: Engine) -> Iterator[Finding]:
         )
 
 
-def _has_files(folder: Any) -> bool:
+def _has_files(folder: Path) -> bool:
     return (folder / SHEET).is_file() or (folder / MANIFEST).is_file()
 
 
-def _index_path(engine: Engine, entry: Any) -> str:
+def _index_path(engine: Engine, entry: Entry) -> str:
     file = MANIFEST if (entry.folder / MANIFEST).is_file() else SHEET
     return str((entry.folder / file).relative_to(engine.parts.workspace.sops))
 

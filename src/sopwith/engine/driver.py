@@ -22,11 +22,11 @@ from sopwith.core.run import Run, StepStatus
 from sopwith.engine.engine import limits_of
 from sopwith.engine.envelopes import start_envelope_bytes, step_envelope_bytes, what_changed
 from sopwith.engine.environment import MissingVariables, work_order
+from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Loaded, Runs
 from sopwith.errors import Conflict, CoolingDown, IllegalMove, LimitReached, RunBusy
 from sopwith.ports import Claim, Executor, Lost, Watch
-from sopwith.settings import ensure_private_folder
 
 LOOK_SECS = 0.2
 """How often a driver with running processes looks whether somebody else changed the run."""
@@ -159,7 +159,7 @@ class _Driver:
     async def _launch(self, step: int, *, recovering: bool) -> None:
         """Starts the attempt that was just recorded, or finds out what became of one that a dead driver recorded."""
         run = self._loaded.run
-        kind = self._parts.registry.kind(run.procedure.step(step).executor)
+        kind = self._parts.kinds.kind(run.procedure.step(step).executor)
         if kind.make is None:
             return
         executor = self._executors.setdefault(kind.name, kind.make())

@@ -84,7 +84,7 @@ class Engine:
     def check_executors(self, procedure: Procedure) -> None:
         """Raises BadRequest for a step that nothing installed here could carry out."""
         for step in procedure.steps:
-            self.parts.registry.kind(step.executor)
+            self.parts.kinds.kind(step.executor)
 
     def approve(
         self, run_id: str, *, actor: Actor, step: int | None = None, digest: str | None = None, comment: str = ""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sopwith.core.events import Evidence
-from sopwith.errors import BadRequest
-from sopwith.settings import cannot, ensure_private_folder
+from sopwith.engine.files import ensure_private_folder
+from sopwith.errors import BadRequest, WorkspaceError
 
 _CHUNK = 1024 * 1024
 
@@ -50,5 +50,5 @@ def _copy(source: BinaryIO, folder: Path, path: Path) -> Evidence:
         temporary.replace(folder / digest.hexdigest())
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise cannot("copy the evidence to", folder, error) from error
+        raise WorkspaceError.from_os("copy the evidence to", folder, error) from error
     return Evidence(name=path.name, sha256=digest.hexdigest(), size_bytes=size)

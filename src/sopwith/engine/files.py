@@ -7,7 +7,6 @@ import stat
 from pathlib import Path
 
 from sopwith.errors import WorkspaceError
-from sopwith.settings import cannot
 
 MAX_BYTES = 1024 * 1024
 
@@ -22,7 +21,7 @@ def read_bounded(path: Path, *, limit: int = MAX_BYTES) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise cannot("read", path, error) from error
+        raise WorkspaceError.from_os("read", path, error) from error
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise WorkspaceError(f"cannot read {path}: it is not a regular file", hint="replace it by a plain file")
@@ -41,4 +40,12 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise cannot("write", path, error) from error
+        raise WorkspaceError.from_os("write", path, error) from error
+
+
+def ensure_private_folder(folder: Path) -> None:
+    """Makes the folder, 0700, where it is missing. Raises WorkspaceError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceError.from_os("make", folder, error) from error

@@ -8,8 +8,8 @@ import os
 import secrets
 from pathlib import Path
 
+from sopwith.engine.files import ensure_private_folder
 from sopwith.errors import WorkspaceError
-from sopwith.settings import cannot, ensure_private_folder
 
 _BYTES = 32
 
@@ -36,7 +36,7 @@ class Keyring:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise cannot("read", self._path, error) from error
+            raise WorkspaceError.from_os("read", self._path, error) from error
         if len(key) != _BYTES:
             raise WorkspaceError(f"{self._path} is damaged: expected {_BYTES} bytes, got {len(key)}")
         return key
@@ -54,7 +54,7 @@ class Keyring:
         except FileExistsError:
             return self._read() or key
         except OSError as error:
-            raise cannot("write", self._path, error) from error
+            raise WorkspaceError.from_os("write", self._path, error) from error
         finally:
             temporary.unlink(missing_ok=True)
         return key

@@ -20,8 +20,7 @@ from sopwith.parse.config import parse_config
 from sopwith.parse.index import parse_index
 from sopwith.parse.procedure import PARSER_VERSION, Parsed, parse_procedure
 from sopwith.parse.source import SourceFile
-from sopwith.ports import Cache
-from sopwith.settings import Workspace
+from sopwith.ports import Cache, Workspace
 
 SHEET = "SOP.md"
 MANIFEST = "manifest.json"

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
-from sopwith.plugins import Registry
-from sopwith.ports import Clock, Ids, Owner, Store, Views
-from sopwith.settings import Workspace
+from sopwith.ports import Clock, ExecutorKinds, Ids, Owner, Store, Views, Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +18,7 @@ class Parts:
     store: Store
     views: Views
     library: Library
-    registry: Registry
+    kinds: ExecutorKinds
     clock: Clock
     ids: Ids
     keyring: Keyring

@@ -28,8 +28,7 @@ from sopwith.engine.environment import attempt_folder, working_dir
 from sopwith.engine.library import Library
 from sopwith.engine.runs import check_run_id
 from sopwith.errors import NotFound
-from sopwith.ports import RunFilter
-from sopwith.settings import Workspace
+from sopwith.ports import RunFilter, Workspace
 
 _NEEDS_A_PERSON = (RunStatus.WAITING_APPROVAL, RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL, RunStatus.PAUSED)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from sopwith.core.procedure import check_name
 from sopwith.engine.files import read_bounded, replace_file
 from sopwith.engine.library import MANIFEST, SHEET
-from sopwith.errors import InvalidProcedure, Refused
+from sopwith.errors import InvalidProcedure, Refused, WorkspaceError
 from sopwith.parse.index import parse_index
 from sopwith.parse.source import SourceFile
-from sopwith.settings import Workspace, cannot
+from sopwith.ports import Workspace
 
 _SHEET = """\
 # {title}
@@ -65,7 +65,7 @@ def create_procedure(workspace: Workspace, name: str) -> tuple[Path, ...]:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise cannot("make", folder, error) from error
+        raise WorkspaceError.from_os("make", folder, error) from error
     replace_file(folder / SHEET, _SHEET.format(title=title, name=name).encode())
     replace_file(folder / MANIFEST, _manifest(name, title))
     register(workspace, {**index, name: f"{name}/{MANIFEST}"})

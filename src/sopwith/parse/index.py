@@ -9,7 +9,7 @@ from sopwith.core.procedure import NAME_PATTERN
 from sopwith.errors import Problem
 from sopwith.parse.findings import Findings, shown
 from sopwith.parse.source import SourceFile, read_text
-from sopwith.parse.strict_json import JsonDocument, read_json
+from sopwith.parse.strict_json import FLAWED, JsonDocument, read_json
 
 _FILES = ("manifest.json", "SOP.md")
 
@@ -31,7 +31,7 @@ def _check(document: JsonDocument, findings: Findings) -> None:
     for name, path in document.value.items():
         if not re.fullmatch(NAME_PATTERN, name):
             findings.unexpected("bad_name", expected="a procedure's name", got=shown(name), at=document.at_key((name,)))
-        if not _is_inside(path):
+        if path is not FLAWED and not _is_inside(path):
             findings.unexpected(
                 "bad_path",
                 expected=f'a path inside .pi/sops such as "{name[:64]}/manifest.json"',

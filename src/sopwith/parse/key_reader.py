@@ -166,13 +166,15 @@ class KeyReader:
         if line.value.lower() in values.NOTHING:
             return []
         parameters: list[dict[str, Any]] = []
+        items = 0
         for item in following:
             if item.list_depth <= block.list_depth:
                 break
             # Only the line with the marker declares; what follows it in the item is prose.
             if item.kind is Kind.PARAGRAPH and item.first == item.item:
+                items += 1
                 self._parameter(item, parameters)
-        if line.value or not parameters:
+        if line.value or not items:
             self._findings.unexpected(
                 "bad_value",
                 expected="a list below it, `- name (required): text`",
@@ -191,10 +193,10 @@ class KeyReader:
 
     def _report_hidden(self, block: Block, path: Path) -> None:
         """A gate in a place where key lines do not count, or in a form that is no key line."""
-        if block.kind in (Kind.FENCE, Kind.RULE) or _is_comment(block):
+        if block.kind in (Kind.FENCE, Kind.RULE) or block.underlined or block.is_comment:
             return
         counted = {line.line for line in _key_lines(block)}
-        for number, line in enumerate(block.text.split("\n"), start=block.line):
+        for number, line in _visible_lines(block):
             name = None if number in counted else _gate_in(line, number)
             if name is None:
                 continue
@@ -213,18 +215,21 @@ class KeyReader:
 def _key_lines(block: Block) -> Iterator[KeyLine]:
     if block.kind is not Kind.PARAGRAPH or block.quoted or "**" not in block.text:
         return
-    lines = block.text.split("\n")
+    last = block.line + block.text.count("\n")
+    for number, line in _visible_lines(block):
+        found = read_key_line(line, number, last=number == last)
+        if found is not None:
+            yield found
+
+
+def _visible_lines(block: Block) -> Iterator[tuple[int, str]]:
+    """The block's lines and their numbers, without those that a comment inside a paragraph hides."""
     in_comment = False
-    for index, line in enumerate(lines):
+    for number, line in enumerate(block.text.split("\n"), start=block.line):
         if not in_comment:
-            found = read_key_line(line, block.line + index, last=index == len(lines) - 1)
-            if found is not None:
-                yield found
-        in_comment = line.rfind("<!--") > line.rfind("-->") or (in_comment and "-->" not in line)
-
-
-def _is_comment(block: Block) -> bool:
-    return block.kind is Kind.HTML and block.text.lstrip().startswith("<!--")
+            yield number, line
+        if block.kind is Kind.PARAGRAPH:
+            in_comment = line.rfind("<!--") > line.rfind("-->") or (in_comment and "-->" not in line)
 
 
 def _gate_in(line: str, number: int) -> str | None:

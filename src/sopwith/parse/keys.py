@@ -119,7 +119,10 @@ def loose_gate(line: str) -> str | None:
 def misspelt_gate(known_as: str) -> str | None:
     """The gate key that an unknown key was meant to be, or None. Errs on the side of asking."""
     cutoff = _LEAST_LIKENESS_OF_APPROVAL if "approv" in known_as else _LEAST_LIKENESS
-    guess = nearest(known_as, _GATES, cutoff=cutoff)
+    # Sorted words, so that "Requires Approval" is near "Approval Required".
+    guess = nearest(known_as, _GATES, cutoff=cutoff) or nearest(
+        " ".join(sorted(known_as.split())), _GATES, cutoff=cutoff
+    )
     return _GATES[guess] if guess else None
 
 

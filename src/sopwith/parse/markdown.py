@@ -58,6 +58,11 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
         return self.first + 1
 
     @property
+    def is_comment(self) -> bool:
+        """Whether the block is an HTML comment."""
+        return self.kind is Kind.HTML and self.text.lstrip().startswith("<!--")
+
+    @property
     def closed(self) -> bool:
         """False for a fence that only its container's end stopped: markdown-it counts no closing line for it."""
         return self.text.count("\n") == self.end - self.first - 2

@@ -12,10 +12,12 @@ from enum import Enum, auto
 from msgspec import Struct
 
 from sopwith.parse.findings import Findings, Place
+from sopwith.parse.keys import read_key_line
 from sopwith.parse.markdown import Block, Kind
 
 _STEP = re.compile(r"step\s+([0-9]{1,6}(?:\.[0-9]{1,6})*)\s*:(.*)", re.IGNORECASE | re.DOTALL)
 _STEP_LIKE = re.compile(r"\W*step\s*#?\s*[0-9]", re.IGNORECASE)
+_HASHED_STEP = re.compile(r"[ \t]*#+[ \t]*step\s*#?[0-9]", re.IGNORECASE)
 _SHAPE = "`### Step N: Title` under `## Steps`"
 
 
@@ -68,6 +70,7 @@ class _Reader:
         start: Block | None = None
         held: list[Block] = []
         for block in blocks:
+            self._report_hidden_step(block)
             opened = self._opened_by(block) if block.kind is Kind.HEADING and not block.quoted else None
             if opened is None:
                 held.append(block)
@@ -90,7 +93,7 @@ class _Reader:
             return _Part.STEP if in_steps and step else _Part.LOST
         if heading.list_depth:
             return None
-        if heading.underlined and in_steps:
+        if heading.underlined and (in_steps or _has_key_line(heading)):
             self._underlined(heading)
             return None
         if proper:
@@ -131,9 +134,24 @@ class _Reader:
         expected = "a section `## Steps`" if self._steps_line is None else f"at least one step, {_SHAPE}"
         self._findings.unexpected("no_steps", expected=expected, got="none", at=self._at(self._steps_line or 1))
 
+    def _report_hidden_step(self, block: Block) -> None:
+        """`###Step 2: x`, or a step inside HTML or indented code: no heading to CommonMark, a step to its author."""
+        if block.quoted or block.is_comment or block.kind in (Kind.HEADING, Kind.FENCE, Kind.RULE):
+            return
+        for number, line in enumerate(block.text.split("\n"), start=block.line):
+            if "#" in line and _HASHED_STEP.match(line):
+                self._misses += 1
+                self._findings.unexpected(
+                    "hidden_step",
+                    expected=_SHAPE,
+                    got=f"`{line.strip()[:60]}`, which is no heading here",
+                    at=self._at(number),
+                    hint="a space after the ###, no indent, not in HTML",
+                )
+
     def _underlined(self, heading: Block) -> None:
         self._findings.error(
-            "underlined_in_steps",
+            "underlined_text",
             f"expected an empty line above the {'===' if heading.level == 1 else '---'}, got text, now a heading",
             at=self._at(heading.line),
             hint="leave an empty line above it; if a heading is meant, write `## ` before it",
@@ -171,6 +189,10 @@ class _Reader:
 
     def _at(self, line: int) -> Place:
         return Place(file=self._file, line=line)
+
+
+def _has_key_line(heading: Block) -> bool:
+    return any(read_key_line(line, 0, last=True) for line in heading.text.split("\n"))
 
 
 def _step(heading: Block, blocks: tuple[Block, ...], end: int) -> StepOutline:

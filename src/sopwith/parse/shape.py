@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import NODEFAULT, Struct, convert, inspect
 
 from sopwith.parse.findings import Findings, Place, shown
-from sopwith.parse.strict_json import Path
+from sopwith.parse.strict_json import FLAWED, Path
 
 Model = TypeVar("Model", bound=Struct)
 
@@ -48,6 +48,9 @@ class _ShapeCheck:
 
     def value(self, kind: inspect.Type, value: Any, path: Path, designed: frozenset[str] = frozenset()) -> None:
         """Checks one value; `designed` are texts that may stand here one day."""
+        if value is FLAWED:
+            self.passed = False
+            return None
         kind, title = _unwrapped(kind)
         if isinstance(kind, inspect.UnionType):
             fitting = [member for member in kind.types if _fits(_unwrapped(member)[0], value)]

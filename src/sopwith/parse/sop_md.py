@@ -154,7 +154,7 @@ def _check_closed(blocks: Iterable[Block], places: MarkdownPlaces, findings: Fin
                 at=places.at_line(block.line),
                 hint="close it with as many ` or ~ as open it",
             )
-        elif block.kind is Kind.HTML and block.text.lstrip().startswith("<!--") and "-->" not in block.text:
+        elif block.is_comment and "-->" not in block.text:
             findings.error(
                 "unclosed_comment",
                 "expected `-->` at the end of this comment, got none: it hides all that follows",

@@ -20,6 +20,8 @@ Path = tuple[str | int, ...]
 MAX_DEPTH = 32
 MAX_VALUES = 20_000
 MAX_INTEGER = 2**53
+FLAWED: Any = object()
+"""Stands for a value that was already reported and that JSON cannot carry exactly."""
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_]*")
 
@@ -70,7 +72,7 @@ def path_text(path: Path) -> str:
 
 
 def read_json(file: str, text: str, findings: Findings) -> JsonDocument | None:
-    """The document, or None after a syntax error; values that JSON cannot carry exactly are null, and a problem."""
+    """The document, or None after a syntax error; a value that JSON cannot carry exactly is FLAWED, and a problem."""
     document = JsonDocument(file, text)
     scanner = _Scanner(document, findings)
     try:
@@ -131,12 +133,12 @@ class _Scanner:
                 self._stop(at, path, f"expected a key in double quotes, got {self._char(at)}")
             key_at = at
             key, at = self._scalar(at, path)
-            inner: Path = (*path, key or "")
+            inner: Path = (*path, "" if key is FLAWED else key)
             at = self._skip(self._expect(self._skip(at), path, ":"))
             value, at = self._value(at, inner)
             if key in members:
                 self._duplicate(key_at, inner)
-            elif key is not None:
+            elif key is not FLAWED:
                 members[key] = value
                 self._document.key_offsets[inner] = key_at
             at = self._skip(at)
@@ -169,7 +171,7 @@ class _Scanner:
         if self._flaw is None:
             return value, end
         self._findings.error("bad_value", self._flaw, at=self._document.place(at, path))
-        return None, end
+        return FLAWED, end
 
     def _duplicate(self, at: int, path: Path) -> None:
         self._findings.error(

@@ -168,7 +168,7 @@ class FakeWatch:
             await self._sleep_or(ended, left_ms)
 
     async def _sleep_or(self, ended: asyncio.Event, milliseconds: int | None) -> None:
-        tasks = [asyncio.ensure_future(ended.wait())]
+        tasks: list[asyncio.Future[bool]] = [asyncio.ensure_future(_set(ended))]
         if milliseconds is not None:
             tasks.append(asyncio.ensure_future(_slept(self._clock, milliseconds / 1000)))
         try:
@@ -190,6 +190,11 @@ def fake_kind(world: FakeWorld, clock: Clock, name: str = "shell") -> ExecutorKi
 def key_of(order: WorkOrder) -> Key:
     """What names the attempt that an order is for."""
     return (order.run_id, order.step.number, order.visit, order.attempt)
+
+
+async def _set(event: asyncio.Event) -> bool:
+    await event.wait()
+    return True
 
 
 async def _slept(clock: Clock, seconds: float) -> bool:

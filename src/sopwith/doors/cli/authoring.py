@@ -120,9 +120,12 @@ def _validated(door: Door, name: str) -> tuple[Problem, ...]:
     parsed = door.library.parsed(name)
     if parsed.procedure is None:
         return parsed.problems
-    from sopwith.engine.checks import check_procedure
+    import os
 
-    return (*parsed.problems, *check_procedure(parsed.procedure))
+    from sopwith.engine.checks import check_procedure
+    from sopwith.plugins import Registry
+
+    return (*parsed.problems, *check_procedure(parsed.procedure, Registry(), os.environ))
 
 
 def _list_text(sops: list[dict[str, object]], problems: tuple[Problem, ...]) -> str:

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from sopwith.engine.driver import drive
-from sopwith.errors import RunBusy
-from sopwith.settings import Workspace, cannot, ensure_private_folder
+from sopwith.engine.files import ensure_private_folder
+from sopwith.errors import RunBusy, WorkspaceError
+from sopwith.ports import Workspace
 
 
 def start_detached(workspace: Workspace, run_id: str) -> None:
@@ -21,7 +22,7 @@ def start_detached(workspace: Workspace, run_id: str) -> None:
     try:
         log = os.open(folder / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise cannot("write", folder / "driver.log", error) from error
+        raise WorkspaceError.from_os("write", folder / "driver.log", error) from error
     with os.fdopen(log, "wb") as output:
         subprocess.Popen(
             [sys.executable, "-m", "sopwith.doors.cli.detached", str(workspace.root), run_id],

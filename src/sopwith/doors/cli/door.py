@@ -20,7 +20,8 @@ from sopwith.core.actor import Actor, ActorKind
 from sopwith.engine.engine import Engine
 from sopwith.engine.library import Library
 from sopwith.engine.reading import Reader
-from sopwith.settings import Workspace, find_workspace
+from sopwith.ports import Workspace
+from sopwith.settings import find_workspace
 
 Document = dict[str, Any]
 

@@ -1,0 +1,118 @@
+"""The promises of `claim`, `release` and `holder`: one living driver, and no writing for a dead one."""
+
+from __future__ import annotations
+
+from sopwith.errors import Conflict, NotFound
+from sopwith.ports import Claim, Owner, Store
+from sopwith.testing.clock import START
+from sopwith.testing.samples import next_batch, owner
+from sopwith.testing.store_suite import ANN, BOB, StoreSuite, raises, together
+
+
+class ClaimContract(StoreSuite):
+    def test_a_run_has_one_living_driver(self) -> None:
+        self.begin()
+        other = self.other()
+        claim = self.store.claim("sop_run_1", ANN, START)
+        assert claim == Claim(run_id="sop_run_1", epoch=1, owner=ANN)
+        assert other.claim("sop_run_1", BOB, START) is None
+        assert self.store.claim("sop_run_1", ANN, START) is None
+        assert other.holder("sop_run_1") == self.store.holder("sop_run_1") == ANN
+
+    def test_claims_of_different_runs_do_not_meet(self) -> None:
+        self.begin("a")
+        self.begin("b")
+        assert self.store.claim("a", ANN, START) is not None
+        assert self.other().claim("b", BOB, START) is not None
+
+    def test_an_unknown_run_cannot_be_claimed(self) -> None:
+        with raises(NotFound):
+            self.store.claim("nobody", ANN, START)
+
+    def test_of_eight_who_claim_one_wins(self) -> None:
+        self.begin()
+        stores, won = [self.other() for _ in range(8)], list[Claim]()
+
+        def take(number: int) -> None:
+            claim = stores[number].claim("sop_run_1", owner(f"driver_{number}"), START)
+            if claim is not None:
+                won.append(claim)
+
+        together(8, take)
+        assert [claim.epoch for claim in won] == [1]
+
+    def test_a_released_run_can_be_claimed_with_a_higher_epoch(self) -> None:
+        self.begin()
+        first = self._claim(self.store, ANN)
+        self.store.release(first)
+        assert self.store.holder("sop_run_1") is None
+        second = self._claim(self.other(), BOB)
+        assert second.epoch > first.epoch
+
+    def test_releasing_twice_or_too_late_changes_nothing(self) -> None:
+        self.begin()
+        first = self._claim(self.store, ANN)
+        self.store.release(first)
+        self.store.release(first)
+        second = self._claim(self.store, BOB)
+        self.store.release(first)
+        assert self.store.holder("sop_run_1") == BOB
+        self.store.release(second)
+        assert self.store.holder("sop_run_1") is None
+
+    def test_only_the_handle_that_claimed_can_release(self) -> None:
+        self.begin()
+        claim = self._claim(self.store, ANN)
+        self.other().release(claim)
+        assert self.store.holder("sop_run_1") == ANN
+
+    def test_a_dead_drivers_run_is_free_at_once(self) -> None:
+        self.begin()
+        doomed = self.other()
+        first = self._claim(doomed, ANN)
+        self.kill(doomed, ANN)
+        assert self.store.holder("sop_run_1") is None
+        second = self._claim(self.store, BOB)
+        assert second.epoch > first.epoch
+        assert self.store.holder("sop_run_1") == BOB
+
+    def test_closing_a_store_ends_its_claims(self) -> None:
+        self.begin()
+        other = self.other()
+        self._claim(other, ANN)
+        other.close()
+        assert self.store.holder("sop_run_1") is None
+        self._claim(self.store, BOB)
+
+    def test_the_claims_driver_may_write(self) -> None:
+        batch = self.begin()
+        self.go_on(batch, claim=self._claim(self.store, ANN))
+
+    def test_anybody_may_write_without_a_claim(self) -> None:
+        """A person who rejects or cancels does not drive; the seq alone decides."""
+        batch = self.begin()
+        self._claim(self.other(), ANN)
+        self.go_on(batch)
+
+    def test_a_driver_whose_claim_was_taken_over_meets_a_conflict(self) -> None:
+        batch = self.begin()
+        doomed = self.other()
+        old = self._claim(doomed, ANN)
+        self.kill(doomed, ANN)
+        new = self._claim(self.store, BOB)
+        with raises(Conflict, match="claim 2 was made since"):
+            self.store.append("sop_run_1", 1, next_batch(batch), claim=old)
+        assert self.store.events("sop_run_1") == batch.events
+        self.go_on(batch, claim=new)
+
+    def test_a_claim_on_another_run_is_a_mistake_of_the_caller(self) -> None:
+        batch = self.begin()
+        self.begin("sop_run_2")
+        claim = self.store.claim("sop_run_2", ANN, START)
+        with raises(ValueError):
+            self.store.append("sop_run_1", 1, next_batch(batch), claim=claim)
+
+    def _claim(self, store: Store, driver: Owner) -> Claim:
+        claim = store.claim("sop_run_1", driver, START)
+        assert claim is not None
+        return claim

@@ -1,0 +1,53 @@
+CREATE TABLE cache (
+    key text primary key,
+    value blob not null
+) strict;
+CREATE TABLE claims (
+    run integer primary key references runs,
+    epoch integer not null,
+    owner text,
+    claimed_at integer not null,
+    lease_until integer
+) strict;
+CREATE TABLE contents (
+    digest blob primary key,
+    data blob not null
+) strict, without rowid;
+CREATE TABLE events (
+    position integer primary key autoincrement,
+    run integer not null references runs,
+    seq integer not null,
+    event_type text not null,
+    at integer not null,
+    prev_hash blob not null,
+    hash blob not null,
+    payload blob,
+    unique (run, seq)
+) strict;
+CREATE TABLE runs (
+    ordinal integer primary key,
+    run_id text not null unique,
+    name text not null,
+    version text not null,
+    status text not null,
+    seq integer not null,
+    head blob not null,
+    mode text not null,
+    priority text not null,
+    current_step integer not null,
+    total_steps integer not null,
+    created_at integer not null,
+    created_by text not null,
+    updated_at integer not null,
+    ended_at integer,
+    due_at integer,
+    holds_slot integer not null,
+    executed integer not null,
+    procedure_digest blob not null
+) strict;
+CREATE INDEX runs_by_name on runs (name);
+CREATE INDEX runs_by_name_and_status on runs (name, status);
+CREATE INDEX runs_by_status on runs (status);
+CREATE INDEX runs_due on runs (due_at) where due_at is not null;
+CREATE INDEX runs_holding_slots on runs (name) where holds_slot;
+CREATE INDEX runs_last_executed on runs (name, ended_at) where executed and ended_at is not null;

@@ -1,0 +1,97 @@
+"""Byte locks: one holder each, whatever its thread or process, on Linux and elsewhere."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sopwith.stores.locks import ByteLocks, DescriptionLocks, ProcessLocks
+
+HOLDER = """
+import sys
+from pathlib import Path
+from sopwith.stores import locks
+held = getattr(locks, sys.argv[1])(Path(sys.argv[2]))
+print(held.acquire(7), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture(params=[DescriptionLocks, ProcessLocks])
+def kind(request: pytest.FixtureRequest) -> type[ByteLocks]:
+    found: type[ByteLocks] = request.param
+    return found
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "locks"
+
+
+def test_a_byte_has_one_holder(kind, path: Path) -> None:
+    one, other = kind(path), kind(path)
+    assert one.acquire(7)
+    assert not other.acquire(7)
+    assert not one.acquire(7)
+    assert other.is_held(7)
+    assert one.is_held(7)
+
+
+def test_other_bytes_are_free(kind, path: Path) -> None:
+    one, other = kind(path), kind(path)
+    assert one.acquire(7)
+    assert not other.is_held(6)
+    assert not other.is_held(8)
+    assert other.acquire(2**40)
+
+
+def test_a_released_byte_is_free_and_the_others_stay(kind, path: Path) -> None:
+    one, other = kind(path), kind(path)
+    assert one.acquire(7)
+    assert one.acquire(8)
+    one.release(7)
+    assert other.acquire(7)
+    assert not other.acquire(8)
+
+
+def test_to_release_what_another_holds_does_nothing(kind, path: Path) -> None:
+    one, other = kind(path), kind(path)
+    assert one.acquire(7)
+    other.release(7)
+    assert other.is_held(7)
+
+
+def test_closing_frees_all(kind, path: Path) -> None:
+    one, other = kind(path), kind(path)
+    assert one.acquire(7)
+    one.close()
+    one.close()
+    assert other.acquire(7)
+
+
+def test_asking_takes_nothing(kind, path: Path) -> None:
+    one, other = kind(path), kind(path)
+    assert not one.is_held(7)
+    assert other.acquire(7)
+
+
+def test_a_killed_process_frees_its_bytes(kind, path: Path) -> None:
+    locks = kind(path)
+    argv = [sys.executable, "-c", HOLDER, kind.__name__, str(path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "True"
+        assert locks.is_held(7)
+        assert not locks.acquire(7)
+        process.kill()
+        process.wait()
+    assert not locks.is_held(7)
+    locks.wait(7)
+    assert kind(path).is_held(7)
+
+
+@pytest.fixture(autouse=True)
+def forget_process_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProcessLocks, "_fds", {})
+    monkeypatch.setattr(ProcessLocks, "_taken", set())

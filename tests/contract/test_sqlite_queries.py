@@ -1,0 +1,71 @@
+"""The queries: named, used, and answered from an index however many runs there are."""
+
+import re
+from pathlib import Path
+
+import apsw
+import pytest
+
+import sopwith.stores
+from sopwith.stores.migrate import migrate
+from sopwith.stores.queries import SQL, queries
+
+NO_INDEX_NEEDED = {"insert_run", "insert_event", "insert_content", "take_claim", "remember"}
+WHOLE_STORE = {"runs_with_gaps", "runs_with_wrong_head", "broken_links"}
+"""For sop doctor, which reads everything."""
+
+
+@pytest.fixture(scope="module")
+def db() -> apsw.Connection:
+    db = apsw.Connection(":memory:")
+    migrate(db, Path("memory"))
+    return db
+
+
+def plan(db: apsw.Connection, name: str) -> list[str]:
+    sql = queries()[name]
+    bindings = dict.fromkeys(re.findall(r":(\w+)", sql))
+    return [row[3] for row in db.execute("explain query plan " + sql, bindings)]
+
+
+@pytest.mark.parametrize("name", sorted(queries().keys() - NO_INDEX_NEEDED - WHOLE_STORE))
+def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
+    """`SCAN runs` without an index is fine only where it is the newest runs in order, up to the limit."""
+    steps = plan(db, name)
+    assert steps
+    for step in steps:
+        by_age = name == "newest_runs" and step == "SCAN runs"
+        small = name == "slots_of_workspace" and "TEMP B-TREE" in step
+        assert by_age or small or (" USING " in step and "TEMP B-TREE" not in step), steps
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("newest_runs_of_name", "runs_by_name"),
+        ("newest_runs_of_status", "runs_by_status"),
+        ("newest_runs_of_name_and_status", "runs_by_name_and_status"),
+        ("slots_of_name", "runs_holding_slots"),
+        ("slots_of_workspace", "runs_holding_slots"),
+        ("queued_before", "runs_by_name_and_status"),
+        ("last_executed_end", "runs_last_executed"),
+        ("due_runs", "runs_due"),
+    ],
+)
+def test_the_index_is_the_one_made_for_the_query(db: apsw.Connection, name: str, index: str) -> None:
+    assert any(re.search(rf"\b{index}\b", step) for step in plan(db, name)), plan(db, name)
+
+
+def test_every_query_has_a_sentence_and_no_name_twice() -> None:
+    text = (SQL / "queries.sql").read_text()
+    named = re.findall(r"^-- name: (\w+)\n-- [A-Z].*\.$", text, re.MULTILINE)
+    assert named == list(queries())
+    assert len(named) == text.count("-- name:")
+
+
+def test_every_query_is_used() -> None:
+    folder = Path(sopwith.stores.__file__).parent
+    code = "".join(path.read_text() for path in folder.glob("*.py"))
+    made = {f"{verb}_runs{kind}" for verb in ("newest", "count") for kind in ("", "_of_name", "_of_status")}
+    made |= {"newest_runs_of_name_and_status", "count_runs_of_name_and_status"}
+    assert {name for name in queries() if f'"{name}"' not in code} == made
