@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sopwith.stores.locks import ByteLocks, DescriptionLocks, ProcessLocks
+from sopwith.stores.locks import DescriptionLocks, ProcessLocks
 
+Kind = type[DescriptionLocks] | type[ProcessLocks]
 HOLDER = """
 import sys
 from pathlib import Path
@@ -19,8 +20,8 @@ sys.stdin.readline()
 
 
 @pytest.fixture(params=[DescriptionLocks, ProcessLocks])
-def kind(request: pytest.FixtureRequest) -> type[ByteLocks]:
-    found: type[ByteLocks] = request.param
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
     return found
 
 
@@ -29,7 +30,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "locks"
 
 
-def test_a_byte_has_one_holder(kind, path: Path) -> None:
+def test_a_byte_has_one_holder(kind: Kind, path: Path) -> None:
     one, other = kind(path), kind(path)
     assert one.acquire(7)
     assert not other.acquire(7)
@@ -38,7 +39,7 @@ def test_a_byte_has_one_holder(kind, path: Path) -> None:
     assert one.is_held(7)
 
 
-def test_other_bytes_are_free(kind, path: Path) -> None:
+def test_other_bytes_are_free(kind: Kind, path: Path) -> None:
     one, other = kind(path), kind(path)
     assert one.acquire(7)
     assert not other.is_held(6)
@@ -46,7 +47,7 @@ def test_other_bytes_are_free(kind, path: Path) -> None:
     assert other.acquire(2**40)
 
 
-def test_a_released_byte_is_free_and_the_others_stay(kind, path: Path) -> None:
+def test_a_released_byte_is_free_and_the_others_stay(kind: Kind, path: Path) -> None:
     one, other = kind(path), kind(path)
     assert one.acquire(7)
     assert one.acquire(8)
@@ -55,14 +56,14 @@ def test_a_released_byte_is_free_and_the_others_stay(kind, path: Path) -> None:
     assert not other.acquire(8)
 
 
-def test_to_release_what_another_holds_does_nothing(kind, path: Path) -> None:
+def test_to_release_what_another_holds_does_nothing(kind: Kind, path: Path) -> None:
     one, other = kind(path), kind(path)
     assert one.acquire(7)
     other.release(7)
     assert other.is_held(7)
 
 
-def test_closing_frees_all(kind, path: Path) -> None:
+def test_closing_frees_all(kind: Kind, path: Path) -> None:
     one, other = kind(path), kind(path)
     assert one.acquire(7)
     one.close()
@@ -70,13 +71,13 @@ def test_closing_frees_all(kind, path: Path) -> None:
     assert other.acquire(7)
 
 
-def test_asking_takes_nothing(kind, path: Path) -> None:
+def test_asking_takes_nothing(kind: Kind, path: Path) -> None:
     one, other = kind(path), kind(path)
     assert not one.is_held(7)
     assert other.acquire(7)
 
 
-def test_a_killed_process_frees_its_bytes(kind, path: Path) -> None:
+def test_a_killed_process_frees_its_bytes(kind: Kind, path: Path) -> None:
     locks = kind(path)
     argv = [sys.executable, "-c", HOLDER, kind.__name__, str(path)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

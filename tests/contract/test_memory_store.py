@@ -9,7 +9,9 @@ from sopwith.testing.memory import MemoryStore
 
 class TestMemoryStore(StoreContract):
     def make_store(self, folder: Path) -> MemoryStore:
-        return MemoryStore(beside=self._opened[0] if self._opened else None)
+        beside = self._opened[0] if self._opened else None
+        assert beside is None or isinstance(beside, MemoryStore)
+        return MemoryStore(beside)
 
     def kill(self, store: MemoryStore, driver: Owner) -> None:
         store.kill(driver.owner_id)

@@ -4,13 +4,15 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
 import pytest
 
+from sopwith.core.admission import Occupancy
 from sopwith.errors import Conflict, StoreError
+from sopwith.ports import Batch
 from sopwith.stores.migrate import migrations
 from sopwith.stores.opening import refuse_unsafe_sqlite
 from sopwith.stores.queries import SQL
@@ -35,11 +37,9 @@ def store(database: Path) -> Iterator[SqliteStore]:
 
 
 def schema(database: Path) -> str:
-    with apsw.Connection(str(database)) as db:
-        rows = db.execute(
-            "select sql from sqlite_schema where sql is not null and name not like 'sqlite_%' order by name"
-        )
-        return "".join(f"{sql};\n" for (sql,) in rows)
+    db = apsw.Connection(str(database))
+    rows = db.execute("select sql from sqlite_schema where sql is not null and name not like 'sqlite_%' order by name")
+    return "".join(f"{sql};\n" for (sql,) in rows)
 
 
 def refusal(database: Path) -> StoreError:
@@ -140,12 +140,15 @@ def test_a_file_without_the_right_to_write_is_refused(store: SqliteStore, databa
 
 
 @pytest.mark.parametrize("move", [Path.unlink, lambda path: path.rename(path.with_name("moved"))])
-def test_a_store_whose_file_is_gone_takes_nothing_more(store: SqliteStore, database: Path, move) -> None:
+def test_a_store_whose_file_is_gone_takes_nothing_more(
+    store: SqliteStore, database: Path, move: Callable[[Path], object]
+) -> None:
     move(database)
     with pytest.raises(StoreError, match="deleted or replaced"):
         store.append(RUN, 1, next_batch(first_batch(RUN)))
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_store_is_of_no_use_after_a_fork(store: SqliteStore) -> None:
     child = os.fork()
     if child == 0:
@@ -160,7 +163,7 @@ def test_a_store_is_of_no_use_after_a_fork(store: SqliteStore) -> None:
 
 
 def test_a_plan_that_dies_leaves_the_store_usable(store: SqliteStore) -> None:
-    def plan(_: object) -> object:
+    def plan(_: Occupancy) -> Batch:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

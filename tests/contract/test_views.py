@@ -93,7 +93,9 @@ def test_files_are_for_their_owner_alone(workspace: Workspace) -> None:
     ],
     ids=["missing", "empty", "no newline", "torn", "line lost", "garbage", "no seq", "empty line"],
 )
-def test_a_log_that_does_not_end_before_the_batch_is_written_anew(workspace: Workspace, harm) -> None:
+def test_a_log_that_does_not_end_before_the_batch_is_written_anew(
+    workspace: Workspace, harm: Callable[[Path], object]
+) -> None:
     harm(workspace.log)
     workspace.write(workspace.commit())
     assert workspace.log.read_bytes() == workspace.expected
@@ -191,6 +193,7 @@ def test_doctor_tells_when_it_cannot_heal(workspace: Workspace) -> None:
         workspace.views.rebuild(RUN, lambda: b"{}")
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_two_processes_write_the_views_of_one_run(workspace: Workspace) -> None:
     """Each of four forks appends its part when it gets its turn; the last to come fills what is missing."""
     batches = [workspace.commit() for _ in range(4)]

@@ -269,7 +269,8 @@ def test_a_late_result_of_another_attempt_changes_nothing() -> None:
 
 def test_a_result_says_cancelled_only_where_a_cancel_was_asked() -> None:
     story = Story(shell()).drive()
-    assert story.finish(1, error="killed by SIGTERM", cause="cancelled", signal="SIGTERM") == ["step_failed", "run_failed"]
+    events = story.finish(1, error="killed by SIGTERM", cause="cancelled", signal="SIGTERM")
+    assert events == ["step_failed", "run_failed"]
     assert (story.status, story.statuses) == (RunStatus.FAILED, (StepStatus.FAILED,))
 
 

@@ -9,7 +9,15 @@ from sopwith.core.actor import SYSTEM
 from sopwith.core.due import DueKind
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.run import GateStatus, RunStatus, StepStatus
-from sopwith.errors import AlreadyDecided, ApproverNotAllowed, BadRequest, IllegalMove, NotAllowed, Refused, StaleApproval
+from sopwith.errors import (
+    AlreadyDecided,
+    ApproverNotAllowed,
+    BadRequest,
+    IllegalMove,
+    NotAllowed,
+    Refused,
+    StaleApproval,
+)
 
 from .given import AGENT, ALICE, BOB, INSIDE, RUN, TRIGGER, Story, digest_of, manual, shell
 

@@ -6,7 +6,9 @@ SOPWITH_EXAMPLES multiplies the number of runs; SOPWITH_COVERAGE=1 prints which 
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -212,10 +214,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         try:
             decision = decide(before, asked)
         except (Refused, BadRequest) as error:
-            assert error.message
-            assert error.hint or not isinstance(asked, cmd.PersonCommand)
-            if isinstance(error, IllegalMove):
-                assert f" {before.run_id}: it is {status}" in error.message
+            self._check_refusal(asked, error)
             return
         assert before == self.from_bytes, "deciding changed the run it looked at"
         REACHED[status, command] += 1
@@ -226,6 +225,14 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             assert decision.run == before
         self._check_new_events()
         self._check_that_rejected_steps_are_not_passed(asked)
+
+    def _check_refusal(self, asked: cmd.Command, error: Refused | BadRequest) -> None:
+        run = self.story.run
+        assert run == self.from_bytes, "refusing changed the run it looked at"
+        assert error.message
+        assert error.hint or not isinstance(asked, cmd.PersonCommand)
+        if isinstance(error, IllegalMove):
+            assert f" {run.run_id}: it is {status_of(run)}" in error.message
 
     def _check_new_events(self) -> None:
         for event in self.story.events[self.read :]:
@@ -312,8 +319,9 @@ TestRunUnderRandomCommands = pytest.mark.timeout(3600)(RunUnderRandomCommands.Te
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _coverage() -> Any:
+def _coverage() -> Iterator[None]:
     yield
     if os.environ.get("SOPWITH_COVERAGE"):
-        print(f"\n{len(STATUSES)} of {len(RunStatus)} statuses, {len(REACHED)} of {len(MOVES)} moves")
-        print("missed:", sorted(f"{status} {command.__name__}" for status, command in MOVES.keys() - REACHED.keys()))
+        missed = sorted(f"{status} {command.__name__}" for status, command in MOVES.keys() - REACHED.keys())
+        reached = f"{len(STATUSES)} of {len(RunStatus)} statuses, {len(REACHED)} of {len(MOVES)} moves"
+        sys.stdout.write(f"\n{reached}; missed: {missed}\n")

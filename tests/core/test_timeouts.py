@@ -8,11 +8,11 @@ import pytest
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
+from sopwith.core.codec import decode_event, encode_event
 from sopwith.core.config import TimeoutAction
 from sopwith.core.due import Due, DueKind, due, overdue, ready
 from sopwith.core.events import Policy
 from sopwith.core.evolve import replay
-from sopwith.core.codec import decode_event, encode_event
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import ExecutionMode, Priority
 from sopwith.core.run import GateStatus, RunStatus, StepStatus, next_due_at
@@ -160,7 +160,9 @@ def test_a_timeout_that_pauses_lets_running_processes_end_first() -> None:
 @pytest.mark.parametrize("action", TimeoutAction)
 def test_a_timeout_is_by_the_system_whoever_settles_it_and_never_an_approval(action: TimeoutAction) -> None:
     policy = Policy(approval_timeout_mins=5, approval_timeout_action=action)
-    for story in (Story(shell(gate=True), policy=policy).drive(), Story(shell(), mode=ExecutionMode.SUPERVISED, policy=policy)):
+    at_a_step = Story(shell(gate=True), policy=policy).drive()
+    at_the_start = Story(shell(), mode=ExecutionMode.SUPERVISED, policy=policy)
+    for story in (at_a_step, at_the_start):
         known = len(story.events)
         number = None if story.run.start_gate else 1
         events = _late(story).expire(number, actor=ALICE)

@@ -75,7 +75,7 @@ def test_a_line_that_cannot_be_read_is_named_and_never_shown(line, declared):
 def test_a_key_given_twice_keeps_the_last_value_with_a_warning():
     found = read_values(b"a=1\na=2\n", {})
     assert found.outputs == {"a": "2"}
-    assert found.warnings == ("output 'a' is given again at line 2 of $SOP_OUTPUT: the last counts",)
+    assert found.warnings == ("output 'a' is given again at line 2 of $SOP_OUTPUT: the last one counts",)
 
 
 def test_a_file_past_the_limit_is_refused():

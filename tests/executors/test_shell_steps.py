@@ -97,7 +97,9 @@ def test_no_descriptor_of_the_engine_reaches_the_step(folder):
 
 
 def test_every_signal_is_as_it_is_by_default(folder):
-    assert said(folder, "grep -E 'Sig(Ign|Blk)' /proc/self/status").split()[1::2] == ["0" * 16] * 2
+    internal = 0b11 << 31  # 32 and 33 belong to the C library, and no program can set them
+    for mask in said(folder, "grep -E 'Sig(Ign|Blk)' /proc/self/status").split()[1::2]:
+        assert int(mask, 16) & ~internal == 0
 
 
 def test_the_step_leads_a_session_of_its_own(folder):

@@ -8,12 +8,13 @@ from difflib import get_close_matches
 from typing import Any
 
 from sopwith.core.events import ParamValue
+from sopwith.core.patterns import matches
 from sopwith.core.procedure import Parameter, ParameterType, Procedure
 from sopwith.errors import BadParameter
 
 NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 MAX_VALUE_BYTES = 64 * 1024
-_EXACT_INTEGER = 2**53
+_EXACT_INTEGER = 2**53 - 1
 _TRUE = ("true", "yes", "1")
 _FALSE = ("false", "no", "0")
 
@@ -97,7 +98,7 @@ def _text(raw: Any) -> str:
 
 
 def _pattern(parameter: Parameter, value: str) -> str:
-    if parameter.pattern is not None and not re.fullmatch(parameter.pattern, value):
+    if parameter.pattern is not None and not matches(parameter.pattern, value):
         raise ValueError(f"text that matches {parameter.pattern}")
     return value
 

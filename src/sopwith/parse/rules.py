@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Iterable
 from functools import partial
 
+from sopwith.core.patterns import check_pattern, matches
 from sopwith.core.procedure import ParameterType
 from sopwith.parse.findings import Findings, Place, shown
 from sopwith.parse.model import ParameterFile
@@ -110,11 +109,27 @@ def _check_parameter(sheet: Sheet, index: int, parameter: ParameterFile, finding
             got=shown(parameter.default),
             at=sheet.at("params", index, "default"),
         )
-    # The pattern is compiled, never run: a hostile one could take for ever on a hostile default.
-    reason = _pattern_flaw(parameter.pattern) if parameter.pattern is not None else None
-    if reason is not None:
+    if parameter.pattern is not None:
+        _check_pattern(parameter, parameter.pattern, index, sheet, findings)
+
+
+def _check_pattern(parameter: ParameterFile, pattern: str, index: int, sheet: Sheet, findings: Findings) -> None:
+    try:
+        check_pattern(pattern)
+    except ValueError as error:
         findings.unexpected(
-            "bad_pattern", expected="a regular expression", got=reason, at=sheet.at("params", index, "pattern")
+            "bad_pattern",
+            expected="a regular expression in RE2's syntax",
+            got=f"{shown(pattern)}: {error}",
+            at=sheet.at("params", index, "pattern"),
+        )
+        return
+    if isinstance(parameter.default, str) and not matches(pattern, parameter.default):
+        findings.unexpected(
+            "bad_default",
+            expected=f"a default that matches {pattern}",
+            got=shown(parameter.default),
+            at=sheet.at("params", index, "default"),
         )
 
 
@@ -136,18 +151,6 @@ def _default_of(type_: ParameterType, parameter: ParameterFile) -> str:
     if type_ is ParameterType.ENUM:
         return f"one of {', '.join(parameter.values or ())}"
     return f"a default of type {type_.value}"
-
-
-def _pattern_flaw(pattern: str) -> str | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            re.compile(pattern)
-    except re.error as error:
-        return f"{shown(pattern)}: {error.msg}"
-    except (OverflowError, RecursionError):
-        return f"{shown(pattern)}: too large"
-    return None
 
 
 def _repeated(names: Iterable[str | None]) -> list[int]:

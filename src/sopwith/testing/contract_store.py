@@ -97,6 +97,11 @@ class StoreContract(WriteContract, ClaimContract):
         cache.remember("key", b"two")
         assert cache.recall("key") in (b"two", None)
 
+    def test_a_sound_store_has_no_findings(self) -> None:
+        assert self.store.check() == []
+        self.go_on(self.begin(count=2))
+        assert self.store.check() == []
+
     def test_a_store_may_be_closed_twice_and_used_no_more(self) -> None:
         store = self.other()
         store.close()

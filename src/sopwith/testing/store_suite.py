@@ -5,21 +5,13 @@ from __future__ import annotations
 import tempfile
 import threading
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from sopwith.core.admission import Occupancy
 from sopwith.core.codec import SealedEvent, link
-from sopwith.core.procedure import sha256
-from sopwith.core.run import RunStatus
-from sopwith.errors import Conflict, LimitReached, NotFound, StoreError
-from sopwith.ports import Batch, Cache, Claim, Owner, RunFilter, Store
-from sopwith.testing.clock import START
+from sopwith.ports import Batch, Claim, Owner, Store
 from sopwith.testing.samples import first_batch, next_batch, owner
-
 
 ANN, BOB = owner("ann"), owner("bob")
 
@@ -33,43 +25,6 @@ def raises(error: type[Exception], match: str | None = None) -> AbstractContextM
 
 class StoreSuite:
     """`self.store` is empty at the start of each test; `self.other()` is what another process would open."""
-
-    def make_store(self, folder): return MyStore(folder / "runs")
-        def kill(self, store, owner): ...
-"""
-
-from __future__ import annotations
-
-import tempfile
-import threading
-from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
-
-import msgspec
-
-from sopwith.core.admission import Occupancy
-from sopwith.core.codec import SealedEvent, link
-from sopwith.core.procedure import sha256
-from sopwith.core.run import RunStatus
-from sopwith.errors import Conflict, LimitReached, NotFound, StoreError
-from sopwith.ports import Batch, Cache, Claim, Owner, RunFilter, Store
-from sopwith.testing.clock import START
-from sopwith.testing.samples import first_batch, next_batch, owner
-
-ANN, BOB = owner("ann"), owner("bob")
-
-
-def raises(error: type[Exception], match: str | None = None) -> AbstractContextManager[Any]:
-    """`pytest.raises`, imported when a test runs, so that the fakes work without pytest."""
-    import pytest
-
-    return pytest.raises(error, match=match)
-
-
-class StoreContract:
-    """The suite. `self.store` is empty at the start of each test; `self.other()` is what another process would open."""
 
     def make_store(self, folder: Path) -> Any:
         """A new handle on the data that belongs to this folder, which is the same for a whole test."""

@@ -1,0 +1,22 @@
+# Short names for the scripts; nothing here needs make.
+.PHONY: demo test check docs bench simulate
+
+demo:
+	scripts/demo
+test:
+	scripts/test
+check:
+	scripts/check
+docs:
+	scripts/install dev && .venv/bin/python -m tools.docs
+bench:
+	scripts/install dev && .venv/bin/python -m benchmarks
+# a long campaign: make simulate SEEDS=0:1000000
+SEEDS ?= 0:20000
+simulate:
+	scripts/install dev && .venv/bin/python -m sopwith.testing.simulator --seeds $(SEEDS)
+# long fuzzing of the parsers and the state machine: make fuzz EXAMPLES=100
+EXAMPLES ?= 20
+fuzz:
+	scripts/install dev && SOPWITH_EXAMPLES=$(EXAMPLES) .venv/bin/python -m pytest -n auto tests/parse tests/core
+.PHONY: fuzz

@@ -1,0 +1,133 @@
+"""The envelope (DESIGN section 5): whatever changes what runs changes the digest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import asdict, replace
+
+from sopwith.core import commands as cmd
+from sopwith.core.config import TimeoutAction
+from sopwith.core.envelope import Envelope, changed_fields, envelope_bytes, start_envelope, step_envelope
+from sopwith.core.events import Policy
+from sopwith.core.procedure import EnvironmentRules, ExecutionMode, sha256
+
+from .given import RUN, Story, shell
+
+BASE = Envelope(
+    procedure_name="deploy",
+    procedure_digest="d" * 64,
+    run_id=RUN,
+    mode="auto",
+    step=2,
+    title="Step 2",
+    visit=1,
+    revision=1,
+    executor="shell",
+    interpreter="bash",
+    script="true\n",
+    instructions="Do it.",
+    working_dir="/srv",
+    parameters={"tag": "v1"},
+    inputs={"1": {"url": "http://here"}},
+    environment={"LANG": "C"},
+    passed={"TOKEN": "ab"},
+    policy=Policy(),
+    timeout_mins=5,
+    on_timeout="approve",
+)
+
+CHANGES: dict[str, Any] = {
+    "format": 2,
+    "procedure_name": "deploy2",
+    "procedure_digest": "e" * 64,
+    "run_id": RUN + "x",
+    "mode": "supervised",
+    "step": None,
+    "title": "Step 3",
+    "visit": 2,
+    "revision": 2,
+    "executor": "manual",
+    "interpreter": "sh",
+    "script": "true \n",
+    "instructions": "Do it",
+    "working_dir": "/srv/",
+    "parameters": {"tag": "v2"},
+    "inputs": {"1": {"url": "http://there"}},
+    "environment": {"LANG": "C", "A": ""},
+    "passed": {"TOKEN": "ac"},
+    "policy": Policy(approval_timeout_mins=1),
+    "timeout_mins": None,
+    "on_timeout": None,
+}
+
+
+@pytest.mark.parametrize("field", Envelope.__struct_fields__)
+def test_changing_any_field_changes_the_digest_and_is_named(field: str) -> None:
+    before, after = envelope_bytes(BASE), envelope_bytes(replace(BASE, **{field: CHANGES[field]}))
+    assert sha256(before) != sha256(after)
+    assert changed_fields(before, after) == (field,)
+    assert changed_fields(after, before) == (field,)
+
+
+def test_equal_envelopes_have_the_same_bytes_whatever_the_order_of_their_keys() -> None:
+    twin = Envelope(**dict(reversed(asdict(BASE).items())))
+    other = replace(twin, environment=dict(reversed(BASE.environment.items())))
+    assert envelope_bytes(other) == envelope_bytes(BASE)
+    assert changed_fields(envelope_bytes(other), envelope_bytes(BASE)) == ()
+
+
+def _story(**more: Any) -> Story:
+    env = EnvironmentRules(set_={"REGION": "eu"})
+    story = Story(shell(), shell(gate=True, env=env, **more), shell(after=(1,)), params={"tag": "v1"}).drive()
+    story.finish(1, outputs={"url": "http://here"})
+    return story
+
+
+def _envelope(story: Story, number: int = 2, *, rebuilding: bool = False) -> Envelope:
+    return step_envelope(story.run, number, working_dir="/srv", passed={}, rebuilding=rebuilding)
+
+
+def test_a_steps_envelope_holds_what_steers_it() -> None:
+    envelope = _envelope(_story(approval_timeout_mins=5, body="Watch out."))
+    assert (envelope.run_id, envelope.step, envelope.visit, envelope.revision) == (RUN, 2, 1, 1)
+    assert (envelope.interpreter, envelope.script, envelope.instructions) == ("bash", "true\n", "Watch out.")
+    assert envelope.inputs == {"1": {"url": "http://here"}}
+    assert envelope.environment == {"LANG": "C.UTF-8", "REGION": "eu"}
+    assert envelope.parameters == {"tag": "v1"}
+    assert (envelope.timeout_mins, envelope.on_timeout) == (5, "approve")
+
+
+def test_an_envelope_is_the_same_when_it_is_asked_about_and_when_it_is_rebuilt_for_the_start() -> None:
+    story = _story()
+    asked = envelope_bytes(_envelope(story))
+    story.when(cmd.OpenGate, step=2, digest=sha256(asked))
+    assert envelope_bytes(_envelope(story, rebuilding=True)) == asked
+    story.when(cmd.Approve)
+    rebuilt = sha256(envelope_bytes(_envelope(story, rebuilding=True)))
+    assert story.when(cmd.Start, step=2, digest=rebuilt) == ["step_started"]
+
+
+def test_the_next_revision_and_the_next_visit_are_other_envelopes() -> None:
+    story = _story()
+    first = envelope_bytes(_envelope(story))
+    story.when(cmd.OpenGate, step=2, digest=sha256(first))
+    story.when(cmd.Pause)
+    story.when(cmd.Retry, from_step=2)
+    assert changed_fields(first, envelope_bytes(_envelope(story))) == ("revision", "visit")
+
+
+def test_only_what_a_step_depends_on_is_in_its_inputs() -> None:
+    story = Story(shell(), shell(after=())).drive()
+    story.finish(1, outputs={"url": "http://here"})
+    assert _envelope(story).inputs == {}
+
+
+def test_the_start_approval_covers_procedure_parameters_and_mode() -> None:
+    policy = Policy(approval_timeout_mins=5, approval_timeout_action=TimeoutAction.REJECT)
+    story = Story(shell(), mode=ExecutionMode.SUPERVISED, policy=policy, params={"tag": "v1"})
+    envelope = start_envelope(story.run, rebuilding=True)
+    assert story.gate(None).digest == sha256(envelope_bytes(envelope))
+    assert (envelope.step, envelope.mode, envelope.parameters) == (None, "supervised", {"tag": "v1"})
+    assert (envelope.timeout_mins, envelope.on_timeout, envelope.script) == (5, "reject", None)
