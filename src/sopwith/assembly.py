@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from functools import cache
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def _owner() -> Owner:
     """This process; its start time tells it from a later one with the same pid."""
     pid = os.getpid()
     started = _process_started(pid)
-    host = socket.gethostname()
+    host = os.uname().nodename
     return Owner(owner_id=f"{host}:{pid}:{started}", host=host, pid=pid, process_started=started, boot_id=boot_id())
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
+import base64
+import os
 import time
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
 from sopwith.core.instant import Instant
-
-_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 class SystemClock:
@@ -22,6 +20,9 @@ class SystemClock:
         return Instant(at.replace(microsecond=at.microsecond // 1000 * 1000), _boot_ms(), boot_id())
 
     async def sleep(self, seconds: float) -> None:
+        # readers of the clock need no event loop: `sop status` stays quick
+        import asyncio
+
         await asyncio.sleep(seconds)
 
 
@@ -29,7 +30,7 @@ class RandomIds:
     """Run ids of 60 random bits."""
 
     def run_id(self) -> str:
-        return "sop_run_" + "".join(secrets.choice(_BASE32) for _ in range(12))
+        return "sop_run_" + base64.b32encode(os.urandom(8)).decode().lower()[:12]
 
 
 @cache

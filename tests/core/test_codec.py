@@ -55,21 +55,28 @@ JSON_VALUES = st.recursive(
 TIMES = st.integers(0, 10**12).map(lambda ms: NOON + (NOON.resolution * 1000 * (ms % 10**11)))
 
 
+SMALL = st.integers(0, 2**53 - 1)
+JSON_SCALARS = st.text() | SMALL | st.booleans() | st.floats(-1e6, 1e6)
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "outputs": st.dictionaries(st.text(max_size=5), JSON_VALUES, max_size=3),
+    "params": st.dictionaries(
+        st.text(max_size=5), st.text() | SMALL | st.booleans() | st.floats(-1e6, 1e6), max_size=3
+    ),
+    "policy": st.builds(ev.Policy, approval_timeout_mins=st.none() | st.floats(0, 1e6) | SMALL),
+    "evidence": st.tuples(st.builds(ev.Evidence, size_bytes=SMALL)),
+    "due_at": TIMES,
+    "step_number": st.integers(1, 99),
+    "steps": st.tuples(st.integers(1, 99)),
+    "failed_steps": st.tuples(st.integers(1, 99), st.integers(1, 99)),
+    "exit_code": st.none() | st.integers(-64, 255),
+    "from_step": st.none() | st.integers(1, 99),
+}
+INTEGERS = ("revision", "visit", "attempt", "boot_ms", "duration_ms", "output_bytes", "umask", "total_steps")
+FIELDS |= dict.fromkeys(INTEGERS, SMALL)
+
+
 def _body(kind: type[ev.Body]) -> st.SearchStrategy[Any]:
-    special: dict[str, st.SearchStrategy[Any]] = {
-        "outputs": st.dictionaries(st.text(max_size=5), JSON_VALUES, max_size=3),
-        "due_at": TIMES,
-        "step_number": st.integers(1, 99),
-        "steps": st.tuples(st.integers(1, 99)),
-        "failed_steps": st.tuples(st.integers(1, 99), st.integers(1, 99)),
-    }
-    wanted = {name: found for name, found in special.items() if name in kind.__struct_fields__}
-    ints = {
-        name: st.integers(0, 2**53 - 1)
-        for name, hint in kind.__annotations__.items()
-        if name not in wanted and str(hint) in ("int", "int | None")
-    }
-    return st.builds(kind, **wanted, **ints)
+    return st.builds(kind, **{name: FIELDS[name] for name in kind.__struct_fields__ if name in FIELDS})
 
 
 @pytest.mark.parametrize("kind", BODIES)

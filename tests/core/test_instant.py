@@ -15,7 +15,9 @@ from .given import NOON, Story, shell
     ("milliseconds", "text"),
     [
         (0, "0s"),
-        (49, "0s"),
+        (3, "0s"),
+        (49, "0.05s"),
+        (40, "0.04s"),
         (300, "0.3s"),
         (1000, "1s"),
         (1500, "1.5s"),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
-import secrets
 from pathlib import Path
 
 from sopwith.engine.files import ensure_private_folder
@@ -23,7 +20,9 @@ class Keyring:
 
     def conceal(self, value: str) -> str:
         """HMAC-SHA-256 of the value in hex: equal values can be told to be equal, and nothing else."""
-        return hmac.new(self._load(), value.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+        import hmac
+
+        return hmac.new(self._load(), value.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
 
     def _load(self) -> bytes:
         if self._key is None:
@@ -43,7 +42,7 @@ class Keyring:
 
     def _make(self) -> bytes:
         ensure_private_folder(self._path.parent)
-        key = secrets.token_bytes(_BYTES)
+        key = os.urandom(_BYTES)
         temporary = self._path.with_name(f".key.{os.getpid()}.tmp")
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -75,13 +75,16 @@ class Library:
 
     def parsed(self, name: str) -> Parsed:
         """The procedure or its problems, with what index.json says about it. Raises BadName or NotFound."""
-        entry = self.find(name)
+        return self.read(self.find(name))
+
+    def read(self, entry: Entry) -> Parsed:
+        """The same for an entry at hand."""
         sheet = self._source(entry, SHEET)
         manifest = self._source(entry, MANIFEST)
         parsed = self._parse(entry.name, sheet, manifest)
         if entry.registered:
             return parsed
-        note = _warning("index.json", "unregistered", f"{name} is not registered", "sop doctor registers it")
+        note = _warning("index.json", "unregistered", f"{entry.name} is not registered", "sop doctor registers it")
         return Parsed(procedure=parsed.procedure, problems=(*parsed.problems, note))
 
     def procedure(self, name: str) -> Procedure:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
 from sopwith.ports import Clock, ExecutorKinds, Ids, Owner, Store, Views, Workspace
 
 
-@dataclass(frozen=True, kw_only=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """`environ` and `umask` are those of the process that creates or drives a run."""
 
     workspace: Workspace

@@ -56,7 +56,7 @@ def list_(door: Door) -> None:
     sops = []
     for entry in entries:
         try:
-            parsed = door.library.parsed(entry.name)
+            parsed = door.library.read(entry)
         except SopwithError as error:
             sops.append({"name": entry.name, "valid": False, "error": error.message})
             continue
