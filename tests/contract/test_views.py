@@ -1,5 +1,6 @@
 """The view files follow the store, and are written anew when a crash or a hand left them behind it."""
 
+import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -148,6 +149,19 @@ def test_a_reader_never_sees_half_a_state(workspace: Workspace) -> None:
         workspace.write(workspace.commit(), lambda: b"new")
         assert reader.read() == b"old"
     assert sorted(path.name for path in workspace.folder.iterdir()) == [workspace.log.name, workspace.state.name]
+
+
+def test_a_writer_has_the_folder_for_itself(workspace: Workspace) -> None:
+    folder = os.open(workspace.folder, os.O_RDONLY)
+
+    def run_json() -> bytes:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return b"{}"
+
+    workspace.write(workspace.commit(), run_json)
+    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(folder)
 
 
 def test_what_cannot_be_written_is_remembered_and_raises_nothing(workspace: Workspace) -> None:

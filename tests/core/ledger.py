@@ -68,6 +68,7 @@ class Ledger:
             self.approved[number] = body.digest
         elif isinstance(body, ev.ApprovalTimeout):
             assert event.actor.kind is ActorKind.SYSTEM
+            assert event.at >= body.due_at >= (self.asked[number].due_at or event.at), "settled before its time"
             if body.action is TimeoutAction.APPROVE:
                 self.approved[number] = body.digest
             elif number is not None and body.action is TimeoutAction.REJECT:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sopwith.core.commands import StepResult
 from sopwith.ports import Executor, WorkOrder
 from sopwith.testing.clock import FakeClock
 from sopwith.testing.contract_executor import PRINTED, ExecutorContract
 from sopwith.testing.executor import FakeExecutor, FakeWorld, Play, key_of
-from sopwith.core.commands import StepResult
 
 from . import bench
 

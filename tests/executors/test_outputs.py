@@ -10,7 +10,7 @@ from sopwith.executors.outputs import MAX_FILE_BYTES, read_values
 
 
 def test_lines_are_text_json_or_several_lines_long():
-    data = b"# a comment\n\nurl=a=b c \nlist:=[1, {\"a\": null}]\nnotes<<END\n one\nkey=x\nEND\n_x9=\n"
+    data = b'# a comment\n\nurl=a=b c \nlist:=[1, {"a": null}]\nnotes<<END\n one\nkey=x\nEND\n_x9=\n'
     found = read_values(data, {})
     assert found.problem == ""
     assert found.outputs == {"url": "a=b c ", "list": [1, {"a": None}], "notes": " one\nkey=x", "_x9": ""}

@@ -8,11 +8,9 @@ from sopwith.errors import BadRequest, IllegalMove
 
 _NOW = {
     RunStatus.PENDING: "sop resume {id} asks for its slot again, sop cancel {id} gives up its place",
-    RunStatus.WAITING_APPROVAL: "sop approve {id}, sop reject {id} or sop cancel {id}",
-    RunStatus.RUNNING: "sop status {id} shows what it does; sop pause {id} or sop cancel {id} stops it",
-    RunStatus.AWAITING_APPROVAL: "sop approve {id}, sop reject {id}, sop pause {id} or sop cancel {id}",
-    RunStatus.PAUSED: "sop resume {id}, sop retry {id}, sop skip {id} or sop cancel {id}",
-    RunStatus.FAILED: "sop retry {id}, sop skip {id}, sop complete {id} or sop cancel {id}",
+    RunStatus.RUNNING: "sop status {id} --watch or sop pause {id}",
+    RunStatus.PAUSED: "sop resume {id} or sop cancel {id}",
+    RunStatus.FAILED: 'sop retry {id} or sop skip {id} --reason "why"',
     RunStatus.COMPLETED: "it has ended; sop audit {id} shows its record",
     RunStatus.CANCELLED: "it has ended; sop audit {id} shows its record",
 }
@@ -30,12 +28,20 @@ def refuse(run: Run, command: Command, *, because: str = "", hint: str = "") -> 
 
 
 def what_now(run: Run) -> str:
-    """The moves a person has, as commands."""
+    """The one or two moves that take the run further, as commands."""
     status = status_of(run)
+    gates = open_gates(run)
+    if status in (RunStatus.WAITING_APPROVAL, RunStatus.AWAITING_APPROVAL):
+        step = f" --step {gates[0][0]}" if len(gates) > 1 else ""
+        return f'sop approve {run.run_id}{step} or sop reject {run.run_id}{step} --reason "why"'
     by_hand = [s.number for s in run.steps.values() if s.status is StepStatus.RUNNING and is_manual(run, s.number)]
     if by_hand and status in (RunStatus.RUNNING, RunStatus.PAUSED):
         step = f" --step {by_hand[0]}" if len(by_hand) > 1 else ""
-        return f"carry out step {by_hand[0]}, then sop complete {run.run_id}{step} (or sop fail, sop skip)"
+        return f'sop complete {run.run_id}{step} or sop fail {run.run_id}{step} --reason "why"'
+    stuck = [s.status for s in run.steps.values() if s.stuck]
+    if status is RunStatus.PAUSED and stuck:
+        other = "sop complete {id}" if StepStatus.INTERRUPTED in stuck else 'sop skip {id} --reason "why"'
+        return f"sop retry {run.run_id} or {other.format(id=run.run_id)}"
     return _NOW[status].format(id=run.run_id)
 
 

@@ -5,9 +5,11 @@ Different texts never look the same, and the same text always looks the same (CV
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 TAB = "\u21e5"
+_NOT_PLAIN = re.compile(r"[^ -\[\]-~\n]")
 _HIDING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs", "Mn", "Me"})
 
 
@@ -17,7 +19,7 @@ def visible(text: str) -> str:
     That is: control and format characters, bidi marks, odd spaces, stacked marks and compatibility look-alikes. A
     backslash that could be read as the start of such an escape is doubled, so the picture is unambiguous.
     """
-    return "".join(_shown(text, index, character) for index, character in enumerate(text))
+    return _NOT_PLAIN.sub(lambda match: _shown(text, match.start(), match[0]), text)
 
 
 def _shown(text: str, index: int, character: str) -> str:

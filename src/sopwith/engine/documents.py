@@ -10,7 +10,7 @@ import msgspec
 
 from sopwith.core.codec import SealedEvent
 from sopwith.core.config import Config
-from sopwith.core.due import overdue
+from sopwith.core.due import at_rest, overdue
 from sopwith.core.gates import gate_terms, needs_gate
 from sopwith.core.instant import duration_text, iso
 from sopwith.core.modes import declared_mode, effective_mode
@@ -52,6 +52,7 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
         "createdBy": msgspec.to_builtins(run.created_by),
         "startedAt": _iso(run.started_at),
         "endedAt": _iso(run.ended_at),
+        "duration": _duration(run),
         "reason": run.reason,
         "gates": [gate_document(run, number, gate) for number, gate in open_gates(run)],
         "stepResults": [step_document(run, step) for step in run.steps.values()],
@@ -70,6 +71,9 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
         if late:
             document["overdue"] = [{"stepNumber": item.step, "dueAt": _iso(item.at)} for item in late]
         document["drivenBy"] = None if driver is None else {"host": driver.host, "pid": driver.pid}
+        if driver is None and not run.queued and not at_rest(run):
+            document["undriven"] = True
+            document["next"] = f"sop resume {run.run_id}"
     return document
 
 
@@ -226,6 +230,13 @@ def error_document(error: SopwithError) -> Document:
         elif isinstance(value, str | int | float | bool | list | tuple):
             document[_camel(key)] = value
     return {"success": False, "error": document}
+
+
+def _duration(run: Run) -> str | None:
+    """From start to end by the wall clock; the exact one stands in the last event."""
+    if run.started_at is None or run.ended_at is None:
+        return None
+    return duration_text(round((run.ended_at - run.started_at).total_seconds() * 1000))
 
 
 def _iso(at: datetime | None) -> str | None:

@@ -7,26 +7,29 @@ again; it remembers only which processes it watches. Killed between two items, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.admission import Occupancy, admit
 from sopwith.core.due import Due, DueKind, due, ready
 from sopwith.core.envelope import envelope_bytes, start_envelope
-from sopwith.core.events import Event
+from sopwith.core.events import Event, StepStarted
 from sopwith.core.procedure import sha256
-from sopwith.core.run import Run, StepStatus
+from sopwith.core.run import Run, is_manual
 from sopwith.engine.engine import limits_of
 from sopwith.engine.envelopes import start_envelope_bytes, step_envelope_bytes, what_changed
 from sopwith.engine.environment import MissingVariables, work_order
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.parts import Parts
+from sopwith.engine.recovery import NeverStarted, recovery_order
 from sopwith.engine.runs import Loaded, Runs
-from sopwith.errors import Conflict, CoolingDown, IllegalMove, LimitReached, RunBusy
-from sopwith.ports import Claim, Executor, Lost, Watch
+from sopwith.errors import BadRequest, Conflict, CoolingDown, IllegalMove, LimitReached, RunBusy
+from sopwith.ports import Claim, Executor, Lost, Watch, WorkOrder
+
+_Begin = Callable[[WorkOrder, Callable[[bytes], None]], Awaitable[Watch | Lost]]
 
 LOOK_SECS = 0.2
 """How often a driver with running processes looks whether somebody else changed the run."""
@@ -53,17 +56,64 @@ class Silent:
 async def drive(parts: Parts, run_id: str, observer: Observer | None = None) -> Run:
     """Carries the run on until nothing is left to do now. Raises RunBusy while somebody else drives it."""
     runs = Runs(parts)
+    observer = observer or Silent()
     loaded = runs.load(run_id)
-    claim = parts.store.claim(run_id, parts.owner(), parts.clock.now().at)
+    claim = _claim(parts, run_id)
     if claim is None:
-        holder = parts.store.holder(run_id)
-        who = f"process {holder.pid} on {holder.host}" if holder else "another process"
-        raise RunBusy(f"{run_id} is driven by {who}", hint=f"sop status {run_id} --watch follows it")
-    driver = _Driver(parts, runs, loaded, claim, observer or Silent())
-    try:
-        return await driver.run()
-    finally:
-        parts.store.release(claim)
+        raise _busy(parts, run_id)
+    while claim is not None:
+        driver = _Driver(parts, runs, loaded, claim, observer)
+        try:
+            loaded = await driver.run()
+        finally:
+            parts.store.release(claim)
+        # whoever changed the run after our last look and then found it claimed has left it to us
+        loaded, events = runs.refresh(loaded)
+        for event in events:
+            observer.on_event(event, loaded.run)
+        if not events or not ready(due(loaded.run), parts.clock.now().at):
+            break
+        claim = _claim(parts, run_id)
+    return loaded.run
+
+
+def _claim(parts: Parts, run_id: str) -> Claim | None:
+    return parts.store.claim(run_id, parts.owner(), parts.clock.now().at)
+
+
+def _busy(parts: Parts, run_id: str) -> RunBusy:
+    holder = parts.store.holder(run_id)
+    who = f"process {holder.pid} on {holder.host}" if holder else "another process"
+    return RunBusy(f"{run_id} is driven by {who}", hint=f"sop status {run_id} --watch follows it")
+
+
+class _Attempt:
+    """A process that this driver watches, and perhaps ends."""
+
+    def __init__(self, number: int, watch: Watch) -> None:
+        self.number = number
+        self.end: asyncio.Future[cmd.StepResult | Lost] = asyncio.ensure_future(watch.wait())
+        self._watch = watch
+        self._stop: asyncio.Future[None] | None = None
+
+    def stop(self) -> bool:
+        """Begins to end the process; tells whether that is news. Raises what stood in the way of an earlier try."""
+        if self._stop is None:
+            self._stop = asyncio.ensure_future(self._watch.stop())
+            return True
+        if self._stop.done():
+            self._stop.result()
+        return False
+
+    @property
+    def awaited(self) -> set[asyncio.Future[Any]]:
+        """What may still come of it."""
+        return {self.end} if self._stop is None or self._stop.done() else {self.end, self._stop}
+
+    def drop(self) -> None:
+        """Looks no longer; the process goes on."""
+        for task in self.awaited:
+            task.cancel()
 
 
 class _Driver:
@@ -74,22 +124,22 @@ class _Driver:
         self._claim = claim
         self._observer = observer
         self._executors: dict[str, Executor] = {}
-        self._watches: dict[int, Watch] = {}
-        self._ends: dict[int, asyncio.Task[cmd.StepResult | Lost]] = {}
-        self._stops: dict[int, asyncio.Task[None]] = {}
+        self._watched: dict[int, _Attempt] = {}
 
-    async def run(self) -> Run:
+    async def run(self) -> Loaded:
         try:
             while True:
+                # read before the run is: what is committed in between must not be missed
+                version = self._parts.store.version()
                 self._refresh()
                 if await self._carry_out_one() or self._settle_one():
                     continue
-                if not self._ends:
-                    return self._loaded.run
-                await self._wait()
+                if not self._watched:
+                    return self._loaded
+                await self._wait(version)
         finally:
-            for task in (*self._ends.values(), *self._stops.values()):
-                task.cancel()
+            for attempt in self._watched.values():
+                attempt.drop()
 
     async def _carry_out_one(self) -> bool:
         """Carries out the first item that changes anything. Tells whether there was one."""
@@ -146,64 +196,73 @@ class _Driver:
         run = self._loaded.run
         try:
             found = step_envelope_bytes(self._parts, run, step, rebuilding=True)
+            executor = self._executor(step)
         except MissingVariables as missing:
             return self._halt(_missing_text(step, missing))
+        except BadRequest as error:
+            return self._halt(f"step {step} cannot be started here: {error.message}")
         gate = run.steps[step].gate
         changed = what_changed(self._parts, gate.digest, found) if gate is not None else ()
         command = cmd.Start(actor=SYSTEM, now=self._parts.clock.now(), step=step, digest=sha256(found), changed=changed)
-        applied = self._apply(command)
-        if applied and self._loaded.run.steps[step].status is StepStatus.RUNNING:
-            await self._launch(step, recovering=False)
-        return applied
+        events = self._commit(command)
+        # only the intent that this driver recorded itself is its own to carry out
+        if executor is not None and events and isinstance(events[0].body, StepStarted):
+            order = work_order(self._parts, self._loaded.run, step)
+            await self._launch(step, order, executor.start)
+        return events is None or bool(events)
 
-    async def _launch(self, step: int, *, recovering: bool) -> None:
-        """Starts the attempt that was just recorded, or finds out what became of one that a dead driver recorded."""
+    def _executor(self, step: int) -> Executor | None:
+        """What carries the step out; None for a manual one. Raises BadRequest if nothing here can."""
         run = self._loaded.run
         kind = self._parts.kinds.kind(run.procedure.step(step).executor)
+        if is_manual(run, step):
+            return None
         if kind.make is None:
-            return
-        executor = self._executors.setdefault(kind.name, kind.make())
-        attempt = run.steps[step].attempt
-        order = work_order(self._parts, run, step)
+            raise BadRequest(f"executor {kind.name} makes nothing that could carry a step out")
+        if kind.name not in self._executors:
+            self._executors[kind.name] = kind.make()
+        return self._executors[kind.name]
+
+    async def _launch(self, step: int, order: WorkOrder, begin: _Begin) -> None:
+        attempt = self._loaded.run.steps[step].attempt
         ensure_private_folder(order.folder.parent)
 
         def show(chunk: bytes) -> None:
             self._observer.on_output(step, chunk)
 
-        watch = await (executor.recover(order, show) if recovering else executor.start(order, show))
+        try:
+            watch = await begin(order, show)
+        except NeverStarted as never:
+            watch = Lost(never.reason)
         if isinstance(watch, Lost):
             self._interrupted(step, attempt, watch)
-            return
-        self._watches[step] = watch
-        self._ends[step] = asyncio.ensure_future(watch.wait())
+        else:
+            self._watched[step] = _Attempt(attempt, watch)
 
     async def _watch(self, step: int) -> bool:
-        if step in self._ends:
+        """Finds out what became of an attempt that another driver recorded, and watches it."""
+        executor = self._executor(step)
+        if step in self._watched or executor is None:
             return False
-        await self._launch(step, recovering=True)
+        await self._launch(step, recovery_order(self._parts, self._loaded.run, step), executor.recover)
         return True
 
     async def _stop(self, step: int) -> bool:
-        if step in self._stops:
-            return False
-        if step not in self._watches:
+        if step not in self._watched:
             return await self._watch(step)
-        self._stops[step] = asyncio.ensure_future(self._watches[step].stop())
-        return True
+        return self._watched[step].stop()
 
     def _settle_one(self) -> bool:
         """Records the end of one process that has ended."""
-        for step, task in list(self._ends.items()):
-            if task.done():
-                del self._ends[step]
-                self._watches.pop(step, None)
-                self._stops.pop(step, None)
-                self._ended(step, task.result())
+        for step, attempt in list(self._watched.items()):
+            if attempt.end.done():
+                del self._watched[step]
+                attempt.drop()
+                self._ended(step, attempt.number, attempt.end.result())
                 return True
         return False
 
-    def _ended(self, step: int, result: cmd.StepResult | Lost) -> None:
-        attempt = self._loaded.run.steps[step].attempt
+    def _ended(self, step: int, attempt: int, result: cmd.StepResult | Lost) -> None:
         if isinstance(result, Lost):
             self._interrupted(step, attempt, result)
             return
@@ -236,43 +295,57 @@ class _Driver:
         contents: tuple[bytes, ...] = (),
         insist: bool = False,
     ) -> bool:
-        """Commits the command on the state it was made for. If that has moved on, the world is looked at anew.
+        """Commits the command. Tells whether anything is new, here or by somebody else's hand.
 
         `insist`: the command tells a fact, which holds whatever else happened meanwhile.
         """
-        while True:
-            before = self._loaded.run.seq
-            try:
-                self._loaded, events = self._runs.commit(
-                    self._loaded, command, claim=self._claim, admit=admit, contents=contents
-                )
-            except (Conflict, IllegalMove):
-                self._refresh()
-                if self._loaded.run.seq == before:
-                    raise
-                if insist:
-                    continue
-                return True
-            for event in events:
-                self._observer.on_event(event, self._loaded.run)
-            return bool(events)
+        events = self._commit(command, admit=admit, contents=contents)
+        while insist and events is None:
+            events = self._commit(command)
+        return events is None or bool(events)
+
+    def _commit(
+        self,
+        command: cmd.Command,
+        *,
+        admit: Callable[[Occupancy], None] | None = None,
+        contents: tuple[bytes, ...] = (),
+    ) -> tuple[Event, ...] | None:
+        """Commits the command on the state it was made for. None: that has moved on, and the world is looked at anew.
+
+        Raises Conflict or IllegalMove where nothing has moved on: somebody else drives the run now.
+        """
+        before = self._loaded.run.seq
+        try:
+            self._loaded, events = self._runs.commit(
+                self._loaded, command, claim=self._claim, admit=admit, contents=contents
+            )
+        except (Conflict, IllegalMove):
+            self._refresh()
+            if self._loaded.run.seq == before:
+                raise
+            return None
+        for event in events:
+            self._observer.on_event(event, self._loaded.run)
+        return events
 
     def _refresh(self) -> None:
         self._loaded, events = self._runs.refresh(self._loaded)
         for event in events:
             self._observer.on_event(event, self._loaded.run)
 
-    async def _wait(self) -> None:
-        """Until a process ends, a deadline comes, or somebody else may have changed the run."""
-        ends = set(self._ends.values())
-        version = self._parts.store.version()
+    async def _wait(self, version: int) -> None:
+        """Until a process ends, a deadline comes, or somebody else may have changed the run since `version`."""
         deadline = min((item.at for item in due(self._loaded.run) if item.at is not None), default=None)
-        while not any(task.done() for task in ends):
-            look = asyncio.ensure_future(self._parts.clock.sleep(self._seconds_to(deadline)))
-            await asyncio.wait({*ends, look}, return_when=asyncio.FIRST_COMPLETED)
-            look.cancel()
+        awaited = set().union(*(attempt.awaited for attempt in self._watched.values()))
+        while not any(task.done() for task in awaited):
             if self._parts.store.version() != version or self._has_passed(deadline):
                 return
+            look = asyncio.ensure_future(self._parts.clock.sleep(self._seconds_to(deadline)))
+            try:
+                await asyncio.wait({*awaited, look}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                look.cancel()
 
     def _seconds_to(self, deadline: datetime | None) -> float:
         if deadline is None:

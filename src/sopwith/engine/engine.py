@@ -28,7 +28,9 @@ from sopwith.engine.environment import captured_environment
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
-from sopwith.errors import CoolingDown, LimitReached
+from sopwith.errors import BadRequest, CoolingDown, LimitReached
+
+MANUAL = "manual"
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +86,13 @@ class Engine:
     def check_executors(self, procedure: Procedure) -> None:
         """Raises BadRequest for a step that nothing installed here could carry out."""
         for step in procedure.steps:
-            self.parts.kinds.kind(step.executor)
+            kind = self.parts.kinds.kind(step.executor)
+            if kind.make is None and kind.name != MANUAL:
+                raise BadRequest(
+                    f"step {step.number} of {procedure.name} wants executor {kind.name}, which makes nothing that "
+                    "could carry it out",
+                    hint=f"steps that people carry out have executor {MANUAL}",
+                )
 
     def approve(
         self, run_id: str, *, actor: Actor, step: int | None = None, digest: str | None = None, comment: str = ""

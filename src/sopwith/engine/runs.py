@@ -104,12 +104,19 @@ class Runs:
         admit: Callable[[Occupancy], None] | None = None,
         contents: tuple[bytes, ...] = (),
     ) -> tuple[Loaded, tuple[Event, ...]]:
-        """Decides on this very state and appends. Raises Conflict if the run has moved on, or what decide raises."""
+        """Decides on this very state and appends. Raises Conflict if the run has moved on, or what decide raises.
+
+        `admit` is asked where the outcome takes a slot that the run does not hold yet.
+        """
         decision = decide(loaded.run, command)
         if not decision.events:
             return loaded, ()
         batch, after = self._batch(decision, loaded.head, contents)
-        self._parts.store.append(loaded.run.run_id, loaded.run.seq, batch, claim=claim, admit=admit)
+        # a command that leaves the run without a slot, or with the one it has, needs none
+        takes_slot = holds_slot(after.run) and not holds_slot(loaded.run)
+        self._parts.store.append(
+            loaded.run.run_id, loaded.run.seq, batch, claim=claim, admit=admit if takes_slot else None
+        )
         self._show(batch, after)
         return after, decision.events
 

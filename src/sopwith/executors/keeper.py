@@ -222,13 +222,13 @@ class Keeping:
         asked: set[tuple[int, str]] = set()
         deadline = time.monotonic() + self.order.grace
         while time.monotonic() < deadline and (tree := self.tree()):
-            for member in tree - asked:
+            for member in oldest_first(tree - asked):
                 send(member, signal.SIGTERM)
             asked |= tree
             self.attend(min(0.05, deadline - time.monotonic()))
         deadline = time.monotonic() + KILL_SECS
         while time.monotonic() < deadline and (tree := self.tree()):
-            for member in tree:
+            for member in oldest_first(tree):
                 send(member, signal.SIGKILL)
             self.attend(0.01)
 
@@ -262,6 +262,11 @@ def living_tree(root: int, cookie: bytes) -> set[tuple[int, str]]:
             parents[int(name)], starts[int(name)] = int(fields[1]), fields[19]
     members = {pid for pid in parents if descends(pid, root, parents) or carries(pid, cookie)}
     return {(pid, starts[pid]) for pid in members - {root}}
+
+
+def oldest_first(members: set[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Parents before their children: a shell whose command dies first ends before its own trap for TERM could run."""
+    return sorted(members, key=lambda member: (len(member[1]), member[1], member[0]))
 
 
 def processes() -> list[str]:

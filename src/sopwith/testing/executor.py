@@ -46,7 +46,8 @@ class FakeWorld:
     `plays`: step number -> one Play for each start of the step, the last one for all further starts; a step without
     any succeeds at once. `starts`: every start, in order. `started`: how often each attempt was started, which is
     never more than once. `finish_at`: boot-clock milliseconds at which an attempt ends. `results`: how it ends.
-    `orders`: what each attempt was started with.
+    `orders`: what each attempt was started with. `void`: attempts that could not be given their environment, and that
+    can never be started any more.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,7 @@ class FakeWorld:
         self.results: dict[Key, StepResult] = {}
         self.orders: dict[Key, WorkOrder] = {}
         self.lost: dict[Key, str] = {}
+        self.void: set[Key] = set()
         self.before_start: Callable[[WorkOrder], None] = _nothing
         self.after_start: Callable[[WorkOrder], None] = _nothing
         self._outputs: dict[Key, bytes] = {}
@@ -90,8 +92,9 @@ class FakeWorld:
     def begin(self, order: WorkOrder, now_ms: int) -> None:
         """Starts the attempt. Raises Conflict if it was started before: at most one start for an order."""
         key = key_of(order)
-        if key in self.started:
+        if key in self.started or key in self.void:
             raise Conflict(f"attempt {key} was started before", hint="recover it instead")
+        self._read_environment(order)
         self.before_start(order)
         play = self._play(order.step.number)
         self.starts.append(key)
@@ -102,6 +105,14 @@ class FakeWorld:
         self._outputs[key] = play.output
         self._ended[key] = asyncio.Event()
         self.after_start(order)
+
+    def _read_environment(self, order: WorkOrder) -> None:
+        """As a real process is given it; what raises leaves an attempt that nobody can start any more."""
+        try:
+            dict(order.environment)
+        except Exception:
+            self.void.add(key_of(order))
+            raise
 
     def _play(self, step: int) -> Play:
         plays = self.plays.get(step) or (Play(),)

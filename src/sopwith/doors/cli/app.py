@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
-from sopwith.errors import SopwithError
+from sopwith.doors.cli import terminal
+from sopwith.errors import BadRequest, SopwithError
 from sopwith.version import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _VERBS = {
     "init": ("authoring", "Make a workspace here"),
@@ -37,10 +41,14 @@ _VERBS = {
     "doctor": ("keeping", "Check the workspace and mend what can be mended"),
     "completion": ("keeping", "Print the shell completion script"),
 }
+_PLANNED = frozenset(
+    {"rollback", "test", "serve", "mcp", "token", "backup", "restore", "import", "edit", "worker", "verify"}
+)
+_INTERRUPTED = 130
 
 
-class LazyGroup(click.Group):
-    """A verb's module is imported when the verb is called; the help reads the table only."""
+class Verbs(click.Group):
+    """A verb's module is imported when the verb is called; the help and completion read the table only."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_VERBS)
@@ -51,27 +59,46 @@ class LazyGroup(click.Group):
         module = import_module(f"sopwith.doors.cli.{_VERBS[cmd_name][0]}")
         command = getattr(module, cmd_name.replace("list", "list_"))
         assert isinstance(command, click.Command)
+        command.name = cmd_name
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _VERBS and not args[0].startswith("-"):
-            raise click.UsageError(f"no command is called {args[0]}.{_nearest(args[0])}", ctx)
+        word = args[0]
+        if word in _PLANNED:
+            raise click.UsageError(f"sop {word} is designed but not built yet", ctx)
+        if word not in _VERBS and not ctx.resilient_parsing:
+            raise click.UsageError(f"no command is called {word}{_nearest(word)}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_module, text) in _VERBS.items()])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [
+            CompletionItem(name, help=text) for name, (_module, text) in _VERBS.items() if name.startswith(incomplete)
+        ]
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--workspace", metavar="DIR", help="The folder that holds .pi/sops; else the nearest one above.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, errors too.")
 @click.version_option(__version__, prog_name="sop", message="%(prog)s %(version)s")
-def sop() -> None:
+@click.pass_context
+def sop(ctx: click.Context, workspace: str | None, as_json: bool) -> None:
     """Carry out Standard Operating Procedures: step by step, approved by people, proven by a record.
 
     Exit codes: 0 done, 1 error, 2 usage, 3 a person is needed, 4 failed or cancelled, 5 refused, 6 not found.
+
+    Both options may also stand after the command.
     """
+    ctx.obj = {"workspace": workspace, "as_json": as_json}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -81,17 +108,21 @@ def main(argv: list[str] | None = None) -> None:
 
 def run_command(argv: list[str]) -> int:
     """Runs the command; tells the exit code. Whatever happens, a user sees a sentence, not a traceback."""
+    terminal.prepare_streams()
     as_json = "--json" in argv
     try:
+        argv = [_as_text(argument, position) for position, argument in enumerate(argv, 1)]
         # without standalone mode click hands an Exit's code back as the result
         code = sop.main(args=argv, prog_name="sop", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        return _help_without_arguments(error, as_json=as_json)
     except click.ClickException as error:
-        hint = _usage_hint(error)
-        return _told(as_json, code="usage", message=error.format_message(), hint=hint, exit_code=2)
+        return tell(_usage_error(error), as_json=as_json)
     except SopwithError as error:
         return tell(error, as_json=as_json)
     except (click.Abort, KeyboardInterrupt):
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         # the reader has gone (sop audit … | head); nothing more can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,48 +130,73 @@ def run_command(argv: list[str]) -> int:
     except Exception as error:
         if os.environ.get("SOPWITH_DEBUG"):
             raise
-        return _told(
-            as_json,
-            code="internal",
-            message=f"something went wrong inside sop: {type(error).__name__}: {error}",
-            hint="SOPWITH_DEBUG=1 shows where; please report it",
-            exit_code=1,
-        )
+        return tell(_unexpected(error), as_json=as_json)
     return code if isinstance(code, int) else 0
 
 
 def tell(error: SopwithError, *, as_json: bool) -> int:
-    """Shows an error; tells its exit code."""
-    from sopwith.engine.documents import error_document
-
+    """Shows an error, on stdout as JSON or on stderr as text; tells its exit code."""
     if as_json:
-        click.echo(msgspec.json.encode(error_document(error)).decode())
+        from sopwith.engine.documents import error_document
+
+        terminal.echo_json(error_document(error))
     else:
         from sopwith.doors.cli.text import error_text
 
-        click.echo(error_text(error), err=True)
+        terminal.echo(error_text(error), err=True)
     return error.exit_code
 
 
-def _told(as_json: bool, *, code: str, message: str, hint: str, exit_code: int) -> int:
-    if as_json:
-        document = {"success": False, "error": {"code": code, "message": message, "hint": hint}}
-        click.echo(msgspec.json.encode(document).decode())
-    else:
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
-        if hint:
-            click.echo(f"{click.style('hint:', fg='cyan')} {hint}", err=True)
-    return exit_code
+class UsageError(BadRequest):
+    """The command line cannot be understood."""
+
+    code = "usage"
 
 
-def _usage_hint(error: click.ClickException) -> str:
+class Unexpected(SopwithError):
+    """A fault of Sopwith's own."""
+
+    code = "internal"
+
+
+def _usage_error(error: click.ClickException) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "sop"
-    return f"{path} --help shows how"
+    message = error.format_message().rstrip(".")
+    return UsageError(message[:1].lower() + message[1:], hint=f"{path} --help shows how")
+
+
+def _unexpected(error: Exception) -> SopwithError:
+    if isinstance(error, OSError):
+        place = f" {error.filename}" if error.filename else ""
+        return Unexpected(
+            f"the operating system refused{place}: {error.strerror or error}", hint="SOPWITH_DEBUG=1 shows where"
+        )
+    return Unexpected(
+        f"something went wrong inside sop: {type(error).__name__}: {error}",
+        hint="SOPWITH_DEBUG=1 shows where; please report it",
+    )
+
+
+def _help_without_arguments(error: click.exceptions.NoArgsIsHelpError, *, as_json: bool) -> int:
+    if as_json:
+        return tell(UsageError("no command was given", hint="sop --help shows all"), as_json=True)
+    terminal.echo(error.format_message())
+    return error.exit_code
+
+
+def _as_text(argument: str, position: int) -> str:
+    """Python passes bytes that the locale cannot read as lone surrogates; no record could carry those."""
+    try:
+        return argument.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        raise UsageError(
+            f"expected UTF-8 text, got other bytes in argument {position}", hint="write the argument in UTF-8"
+        ) from None
 
 
 def _nearest(word: str) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(word, _VERBS, n=1)
-    return f" Did you mean {near[0]}?" if near else ""
+    return f", did you mean {near[0]}?" if near else ""

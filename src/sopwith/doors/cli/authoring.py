@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from sopwith.core.visible import visible
 from sopwith.doors.cli import text
 from sopwith.doors.cli.door import Door, complete_procedure, procedure_argument, verb
+from sopwith.doors.cli.terminal import shown
 from sopwith.engine.documents import problem_document, procedure_document
 from sopwith.errors import Problem, Severity, SopwithError
 
@@ -22,12 +22,10 @@ def init(door: Door, folder: Path | None) -> None:
     from sopwith.settings import init_workspace
 
     workspace, made = init_workspace(folder or Path.cwd())
-    shown = [str(path) for path in made]
+    files = [str(path) for path in made]
     door.say(
-        {"workspace": str(workspace.root), "created": shown},
-        lambda: "\n".join(
-            [f"workspace {workspace.root}", *(f"  made {path}" for path in shown), "", "next: sop create NAME"]
-        ),
+        {"workspace": str(workspace.root), "created": files},
+        lambda: _init_text(str(workspace.root), files),
     )
 
 
@@ -42,7 +40,7 @@ def create(door: Door, name: str) -> None:
     door.say(
         {"name": name, "created": [str(path) for path in made]},
         lambda: "\n".join(
-            [*(f"made {path}" for path in made[:2]), "", f"next: edit SOP.md, then sop run {name} --dry-run"]
+            [*(f"made {path}" for path in made[:2]), text.next_line(f"edit SOP.md, then sop run {name} --dry-run")]
         ),
     )
 
@@ -63,8 +61,8 @@ def list_(door: Door) -> None:
         errors = sum(problem.severity is Severity.ERROR for problem in parsed.problems)
         listed = {"name": entry.name, "valid": errors == 0, "errors": errors, "registered": entry.registered}
         if parsed.procedure is not None:
-            shown = procedure_document(parsed.procedure, config)
-            listed |= {key: shown[key] for key in ("title", "description", "version", "priority", "executionMode")}
+            document = procedure_document(parsed.procedure, config)
+            listed |= {key: document[key] for key in ("title", "description", "version", "priority", "executionMode")}
             listed["totalSteps"] = len(parsed.procedure.steps)
             listed["gates"] = sum(step.requires_approval for step in parsed.procedure.steps)
         sops.append(listed)
@@ -87,6 +85,8 @@ def show(door: Door, name: str) -> None:
 def validate(door: Door, name: str | None) -> None:
     """Check NAME, or every procedure, index.json and config.json. Exit code 1 if there are errors."""
     entries, found = door.library.entries()
+    # each unregistered procedure says so itself
+    found = tuple(problem for problem in found if problem.code != "unregistered")
     checked = [name] if name is not None else [entry.name for entry in entries]
     problems: list[Problem] = [] if name is not None else [*found, *door.library.parsed_config()[1]]
     for each in checked:
@@ -94,13 +94,13 @@ def validate(door: Door, name: str | None) -> None:
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
     door.say(
         {
+            "valid": errors == 0,
             "checked": checked,
             "errors": errors,
             "warnings": len(problems) - errors,
             "problems": [problem_document(problem) for problem in problems],
         },
         lambda: _validation_text(checked, problems, errors),
-        success=errors == 0,
     )
     door.leave(1 if errors else 0)
 
@@ -109,11 +109,18 @@ def validate(door: Door, name: str | None) -> None:
 @click.argument("kind", type=click.Choice(["manifest", "config"]))
 @verb
 def schema(door: Door, kind: str) -> None:
-    """Print the JSON Schema of manifest.json or config.json, for an editor's completion."""
+    """Print the JSON Schema of manifest.json or config.json, for an editor; with --json under the key `schema`."""
     from sopwith.parse.schema import config_schema, manifest_schema
 
     document = manifest_schema() if kind == "manifest" else config_schema()
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    door.say({"kind": kind, "schema": document}, lambda: json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _init_text(root: str, made: list[str]) -> str:
+    lines = [f"workspace {root}", *(f"  made {path}" for path in made)]
+    if not made:
+        lines.append("  everything was there already")
+    return "\n".join([*lines, text.next_line("sop create NAME")])
 
 
 def _validated(door: Door, name: str) -> tuple[Problem, ...]:
@@ -130,18 +137,21 @@ def _validated(door: Door, name: str) -> tuple[Problem, ...]:
 
 def _list_text(sops: list[dict[str, object]], problems: tuple[Problem, ...]) -> str:
     if not sops:
-        return "no procedures yet: sop create NAME makes one"
+        return "\n".join(["no procedures yet: sop create NAME makes one", *map(text.problem_text, problems)])
     rows = []
     for sop in sops:
         if sop["valid"]:
             cells = [str(sop[key]) for key in ("version", "priority", "executionMode", "totalSteps", "gates")]
-            rows.append([text.bold(str(sop["name"])), *cells, visible(str(sop["title"]))])
+            rows.append([text.bold(str(sop["name"])), *cells, shown(str(sop["title"]))])
         else:
             trouble = click.style("has errors: sop validate " + str(sop["name"]), fg="red")
             rows.append([text.bold(str(sop["name"])), "", "", "", "", "", trouble])
-    shown = text.table(["NAME", "VERSION", "PRIORITY", "MODE", "STEPS", "GATES", "TITLE"], rows)
-    notes = [text.problem_text(problem) for problem in problems]
-    return "\n".join([shown, *(["", *notes] if notes else [])])
+    listing = text.table(["NAME", "VERSION", "PRIORITY", "MODE", "STEPS", "GATES", "TITLE"], rows)
+    notes = [text.problem_text(problem) for problem in problems if problem.code != "unregistered"]
+    unregistered = [str(sop["name"]) for sop in sops if not sop.get("registered", True)]
+    if unregistered:
+        notes.append(text.dim(f"not registered: {', '.join(unregistered)}; sop doctor registers what it finds"))
+    return "\n".join([listing, *(["", *notes] if notes else [])])
 
 
 def _validation_text(checked: list[str], problems: list[Problem], errors: int) -> str:

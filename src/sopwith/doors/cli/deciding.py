@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from sopwith.doors.cli import text
+from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import Door, run_argument, verb
-from sopwith.doors.cli.driving import Document, carry_on_and_leave, wait_option
+from sopwith.doors.cli.driving import carry_on_and_leave, wait_option
 from sopwith.engine.documents import gate_document, run_document, step_definition
 from sopwith.errors import Refused
 
@@ -40,7 +40,7 @@ def approve(
     answered = door.engine.approve(run_id, actor=door.actor, step=step, digest=digest, comment=comment)
     head = {"runId": run_id, "stepNumber": answered.step, "status": "approved"}
     if not door.as_json:
-        click.echo(f"{click.style('✔', fg='green')} approved {_which(answered.step)} of {run_id}")
+        terminal.echo(f"{click.style(terminal.mark('✔'), fg='green')} approved {_which(answered.step)} of {run_id}")
     carry_on_and_leave(door, answered.run, wait=wait, document=lambda run: {**head, "run": run})
 
 
@@ -59,8 +59,8 @@ def reject(door: Door, run_id: str, step: int | None, digest: str | None, reason
     door.say(
         {**document, "run": run},
         lambda: (
-            f"{click.style('✘', fg='red')} rejected {_which(answered.step)} of {run_id}: {run['status']}\n"
-            f"{click.style('next:', fg='cyan')} {run['next']}"
+            f"{click.style(terminal.mark('✘'), fg='red')} rejected {_which(answered.step)} of {run_id}: {run['status']}"
+            f"\n{text.next_line(run['next'])}"
         ),
     )
 
@@ -115,19 +115,25 @@ def fail(
 
 
 def _show_gates(door: Door, run_id: str, step: int | None) -> None:
+    from sopwith.core.refusal import no_such_step
     from sopwith.core.run import open_gates
 
     run = door.engine.runs.load(run_id).run
+    if step is not None and step not in run.steps:
+        raise no_such_step(run, step)
     gates = [(number, gate) for number, gate in open_gates(run) if step in (None, number)]
     if not gates:
         raise Refused(f"{run_id} has no open gate to show", hint=f"sop status {run_id} shows where it stands")
-    shown: list[Document] = []
-    for number, gate in gates:
-        definition = None if number is None else step_definition(run.procedure.step(number))
-        shown.append({**gate_document(run, number, gate), "step": definition})
+    shown = [
+        {
+            **gate_document(run, number, gate),
+            "step": None if number is None else step_definition(run.procedure.step(number)),
+        }
+        for number, gate in gates
+    ]
     door.say(
         {"runId": run_id, "gates": shown},
-        lambda: "\n\n".join(text.gate_text(run.name, gate, gate["step"]) for gate in shown),
+        lambda: "\n\n".join(text.gate_text(run, gate["stepNumber"], gate) for gate in shown),
     )
 
 

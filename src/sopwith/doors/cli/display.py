@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import click
 
 from sopwith.core import events as ev
 from sopwith.core.events import Event
 from sopwith.core.run import Run
-from sopwith.core.visible import visible
-from sopwith.doors.cli import text
+from sopwith.doors.cli import terminal, text
+from sopwith.doors.cli.terminal import mark, safe, shown
+
+if TYPE_CHECKING:
+    from sopwith.doors.cli.door import Door
+
+_FLUSH_CHARACTERS = 64 * 1024
 
 
 class Display:
@@ -27,37 +33,86 @@ class Display:
         pass
 
     def show(self, run: Run) -> None:
-        """The run as it is when showing begins."""
+        """The run as it is when showing begins, and again after somebody was asked."""
 
     def on_event(self, event: Event, run: Run) -> None:
         pass
 
     def on_output(self, step: int, chunk: bytes) -> None:
         pass
+
+    def tick(self) -> None:
+        """Called ten times a second while a driver works."""
+
+    def note(self, words: str) -> None:
+        """A remark to whoever watches."""
 
 
 class Lines(Display):
-    """One line an event, and what the steps print between them."""
+    """One line an event, and what the steps print between them: raw into a pipe, tame on a terminal."""
 
     def __init__(self) -> None:
         self._fresh_line = True
+        self._tamers: dict[int, Tamer] = {}
 
     def on_event(self, event: Event, run: Run) -> None:
+        if isinstance(event.body, ev.StepCompleted | ev.StepFailed | ev.StepInterrupted):
+            self._finish_output(event.body.step_number)
         line = event_line(event, run)
         if line:
-            if not self._fresh_line:
-                click.echo()
-                self._fresh_line = True
-            click.echo(line)
+            self.note(line)
 
     def on_output(self, step: int, chunk: bytes) -> None:
         if sys.stdout.isatty():
-            click.echo(visible(chunk.decode("utf-8", "replace")), nl=False)
-        else:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
+            self._print(self._tamers.setdefault(step, Tamer()).feed(chunk))
+            return
+        sys.stdout.flush()
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
         self._fresh_line = chunk.endswith(b"\n")
+
+    def note(self, words: str) -> None:
+        if not self._fresh_line:
+            terminal.echo()
+            self._fresh_line = True
+        terminal.echo(words)
+
+    def _print(self, words: str) -> None:
+        if words:
+            terminal.echo(words, newline=False)
+            self._fresh_line = words.endswith("\n")
+
+    def _finish_output(self, step: int) -> None:
+        tamer = self._tamers.pop(step, None)
+        if tamer is not None:
+            self._print(tamer.rest())
+
+
+class Tamer:
+    """Makes the bytes of one program fit to be shown, a line at a time; a line without end is given out in pieces."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._partial = ""
+
+    def feed(self, chunk: bytes) -> str:
+        """The whole lines there are now."""
+        words = self._partial + self._decode(chunk)
+        end = words.rfind("\n") + 1
+        if not end and len(words) > _FLUSH_CHARACTERS:
+            end = len(words)
+        self._partial = words[end:]
+        return terminal.tame(words[:end])
+
+    @property
+    def partial(self) -> str:
+        """What was printed since the last line feed, not made tame."""
+        return self._partial
+
+    def rest(self) -> str:
+        """What was printed without a line feed at the end."""
+        words, self._partial = self._partial, ""
+        return terminal.tame(words)
 
 
 def event_line(event: Event, run: Run) -> str:
@@ -66,57 +121,65 @@ def event_line(event: Event, run: Run) -> str:
     total = len(run.steps)
     match body:
         case ev.StepStarted(step_number=number, title=title):
-            return f"{click.style('▶', fg='blue')} step {number}/{total} {visible(title)}"
+            return f"{click.style(mark('▶'), fg='blue')} step {number}/{total} {shown(title)}"
         case ev.StepCompleted(step_number=number, duration=duration):
-            return f"{click.style('✔', fg='green')} step {number}/{total} completed in {duration}"
+            return f"{click.style(mark('✔'), fg='green')} step {number}/{total} completed in {duration}"
         case ev.StepFailed(step_number=number, error=error):
-            return f"{click.style('✘', fg='red')} step {number}/{total} failed: {visible(error)}"
+            return f"{click.style(mark('✘'), fg='red')} step {number}/{total} failed: {safe(error)}"
         case ev.StepInterrupted(step_number=number, reason=reason):
-            return f"{click.style('!', fg='magenta')} step {number}/{total} interrupted: {visible(reason)}"
+            return f"{click.style('!', fg='magenta')} step {number}/{total} interrupted: {safe(reason)}"
         case ev.StepSkipped(step_number=number, reason=reason):
-            return f"- step {number}/{total} skipped: {visible(reason)}"
+            return f"- step {number}/{total} skipped: {safe(reason)}"
         case ev.ApprovalRequested(step_number=number, title=title):
             where = "start" if number is None else f"step {number}/{total}"
-            return f"{click.style('?', fg='yellow')} approval needed, {where}: {visible(title)}"
+            return f"{click.style('?', fg='yellow')} approval needed, {where}: {shown(title)}"
+        case _:
+            return answer_line(event)
+
+
+def answer_line(event: Event) -> str:
+    """An answer that came from elsewhere, or from the clock; empty for any other event."""
+    match event.body:
         case ev.ApprovalGranted(comment=comment):
-            return f"{click.style('✔', fg='green')} approved by {event.actor}" + _quoted(comment)
+            return f"{click.style(mark('✔'), fg='green')} approved by {event.actor}" + _quoted(comment)
         case ev.ApprovalRejected(reason=reason):
-            return f"{click.style('✘', fg='red')} rejected by {event.actor}" + _quoted(reason)
+            return f"{click.style(mark('✘'), fg='red')} rejected by {event.actor}" + _quoted(reason)
         case ev.ApprovalTimeout(action=action):
             return f"{click.style('?', fg='yellow')} nobody answered in time: {action}"
         case ev.ApprovalStale(changed=changed):
             return f"{click.style('!', fg='yellow')} what was approved has changed ({', '.join(changed)}): asking again"
-        case ev.RunPaused(reason=reason):
-            return f"paused{_because(reason)}"
-        case ev.RunFailed(duration=duration):
-            return f"{text.coloured('failed')} after {duration}"
-        case ev.RunCancelled(reason=reason):
-            return f"cancelled{_because(reason)}"
-        case ev.RunCompleted(duration=duration):
-            return f"{text.coloured('completed')} in {duration}"
         case _:
             return ""
 
 
 def _quoted(comment: str) -> str:
-    return f": {visible(comment)}" if comment else ""
+    return f": {safe(comment)}" if comment else ""
 
 
-def _because(reason: str) -> str:
-    return f": {visible(reason)}" if reason else ""
-
-
-def choose_display(*, as_json: bool) -> Display:
-    """Live on a capable terminal, lines elsewhere, nothing with --json."""
-    if as_json:
+def choose_display(door: Door) -> Display:
+    """Live on a terminal whose cursor can be moved, lines elsewhere, nothing with --json."""
+    if door.as_json:
         return Display()
-    if sys.stdout.isatty():
+    if terminal.is_drawable(sys.stdout):
         from sopwith.doors.cli.live import Live
 
-        return Live()
+        return Live(door.engine.parts.clock.now)
     return Lines()
 
 
 def is_interactive(*, as_json: bool) -> bool:
     """Whether a person is there to be asked."""
     return not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def ended_words(run: text.Document) -> str:
+    """How the run stands when the command leaves it."""
+    name = run["runId"]
+    if run.get("drivenBy"):
+        return f"{name} goes on in process {run['drivenBy']['pid']}: sop status {name} --watch"
+    word = text.coloured(run["status"])
+    took = f" {'in' if run['status'] == 'completed' else 'after'} {run['duration']}" if run["duration"] else ""
+    if run["status"] == "completed":
+        return f"{name} {word}{took}" + (": every step was skipped" if run.get("nothingRan") else "")
+    reason = f": {safe(run['reason'])}" if run["reason"] else ""
+    return f"{name} {text.status_words(run)}{took}{reason}\n{text.next_line(run['next'])}"

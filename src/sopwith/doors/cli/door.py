@@ -11,19 +11,23 @@ import os
 import pwd
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-import msgspec
 
 from sopwith.core.actor import Actor, ActorKind
-from sopwith.engine.engine import Engine
-from sopwith.engine.library import Library
-from sopwith.engine.reading import Reader
+from sopwith.doors.cli import terminal
 from sopwith.ports import Workspace
 from sopwith.settings import find_workspace
 
+if TYPE_CHECKING:
+    from sopwith.engine.engine import Engine
+    from sopwith.engine.library import Library
+    from sopwith.engine.reading import Reader
+
 Document = dict[str, Any]
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
 
 
 class Door:
@@ -43,8 +47,15 @@ class Door:
 
         return open_engine(self.workspace)
 
+    @property
+    def has_runs(self) -> bool:
+        """Whether a run was ever made here. Verbs that only look make no database."""
+        return self.workspace.database.exists()
+
     @functools.cached_property
     def reader(self) -> Reader:
+        from sopwith.engine.reading import Reader
+
         return Reader(self.engine)
 
     @functools.cached_property
@@ -57,14 +68,12 @@ class Door:
     def actor(self) -> Actor:
         return os_actor()
 
-    def say(self, document: Document, text: Callable[[], str], *, success: bool = True) -> None:
-        """Prints the document with --json, the text otherwise."""
+    def say(self, document: Document, text: Callable[[], str]) -> None:
+        """Prints the document with --json, the text otherwise; `success`: the command was carried out."""
         if self.as_json:
-            click.echo(msgspec.json.encode({"success": success, **document}).decode())
-            return
-        shown = text()
-        if shown:
-            click.echo(shown)
+            terminal.echo_json({"success": True, **document})
+        elif shown := text():
+            terminal.echo(shown)
 
     def leave(self, exit_code: int) -> NoReturn:
         """Ends the verb with this exit code."""
@@ -89,7 +98,9 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, errors too.")
     @functools.wraps(function)
     def wrapped(*args: Any, workspace: str | None, as_json: bool, **kwargs: Any) -> None:
-        function(Door(workspace=workspace, as_json=as_json), *args, **kwargs)
+        before = click.get_current_context().obj
+        door = Door(workspace=workspace or before["workspace"], as_json=as_json or before["as_json"])
+        function(door, *args, **kwargs)
 
     return wrapped
 
@@ -97,7 +108,7 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
 def complete_procedure(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Names for the shell's completion; silent where there is no workspace."""
     try:
-        entries, _ = Door(workspace=ctx.params.get("workspace"), as_json=False).library.entries()
+        entries, _ = _completing(ctx).library.entries()
     except Exception:
         return []
     return [entry.name for entry in entries if entry.name.startswith(incomplete)]
@@ -106,10 +117,16 @@ def complete_procedure(ctx: click.Context, param: click.Parameter, incomplete: s
 def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Run ids for the shell's completion."""
     try:
-        runs = Door(workspace=ctx.params.get("workspace"), as_json=False).reader.history(limit=50)["runs"]
+        door = _completing(ctx)
+        runs = door.reader.history(limit=50)["runs"] if door.has_runs else []
     except Exception:
         return []
     return [run["runId"] for run in runs if run["runId"].startswith(incomplete)]
+
+
+def _completing(ctx: click.Context) -> Door:
+    before = ctx.parent.params.get("workspace") if ctx.parent is not None else None
+    return Door(workspace=ctx.params.get("workspace") or before, as_json=False)
 
 
 procedure_argument = click.argument("name", shell_complete=complete_procedure)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import click
 
 from sopwith.core.run import Run
-from sopwith.core.visible import visible
-from sopwith.doors.cli import text
-from sopwith.doors.cli.display import choose_display, is_interactive
-from sopwith.doors.cli.door import Door
+from sopwith.doors.cli import terminal, text
+from sopwith.doors.cli.display import choose_display, ended_words, is_interactive
+from sopwith.doors.cli.door import INTERRUPTED, Document, Door
 from sopwith.engine.documents import run_document
-
-Document = dict[str, Any]
 
 
 def wait_option(function: Callable[..., None]) -> Callable[..., None]:
@@ -34,19 +30,23 @@ def carry_on_and_leave(
     from sopwith.doors.cli.foreground import carry_on, exit_code
 
     interactive = ask and is_interactive(as_json=door.as_json)
-    display = choose_display(as_json=door.as_json)
+    display = choose_display(door)
     display.show(run)
-    run = carry_on(door, run.run_id, display, interactive=interactive, wait=wait or interactive)
+    try:
+        run = carry_on(door, run.run_id, display, interactive=interactive, wait=wait or interactive)
+    except KeyboardInterrupt:
+        if not door.as_json:
+            terminal.echo(_left_words(door, run.run_id), err=True)
+        door.leave(INTERRUPTED)
     driver = door.engine.parts.store.holder(run.run_id)
     shown = run_document(run, now=door.engine.parts.clock.now().at, driver=driver)
-    door.say(document(shown) if document else shown, lambda: _closing_words(shown))
+    door.say(document(shown) if document else shown, lambda: ended_words(shown))
     door.leave(exit_code(run, driven=driver is not None))
 
 
-def _closing_words(run: Document) -> str:
-    if run["status"] == "completed":
-        return f"{run['runId']} {text.coloured('completed')}"
-    if run.get("drivenBy"):
-        return f"{run['runId']} goes on in process {run['drivenBy']['pid']}: sop status {run['runId']} --watch"
-    reason = f": {visible(run['reason'])}" if run["reason"] else ""
-    return f"{run['runId']} is {text.coloured(run['status'])}{reason}\n{click.style('next:', fg='cyan')} {run['next']}"
+def _left_words(door: Door, run_id: str) -> str:
+    from sopwith.core.run import running_processes
+
+    running = running_processes(door.engine.runs.load(run_id).run)
+    going_on = f"step {running[0]} goes on by itself; " if running else ""
+    return f"\n{click.style('left:', fg='yellow')} {going_on}{text.bold(f'sop resume {run_id}')} comes back to it"

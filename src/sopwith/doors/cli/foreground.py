@@ -1,23 +1,28 @@
 """Carrying a run on from the command line: drive it until it waits or ends, and on a terminal ask and go on.
 
 While somebody else drives the run, this process follows and shows; when it waits for a person here, it also notices
-an answer given elsewhere, and settles a timeout on time.
+an answer given elsewhere, and settles a timeout on time. On a terminal the first Ctrl-C asks for a pause after the
+running step, the second leaves at once; elsewhere the first one leaves.
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from sopwith.core.run import Run, RunStatus, next_due_at, status_of
-from sopwith.doors.cli.display import Display
+from sopwith.doors.cli.display import Display, is_interactive
 from sopwith.doors.cli.door import Door
+from sopwith.doors.cli.logs import LogReader
 from sopwith.engine.driver import drive
-from sopwith.engine.runs import Loaded
-from sopwith.errors import RunBusy
+from sopwith.errors import RunBusy, SopwithError
 
 LOOK_SECS = 0.2
-_QUEUE_SECS = 2.0
+_TICK_SECS = 0.1
+_QUEUE_SECS = 1.0
+_TERMINATED = 128 + signal.SIGTERM
 
 EXIT_CODES = {
     RunStatus.COMPLETED: 0,
@@ -28,8 +33,17 @@ NEEDS_A_PERSON = 3
 
 
 def carry_on(door: Door, run_id: str, display: Display, *, interactive: bool, wait: bool) -> Run:
-    """Drives the run until it waits or ends; `interactive` asks and goes on. Tells the run as it is then."""
-    return asyncio.run(_Foreground(door, run_id, display, wait=wait, interactive=interactive).carry_on())
+    """Drives the run until it waits or ends; `interactive` asks and goes on. Tells the run as it is then.
+
+    Raises KeyboardInterrupt after Ctrl-C and SystemExit after SIGTERM; the run can be resumed.
+    """
+    foreground = _Foreground(door, run_id, display, wait=wait, interactive=interactive)
+    try:
+        return asyncio.run(foreground.carry_on())
+    except asyncio.CancelledError:
+        if foreground.left_by is signal.SIGTERM:
+            raise SystemExit(_TERMINATED) from None
+        raise KeyboardInterrupt from None
 
 
 def exit_code(run: Run, *, driven: bool) -> int:
@@ -42,56 +56,111 @@ def exit_code(run: Run, *, driven: bool) -> int:
 
 class _Foreground:
     def __init__(self, door: Door, run_id: str, display: Display, *, wait: bool, interactive: bool) -> None:
+        self.left_by: signal.Signals | None = None
+        self._door = door
         self._parts = door.engine.parts
         self._engine = door.engine
-        self._actor = door.actor
         self._run_id = run_id
         self._display = display
         self._wait = wait
         self._interactive = interactive
+        self._driving = False
+        self._pause_asked = False
 
     async def carry_on(self) -> Run:
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled, number, task)
+        return await self._until_it_waits()
+
+    async def _until_it_waits(self) -> Run:
         while True:
             try:
-                with self._display:
-                    run = await drive(self._parts, self._run_id, self._display)
+                run = await self._drive()
             except RunBusy:
                 if not self._wait:
                     return self._engine.runs.load(self._run_id).run
-                with self._display:
-                    await self._follow()
+                await self._follow()
                 continue
             if run.ended is not None or not self._interactive or run.paused:
                 return run
             if run.queued:
-                await asyncio.sleep(_QUEUE_SECS)
+                await self._await_turn(run)
             elif not await self._ask(run):
                 return run
+            else:
+                self._display.show(self._engine.runs.load(self._run_id).run)
+
+    async def _drive(self) -> Run:
+        async with self._showing():
+            self._driving = True
+            try:
+                return await drive(self._parts, self._run_id, self._display)
+            finally:
+                self._driving = False
 
     async def _follow(self) -> None:
         """Shows what another driver does, until it lets go of the run."""
         loaded = self._engine.runs.load(self._run_id)
         self._display.show(loaded.run)
-        while self._parts.store.holder(self._run_id) is not None:
-            await asyncio.sleep(LOOK_SECS)
-            loaded = self._show_news(loaded)
+        logs = LogReader(self._door.reader, self._run_id, None)
+        logs.skip_ended()
+        async with self._showing():
+            while self._parts.store.holder(self._run_id) is not None:
+                await asyncio.sleep(LOOK_SECS)
+                for step, chunk in logs.more():
+                    self._display.on_output(step, chunk)
+                loaded, events = self._engine.runs.refresh(loaded)
+                for event in events:
+                    self._display.on_event(event, loaded.run)
 
-    def _show_news(self, loaded: Loaded) -> Loaded:
-        loaded, events = self._engine.runs.refresh(loaded)
-        for event in events:
-            self._display.on_event(event, loaded.run)
-        return loaded
+    async def _await_turn(self, run: Run) -> None:
+        self._display.show(run)
+        async with self._showing():
+            await asyncio.sleep(_QUEUE_SECS)
 
     async def _ask(self, run: Run) -> bool:
         """Asks the person at the terminal. False: leave the run waiting."""
         from sopwith.doors.cli.prompt import ask
 
-        return await ask(self._engine, self._actor, run, lambda: self._changed_since(run))
+        return await ask(self._engine, self._door.actor, run, lambda: self._changed_since(run))
 
     def _changed_since(self, run: Run) -> bool:
         """Whether somebody else answered meanwhile, or a deadline has come."""
-        due_at: datetime | None = next_due_at(run)
+        due_at = next_due_at(run)
         if due_at is not None and due_at <= self._parts.clock.now().at:
             return True
         summary = self._parts.store.summary(run.run_id)
         return summary is not None and summary.seq != run.seq
+
+    @asynccontextmanager
+    async def _showing(self) -> AsyncIterator[None]:
+        with self._display:
+            ticking = asyncio.ensure_future(self._tick())
+            try:
+                yield
+            finally:
+                ticking.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            self._display.tick()
+            await asyncio.sleep(_TICK_SECS)
+
+    def _signalled(self, number: signal.Signals, task: asyncio.Task[Run]) -> None:
+        graceful = self._driving and not self._pause_asked and is_interactive(as_json=self._door.as_json)
+        if number is signal.SIGINT and graceful and self._asks_for_pause():
+            return
+        self.left_by = number
+        task.cancel()
+
+    def _asks_for_pause(self) -> bool:
+        self._pause_asked = True
+        try:
+            self._engine.pause(self._run_id, actor=self._door.actor, reason="Ctrl-C at the terminal")
+        except SopwithError:
+            return False
+        self._display.note("  pausing after the running step; Ctrl-C again leaves at once")
+        return True

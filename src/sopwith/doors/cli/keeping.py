@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from sopwith.core.visible import visible
 from sopwith.doors.cli.door import Door, verb
+from sopwith.doors.cli.terminal import safe
 
 
 @click.command()
@@ -17,21 +17,24 @@ def doctor(door: Door) -> None:
     findings = examine(door.engine)
     left = [finding for finding in findings if not finding.mended]
     document = {"findings": [finding.document() for finding in findings], "healthy": not left}
-    door.say(document, lambda: _doctor_text([f.document() for f in findings]), success=not left)
+    door.say(document, lambda: _doctor_text([f.document() for f in findings]))
     door.leave(1 if left else 0)
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
+@verb
+def completion(door: Door, shell: str) -> None:
     """Print the completion script of SHELL. For bash: eval "$(sop completion bash)" in ~/.bashrc."""
-    from click.shell_completion import get_completion_class
+    from click.shell_completion import ShellComplete, get_completion_class
 
     from sopwith.doors.cli.app import sop
 
     found = get_completion_class(shell)
     assert found is not None
-    click.echo(found(sop, {}, "sop", "_SOP_COMPLETE").source())
+    # not its own `source`, which starts a bash to ask for its version
+    script = ShellComplete.source(found(sop, {}, "sop", "_SOP_COMPLETE"))
+    door.say({"shell": shell, "script": script}, lambda: script)
 
 
 def _doctor_text(findings: list[dict[str, object]]) -> str:
@@ -40,7 +43,7 @@ def _doctor_text(findings: list[dict[str, object]]) -> str:
     lines = []
     for finding in findings:
         word = click.style("mended", fg="green") if finding["mended"] else click.style("trouble", fg="red")
-        lines.append(f"{word} {visible(str(finding['message']))}")
+        lines.append(f"{word} {safe(str(finding['message']))}")
         if finding["hint"] and not finding["mended"]:
-            lines.append(f"    {click.style('hint:', fg='cyan')} {finding['hint']}")
+            lines.append(f"    {click.style('hint:', fg='cyan')} {safe(str(finding['hint']))}")
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sopwith.engine.reading import Reader
 
-_CHUNK = 1024 * 1024
+_CHUNK = 256 * 1024
 
 
 class LogReader:
@@ -21,12 +21,18 @@ class LogReader:
         self._read: dict[Path, int] = {}
         reader.log_files(run_id, step)  # raises NotFound before anything is printed
 
-    def more(self) -> Iterator[bytes]:
-        """What was added since the last call, in the order of the steps, in pieces of at most 1 MiB."""
+    def more(self) -> Iterator[tuple[int, bytes]]:
+        """Step number and what was added since the last call, in the order of the steps, in bounded pieces."""
         for number, folder in self._reader.log_files(self._run_id, self._step):
-            if self._step is None and folder not in self._read and _log_of(folder) is not None:
-                yield f"==> step {number} <==\n".encode()
-            yield from self._rest(folder)
+            for chunk in self._rest(folder):
+                yield number, chunk
+
+    def skip_ended(self) -> None:
+        """Counts the logs of attempts that have ended as read."""
+        for _number, folder in self._reader.log_files(self._run_id, self._step):
+            log = folder / "output.log"
+            if log.exists():
+                self._read[folder] = log.stat().st_size
 
     def documents(self) -> list[dict[str, Any]]:
         """Where each log lies and how long it is."""
@@ -41,7 +47,11 @@ class LogReader:
         path = _log_of(folder)
         if path is None:
             return
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return  # the attempt ended between two looks; its log is there at the next one
+        with file:
             file.seek(self._read.get(folder, 0))
             while chunk := file.read(_CHUNK):
                 self._read[folder] = file.tell()

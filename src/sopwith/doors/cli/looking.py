@@ -1,41 +1,46 @@
-"""Verbs that look and change nothing: status, history, inbox, logs, audit."""
+"""Verbs that look and change nothing: status, history, inbox, logs, audit. None of them makes a database."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from sopwith.core.run import RunStatus
-from sopwith.core.visible import visible
-from sopwith.doors.cli import text
-from sopwith.doors.cli.door import Door, complete_procedure, run_argument, verb
+from sopwith.doors.cli import terminal, text
+from sopwith.doors.cli.door import Document, Door, complete_procedure, run_argument, verb
+from sopwith.doors.cli.terminal import crop, safe, shown
+
+if TYPE_CHECKING:
+    from sopwith.doors.cli.logs import LogReader
 
 _FINISHED = ("completed", "cancelled", "failed")
 _LOOK_SECS = 0.3
+_PATIENCE_SECS = 5.0
+"""How long a run may go on without a driver before nobody waits for its output any more."""
 
 
 @click.command()
 @run_argument
 @click.option("--step", type=int, help="Show one step in full: script, output, evidence.")
-@click.option("--watch", is_flag=True, help="Show it again whenever it changes, until it ends.")
+@click.option("--watch", is_flag=True, help="Show it again whenever it changes, until it ends; --json: only the end.")
 @verb
 def status(door: Door, run_id: str, step: int | None, watch: bool) -> None:
     """Show a run: where it stands, each step, who decided what, and what can be done now."""
-    if step is not None:
-        document = door.reader.step(run_id, step)
-        door.say({"runId": run_id, "step": document}, lambda: text.step_text(document))
-        return
+    _check_run(door, run_id)
+    show = _show_run if step is None else _show_step
+    is_animated = watch and not door.as_json and terminal.is_drawable(sys.stdout)
     document = door.reader.status(run_id)
-    door.say(document, lambda: text.run_text(document))
+    if not (watch and door.as_json):
+        show(door, document, step, is_animated)
     while watch and document["status"] not in _FINISHED:
         document = _changed(door, run_id, document)
-        if sys.stdout.isatty() and not door.as_json:
-            click.clear()
-        door.say(document, lambda shown=document: text.run_text(shown))  # type: ignore[misc]
+        if not door.as_json:
+            show(door, document, step, is_animated)
+    if watch and door.as_json:
+        show(door, document, step, is_animated)
 
 
 @click.command()
@@ -50,7 +55,11 @@ def history(door: Door, name: str | None, statuses: tuple[str, ...], limit: int)
 
         check_name(name)
     wanted = tuple(RunStatus(each) for each in statuses)
-    document = door.reader.history(name=name, statuses=wanted, limit=limit)
+    document: Document = {"runs": [], "total": 0}
+    if door.has_runs:
+        document = door.reader.history(name=name, statuses=wanted, limit=limit)
+    if name is not None and not document["total"]:
+        door.library.find(name)  # a procedure that ran once and is gone keeps its history; any other is an error
     door.say(document, lambda: _history_text(document, name))
 
 
@@ -58,30 +67,29 @@ def history(door: Door, name: str | None, statuses: tuple[str, ...], limit: int)
 @verb
 def inbox(door: Door) -> None:
     """Show what waits for a person: gates, manual steps, stuck runs; since when, and what happens at the timeout."""
-    document = door.reader.inbox()
+    document = door.reader.inbox() if door.has_runs else {"items": [], "total": 0}
     door.say(document, lambda: _inbox_text(document))
 
 
 @click.command()
 @run_argument
 @click.option("--step", type=int, help="Only this step.")
-@click.option("--follow", "-f", is_flag=True, help="Go on printing until the run ends.")
+@click.option("--follow", "-f", is_flag=True, help="Go on printing until the run ends or waits for a person.")
 @verb
 def logs(door: Door, run_id: str, step: int | None, follow: bool) -> None:
     """Print what the steps printed: the last attempt of each, as it is on disk."""
     from sopwith.doors.cli.logs import LogReader
 
+    _check_run(door, run_id)
     reader = LogReader(door.reader, run_id, step)
-    if door.as_json:
-        document = {"runId": run_id, "logs": reader.documents()}
-        door.say(document, lambda: "")
-        return
-    out = _printer()
-    out(reader.more())
-    while follow and door.reader.status(run_id)["status"] == "running":
+    printer = LogPrinter(with_headings=step is None, is_silent=door.as_json)
+    while follow and _goes_on(door, run_id, step):
+        printer.print_more(reader)
         time.sleep(_LOOK_SECS)
-        out(reader.more())
-    out(reader.more())
+    printer.print_more(reader)
+    printer.end()
+    if door.as_json:
+        door.say({"runId": run_id, "logs": reader.documents()}, lambda: "")
 
 
 @click.command()
@@ -89,11 +97,39 @@ def logs(door: Door, run_id: str, step: int | None, follow: bool) -> None:
 @verb
 def audit(door: Door, run_id: str) -> None:
     """Show the record of a run: every event with its actor, hash-chained."""
+    _check_run(door, run_id)
     document = door.reader.audit(run_id)
     door.say(document, lambda: _audit_text(document))
 
 
-def _changed(door: Door, run_id: str, before: text.Document) -> text.Document:
+def _check_run(door: Door, run_id: str) -> None:
+    """Raises BadName or NotFound where there is no database to look into, and makes none."""
+    if door.has_runs:
+        return
+    from sopwith.engine.runs import check_run_id
+    from sopwith.errors import NotFound
+
+    check_run_id(run_id)
+    raise NotFound(f"no run is called {run_id}", hint="nothing was run in this workspace yet: sop run NAME")
+
+
+def _show_run(door: Door, document: Document, _step: int | None, is_animated: bool) -> None:
+    if is_animated:
+        terminal.redraw(text.run_text(document))
+    else:
+        door.say(document, lambda: text.run_text(document))
+
+
+def _show_step(door: Door, document: Document, step: int | None, is_animated: bool) -> None:
+    assert step is not None
+    whole = door.reader.step(document["runId"], step)
+    if is_animated:
+        terminal.redraw(text.step_text(whole))
+    else:
+        door.say({"runId": document["runId"], "step": whole}, lambda: text.step_text(whole))
+
+
+def _changed(door: Door, run_id: str, before: Document) -> Document:
     while True:
         time.sleep(_LOOK_SECS)
         document = door.reader.status(run_id)
@@ -101,52 +137,89 @@ def _changed(door: Door, run_id: str, before: text.Document) -> text.Document:
             return document
 
 
-def _printer() -> Printer:
-    return Printer(is_terminal=sys.stdout.isatty())
+def _goes_on(door: Door, run_id: str, step: int | None) -> bool:
+    """Whether more output may come: somebody drives the run, or should within a moment."""
+    until = time.monotonic() + _PATIENCE_SECS
+    while True:
+        document = door.reader.status(run_id)
+        if step is not None and _has_ended(document, step):
+            return False
+        if document["drivenBy"] is not None or not document.get("undriven"):
+            return document["drivenBy"] is not None
+        if time.monotonic() > until:
+            terminal.echo(text.dim(f"nobody drives {run_id}: sop resume {run_id}"), err=True)
+            return False
+        time.sleep(_LOOK_SECS)
 
 
-class Printer:
-    """Raw bytes into a pipe; on a terminal nothing that could steer it."""
+def _has_ended(document: Document, step: int) -> bool:
+    ended = ("completed", "failed", "rejected", "skipped", "interrupted", "cancelled")
+    return any(each["stepNumber"] == step and each["status"] in ended for each in document["stepResults"])
 
-    def __init__(self, *, is_terminal: bool) -> None:
-        self._is_terminal = is_terminal
 
-    def __call__(self, chunks: Iterator[bytes]) -> None:
-        for chunk in chunks:
-            if self._is_terminal:
-                click.echo(visible(chunk.decode("utf-8", "replace")), nl=False)
-            else:
-                sys.stdout.buffer.write(chunk)
+class LogPrinter:
+    """Prints logs: raw bytes into a pipe; on a terminal nothing that could steer it."""
+
+    def __init__(self, *, with_headings: bool, is_silent: bool) -> None:
+        from sopwith.doors.cli.display import Tamer
+
+        self._tamer = Tamer() if sys.stdout.isatty() else None
+        self._with_headings = with_headings
+        self._is_silent = is_silent
+        self._step: int | None = None
+
+    def print_more(self, reader: LogReader) -> None:
+        """Prints what is new, with a heading where another step's output begins."""
+        if self._is_silent:
+            return
+        for step, chunk in reader.more():
+            if step != self._step and self._with_headings:
+                self.end()
+                terminal.echo(text.bold(f"==> step {step} <=="))
+            self._step = step
+            self._print(chunk)
         sys.stdout.flush()
 
+    def end(self) -> None:
+        """Prints what has no line end yet."""
+        if self._tamer is not None and (rest := self._tamer.rest()):
+            terminal.echo(rest)
 
-def _history_text(document: text.Document, name: str | None) -> str:
+    def _print(self, chunk: bytes) -> None:
+        if self._tamer is not None:
+            terminal.echo(self._tamer.feed(chunk), newline=False)
+            return
+        sys.stdout.flush()
+        sys.stdout.buffer.write(chunk)
+
+
+def _history_text(document: Document, name: str | None) -> str:
     if not document["runs"]:
         return f"no runs of {name} yet" if name else "no runs yet: sop run NAME starts one"
     rows = [
         [
             run["runId"],
-            visible(run["sopName"]),
+            run["sopName"],
             text.coloured(run["status"]),
             f"{run['currentStep']}/{run['totalSteps']}",
             text.local_time(run["createdAt"]),
-            visible(run["createdBy"]),
+            safe(run["createdBy"]),
         ]
         for run in document["runs"]
     ]
     shown = text.table(["RUN", "PROCEDURE", "STATUS", "STEP", "CREATED", "BY"], rows)
     left = document["total"] - len(rows)
-    return shown + (text.dim(f"\n… and {left} more: --limit {document['total']}") if left else "")
+    return shown + (text.dim(f"\n{terminal.mark('…')} and {left} more: --limit {document['total']}") if left else "")
 
 
-def _inbox_text(document: text.Document) -> str:
+def _inbox_text(document: Document) -> str:
     if not document["items"]:
         return "nothing waits for a person"
     lines = []
     for item in document["items"]:
         where = "start" if item["stepNumber"] is None else f"step {item['stepNumber']}"
         lines.append(
-            f"{text.bold(item['sopName'])} {item['runId']} {where}: {visible(item['title'])}"
+            f"{text.bold(item['sopName'])} {item['runId']} {where}: {shown(item['title'])}"
             f"  {text.coloured('awaiting_approval' if item['kind'] == 'approval' else item['kind'])}"
         )
         since = f"  since {text.local_time(item['requestedAt'])}"
@@ -157,20 +230,19 @@ def _inbox_text(document: text.Document) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _audit_text(document: text.Document) -> str:
-    width = max(40, shutil.get_terminal_size((120, 24)).columns)
+def _audit_text(document: Document) -> str:
     lines = []
     for event in document["events"]:
         step = event.get("stepNumber")
         where = "" if step is None else f" step {step}"
         told = _told(event["details"])
         line = f"{event['seq']:>4} {event['timestamp']} {event['type']}{where} by {event['actor']['id']}{told}"
-        lines.append(line if len(line) <= width else line[: width - 1] + "…")
+        lines.append(crop(safe(line), terminal.columns()))
     return "\n".join(lines)
 
 
-def _told(details: text.Document) -> str:
+def _told(details: Document) -> str:
     for key in ("reason", "comment", "error", "duration", "title"):
         if details.get(key):
-            return f": {visible(str(details[key]))}".replace("\n", " ")
+            return f": {details[key]}".replace("\n", " ")
     return ""

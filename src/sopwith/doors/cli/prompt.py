@@ -1,11 +1,16 @@
-"""Questions at the terminal. Enter alone decides nothing; an answer given elsewhere ends the question."""
+"""Questions at the terminal. Enter alone decides nothing; an answer given elsewhere ends the question.
+
+What was typed before a question stood on the screen is thrown away: nobody answers what they have not seen.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from enum import Enum
 
 import click
 import msgspec
@@ -13,132 +18,180 @@ import msgspec
 from sopwith.core.actor import Actor
 from sopwith.core.run import Gate, Run, StepStatus, is_manual, open_gates
 from sopwith.core.visible import visible
-from sopwith.doors.cli import text
-from sopwith.engine.documents import gate_document, step_definition
+from sopwith.doors.cli import terminal, text
+from sopwith.doors.cli.terminal import safe, shown
+from sopwith.engine.documents import gate_document
 from sopwith.engine.engine import Engine
 from sopwith.errors import SopwithError
 
 _LOOK_SECS = 0.2
-_CHANGED = None
-
-Changed = Callable[[], bool]
+_MAX_LINE_BYTES = 64 * 1024
 
 
-async def ask(engine: Engine, actor: Actor, run: Run, changed: Changed) -> bool:
+class Outcome(Enum):
+    """What came of asking one question."""
+
+    SETTLED = "settled"
+    DETACHED = "detached"
+    ASK_AGAIN = "ask again"
+
+
+class _Changed(Exception):
+    """Somebody else answered, or a deadline came, while the question stood."""
+
+
+class _EndOfInput(Exception):
+    """Ctrl-D, or the terminal has gone."""
+
+
+async def ask(engine: Engine, actor: Actor, run: Run, changed: Callable[[], bool]) -> bool:
     """Asks about the first thing that waits. True: something happened, drive on. False: leave it waiting."""
-    gates = open_gates(run)
-    if gates:
-        return await _ask_gate(engine, actor, run, *gates[0], changed)
+    question = _first_question(Asking(engine, actor, run, changed))
+    if question is None:
+        return False
+    _forget_typed_ahead()
+    try:
+        while True:
+            outcome = await question()
+            if outcome is not Outcome.ASK_AGAIN:
+                break
+    except _Changed:
+        terminal.echo(text.dim(f"\n  {_what_happened(engine, run)}"))
+        return True
+    except _EndOfInput:
+        terminal.echo()
+        outcome = Outcome.DETACHED
+    if outcome is Outcome.DETACHED:
+        terminal.echo(text.dim("  left waiting"))
+    return outcome is Outcome.SETTLED
+
+
+class Asking:
+    """Who is asked about which run, and how an answer is read and passed on."""
+
+    def __init__(self, engine: Engine, actor: Actor, run: Run, changed: Callable[[], bool]) -> None:
+        self.engine = engine
+        self.actor = actor
+        self.run = run
+        self._changed = changed
+
+    async def line(self, prompt: str) -> str:
+        """One line from the terminal, stripped. Raises _Changed or _EndOfInput."""
+        terminal.echo(prompt, newline=False)
+        sys.stdout.flush()
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        descriptor = sys.stdin.fileno()
+        loop.add_reader(descriptor, readable.set)
+        try:
+            while not readable.is_set():
+                if self._changed():
+                    raise _Changed
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(readable.wait(), _LOOK_SECS)
+        finally:
+            loop.remove_reader(descriptor)
+        try:
+            data = os.read(descriptor, _MAX_LINE_BYTES)
+        except OSError:
+            data = b""
+        if not data:
+            raise _EndOfInput
+        return data.decode("utf-8", "replace").strip()
+
+    async def choice(self, *words: str) -> str:
+        """One of the words, by its first letter or whole; anything else is asked again, an empty line too."""
+        keys = "  ".join(f"[{click.style(word[0], bold=True)}]{word[1:]}" for word in words)
+        while True:
+            answer = (await self.line(f"  {keys} > ")).lower()
+            for word in words:
+                if answer in (word, word[0]):
+                    return word
+            letters = ", ".join(word[0] for word in words[:-1])
+            terminal.echo(text.dim(f"  nothing is decided: type {letters} or {words[-1][0]}"))
+
+    def tried(self, action: Callable[[], object]) -> Outcome:
+        """SETTLED if it worked; a refusal is shown and the question stays."""
+        try:
+            action()
+        except SopwithError as error:
+            terminal.echo(text.error_text(error), err=True)
+            return Outcome.ASK_AGAIN
+        return Outcome.SETTLED
+
+
+def _first_question(asking: Asking) -> Callable[[], Awaitable[Outcome]] | None:
+    run = asking.run
+    for number, gate in open_gates(run):
+        terminal.echo("\n" + text.gate_text(run, number, gate_document(run, number, gate)))
+        return lambda: _ask_gate(asking, gate)
     for state in run.steps.values():
         if state.status is StepStatus.RUNNING and is_manual(run, state.number):
-            return await _ask_manual(engine, actor, run, state.number, changed)
-    return False
+            step = run.procedure.step(state.number)
+            head = click.style("do this:", fg="yellow", bold=True)
+            terminal.echo(f"\n{head} {run.name}, step {step.number}: {text.bold(shown(step.title))}")
+            if step.body:
+                terminal.echo(text.indented(visible(step.body)))
+            return lambda: _ask_manual(asking, step.number)
+    return None
 
 
-async def _ask_gate(engine: Engine, actor: Actor, run: Run, number: int | None, gate: Gate, changed: Changed) -> bool:
-    step = None if number is None else step_definition(run.procedure.step(number))
-    click.echo("\n" + text.gate_text(run.name, gate_document(run, number, gate), step))
-    while True:
-        answer = await _line(f"  {_keys('approve', 'reject', 'view all', 'detach')} ", changed)
-        if answer is _CHANGED:
-            return _note_change()
-        match answer.strip().lower():
-            case "a" | "approve":
-                if _tried(lambda: engine.approve(run.run_id, actor=actor, digest=gate.digest)):
-                    return True
-            case "r" | "reject":
-                if await _reject(engine, actor, run, gate, changed):
-                    return True
-            case "v" | "view" | "view all":
-                _view(engine, gate)
-            case "d" | "detach" | "q":
-                return _detached(run)
+async def _ask_gate(asking: Asking, gate: Gate) -> Outcome:
+    engine, run_id, actor = asking.engine, asking.run.run_id, asking.actor
+    match await asking.choice("approve", "reject", "view all", "detach"):
+        case "approve":
+            return asking.tried(lambda: engine.approve(run_id, actor=actor, digest=gate.digest))
+        case "reject":
+            reason = await asking.line("  reason: ")
+            return asking.tried(lambda: engine.reject(run_id, actor=actor, digest=gate.digest, reason=reason))
+        case "view all":
+            _view(engine, gate)
+            return Outcome.ASK_AGAIN
+        case _:
+            return Outcome.DETACHED
 
 
-async def _reject(engine: Engine, actor: Actor, run: Run, gate: Gate, changed: Changed) -> bool:
-    reason = await _line("  reason: ", changed)
-    if reason is _CHANGED:
-        return _note_change()
-    return _tried(lambda: engine.reject(run.run_id, actor=actor, digest=gate.digest, reason=reason.strip()))
-
-
-async def _ask_manual(engine: Engine, actor: Actor, run: Run, number: int, changed: Changed) -> bool:
-    step = run.procedure.step(number)
-    title = click.style("do this:", fg="yellow", bold=True)
-    click.echo(f"\n{title} {run.name}, Step {number}: {text.bold(visible(step.title))}")
-    if step.body:
-        click.echo(text.indented(visible(step.body)))
-    while True:
-        answer = await _line(f"  {_keys('complete', 'fail', 'skip', 'detach')} ", changed)
-        if answer is _CHANGED:
-            return _note_change()
-        match answer.strip().lower():
-            case "c" | "complete":
-                if _tried(lambda: engine.complete(run.run_id, actor=actor, step=number)):
-                    return True
-            case "f" | "fail":
-                reason = (await _line("  reason: ", changed)) or ""
-                if _tried(lambda why=reason: engine.fail(run.run_id, actor=actor, step=number, reason=why.strip())):  # type: ignore[misc]
-                    return True
-            case "s" | "skip":
-                reason = (await _line("  reason: ", changed)) or ""
-                if _tried(lambda why=reason: engine.skip(run.run_id, actor=actor, step=number, reason=why.strip())):  # type: ignore[misc]
-                    return True
-            case "d" | "detach" | "q":
-                return _detached(run)
+async def _ask_manual(asking: Asking, number: int) -> Outcome:
+    engine, run_id, actor = asking.engine, asking.run.run_id, asking.actor
+    match await asking.choice("complete", "fail", "skip", "detach"):
+        case "complete":
+            comment = await asking.line("  comment, or Enter for none: ")
+            return asking.tried(lambda: engine.complete(run_id, actor=actor, step=number, comment=comment))
+        case "fail":
+            reason = await asking.line("  reason: ")
+            return asking.tried(lambda: engine.fail(run_id, actor=actor, step=number, reason=reason))
+        case "skip":
+            reason = await asking.line("  reason: ")
+            return asking.tried(lambda: engine.skip(run_id, actor=actor, step=number, reason=reason))
+        case _:
+            return Outcome.DETACHED
 
 
 def _view(engine: Engine, gate: Gate) -> None:
     data = engine.parts.store.content(gate.digest)
     if data is None:
-        click.echo("  the envelope is not in the database")
+        terminal.echo("  the envelope is not in the database: sop doctor checks it")
         return
-    shown = msgspec.json.format(data, indent=2).decode()
-    click.echo(text.indented(visible(shown)))
-    click.echo(text.dim(f"    SHA-256 {gate.digest}"))
+    terminal.echo(text.indented(text.envelope_text(msgspec.json.decode(data))))
+    terminal.echo(text.dim(f"    SHA-256 {gate.digest}"))
 
 
-def _tried(action: Callable[[], object]) -> bool:
-    """Whether it worked; a refusal is shown and the question stays."""
-    try:
-        action()
-    except SopwithError as error:
-        click.echo(text.error_text(error), err=True)
-        return False
-    return True
+def _what_happened(engine: Engine, before: Run) -> str:
+    """Who answered the question that stood here, as far as the run tells."""
+    run = engine.runs.load(before.run_id).run
+    if run.seq == before.seq:
+        return "its time has come"
+    for number, _gate in open_gates(before):
+        gate = run.start_gate if number is None else run.steps[number].gate
+        if gate is not None and gate.decided_by is not None:
+            return f"{gate.status.replace('_', ' ')} by {gate.decided_by}" + (
+                f": {safe(gate.comment)}" if gate.comment else ""
+            )
+    return "settled elsewhere"
 
 
-def _note_change() -> bool:
-    click.echo(text.dim("\n  settled elsewhere"))
-    return True
+def _forget_typed_ahead() -> None:
+    import termios
 
-
-def _detached(run: Run) -> bool:
-    click.echo(text.dim(f"  left waiting: sop resume {run.run_id} comes back to it"))
-    return False
-
-
-def _keys(*words: str) -> str:
-    return "  ".join(f"[{click.style(word[0], bold=True)}]{word[1:]}" for word in words) + " >"
-
-
-async def _line(prompt: str, changed: Changed) -> str | None:
-    """One line from the terminal; None if something changed elsewhere first. End of input means detach."""
-    click.echo(prompt, nl=False)
-    sys.stdout.flush()
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    descriptor = sys.stdin.fileno()
-    loop.add_reader(descriptor, readable.set)
-    try:
-        while not readable.is_set():
-            if changed():
-                return _CHANGED
-            try:
-                await asyncio.wait_for(readable.wait(), _LOOK_SECS)
-            except TimeoutError:
-                continue
-    finally:
-        loop.remove_reader(descriptor)
-    data = os.read(descriptor, 64 * 1024)
-    return data.decode("utf-8", "replace") if data else "detach"
+    with suppress(OSError, termios.error):
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)

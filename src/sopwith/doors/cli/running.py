@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from sopwith.core.procedure import ExecutionMode
+from sopwith.core.procedure import ExecutionMode, check_name
 from sopwith.doors.cli import text
 from sopwith.doors.cli.door import Door, procedure_argument, verb
+from sopwith.engine.files import MAX_BYTES, read_bounded
 from sopwith.errors import BadParameter
 
 
@@ -18,7 +19,7 @@ from sopwith.errors import BadParameter
 @click.option("--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; may be given many times.")
 @click.option(
     "--params-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="A JSON object with parameters; --param wins over it.",
 )
 @click.option("--mode", type=click.Choice([mode.value for mode in ExecutionMode]), help="Run in another mode.")
@@ -40,7 +41,8 @@ def run(
 
     On a terminal it shows the steps live and asks at gates; elsewhere it leaves with exit code 3 at the first gate.
     """
-    params = {**_from_file(params_file), **_from_pairs(pairs)}
+    check_name(name)
+    params = {**_from_file(params_file), **_from_pairs(pairs, name)}
     wanted = None if mode is None else ExecutionMode(mode)
     if dry_run:
         _show_plan(door, name, params, wanted)
@@ -72,25 +74,38 @@ def _detach(door: Door, run_id: str) -> None:
 
     start_detached(door.workspace, run_id)
     document = run_document(door.engine.runs.load(run_id).run)
-    door.say(document, lambda: f"{run_id} was started\nnext: sop status {run_id} --watch")
+    door.say(document, lambda: f"{run_id} was started\n{text.next_line(f'sop status {run_id} --watch')}")
 
 
-def _from_pairs(pairs: tuple[str, ...]) -> dict[str, object]:
+def _from_pairs(pairs: tuple[str, ...], name: str) -> dict[str, object]:
+    """Raises BadParameter with every pair that is none, or names a parameter again."""
     params: dict[str, object] = {}
+    mistakes = []
     for pair in pairs:
-        name, equals, value = pair.partition("=")
+        key, equals, value = pair.partition("=")
         if not equals:
-            raise BadParameter(f"--param {pair} has no value", hint="write it as --param NAME=VALUE")
-        if name in params:
-            raise BadParameter(f"--param {name} is given twice", hint="give each parameter once")
-        params[name] = value
+            mistakes.append(f"--param {pair} has no value")
+        elif key in params:
+            mistakes.append(f"--param {key} is given twice")
+        params[key] = value
+    if mistakes:
+        raise BadParameter(
+            f"cannot run {name}: {'; '.join(mistakes)}",
+            hint="write each parameter once, as --param NAME=VALUE",
+            mistakes=tuple(mistakes),
+        )
     return params
 
 
 def _from_file(path: Path | None) -> dict[str, object]:
     if path is None:
         return {}
+    hint = 'it must be a JSON object: {"name": "value"}'
+    data = read_bounded(path)
+    if data is None or len(data) > MAX_BYTES:
+        trouble = "there is none" if data is None else f"it is larger than {MAX_BYTES} bytes"
+        raise BadParameter(f"cannot use the parameters in {path}: {trouble}", hint=hint)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, object])
-    except (OSError, msgspec.DecodeError) as error:
-        raise BadParameter(f"cannot use {path}: {error}", hint='it must be a JSON object: {"name": "value"}') from error
+        return msgspec.json.decode(data, type=dict[str, object])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadParameter(f"cannot use the parameters in {path}: {error}", hint=hint) from error

@@ -1,4 +1,4 @@
-"""What people read: documents and runs as text. Colours are click's, which leaves them out of pipes and NO_COLOR."""
+"""What people read: documents and runs as text, styled; `terminal.echo` leaves styles out where they are not wanted."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from datetime import datetime
 from typing import Any
 
 import click
+import msgspec
 
+from sopwith.core.run import Run
 from sopwith.core.visible import visible
+from sopwith.doors.cli import terminal
+from sopwith.doors.cli.terminal import columns, crop, pad, safe, shown, tame, width
+from sopwith.engine.documents import step_definition
 from sopwith.errors import Problem, Severity, SopwithError
 
 Document = dict[str, Any]
 
-_COLOURS = {
+COLOURS = {
     "completed": "green",
     "running": "blue",
     "approved": "green",
@@ -27,6 +32,9 @@ _COLOURS = {
     "skipped": "bright_black",
     "cancelled": "bright_black",
 }
+_LEAST_TITLE = 12
+_BESIDE_TITLE = 44
+"""Columns that mark, number, status, duration and approver usually take."""
 MARKS = {
     "completed": "✔",
     "running": "▶",
@@ -40,8 +48,30 @@ MARKS = {
 }
 
 
-def coloured(status: str) -> str:
-    return click.style(status, fg=_COLOURS.get(status))
+def coloured(status: str, words: str = "") -> str:
+    return click.style(words or status, fg=COLOURS.get(status))
+
+
+def status_mark(status: str) -> str:
+    """The one-column mark of a step's status, in its colour."""
+    return click.style(terminal.mark(MARKS.get(status, " ")), fg=COLOURS.get(status))
+
+
+def status_words(run: Document) -> str:
+    """`is paused`, `failed`; and for a step that a person carries out, that it waits for one."""
+    if run["status"] in ("failed", "cancelled"):
+        return coloured(run["status"])
+    by_hand = [step["stepNumber"] for step in run["stepResults"] if "instructions" in step]
+    if run["status"] == "running" and by_hand:
+        return f"waits for step {by_hand[0]}, which is done by hand"
+    return f"is {coloured(run['status'])}"
+
+
+def next_line(next_: str) -> str:
+    """`next: COMMAND`, and an alternative on a line of its own."""
+    return f"{click.style('next:', fg='cyan')} " + next_.replace(
+        " or sop ", f"\n  {click.style('or:', fg='cyan')} sop "
+    )
 
 
 def dim(text: str) -> str:
@@ -54,11 +84,11 @@ def bold(text: str) -> str:
 
 def error_text(error: SopwithError) -> str:
     """The sentence, the problems if there are any, and the hint."""
-    lines = [f"{click.style('error:', fg='red', bold=True)} {visible(error.message)}"]
+    lines = [f"{click.style('error:', fg='red', bold=True)} {safe(error.message)}"]
     problems: Iterable[Problem] = error.details.get("problems", ())
     lines += [problem_text(problem) for problem in problems]
     if error.hint:
-        lines.append(f"{click.style('hint:', fg='cyan')} {visible(error.hint)}")
+        lines.append(f"{click.style('hint:', fg='cyan')} {safe(error.hint)}")
     return "\n".join(lines)
 
 
@@ -66,43 +96,49 @@ def problem_text(problem: Problem) -> str:
     """`file:line:column: path: message`, and the hint below it."""
     is_error = problem.severity is Severity.ERROR
     label = click.style(problem.severity, fg="red" if is_error else "yellow")
-    hint = f"\n    {click.style('hint:', fg='cyan')} {visible(problem.hint)}" if problem.hint else ""
-    return f"  {label} {visible(str(problem))}{hint}"
+    hint = f"\n    {click.style('hint:', fg='cyan')} {safe(problem.hint)}" if problem.hint else ""
+    return f"  {label} {safe(str(problem))}{hint}"
 
 
 def run_text(run: Document) -> str:
     """A run as `sop status` shows it."""
     lines = [f"{bold(run['sopName'])}  {run['runId']}  {coloured(run['status'])}{_flags(run)}"]
     if run["reason"]:
-        lines.append(f"  {visible(run['reason'])}")
+        lines.append(f"  {safe(run['reason'])}")
     lines += [
-        dim(f"  {run['executionMode']}, version {visible(run['version'])}, priority {run['priority']}")
+        dim(f"  {run['executionMode']}, version {safe(run['version'])}, priority {run['priority']}")
         + dim(f", started by {run['createdBy']['id']} at {local_time(run['createdAt'])}")
     ]
     if run["params"]:
-        lines.append(dim("  " + ", ".join(f"{name}={visible(str(value))}" for name, value in run["params"].items())))
-    lines.append("")
-    lines += [step_line(step) for step in run["stepResults"]]
-    if "next" in run:
-        lines += ["", f"{click.style('next:', fg='cyan')} {run['next']}"]
+        lines.append(dim("  " + ", ".join(f"{name}={safe(str(value))}" for name, value in run["params"].items())))
+    lines += ["", *step_lines(run["stepResults"]), "", next_line(run["next"])]
     return "\n".join(lines)
 
 
-def step_line(step: Document) -> str:
+def step_lines(steps: Sequence[Document]) -> list[str]:
+    """One line a step, titles in a column that leaves room for what happened."""
+    widest = max((width(shown(step["title"])) for step in steps), default=0)
+    room = max(_LEAST_TITLE, columns() - _BESIDE_TITLE)
+    return [step_line(step, title_width=min(widest, room)) for step in steps]
+
+
+def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
     """`✔ 1 Run tests            completed  0.3s`."""
-    mark = click.style(MARKS.get(step["status"], " "), fg=_COLOURS.get(step["status"]))
     gate = step.get("approval")
-    asked = ""
+    told = coloured(step["status"])
+    if step["duration"]:
+        told += f"  {step['duration']}"
+    elif step["status"] == "running":
+        told += dim(f"  since {clock_time(step['startedAt'])}")
     if gate is not None and gate["status"] == "open":
-        asked = dim(f"  since {local_time(gate['requestedAt'])}") + _deadline(gate)
+        told += dim(f"  since {clock_time(gate['requestedAt'])}") + _deadline(gate)
     elif gate is not None and gate["decidedBy"] is not None and step["status"] != "pending":
-        asked = dim(f"  {gate['status'].replace('_', ' ')} by {gate['decidedBy']['id']}")
+        told += dim(f"  {gate['status'].replace('_', ' ')} by {gate['decidedBy']['id']}")
     elif step["requiresApproval"] and step["status"] == "pending":
-        asked = dim("  needs approval")
-    took = f"  {step['duration']}" if step["duration"] else ""
-    error = f"\n      {click.style(visible(step['error']), fg='red')}" if step["error"] else ""
-    title = visible(step["title"])
-    return f"  {mark} {step['stepNumber']:>2} {title:<32} {coloured(step['status'])}{took}{asked}{error}"
+        told += dim("  needs approval")
+    error = f"\n       {click.style(safe(step['error']), fg='red')}" if step["error"] else ""
+    title = pad(crop(shown(step["title"]), title_width), title_width)
+    return f"  {status_mark(step['status'])} {step['stepNumber']:>2} {title}  {told}{error}"
 
 
 def step_text(step: Document) -> str:
@@ -111,25 +147,43 @@ def step_text(step: Document) -> str:
     if step["description"]:
         lines += [visible(step["description"]), ""]
     if step["script"] is not None:
-        lines += [dim(f"{step['interpreter']}:"), indented(visible(step["script"])), ""]
+        lines += [dim(f"{step['interpreter']}:"), indented(visible(step["script"].rstrip("\n"))), ""]
     if step["comment"]:
-        lines.append(f"comment: {visible(step['comment'])}")
+        lines.append(f"comment: {safe(step['comment'])}")
     lines += [f"output {name} = {visible(str(value))}" for name, value in step["outputs"].items()]
     lines += [f"evidence {visible(each['name'])}, SHA-256 {each['sha256']}" for each in step["evidence"]]
     if step["output"]:
-        lines += [dim("printed:"), indented(visible(step["output"].rstrip("\n")))]
+        lines += [dim("printed:"), indented(tame(step["output"].rstrip("\n")))]
     return "\n".join(lines).rstrip()
 
 
-def gate_text(run_name: str, gate: Document, step: Document | None) -> str:
-    """What an approver is asked, whole: title, prose, the script as it will run, the digest."""
-    where = "Start" if step is None else f"Step {step['number']}"
-    lines = [f"{click.style('approve?', fg='yellow', bold=True)} {run_name}, {where}: {bold(visible(gate['title']))}"]
-    if step is not None and step["description"]:
-        lines.append(indented(visible(step["description"])))
-    if step is not None and step["script"] is not None:
-        lines += [dim(f"    {step['interpreter']}:"), indented(visible(step["script"].rstrip("\n")), by=6)]
+def gate_text(run: Run, number: int | None, gate: Document) -> str:
+    """What an approver is asked, whole: title, prose, the script as it will run, parameters, the digest."""
+    where = "start" if number is None else f"step {number}"
+    lines = [f"{click.style('approve?', fg='yellow', bold=True)} {run.name}, {where}: {bold(shown(gate['title']))}"]
+    lines += [f"    {visible(name)} = {visible(str(value))}" for name, value in run.params.items()]
+    if number is None:
+        lines.append(dim(f"    {run.mode}, version {safe(run.procedure.version)}"))
+        for step in run.procedure.steps:
+            lines.append(indented(_defined_step(step_definition(step)), by=2))
+    else:
+        lines += _asked_step(step_definition(run.procedure.step(number)))
     lines.append(dim(f"    envelope {gate['digest'][:12]}") + _deadline(gate))
+    return "\n".join(lines)
+
+
+def envelope_text(envelope: Document) -> str:
+    """Every field of what would be approved; texts of several lines as they are, the rest as JSON."""
+    lines = []
+    for name, value in envelope.items():
+        if isinstance(value, str) and "\n" in value:
+            lines += [f"{visible(name)}:", indented(visible(value.rstrip("\n")))]
+        elif isinstance(value, str):
+            lines.append(f"{visible(name)}: {visible(value)}")
+        else:
+            lines.append(
+                f"{visible(name)}: {visible(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())}"
+            )
     return "\n".join(lines)
 
 
@@ -171,12 +225,9 @@ def plan_text(plan: Document) -> str:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; styled cells count by what is seen."""
-    cells = [[click.unstyle(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in [list(headings), *cells]) for i in range(len(headings))]
-    lines = [dim("  ".join(h.ljust(w) for h, w in zip(headings, widths, strict=True)).rstrip())]
-    for row, plain in zip(rows, cells, strict=True):
-        padded = [cell + " " * (w - len(p)) for cell, p, w in zip(row, plain, widths, strict=True)]
-        lines.append("  ".join(padded).rstrip())
+    widths = [max(width(click.unstyle(row[i])) for row in (headings, *rows)) for i in range(len(headings))]
+    lines = [dim("  ".join(pad(h, w) for h, w in zip(headings, widths, strict=True)).rstrip())]
+    lines += ["  ".join(pad(cell, w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)
 
 
@@ -191,6 +242,11 @@ def local_time(timestamp: str | None) -> str:
     return datetime.fromisoformat(timestamp).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def clock_time(timestamp: str | None) -> str:
+    """The time of day alone."""
+    return local_time(timestamp)[11:]
+
+
 def _flags(run: Document) -> str:
     told = {
         "failing": "failing, running steps end first",
@@ -200,9 +256,16 @@ def _flags(run: Document) -> str:
         "overdue": "overdue",
     }
     words = [text for key, text in told.items() if run.get(key)]
-    if run["status"] == "running" and run.get("drivenBy", True) is None:
-        words.append(f"nobody drives it: sop resume {run['runId']}")
+    if run.get("undriven"):
+        words.append("nobody drives it")
     return f"  ({'; '.join(words)})" if words else ""
+
+
+def _asked_step(step: Document) -> list[str]:
+    lines = [indented(visible(step["description"]))] if step["description"] else []
+    if step["script"] is not None:
+        lines += [dim(f"    {step['interpreter']}:"), indented(visible(step["script"].rstrip("\n")), by=6)]
+    return lines
 
 
 def _deadline(gate: Document) -> str:

@@ -1,0 +1,182 @@
+"""What the streams of this process can show: colours, marks, columns; and the one way to write to them.
+
+Nothing here can fail for a character that the locale lacks: people then see an escape, and marks fall back to ASCII.
+JSON is UTF-8 bytes whatever the locale says. What a step printed passes `tame`, so that it cannot steer the screen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import unicodedata
+from contextlib import suppress
+from functools import cache
+from typing import IO, Any
+
+import click
+import msgspec
+
+from sopwith.core.visible import visible
+
+_MARKS = {"✔": "+", "▶": ">", "✘": "x", "·": ".", "…": "..."}
+_UNBOUND = 100_000
+_USUAL_COLUMNS = 80
+_ESCAPE_SEQUENCES = re.compile(
+    "\x1b(?:\\[[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor
+    "|[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)?"  # OSC, DCS and the like, up to their end
+    "|[ -/]*[0-~]?)"
+)
+_NOT_PLAIN = re.compile("[^ -~\n]")
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Me"})
+
+
+def prepare_streams() -> None:
+    """Makes both streams show an escape for what their encoding lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def echo(text: str = "", *, err: bool = False, newline: bool = True) -> None:
+    """Writes text for people; colours stay in where the stream is a terminal that wants them."""
+    stream = sys.stderr if err else sys.stdout
+    # not click's echo, which writes UTF-8 to a stream that says it is ASCII
+    stream.write((text if wants_colour(stream) else click.unstyle(text)) + ("\n" if newline else ""))
+    stream.flush()
+
+
+def redraw(text: str) -> None:
+    """Shows the text in place of what stands on the screen, without a moment of emptiness in between."""
+    words = text if wants_colour(sys.stdout) else click.unstyle(text)
+    sys.stdout.write("\x1b[H" + words.replace("\n", "\x1b[K\n") + "\x1b[K\n\x1b[J")
+    sys.stdout.flush()
+
+
+def echo_json(document: object) -> None:
+    """Writes one JSON document and a line feed as UTF-8."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(encoded(document) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def encoded(document: object) -> bytes:
+    """The document as JSON. A lone surrogate, which JSON cannot carry, becomes its escape as text."""
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_without_surrogates(msgspec.to_builtins(document)))
+
+
+def is_drawable(stream: IO[Any]) -> bool:
+    """Whether the cursor can be moved: a terminal, and none that calls itself dumb."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
+
+
+def wants_colour(stream: IO[Any]) -> bool:
+    """Colours follow the terminal and NO_COLOR (no-color.org: set and not empty)."""
+    return is_drawable(stream) and not os.environ.get("NO_COLOR")
+
+
+def mark(symbol: str) -> str:
+    """The symbol, or its ASCII stand-in where stdout cannot show it."""
+    return symbol if _draws_marks(sys.stdout.encoding or "ascii") else _MARKS.get(symbol, symbol)
+
+
+def columns() -> int:
+    """The width of the terminal, or COLUMNS; without bound where stdout is no terminal."""
+    if not sys.stdout.isatty():
+        return _UNBOUND
+    fixed = os.environ.get("COLUMNS", "")
+    if fixed.isascii() and fixed.isdigit() and int(fixed):
+        return int(fixed)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _USUAL_COLUMNS
+    except OSError:
+        return _USUAL_COLUMNS
+
+
+def width(text: str) -> int:
+    """How many columns unstyled text takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(_character_width(character) for character in text)
+
+
+def crop(text: str, limit: int) -> str:
+    """The text in at most `limit` columns, ending in an ellipsis if something is left out."""
+    if width(text) <= limit:
+        return text
+    ellipsis = mark("…")
+    room = limit - len(ellipsis)
+    if room < 0:
+        return ellipsis[:limit]
+    kept = []
+    for character in text:
+        room -= _character_width(character)
+        if room < 0:
+            break
+        kept.append(character)
+    return "".join(kept) + ellipsis
+
+
+def pad(text: str, to: int) -> str:
+    """The text, which may be styled, with spaces up to `to` columns."""
+    return text + " " * (to - width(click.unstyle(text)))
+
+
+def shown(text: str) -> str:
+    """One line that a person wrote: whole, trustworthy, and in characters that stdout has."""
+    return printable(visible(text).replace("\n", " "))
+
+
+def safe(text: str) -> str:
+    """A message, reason or comment: what could steer the screen is shown as an escape, the rest as it is."""
+    return printable(_NOT_PLAIN.sub(_tamed, text))
+
+
+def tame(text: str) -> str:
+    """What a program printed, as its plain words: no colours, only the last state of a line it overwrote."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in _ESCAPE_SEQUENCES.sub("", text).split("\n"))
+    return safe("\n".join(lines).replace("\t", "    "))
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what the encoding of stdout lacks, so that columns can be counted."""
+    encoding = sys.stdout.encoding or "ascii"
+    with suppress(LookupError):
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+def _tamed(match: re.Match[str]) -> str:
+    character = match[0]
+    return f"\\u{{{ord(character):04x}}}" if unicodedata.category(character) in _STEERING else character
+
+
+def _character_width(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+@cache
+def _draws_marks(encoding: str) -> bool:
+    try:
+        "".join(_MARKS).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_surrogates(each) for each in value]
+    return value

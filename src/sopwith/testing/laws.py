@@ -1,0 +1,308 @@
+"""What must hold in every history, whatever crashes: the simulator's own bookkeeping, kept apart from the engine's.
+
+Each law is checked as soon as an event is stored or a process begins, with the seed in the sentence that says what
+was broken. Gates are read off the events here, not asked of `core/gates.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from hashlib import sha256
+
+import msgspec
+
+from sopwith.core import events as ev
+from sopwith.core.codec import NO_HASH, SealedEvent, decode_event, link
+from sopwith.core.config import TimeoutAction
+from sopwith.core.events import Event
+from sopwith.core.evolve import begin, evolve, replay
+from sopwith.core.procedure import ExecutionMode, Procedure, Step
+from sopwith.core.run import Run, RunStatus, StepStatus, descendants
+from sopwith.engine.runs import summarise
+from sopwith.ports import Batch, Claim, Store, WorkOrder
+from sopwith.testing.executor import FakeWorld, Key, key_of
+from sopwith.testing.mortal import Process
+
+
+class Laws:
+    """Keeps its own copy of all that was stored. `store` is a handle that nobody else uses."""
+
+    def __init__(self, seed: int, store: Store, world: FakeWorld, now_ms: Callable[[], int]) -> None:
+        self.seed = seed
+        self.broken: list[str] = []
+        self.runs: dict[str, Run] = {}
+        self.history: dict[str, list[Event]] = {}
+        self.trace = sha256()
+        self._store = store
+        self._world = world
+        self._now_ms = now_ms
+        self._sealed: dict[str, list[SealedEvent]] = {}
+        self._procedures: dict[str, Procedure] = {}
+        self._acknowledged: list[tuple[str, SealedEvent]] = []
+        self._drivers: dict[str, tuple[Claim, Process]] = {}
+        self._epochs: Counter[str] = Counter()
+        self._launched: Counter[Key] = Counter()
+
+    @property
+    def events(self) -> int:
+        return sum(len(events) for events in self.history.values())
+
+    def breaks(self, law: str) -> None:
+        """Records that a law was broken."""
+        self.broken.append(f"seed {self.seed}, at {self._now_ms()} ms: {law}")
+
+    def note(self, *what: object) -> None:
+        """Adds to the trace, by which two simulations of one seed are compared."""
+        self.trace.update(repr(what).encode())
+
+    # events
+
+    def created(self, batch: Batch, procedure: Procedure) -> None:
+        """The first events of a run are stored."""
+        run_id = batch.summary.run_id
+        if run_id in self._sealed:
+            self.breaks(f"{run_id} was created twice")
+        self._sealed[run_id], self.history[run_id] = [], []
+        self._procedures[run_id] = procedure
+        self._take(run_id, batch)
+
+    def appended(self, process: Process, batch: Batch, claim: Claim | None) -> None:
+        """More events of a run are stored."""
+        run_id = batch.summary.run_id
+        if process.drives is not None:
+            self._check_writer(process, run_id, claim)
+        self._take(run_id, batch)
+
+    def acknowledged(self, batch: Batch) -> None:
+        """A living process was told that the batch is stored."""
+        self._acknowledged.extend((batch.summary.run_id, sealed) for sealed in batch.events)
+
+    def _take(self, run_id: str, batch: Batch) -> None:
+        for sealed in batch.events:
+            self._check_link(run_id, sealed)
+            self._sealed[run_id].append(sealed)
+            event = decode_event(sealed.payload)
+            before = self.runs.get(run_id)
+            if before is not None:
+                self._check_event(before, event)
+            self.history[run_id].append(event)
+            try:
+                self.runs[run_id] = begin(self._procedures[run_id], event) if before is None else evolve(before, event)
+            except (ValueError, AssertionError) as error:
+                self.breaks(f"{run_id}: event {event.seq} ({event.event_type}) cannot follow: {error}")
+                return
+            self.note("event", sealed.hash)
+            self._check_after(self.runs[run_id], event)
+        if summarise(self.runs[run_id]) != batch.summary:
+            self.breaks(f"{run_id}: replay up to event {self.runs[run_id].seq} does not give the live run's summary")
+
+    def _check_link(self, run_id: str, sealed: SealedEvent) -> None:
+        kept = self._sealed[run_id]
+        if sealed.seq != len(kept) + 1:
+            self.breaks(f"{run_id}: event {sealed.seq} was stored after event {len(kept)}: seq has a gap or a double")
+        if sealed.prev_hash != (kept[-1].hash if kept else NO_HASH):
+            self.breaks(f"{run_id}: event {sealed.seq} is not chained to the one before")
+        if link(sealed.prev_hash, sealed.payload) != sealed.hash:
+            self.breaks(f"{run_id}: the hash of event {sealed.seq} is wrong")
+
+    def _check_event(self, before: Run, event: Event) -> None:
+        run_id = before.run_id
+        if before.ended in (RunStatus.COMPLETED, RunStatus.CANCELLED):
+            self.breaks(f"{run_id}: {event.event_type} after the run had {before.ended}")
+        match event.body:
+            case ev.StepStarted() as body:
+                self._check_started(before, body)
+            case ev.StepCompleted() | ev.StepFailed() as body:
+                self._check_end(before, body)
+            case ev.StepInterrupted(step_number=number):
+                key = _key(before, number)
+                if key in self._launched and key not in self._world.lost:
+                    self.breaks(f"{run_id}: step {number} is interrupted, and its process is known well")
+            case _:
+                pass
+
+    def _check_started(self, before: Run, body: ev.StepStarted) -> None:
+        where = f"{before.run_id}: step {body.step_number}"
+        step = before.procedure.step(body.step_number)
+        if any(not before.steps[other].finished for other in step.depends_on):
+            self.breaks(f"{where} started before what it depends on")
+        if before.paused or before.pause_requested or before.cancel_requested or before.ended is not None:
+            self.breaks(f"{where} started in a run that is paused, being cancelled or ended")
+        if any(state.stuck for state in before.steps.values()):
+            self.breaks(f"{where} started while another step is stuck")
+        if self._started_since_retry(before, body.step_number):
+            self.breaks(f"{where} started again, and nobody had asked for a retry")
+        if before.mode is ExecutionMode.SUPERVISED and self._answer(before, None) is None:
+            self.breaks(f"{where} started without the start approval")
+        if _gated(before, step):
+            approved = self._answer(before, body.step_number)
+            if approved is None:
+                self.breaks(f"{where} started without an approval")
+            elif approved != body.digest:
+                self.breaks(f"{where} started as {body.digest[:12]}, and {approved[:12]} was approved")
+
+    def _started_since_retry(self, run: Run, number: int) -> bool:
+        for event in reversed(self.history[run.run_id]):
+            if isinstance(event.body, ev.RunRetried) and number in _retried(run.procedure, event.body):
+                return False
+            if isinstance(event.body, ev.StepStarted) and event.body.step_number == number:
+                return True
+        return False
+
+    def _answer(self, run: Run, number: int | None) -> str | None:
+        """The digest of the approval that covers the next start behind this gate, or None."""
+        for event in reversed(self.history[run.run_id]):
+            match event.body:
+                case ev.RunRetried() as body if number is not None and number in _retried(run.procedure, body):
+                    return None
+                case ev.StepStarted(step_number=started) if number is not None and started == number:
+                    return None
+                case ev.GateBody(step_number=asked) if asked != number:
+                    continue
+                case ev.ApprovalGranted(digest=digest):
+                    return digest
+                case ev.ApprovalTimeout(digest=digest, action=TimeoutAction.APPROVE):
+                    return digest
+                case ev.GateBody():
+                    return None
+                case _:
+                    continue
+        return None
+
+    def _check_end(self, before: Run, body: ev.StepCompleted | ev.StepFailed) -> None:
+        state = before.steps[body.step_number]
+        if before.procedure.step(state.number).executor == "manual" or state.status is not StepStatus.RUNNING:
+            return
+        key = _key(before, state.number)
+        where = f"{before.run_id}: step {state.number}"
+        if key not in self._world.results or key in self._world.lost:
+            self.breaks(f"{where} has ended, and its process never did")
+        elif self.is_running(key):
+            self.breaks(f"{where} has ended, and its process still runs")
+        elif bool(self._world.results[key].error) != isinstance(body, ev.StepFailed):
+            self.breaks(f"{where} has ended otherwise than its process")
+
+    def _check_after(self, after: Run, event: Event) -> None:
+        if isinstance(event.body, ev.RunCancelled):
+            left = [key for key in self._launched if key[0] == after.run_id and self.is_running(key)]
+            if left:
+                self.breaks(f"{after.run_id} is cancelled, and {left} still run")
+        interrupted = [s.number for s in after.steps.values() if s.status is StepStatus.INTERRUPTED]
+        if interrupted and event.body.__class__ is ev.RunCompleted:
+            self.breaks(f"{after.run_id} is completed, and steps {interrupted} are interrupted")
+
+    # processes
+
+    def is_running(self, key: Key) -> bool:
+        """Whether the process of this attempt is alive now."""
+        ends_at = self._world.finish_at.get(key, 0)
+        return key not in self._world.lost and (ends_at is None or ends_at > self._now_ms())
+
+    def launched(self, order: WorkOrder, driver: Process | None) -> None:
+        """A step's process begins."""
+        key = key_of(order)
+        self.note("launch", key, self._now_ms())
+        self._launched[key] += 1
+        where = f"{order.run_id}: attempt {key[1:]}"
+        if self._launched[key] > 1:
+            self.breaks(f"{where} was launched {self._launched[key]} times")
+        run = self.runs[order.run_id]
+        started = [
+            event.body
+            for event in self.history[order.run_id]
+            if isinstance(event.body, ev.StepStarted)
+            and (event.body.step_number, event.body.visit, event.body.attempt) == key[1:]
+        ]
+        if not started:
+            self.breaks(f"{where} was launched without a step_started before it")
+        elif run.steps[order.step.number].status is not StepStatus.RUNNING or _key(run, order.step.number) != key:
+            self.breaks(f"{where} was launched after its step had ended")
+        elif driver is not None and _stops(driver.knows[order.run_id]):
+            self.breaks(f"{where} was launched by a driver that knew that nothing more was to start")
+        elif _gated(run, order.step):
+            self._check_bytes(where, order, started[0].digest)
+
+    def _check_bytes(self, where: str, order: WorkOrder, digest: str) -> None:
+        approved = msgspec.json.decode(self._store.content(digest) or b"{}")
+        runs = {
+            "script": order.step.script.text if order.step.script else None,
+            "parameters": msgspec.json.decode(order.parameters_json),
+            "passed": {name: conceal(order.environment[name]) for name in approved.get("passed", {})},
+            "visit": order.visit,
+        }
+        for name, value in runs.items():
+            if approved.get(name) != value:
+                self.breaks(f"{where} was launched with another {name} than was approved")
+
+    # drivers
+
+    def claimed(self, process: Process, claim: Claim) -> None:
+        """A process got the right to drive a run."""
+        held = self._drivers.get(claim.run_id)
+        if held is not None and held[1].alive and not held[1].superseded:
+            self.breaks(f"{claim.run_id}: {process.name} may drive it, and {held[1].name} does")
+        if claim.epoch <= self._epochs[claim.run_id]:
+            self.breaks(f"{claim.run_id}: claim {claim.epoch} came after claim {self._epochs[claim.run_id]}")
+        self._epochs[claim.run_id] = claim.epoch
+        self._drivers[claim.run_id] = (claim, process)
+
+    def released(self, claim: Claim) -> None:
+        """A driver gave its right back."""
+        held = self._drivers.get(claim.run_id)
+        if held is not None and held[0] == claim:
+            del self._drivers[claim.run_id]
+
+    def let_go(self, process: Process) -> None:
+        """A living driver has returned."""
+        held = [run_id for run_id, (_, driver) in self._drivers.items() if driver is process]
+        if held and not process.superseded:
+            self.breaks(f"{process.name} has returned, and still holds {held}")
+
+    def _check_writer(self, process: Process, run_id: str, claim: Claim | None) -> None:
+        if claim is None:
+            self.breaks(f"{run_id}: the driver {process.name} wrote without a claim")
+        elif claim.epoch != self._epochs[run_id]:
+            self.breaks(f"{run_id}: {process.name} wrote under claim {claim.epoch} after claim {self._epochs[run_id]}")
+
+    # the end
+
+    def check_driven(self, run: Run) -> None:
+        """What a driver returned is what the events say."""
+        events = self.history[run.run_id][: run.seq]
+        if replay(self._procedures[run.run_id], events) != run:
+            self.breaks(f"{run.run_id}: the driver's run at event {run.seq} differs from its replay")
+
+    def check_record(self) -> None:
+        """All that was acknowledged is there, and all that is there is sound."""
+        for run_id, sealed in self._sealed.items():
+            if list(self._store.events(run_id)) != sealed:
+                self.breaks(f"{run_id}: the stored events are not those that were appended")
+        for run_id, one in self._acknowledged:
+            if one not in self._store.events(run_id, one.seq - 1)[:1]:
+                self.breaks(f"{run_id}: event {one.seq} was acknowledged, and is gone")
+        for trouble in self._store.check():
+            self.breaks(f"the store is damaged: {trouble}")
+
+
+def conceal(value: str) -> str:
+    """What the simulator's keyring makes of a secret."""
+    return sha256(b"simulated\0" + value.encode()).hexdigest()
+
+
+def _key(run: Run, number: int) -> Key:
+    state = run.steps[number]
+    return (run.run_id, number, state.visit, state.attempt)
+
+
+def _stops(run: Run) -> bool:
+    return run.pause_requested or run.paused or run.cancel_requested or run.ended is not None
+
+
+def _gated(run: Run, step: Step) -> bool:
+    return step.requires_approval or run.mode is ExecutionMode.STEP_BY_STEP
+
+
+def _retried(procedure: Procedure, body: ev.RunRetried) -> set[int]:
+    again = descendants(procedure, body.from_step) if body.from_step is not None else frozenset()
+    return {*body.steps, *again}

@@ -1,0 +1,186 @@
+"""Processes that can die at any call they make, and the ports they see the world through.
+
+A dead process does nothing more: its tasks are dropped, and whatever its `finally` blocks still try meets `Died`. What
+it had done stays done, also where it never learned so; what others do goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar, cast
+
+from sopwith.core.admission import Occupancy
+from sopwith.core.codec import SealedEvent
+from sopwith.core.commands import StepResult
+from sopwith.core.run import Run
+from sopwith.ports import Batch, Claim, Executor, Lost, Owner, Store, Watch, WorkOrder
+
+T = TypeVar("T")
+
+
+class Died(BaseException):
+    """The process has been killed. No program catches that."""
+
+
+class Process:
+    """One engine's process. `fuse`: how many more steps it lives, a step being just before or after a call."""
+
+    def __init__(self, number: int, *, drives: str | None, environ: dict[str, str], fuse: int | None) -> None:
+        self.name = f"process-{number}"
+        self.owner = Owner(
+            owner_id=self.name, host="here", pid=1000 + number, process_started=str(number), boot_id="boot-1"
+        )
+        self.drives = drives
+        self.environ = environ
+        self.fuse = fuse
+        self.alive = True
+        self.superseded = False
+        """Its claims were given to others although it lives: a lease ran out, a machine slept."""
+        self.calls = 0
+        self.knows: dict[str, Run] = {}
+        """The runs as it has last seen them."""
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.store: Any = None
+
+    def drop(self) -> None:
+        """Its tasks never run again."""
+        self.alive = False
+        for task in self.tasks:
+            task.cancel()
+
+
+CURRENT: ContextVar[Process | None] = ContextVar("process", default=None)
+"""The process whose code runs now; tasks inherit it."""
+
+
+class Fate(Protocol):
+    """Is asked at each call of each process, and told what the calls did."""
+
+    def pass_by(self, process: Process, call: str) -> None:
+        """Something may happen now, to this process too. Raises Died in a dead one."""
+        ...
+
+    def created(self, process: Process, batch: Batch) -> None: ...
+
+    def appended(self, process: Process, batch: Batch, claim: Claim | None) -> None: ...
+
+    def acknowledged(self, batch: Batch) -> None: ...
+
+    def seen(self, process: Process, run_id: str) -> None: ...
+
+    def claimed(self, process: Process, claim: Claim) -> None: ...
+
+    def released(self, claim: Claim) -> None: ...
+
+
+class MortalStore:
+    """A process's own handle on the store."""
+
+    def __init__(self, process: Process, store: Store, fate: Fate) -> None:
+        self._process = process
+        self._store = store
+        self._fate = fate
+
+    def create(self, name: str, plan: Callable[[Occupancy], Batch]) -> Batch:
+        self._fate.pass_by(self._process, "create")
+        batch = self._store.create(name, plan)
+        self._fate.created(self._process, batch)
+        self._fate.pass_by(self._process, "created")
+        self._fate.acknowledged(batch)
+        return batch
+
+    def append(
+        self,
+        run_id: str,
+        after_seq: int,
+        batch: Batch,
+        *,
+        claim: Claim | None = None,
+        admit: Callable[[Occupancy], None] | None = None,
+    ) -> None:
+        self._fate.pass_by(self._process, "append")
+        self._store.append(run_id, after_seq, batch, claim=claim, admit=admit)
+        self._fate.appended(self._process, batch, claim)
+        self._fate.pass_by(self._process, "appended")
+        self._fate.acknowledged(batch)
+
+    def claim(self, run_id: str, owner: Owner, now: Any) -> Claim | None:
+        self._fate.pass_by(self._process, "claim")
+        claim = self._store.claim(run_id, owner, now)
+        if claim is not None:
+            self._fate.claimed(self._process, claim)
+        self._fate.pass_by(self._process, "claimed")
+        return claim
+
+    def release(self, claim: Claim) -> None:
+        self._fate.pass_by(self._process, "release")
+        self._store.release(claim)
+        self._fate.released(claim)
+        self._fate.pass_by(self._process, "released")
+
+    def events(self, run_id: str, after_seq: int = 0) -> tuple[SealedEvent, ...]:
+        self._fate.pass_by(self._process, "events")
+        events = self._store.events(run_id, after_seq)
+        self._fate.seen(self._process, run_id)
+        return events
+
+    def __getattr__(self, name: str) -> Any:
+        """All else that only reads."""
+        self._fate.pass_by(self._process, name)
+        return getattr(self._store, name)
+
+
+class MortalExecutor:
+    """A process's own executor."""
+
+    def __init__(self, process: Process, executor: Executor, fate: Fate, delay: Callable[[], float]) -> None:
+        self._process = process
+        self._executor = executor
+        self._fate = fate
+        self._delay = delay
+
+    async def start(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch:
+        watch = await self._call("start", lambda: self._executor.start(order, on_output))
+        return MortalWatch(self._process, watch, self._fate)
+
+    async def recover(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch | Lost:
+        watch = await self._call("recover", lambda: self._executor.recover(order, on_output))
+        return watch if isinstance(watch, Lost) else MortalWatch(self._process, watch, self._fate)
+
+    async def _call(self, name: str, act: Callable[[], Any]) -> Any:
+        self._fate.pass_by(self._process, name)
+        await asyncio.sleep(self._delay())
+        self._fate.pass_by(self._process, name)
+        outcome = await act()
+        self._fate.pass_by(self._process, f"{name} done")
+        await asyncio.sleep(self._delay())
+        self._fate.pass_by(self._process, f"{name} told")
+        return outcome
+
+
+class MortalWatch:
+    """A process's own watch of an attempt."""
+
+    def __init__(self, process: Process, watch: Watch, fate: Fate) -> None:
+        self._process = process
+        self._watch = watch
+        self._fate = fate
+
+    async def wait(self) -> StepResult | Lost:
+        self._fate.pass_by(self._process, "wait")
+        result = await self._watch.wait()
+        self._fate.pass_by(self._process, "waited")
+        return result
+
+    async def stop(self) -> None:
+        self._fate.pass_by(self._process, "stop")
+        await self._watch.stop()
+        self._fate.pass_by(self._process, "stopped")
+
+
+def mortal_store(process: Process, store: Store, fate: Fate) -> Store:
+    """The store as this process sees it."""
+    process.store = store
+    return cast(Store, MortalStore(process, store, fate))

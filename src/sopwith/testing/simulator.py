@@ -1,0 +1,667 @@
+"""The real engine and the real driver in a world of fakes: one seed fixes chance, time, crashes and people.
+
+`python -m sopwith.testing.simulator --seeds 0:1000`. Processes die at any call or await, lose their claims, are
+interrupted; people act between any two calls of any process. When the seed's troubles are over, drivers are left
+alone, and then a patient person ends every run. `laws.py` says what must hold; a seed always replays the same way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+import msgspec
+
+from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.commands import StepResult
+from sopwith.core.config import Config, TimeoutAction
+from sopwith.core.due import DueKind, due, ready
+from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority, Procedure, Script, Step
+from sopwith.core.run import Run, RunStatus, StepStatus, is_final, is_manual, open_gates, status_of
+from sopwith.engine.driver import drive
+from sopwith.engine.engine import Engine, RunRequest
+from sopwith.engine.keys import Keyring
+from sopwith.engine.library import Library
+from sopwith.engine.parts import Parts
+from sopwith.errors import Conflict, Refused, RunBusy, SopwithError
+from sopwith.ports import Batch, Claim, ExecutorKind, Store, WorkOrder, Workspace
+from sopwith.stores.sqlite import SqliteStore
+from sopwith.testing.clock import SequentialIds
+from sopwith.testing.executor import FAILED, SUCCEEDED, FakeExecutor, FakeWorld, Play
+from sopwith.testing.laws import Laws, conceal
+from sopwith.testing.memory import MemoryStore
+from sopwith.testing.mortal import CURRENT, Died, MortalExecutor, Process, mortal_store
+from sopwith.testing.virtual_time import Stalled, VirtualClock, VirtualLoop
+
+_MAX_CALLS = 6000
+"""A driver that makes more calls than this in one life turns on the spot."""
+_MAX_RUNS = 3
+_ROUNDS = 80
+_ANN = Actor("ann", ActorKind.HUMAN, "cli")
+_BOT = Actor("bot", ActorKind.AGENT, "mcp")
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What one seed did. `trace` is the same for the same seed, always."""
+
+    seed: int
+    runs: int
+    events: int
+    starts: int
+    crashes: int
+    takeovers: int
+    trace: str
+    violations: tuple[str, ...]
+
+
+class Disk(Protocol):
+    """What survives all processes, and the handles on it."""
+
+    takes_over: bool
+    """Whether a claim can pass to another while its owner lives."""
+
+    def open(self) -> Store: ...
+
+    def bury(self, process: Process) -> None:
+        """The kernel frees what a dead process held; a living one is superseded."""
+        ...
+
+
+class MemoryDisk:
+    """One MemoryStore for all."""
+
+    takes_over = True
+
+    def __init__(self) -> None:
+        self._store = MemoryStore()
+
+    def open(self) -> Store:
+        return MemoryStore(self._store)
+
+    def bury(self, process: Process) -> None:
+        self._store.kill(process.owner.owner_id)
+
+
+class FileDisk:
+    """A SQLite file. A claim is a kernel lock, so nobody takes it from a living process."""
+
+    takes_over = False
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def open(self) -> Store:
+        return SqliteStore(self._file)
+
+    def bury(self, process: Process) -> None:
+        process.store.close()
+
+
+def simulate(seed: int, *, disk: Disk | None = None, acts: int | None = None) -> Report:
+    """Plays one seed from beginning to end. `acts`: how much happens; the seed says so otherwise."""
+    loop = VirtualLoop()
+    loop.set_task_factory(_task_of_a_process)
+    simulation = _Simulation(seed, loop, disk or MemoryDisk(), acts)
+    try:
+        loop.run_until_complete(simulation.play())
+    except Stalled as stalled:
+        simulation.laws.breaks(str(stalled))
+    finally:
+        loop.run_until_complete(_end_tasks(loop))
+        loop.close()
+    return simulation.report()
+
+
+class _Simulation:
+    def __init__(self, seed: int, loop: VirtualLoop, disk: Disk, acts: int | None) -> None:
+        self._chance = Random(seed)  # noqa: S311 - the same history for the same seed is the point
+        self._loop = loop
+        self._disk = disk
+        self._clock = VirtualClock(loop)
+        self._world = FakeWorld()
+        self._world.plays.update(_plays(self._chance))
+        self._world.before_start = self._launched
+        self._god = disk.open()
+        self.laws = Laws(seed, self._god, self._world, lambda: self._clock.now().boot_ms)
+        self._procedures = {p.name: p for p in (_procedure(self._chance, f"procedure-{n}") for n in (1, 2))}
+        self._library = _Library(self._procedures, _config(self._chance))
+        self._ids = SequentialIds()
+        self._kinds = _Kinds(self._world, self._clock, self, self._delay)
+        self._crashes_allowed = self._chance.random() < 0.75
+        self._acts = self._chance.randint(15, 60) if acts is None else acts
+        self._restless = self._chance.choice((0.01, 0.04, 0.15))
+        self._troubled = True
+        self._depth = 0
+        self._processes = 0
+        self._drivers: dict[Process, asyncio.Task[None]] = {}
+        self._contested: set[str] = set()
+        self._crashes = 0
+        self._takeovers = 0
+
+    def report(self) -> Report:
+        return Report(
+            seed=self.laws.seed,
+            runs=len(self.laws.runs),
+            events=self.laws.events,
+            starts=len(self._world.starts),
+            crashes=self._crashes,
+            takeovers=self._takeovers,
+            trace=self.laws.trace.hexdigest(),
+            violations=tuple(self.laws.broken),
+        )
+
+    async def play(self) -> None:
+        self._create()
+        for _ in range(self._acts):
+            await self._clock.sleep(self._chance.choice((0, 0.01, 0.2, 0.5, 1, 3)))
+            self._act()
+        self._troubled = False
+        self._world.plays = {}
+        await self._calm()
+        self._check_nobody_is_stranded()
+        for run_id in list(self.laws.runs):
+            await self._drive_in_peace(run_id)
+        if not self.laws.broken:
+            await self._end_all_runs()
+        self.laws.check_record()
+        self._god.close()
+
+    # fate: what happens at each call of a process
+
+    def pass_by(self, process: Process, call: str) -> None:
+        if not process.alive:
+            raise Died
+        process.calls += 1
+        if process.calls > _MAX_CALLS:
+            self.laws.breaks(f"{process.name} turns on the spot: {process.calls} calls, the last one {call}")
+            self._kill(process)
+            raise Died
+        if not self._troubled:
+            return
+        if process.fuse is not None:
+            process.fuse -= 1
+            if process.fuse < 0:
+                self._kill(process)
+                raise Died
+        if self._depth < 2 and self._chance.random() < self._restless:
+            self._depth += 1
+            try:
+                self._act()
+            finally:
+                self._depth -= 1
+        if not process.alive:
+            raise Died
+
+    def created(self, process: Process, batch: Batch) -> None:
+        self.laws.created(batch, self._procedures[batch.summary.name])
+
+    def appended(self, process: Process, batch: Batch, claim: Claim | None) -> None:
+        self.laws.appended(process, batch, claim)
+
+    def acknowledged(self, batch: Batch) -> None:
+        self.laws.acknowledged(batch)
+
+    def claimed(self, process: Process, claim: Claim) -> None:
+        self.laws.claimed(process, claim)
+
+    def released(self, claim: Claim) -> None:
+        self.laws.released(claim)
+
+    def seen(self, process: Process, run_id: str) -> None:
+        if run_id in self.laws.runs:
+            process.knows[run_id] = self.laws.runs[run_id]
+
+    def _launched(self, order: WorkOrder) -> None:
+        self.laws.launched(order, CURRENT.get())
+
+    def _delay(self) -> float:
+        return self._chance.choice((0, 0, 0, 0.05, 0.3)) if self._troubled else 0
+
+    # acts
+
+    def _act(self) -> None:
+        acts: list[tuple[float, Callable[[], None]]] = [
+            (12, self._somebody_says_something),
+            (1.5 if len(self.laws.runs) < _MAX_RUNS else 0, self._create),
+            (1.5, self._resume_somewhere),
+            (1, self._finish_something),
+            (0.3, lambda: self._clock.set_wall_by(self._chance.choice((-3600, -2, 5, 90, 86400)))),
+        ]
+        if self._crashes_allowed:
+            acts += [
+                (2, self._kill_somebody),
+                (0.7, self._interrupt_somebody),
+                (0.6, self._supersede_somebody),
+                (0.6, self._lose_something),
+            ]
+        weights = [weight for weight, _ in acts]
+        self._chance.choices([act for _, act in acts], weights)[0]()
+
+    def _create(self) -> None:
+        process = self._process(drives=None)
+        name = self._chance.choice(list(self._procedures))
+        request = RunRequest(name=name, params={"to": "staging"}, queue=self._chance.random() < 0.6)
+        run = self._say(process, "create", lambda engine: engine.create_run(request, actor=_ANN))
+        if run is not None:
+            self._carry_on(run.run_id)
+
+    def _somebody_says_something(self) -> None:
+        run_id = self._some_run()
+        if run_id is None:
+            return
+        verb = self._chance.choices(list(_VERBS), [weight for weight, _, _ in _VERBS.values()])[0]
+        _, drives, say = _VERBS[verb]
+        step = self._chance.choice((None, None, *self.laws.runs[run_id].steps))
+        actor = _BOT if self._chance.random() < 0.08 else _ANN
+        process = self._process(drives=None)
+        said = self._say(process, verb, lambda engine: say(engine, run_id, actor, step))
+        if said is not None and drives:
+            self._carry_on(run_id)
+
+    def _say(self, process: Process, verb: str, say: Callable[[Engine], Any]) -> Any:
+        """What the engine answers, or None if it refused or the process died first."""
+        try:
+            answer = say(Engine(self._parts(process)))
+        except Died:
+            answer, outcome = None, "died"
+        except SopwithError as error:
+            answer, outcome = None, error.code
+            if not isinstance(error, Refused) and error.exit_code != 2:
+                self.laws.breaks(f"{verb} met {error.code}: {error.message}")
+        except Exception as error:
+            answer, outcome = None, "broke"
+            self.laws.breaks(f"{verb} broke: {error!r}")
+        else:
+            outcome = "done"
+            self._retire(process)
+        self.laws.note(verb, outcome)
+        return answer
+
+    def _resume_somewhere(self) -> None:
+        run_id = self._some_run()
+        if run_id is not None:
+            self._start_driver(run_id)
+
+    def _finish_something(self) -> None:
+        hanging = [key for key, at in self._world.finish_at.items() if at is None and key not in self._world.lost]
+        if hanging:
+            self._world.finish(self._chance.choice(hanging), self._chance.choice((SUCCEEDED, FAILED)))
+
+    def _lose_something(self) -> None:
+        running = [key for key in self._world.starts if self.laws.is_running(key)]
+        if running:
+            self._world.lose(self._chance.choice(running))
+
+    def _kill_somebody(self) -> None:
+        process = self._some_driver()
+        if process is not None:
+            self._kill(process)
+
+    def _interrupt_somebody(self) -> None:
+        process = self._some_driver()
+        if process is not None:
+            self._drivers[process].cancel()
+
+    def _supersede_somebody(self) -> None:
+        process = self._some_driver()
+        if process is not None and process.drives is not None and self._disk.takes_over and not process.superseded:
+            process.superseded = True
+            self._contested.add(process.drives)
+            self._takeovers += 1
+            self.laws.note("supersede", process.name)
+            self._disk.bury(process)
+            self._start_driver(process.drives)
+
+    def _kill(self, process: Process) -> None:
+        self._crashes += 1
+        self.laws.note("kill", process.name, process.calls)
+        process.drop()
+        self._disk.bury(process)
+        self._drivers.pop(process, None)
+
+    def _some_run(self) -> str | None:
+        return self._chance.choice(list(self.laws.runs)) if self.laws.runs else None
+
+    def _some_driver(self) -> Process | None:
+        return self._chance.choice(list(self._drivers)) if self._drivers else None
+
+    # processes
+
+    def _process(self, *, drives: str | None) -> Process:
+        self._processes += 1
+        doomed = self._troubled and self._crashes_allowed and self._chance.random() < (0.35 if drives else 0.1)
+        token = self._chance.choice((None, "old", "old", "old", "new")) if self._troubled else "old"
+        return Process(
+            self._processes,
+            drives=drives,
+            environ={} if token is None else {"TOKEN": token},
+            fuse=self._chance.randint(0, 60) if doomed else None,
+        )
+
+    def _parts(self, process: Process) -> Parts:
+        store = mortal_store(process, self._disk.open(), self)
+        return Parts(
+            workspace=_WORKSPACE,
+            store=store,
+            views=_Views(),
+            library=self._library,
+            kinds=_KindsOf(self._kinds, process),
+            clock=self._clock,
+            ids=self._ids,
+            keyring=_Keyring(Path("/nowhere")),
+            owner=lambda: process.owner,
+            environ=process.environ,
+            umask=0o022,
+        )
+
+    def _retire(self, process: Process) -> None:
+        process.alive = False
+        process.store.close()
+
+    def _carry_on(self, run_id: str) -> None:
+        """What a driving verb does after its change. A quick one finds the run claimed at this very moment."""
+        if self._chance.random() < 0.5 and self._god.holder(run_id) is not None:
+            self.laws.note("busy", run_id)
+            return
+        self._start_driver(run_id)
+
+    def _start_driver(self, run_id: str) -> Process:
+        process = self._process(drives=run_id)
+        context = copy_context()
+        context.run(CURRENT.set, process)
+        task = self._loop.create_task(self._drive(process, run_id), context=context)
+        self._drivers[process] = task
+        task.add_done_callback(lambda _: self._drivers.pop(process, None))
+        return process
+
+    async def _drive(self, process: Process, run_id: str) -> None:
+        outcome = "done"
+        try:
+            run = await drive(self._parts(process), run_id)
+            self.laws.check_driven(run)
+        except (Died, asyncio.CancelledError):
+            outcome = "died"
+        except RunBusy:
+            outcome = "busy"
+        except (Conflict, Refused) as error:
+            outcome = error.code
+            # where a superseded driver still lives, or lived until now, one of the two must lose
+            if run_id not in self._contested:
+                self.laws.breaks(f"{process.name} met {error.code} though nobody took its claim: {error.message}")
+        except Exception as error:
+            outcome = "broke"
+            self.laws.breaks(f"{process.name} broke: {error!r}")
+        self.laws.note("driver", process.name, outcome)
+        if process.alive:
+            self.laws.let_go(process)
+            self._retire(process)
+
+    # the end
+
+    async def _calm(self) -> None:
+        """No more trouble: what hangs ends, and the drivers that still live do their work."""
+        for _ in range(20):
+            for key in self._world.starts:
+                # what is to be cancelled must be ended by its driver
+                if self._world.finish_at[key] is None and not self.laws.runs[key[0]].cancel_requested:
+                    self._world.finish(key)
+            if not self._drivers:
+                return
+            await asyncio.wait(list(self._drivers.values()), timeout=30)
+        self.laws.breaks(f"drivers never came to rest: {[process.name for process in self._drivers]}")
+
+    def _check_nobody_is_stranded(self) -> None:
+        """Without a crash, whoever changes a run drives it on, or leaves that to somebody who does."""
+        if self._crashes or self._takeovers or self._crashes_allowed:
+            return
+        for run in self.laws.runs.values():
+            left = [item for item in self._ready(run) if item.kind is not DueKind.EXPIRE_GATE]
+            if left:
+                self.laws.breaks(f"{run.run_id} is {status_of(run)} and nobody drives it: {left} is due")
+
+    async def _drive_in_peace(self, run_id: str) -> None:
+        process = self._start_driver(run_id)
+        driving = self._drivers[process]
+        await asyncio.wait([driving], timeout=600)
+        run = self.laws.runs[run_id]
+        if not driving.done():
+            self.laws.breaks(f"{run_id} is driven for ten minutes, and nothing comes of it")
+            self._kill(process)
+        elif left := self._ready(run):
+            self.laws.breaks(f"{run_id} is {status_of(run)} and a driver leaves {left} undone")
+
+    def _ready(self, run: Run) -> list[Any]:
+        """What a driver could do now; waiting for a slot is not in its power."""
+        return [item for item in ready(due(run), self._clock.now().at) if item.kind is not DueKind.ADMIT]
+
+    async def _end_all_runs(self) -> None:
+        """A patient person ends every run: there is no state that nobody can resolve."""
+        for patience in range(_ROUNDS):
+            unfinished = [run_id for run_id, run in self.laws.runs.items() if not is_final(run)]
+            if not unfinished or self.laws.broken:
+                return
+            for run_id in unfinished:
+                self._resolve(self.laws.runs[run_id])
+                await self._drive_in_peace(run_id)
+            await self._clock.sleep(1 if patience < _ROUNDS / 2 else 3600)
+        for run_id in unfinished:
+            run = self.laws.runs[run_id]
+            self.laws.breaks(f"{run_id} is {status_of(run)} and no person can end it: {run.reason}")
+
+    def _resolve(self, run: Run) -> None:
+        process = self._process(drives=None)
+        engine = Engine(self._parts(process))
+        try:
+            _help(engine, run)
+        except Refused as error:
+            self.laws.note("refused", error.code)
+        except SopwithError as error:
+            self.laws.breaks(f"a patient person met {error.code}: {error.message}")
+        self._retire(process)
+
+
+def _help(engine: Engine, run: Run) -> None:
+    """The one thing that brings this run on."""
+    by_hand = [s.number for s in run.steps.values() if s.status is StepStatus.RUNNING and is_manual(run, s.number)]
+    gates = open_gates(run)
+    if run.ended is RunStatus.FAILED or (run.paused and any(step.stuck for step in run.steps.values())):
+        engine.retry(run.run_id, actor=_ANN)
+    elif run.paused:
+        engine.resume(run.run_id, actor=_ANN)
+    elif gates:
+        engine.approve(run.run_id, actor=_ANN, step=gates[0][0], digest=gates[0][1].digest)
+    elif by_hand:
+        engine.complete(run.run_id, actor=_ANN, step=by_hand[0])
+
+
+Say = Callable[[Engine, str, Actor, int | None], Any]
+
+_VERBS: dict[str, tuple[float, bool, Say]] = {
+    # verb: how often, whether whoever says it drives the run on, what is said
+    "approve": (9, True, lambda engine, run_id, actor, step: engine.approve(run_id, actor=actor, step=step)),
+    "reject": (
+        1,
+        False,
+        lambda engine, run_id, actor, step: engine.reject(run_id, actor=actor, step=step, reason="no"),
+    ),
+    "cancel": (0.7, True, lambda engine, run_id, actor, step: engine.cancel(run_id, actor=actor)),
+    "pause": (1, False, lambda engine, run_id, actor, step: engine.pause(run_id, actor=actor)),
+    "resume": (3, True, lambda engine, run_id, actor, step: engine.resume(run_id, actor=actor)),
+    "retry": (2, True, lambda engine, run_id, actor, step: engine.retry(run_id, actor=actor, from_step=step)),
+    "skip": (1, True, lambda engine, run_id, actor, step: engine.skip(run_id, actor=actor, step=step, reason="so")),
+    "complete": (3, True, lambda engine, run_id, actor, step: engine.complete(run_id, actor=actor, step=step)),
+    "fail": (0.7, True, lambda engine, run_id, actor, step: engine.fail(run_id, actor=actor, step=step, reason="it")),
+}
+
+_WORKSPACE = Workspace(Path(tempfile.gettempdir()) / "sopwith-simulator")
+
+
+class _Library(Library):
+    """Procedures that were never files."""
+
+    def __init__(self, procedures: dict[str, Procedure], config: Config) -> None:
+        super().__init__(_WORKSPACE)
+        self._procedures = procedures
+        self._config = config
+
+    def procedure(self, name: str) -> Procedure:
+        return self._procedures[name]
+
+    def config(self) -> Config:
+        return self._config
+
+
+class _Keyring(Keyring):
+    """A key that is the same in every simulation."""
+
+    def conceal(self, value: str) -> str:
+        return conceal(value)
+
+
+class _Views:
+    """Makes the documents, and keeps none."""
+
+    def written(self, batch: Batch, run_json: Callable[[], bytes] | None) -> None:
+        if run_json is not None:
+            run_json()
+
+    def rebuild(self, run_id: str, run_json: Callable[[], bytes]) -> bool:
+        return False
+
+
+class _Kinds:
+    def __init__(
+        self, world: FakeWorld, clock: VirtualClock, simulation: _Simulation, delay: Callable[[], float]
+    ) -> None:
+        self._world = world
+        self._clock = clock
+        self._simulation = simulation
+        self._delay = delay
+
+    def executor(self, process: Process) -> MortalExecutor:
+        return MortalExecutor(process, FakeExecutor(self._world, self._clock), self._simulation, self._delay)
+
+
+class _KindsOf:
+    """The kinds of steps as one process has them."""
+
+    def __init__(self, kinds: _Kinds, process: Process) -> None:
+        self._shell = ExecutorKind(name="shell", needs_script=True, make=partial(kinds.executor, process))
+
+    def kind(self, name: str) -> ExecutorKind:
+        return self._shell if name == "shell" else ExecutorKind(name=name, needs_script=False, by_hand=True)
+
+
+def _plays(chance: Random) -> dict[int, list[Play]]:
+    return {number: [_play(chance) for _ in range(chance.randint(1, 4))] for number in range(1, 7)}
+
+
+def _play(chance: Random) -> Play:
+    result: StepResult = chance.choices((SUCCEEDED, FAILED), (4, 1))[0]
+    return Play(result=result, seconds=chance.choice((0, 0, 0.1, 0.5, 1, 2.5, 6, None)), output=b"said")
+
+
+def _procedure(chance: Random, name: str) -> Procedure:
+    graph = chance.random() < 0.5
+    steps = tuple(_step(chance, number, graph=graph) for number in range(1, chance.randint(1, 6) + 1))
+    return Procedure(
+        name=name,
+        title=name.capitalize(),
+        priority=chance.choice(list(Priority)),
+        execution_mode=chance.choice((None, *ExecutionMode)),
+        cooldown_secs=chance.choice((0, 0, 0, 4)),
+        max_concurrent=chance.choice((None, None, 1, 2)),
+        working_dir="/srv",
+        steps=steps,
+    )
+
+
+def _step(chance: Random, number: int, *, graph: bool) -> Step:
+    earlier = range(1, number)
+    in_line = tuple(earlier[-1:])
+    by_hand = chance.random() < 0.2
+    return Step(
+        number=number,
+        title=f"Step {number}",
+        executor="manual" if by_hand else "shell",
+        script=None if by_hand else Script(interpreter="bash", text=f"echo {number}\n"),
+        requires_approval=chance.random() < 0.35,
+        approval_timeout_mins=chance.choice((None, None, 0.01, 0.05, 0.2)),
+        never_times_out=chance.random() < 0.1,
+        depends_on=tuple(other for other in earlier if chance.random() < 0.35) if graph else in_line,
+        env=EnvironmentRules(pass_=("TOKEN",) if chance.random() < 0.2 else ()),
+    )
+
+
+def _config(chance: Random) -> Config:
+    return Config(
+        default_execution_mode=chance.choice(list(ExecutionMode)),
+        approval_timeout_mins=chance.choice((None, None, 0.05, 0.3)),
+        approval_timeout_action=chance.choice((None, *TimeoutAction)),
+        max_concurrent_runs=chance.choice((None, None, 1, 2)),
+    )
+
+
+def _task_of_a_process(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+    task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
+    context = options.get("context")
+    process = CURRENT.get() if context is None else context.get(CURRENT)
+    if process is not None:
+        process.tasks.append(task)
+        task.add_done_callback(partial(_forget_the_dead, process))
+    return task
+
+
+def _forget_the_dead(process: Process, task: asyncio.Task[Any]) -> None:
+    """What a dead process would have said is nobody's concern; a living one must look at its tasks itself."""
+    if not process.alive and not task.cancelled():
+        task.exception()
+
+
+async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    left = [task for task in asyncio.all_tasks(loop) if task is not asyncio.current_task()]
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Plays a range of seeds; 1 if any broke a law."""
+    parser = argparse.ArgumentParser(prog="python -m sopwith.testing.simulator", description=__doc__)
+    parser.add_argument("--seeds", default="0:1000", help="FIRST:END, or one seed")
+    parser.add_argument("--store", choices=("memory", "sqlite"), default="memory")
+    options = parser.parse_args(arguments)
+    first, _, end = options.seeds.partition(":")
+    seeds = range(int(first), int(end) if end else int(first) + 1)
+    crashes = events = violations = 0
+    for seed in seeds:
+        report = _simulate_on(options.store, seed)
+        crashes += report.crashes
+        events += report.events
+        violations += len(report.violations)
+        for violation in report.violations:
+            sys.stdout.write(f"{violation}\n")
+        if (seed + 1 - seeds.start) % 100 == 0:
+            sys.stdout.write(f"{seed + 1 - seeds.start} of {len(seeds)} seeds, {violations} violations\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{len(seeds)} seeds, {crashes} crashes, {events} events, {violations} violations\n")
+    return 1 if violations else 0
+
+
+def _simulate_on(store: str, seed: int) -> Report:
+    if store == "memory":
+        return simulate(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        return simulate(seed, disk=FileDisk(Path(folder) / "runs.db"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""An event loop whose time is a number: when every task sleeps, it jumps to the moment the first one wakes.
+
+Nothing waits for real, and the same tasks always run in the same order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from sopwith.core.instant import Instant
+from sopwith.testing.clock import START
+
+
+class Stalled(Exception):
+    """Every task waits for something that nothing left could bring about."""
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """Runs tasks in virtual seconds. It has no files, sockets, signals or threads."""
+
+    _scheduled: list[asyncio.TimerHandle]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = 0
+        self._virtual = 0.0
+        self._selector = _NothingToRead(self)
+
+    def time(self) -> float:
+        return self._virtual
+
+    def jump(self) -> None:
+        """On to the first timer."""
+        if not self._scheduled:
+            raise Stalled("every task waits, and nothing is left that could wake one")
+        self._virtual = max(self._virtual, self._scheduled[0].when())
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        return
+
+    def _write_to_self(self) -> None:
+        return
+
+
+class _NothingToRead:
+    """Stands where other loops ask the system for ready files; waiting for them is when time passes."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None) -> list[Any]:
+        self._loop.turns += 1
+        if timeout is None or timeout > 0:
+            self._loop.jump()
+        return []
+
+
+class VirtualClock:
+    """A Clock on a VirtualLoop, with a wall clock that can be set."""
+
+    def __init__(self, loop: VirtualLoop, at: datetime = START) -> None:
+        self._loop = loop
+        self._wall = at
+
+    def now(self) -> Instant:
+        milliseconds = round(self._loop.time() * 1000)
+        return Instant(self._wall + timedelta(milliseconds=milliseconds), milliseconds, "boot-1")
+
+    def set_wall_by(self, seconds: float) -> None:
+        """Somebody sets the wall clock forward or back; no time passes."""
+        self._wall += timedelta(milliseconds=round(seconds * 1000))
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds))

@@ -1,0 +1,3 @@
+from .workshop import terminal, workshop
+
+__all__ = ["terminal", "workshop"]

@@ -1,0 +1,116 @@
+"""Ctrl-C: at a terminal first a pause, then out at once; elsewhere out at once. The step is never hurt."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from .workshop import Terminal, Workshop, end_process, eventually
+
+Open = Callable[..., Terminal]
+CTRL_C = "\x03"
+
+
+@pytest.fixture
+def slow(workshop: Workshop) -> str:
+    """A procedure whose first step runs until the file `go` exists, and then leaves `done`."""
+    workshop.steps(
+        "slow",
+        "Wait | touch begun; until [ -e go ]; do sleep 0.02; done; echo x >> done",
+        "After | echo after >> after",
+    )
+    return "slow"
+
+
+def lines(workshop: Workshop, name: str) -> int:
+    path = workshop.root / name
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def test_the_first_pauses_after_the_running_step(workshop: Workshop, slow: str, terminal: Open) -> None:
+    screen = terminal("run", slow)
+    eventually((workshop.root / "begun").exists)
+    screen.expect("running")
+    screen.type(CTRL_C)
+    screen.expect("pausing after the running step; Ctrl-C again leaves at once")
+    (workshop.root / "go").touch()
+    screen.expect("is paused")
+    screen.expect(f"sop resume {workshop.run_id(slow)}")
+    assert screen.end() == 3
+    assert (lines(workshop, "done"), lines(workshop, "after")) == (1, 0)
+    assert workshop.sop("resume", workshop.run_id(slow)).code == 0
+
+
+def test_the_second_leaves_at_once_and_the_step_goes_on(workshop: Workshop, slow: str, terminal: Open) -> None:
+    screen = terminal("run", slow)
+    eventually((workshop.root / "begun").exists)
+    screen.expect("running")
+    screen.type(CTRL_C)
+    screen.expect("pausing")
+    screen.type(CTRL_C)
+    screen.expect("step 1 goes on by itself")
+    screen.expect(f"sop resume {workshop.run_id(slow)}")
+    assert screen.end() == 130
+    assert "Traceback" not in screen.text
+    (workshop.root / "go").touch()
+    assert workshop.sop("resume", workshop.run_id(slow)).code in (0, 3)
+    run = workshop.run_id(slow)
+    if workshop.json("status", run)["status"] == "paused":
+        assert workshop.sop("resume", run).code == 0
+    assert (lines(workshop, "done"), lines(workshop, "after")) == (1, 1)
+
+
+def test_at_a_question_it_leaves_at_once(workshop: Workshop, terminal: Open) -> None:
+    workshop.steps("gated", "?Act | echo acted")
+    screen = terminal("run", "gated")
+    screen.expect("etach > ")
+    screen.type(CTRL_C)
+    screen.expect(f"sop resume {workshop.run_id('gated')}")
+    assert screen.end() == 130
+    assert workshop.json("inbox")["total"] == 1
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_without_a_terminal_it_leaves_at_once(workshop: Workshop, slow: str, more: tuple[str, ...]) -> None:
+    process = workshop.background("run", slow, *more)
+    try:
+        eventually((workshop.root / "begun").exists)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        end_process(process)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    if more:
+        assert (out, err) == (b"", b"")
+    (workshop.root / "go").touch()
+    assert workshop.sop("resume", workshop.run_id(slow)).code == 0
+    assert lines(workshop, "done") == 1
+
+
+def test_a_terminated_command_leaves_the_terminal_as_it_was(workshop: Workshop, slow: str, terminal: Open) -> None:
+    screen = terminal("run", slow)
+    eventually((workshop.root / "begun").exists)
+    screen.expect("running")
+    screen.process.terminate()
+    assert screen.end() == 128 + signal.SIGTERM
+    assert screen.raw.rfind("\x1b[?25h") > screen.raw.rfind("\x1b[?25l")  # the cursor is there again
+    (workshop.root / "go").touch()
+    assert workshop.sop("resume", workshop.run_id(slow)).code == 0
+    assert lines(workshop, "done") == 1
+
+
+def test_a_reader_that_watches_leaves_with_130(workshop: Workshop) -> None:
+    workshop.steps("gated", "?Act | echo acted")
+    run = workshop.started("gated")
+    process = workshop.background("status", run, "--watch")
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    finally:
+        end_process(process)
+    assert process.returncode == 130

@@ -1,0 +1,3 @@
+from doors.workshop import terminal, workshop
+
+__all__ = ["terminal", "workshop"]

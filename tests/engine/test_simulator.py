@@ -1,0 +1,246 @@
+"""Many histories of the real engine and driver under crashes, races and people; and proof that bugs would be found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sopwith.core import due as due_module
+from sopwith.core import moves_driver
+from sopwith.core.due import Due, DueKind
+from sopwith.engine import driver as driver_module
+from sopwith.engine import recovery
+from sopwith.engine.driver import _Driver
+from sopwith.engine.runs import Runs
+from sopwith.stores import batches
+from sopwith.testing.executor import FakeExecutor, FakeWatch, key_of
+from sopwith.testing.memory import MemoryStore
+from sopwith.testing.simulator import FileDisk, main, simulate
+
+FIRST, END = (int(part) for part in os.environ.get("SOPWITH_SEEDS", "0:320").split(":"))
+CHUNK = 40
+
+
+@pytest.mark.parametrize("first", range(FIRST, END, CHUNK))
+def test_no_seed_breaks_a_law(first: int) -> None:
+    reports = [simulate(seed) for seed in range(first, min(first + CHUNK, END))]
+    assert [violation for report in reports for violation in report.violations] == []
+    # a simulator in which nothing happens proves nothing
+    assert sum(report.crashes for report in reports) > CHUNK / 4
+    assert sum(report.starts for report in reports) > CHUNK
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_sqlite_store_keeps_the_same_laws(seed: int, tmp_path: Path) -> None:
+    assert simulate(seed, disk=FileDisk(tmp_path / "runs.db")).violations == ()
+
+
+@pytest.mark.parametrize("seed", [1, 21, 99])
+def test_the_same_seed_replays_exactly(seed: int) -> None:
+    assert simulate(seed) == simulate(seed)
+
+
+def test_seeds_differ() -> None:
+    assert len({simulate(seed).trace for seed in range(10)}) == 10
+
+
+def test_the_command_counts_what_it_saw(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "0:3"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("3 seeds, ")
+
+
+# planted bugs: each must be found
+
+
+def a_driver_that_forgets_its_claim(patch: pytest.MonkeyPatch) -> None:
+    commit = Runs.commit
+
+    def unclaimed(self, loaded, command, *, claim=None, **options):
+        return commit(self, loaded, command, **options)
+
+    patch.setattr(Runs, "commit", unclaimed)
+
+
+def a_store_that_gives_a_claim_twice(patch: pytest.MonkeyPatch) -> None:
+    from sopwith.testing import memory
+
+    patch.setattr(memory, "_driver", lambda _shelf, _run: None)
+
+
+def a_store_that_does_not_fence(patch: pytest.MonkeyPatch) -> None:
+    from sopwith.testing import memory
+
+    patch.setattr(memory, "_check_claim", lambda _run, _claim: None)
+
+
+def an_append_that_ignores_after_seq(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(batches, "check_next", lambda *_args, **_options: None)
+
+
+def an_append_that_forgets(patch: pytest.MonkeyPatch) -> None:
+    append = MemoryStore.append
+
+    def forgetful(self, run_id, after_seq, batch, **options):
+        append(self, run_id, after_seq, batch, **options)
+        if after_seq == 7:
+            kept = self._shelf.runs[run_id]
+            kept.events = kept.events[:7]
+
+    patch.setattr(MemoryStore, "append", forgetful)
+
+
+def a_recovery_that_always_starts(patch: pytest.MonkeyPatch) -> None:
+    async def recover(self, order, on_output):
+        self._world.started.pop(key_of(order), None)
+        return await self.start(order, on_output)
+
+    patch.setattr(FakeExecutor, "recover", recover)
+
+
+def a_recovery_that_calls_the_lost_a_success(patch: pytest.MonkeyPatch) -> None:
+    wait = FakeWatch.wait
+
+    async def hopeful(self):
+        self._world.lost.pop(self._key, None)
+        self._world.finish(self._key)
+        return await wait(self)
+
+    patch.setattr(FakeWatch, "wait", hopeful)
+
+
+def a_start_that_ignores_the_gate(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(moves_driver, "needs_gate", lambda _mode, _step: False)
+    patch.setattr(due_module, "needs_gate", lambda _mode, _step: False)
+
+
+def a_start_that_ignores_the_digest(patch: pytest.MonkeyPatch) -> None:
+    start = moves_driver.start
+
+    def careless(run, command):
+        gate = run.steps[command.step].gate
+        same = command if gate is None else type(command)(**{**_fields(command), "digest": gate.digest})
+        return start(run, same)
+
+    from sopwith.core import moves
+
+    for key, move in list(moves.MOVES.items()):
+        if move.handler is start:
+            patch.setitem(moves.MOVES, key, moves.Move(careless, move.to))
+
+
+def a_start_before_its_dependencies(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(moves_driver, "dependencies_met", lambda _run, _number: True)
+    patch.setattr(due_module, "dependencies_met", lambda _run, _number: True)
+
+
+def a_driver_that_starts_before_it_records(patch: pytest.MonkeyPatch) -> None:
+    commit = _Driver._commit
+
+    def late(self, command, **options):
+        if type(command).__name__ == "Finish":
+            return ()
+        return commit(self, command, **options)
+
+    patch.setattr(_Driver, "_commit", late)
+
+
+def a_driver_that_recovers_as_if_new(patch: pytest.MonkeyPatch) -> None:
+    from sopwith.engine.environment import work_order
+
+    patch.setattr(driver_module, "recovery_order", work_order)
+
+
+def a_recovery_that_starts_what_changed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recovery, "what_changed", lambda *_args: ())
+
+
+def a_driver_that_runs_lost_steps_again(patch: pytest.MonkeyPatch) -> None:
+    def again(self, step, attempt, lost):
+        self._watched.pop(step, None)
+
+    patch.setattr(_Driver, "_interrupted", again)
+
+
+def a_driver_that_reads_the_version_too_late(patch: pytest.MonkeyPatch) -> None:
+    wait = _Driver._wait
+
+    async def late(self, version):
+        await wait(self, self._parts.store.version())
+
+    patch.setattr(_Driver, "_wait", late)
+
+
+def a_driver_that_leaves_without_a_last_look(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(driver_module, "due", _due_only_inside_the_driver())
+
+
+def a_driver_that_leaves_running_steps_at_a_cancel(patch: pytest.MonkeyPatch) -> None:
+    async def ignore(self, step):
+        return False
+
+    patch.setattr(_Driver, "_stop", ignore)
+
+
+def a_cancel_that_does_not_wait(patch: pytest.MonkeyPatch) -> None:
+    from sopwith.core import conclude, moves_person
+
+    patch.setattr(moves_person, "running_processes", lambda _run: ())
+    patch.setattr(conclude, "running_processes", lambda _run: ())
+
+
+def a_driver_that_never_settles_a_timeout(patch: pytest.MonkeyPatch) -> None:
+    original = due_module.ready
+
+    def without_deadlines(items, now):
+        return tuple(item for item in original(items, now) if item.kind is not DueKind.EXPIRE_GATE)
+
+    patch.setattr(driver_module, "ready", without_deadlines)
+
+
+def _fields(command) -> dict[str, object]:
+    return {name: getattr(command, name) for name in command.__struct_fields__}
+
+
+def _due_only_inside_the_driver() -> Callable[..., tuple[Due, ...]]:
+    import sys
+
+    def seen(run):
+        return () if sys._getframe(1).f_code.co_name == "drive" else due_module.due(run)
+
+    return seen
+
+
+PLANTED: dict[Callable[[pytest.MonkeyPatch], None], int] = {
+    a_driver_that_forgets_its_claim: 5,
+    a_store_that_gives_a_claim_twice: 40,
+    a_store_that_does_not_fence: 120,
+    an_append_that_ignores_after_seq: 40,
+    an_append_that_forgets: 20,
+    a_recovery_that_always_starts: 60,
+    a_recovery_that_calls_the_lost_a_success: 40,
+    a_start_that_ignores_the_gate: 20,
+    a_start_that_ignores_the_digest: 80,
+    a_start_before_its_dependencies: 20,
+    a_driver_that_starts_before_it_records: 20,
+    a_driver_that_recovers_as_if_new: 120,
+    a_recovery_that_starts_what_changed: 400,
+    a_driver_that_runs_lost_steps_again: 120,
+    a_driver_that_reads_the_version_too_late: 400,
+    a_driver_that_leaves_without_a_last_look: 400,
+    a_driver_that_leaves_running_steps_at_a_cancel: 200,
+    a_cancel_that_does_not_wait: 120,
+    a_driver_that_never_settles_a_timeout: 60,
+}
+"""The bug, and within how many seeds it must be found."""
+
+
+@pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.__name__)
+def test_a_planted_bug_is_found(bug: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    bug(monkeypatch)
+    for seed in range(PLANTED[bug]):
+        if simulate(seed).violations:
+            return
+    pytest.fail(f"{bug.__name__} lives through {PLANTED[bug]} seeds")
