@@ -18,7 +18,7 @@ _EXIT_CODES = (
     ("4", "the run failed or was cancelled"),
     ("5", "refused: limits, rights, a stale approval, a move that the run's status does not allow"),
     ("6", "not found"),
-    ("130", "interrupted with Ctrl-C; the run goes on being what it was, and `sop resume` takes it up"),
+    ("130, 143", "left by Ctrl-C or SIGTERM; a running step goes on by itself, and `sop resume` takes the run up"),
 )
 
 

@@ -101,7 +101,10 @@ def _type(member: Schema, definitions: Schema) -> str:
     if "$ref" in member:
         return _reference(member["$ref"].rpartition("/")[2], definitions)
     if "anyOf" in member:
-        kinds = [_type(kind, definitions) for kind in member["anyOf"] if kind.get("type") != "null"]
+        there = [kind for kind in member["anyOf"] if kind.get("type") != "null"]
+        if any(kind.get("type") == "number" for kind in there):
+            there = [kind for kind in there if kind.get("type") != "integer"]
+        kinds = [_type(kind, definitions) for kind in there]
         return " or ".join(dict.fromkeys(kinds))
     if "enum" in member:
         return " / ".join(code(str(value)) for value in member["enum"])

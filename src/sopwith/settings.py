@@ -1,18 +1,11 @@
-"""Where a workspace lies and what its files are called. Finds and makes folders; reads no procedure."""
+"""Where a workspace lies. Finds it; makes and reads nothing."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sopwith.errors import BadRequest, NoWorkspace, WorkspaceError
+from sopwith.errors import NoWorkspace
 from sopwith.ports import FOLDER, Workspace
-
-_IGNORED = """\
-# Sopwith: the record and its keys stay on this machine
-/runs.db*
-/runs/
-/keys/
-"""
 
 
 def find_workspace(start: Path, *, override: str | None = None) -> Workspace:
@@ -30,20 +23,3 @@ def find_workspace(start: Path, *, override: str | None = None) -> Workspace:
         f"no .pi/sops at or above {start}",
         hint="make a workspace here with `sop init`, or name one with --workspace DIR or SOPWITH_WORKSPACE",
     )
-
-
-def init_workspace(root: Path) -> tuple[Workspace, tuple[Path, ...]]:
-    """Makes `.pi/sops` with index.json and .gitignore; files that exist are left alone. Tells what was made."""
-    if root.exists() and not root.is_dir():
-        raise BadRequest(f"{root} is not a folder", hint="name a folder, or leave the name out for this one")
-    workspace = Workspace(root.resolve())
-    made = []
-    try:
-        workspace.sops.mkdir(parents=True, exist_ok=True)
-        for path, text in ((workspace.index, "{}\n"), (workspace.sops / ".gitignore", _IGNORED)):
-            if not path.exists():
-                path.write_text(text, encoding="utf-8")
-                made.append(path)
-    except OSError as error:
-        raise WorkspaceError.from_os("make a workspace in", workspace.sops, error) from error
-    return workspace, tuple(made)

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from tests.docs.pages import ROOT, environment, sop
 
-from sopwith.settings import init_workspace
+from sopwith.engine.template import make_workspace
 
 _MADE = shutil.ignore_patterns("runs*", "keys", "__pycache__", "pycache", "staging", "production", "artefacts")
 
@@ -28,7 +28,7 @@ def test_procedures_are_valid_and_without_warnings(folder, tmp_path):
 
 @pytest.mark.parametrize("folder", ["examples", "."])
 def test_git_ignores_what_init_says(folder, tmp_path):
-    made, _ = init_workspace(tmp_path)
+    made, _ = make_workspace(tmp_path)
     name = ".pi/sops/.gitignore"
     assert (ROOT / folder / name).read_text() == (made.root / name).read_text()
 

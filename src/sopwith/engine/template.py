@@ -1,4 +1,4 @@
-"""`sop create`: a procedure that runs as it stands, to be changed into one's own."""
+"""`sop init` and `sop create`: a workspace, and a procedure that runs as it stands, to be changed into one's own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from pathlib import Path
 from sopwith.core.procedure import check_name
 from sopwith.engine.files import read_bounded, replace_file
 from sopwith.engine.library import MANIFEST, SHEET
-from sopwith.errors import InvalidProcedure, Refused, WorkspaceError
+from sopwith.errors import BadRequest, InvalidProcedure, Refused, WorkspaceError
 from sopwith.parse.index import parse_index
 from sopwith.parse.source import SourceFile
 from sopwith.ports import Workspace
+
+_IGNORED = b"""\
+# Sopwith: the record and its keys stay on this machine
+/runs.db*
+/runs/
+/keys/
+"""
 
 _SHEET = """\
 # {title}
@@ -54,6 +61,31 @@ A step without a script is carried out by a person, who reports it with `sop com
 """
 
 
+def make_workspace(root: Path) -> tuple[Workspace, tuple[Path, ...]]:
+    """Makes `.pi/sops` with index.json and .gitignore; files that exist are left alone. Tells what was made."""
+    if root.exists() and not root.is_dir():
+        raise BadRequest(f"{root} is not a folder", hint="name a folder, or leave the name out for this one")
+    workspace = Workspace(root.resolve())
+    made = []
+    try:
+        workspace.sops.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceError.from_os("make a workspace in", workspace.sops, error) from error
+    if not workspace.index.exists():
+        replace_file(workspace.index, b"{}\n")
+        made.append(workspace.index)
+    return workspace, (*made, *leave_gitignore(workspace))
+
+
+def leave_gitignore(workspace: Workspace) -> tuple[Path, ...]:
+    """Keeps the record and its keys out of git, where nobody has said otherwise. Tells the file if it was made."""
+    path = workspace.sops / ".gitignore"
+    if path.exists():
+        return ()
+    replace_file(path, _IGNORED)
+    return (path,)
+
+
 def create_procedure(workspace: Workspace, name: str) -> tuple[Path, ...]:
     """Writes SOP.md and manifest.json and registers them in index.json. Tells the files. Refuses to overwrite."""
     check_name(name)
@@ -69,6 +101,7 @@ def create_procedure(workspace: Workspace, name: str) -> tuple[Path, ...]:
     replace_file(folder / SHEET, _SHEET.format(title=title, name=name).encode())
     replace_file(folder / MANIFEST, _manifest(name, title))
     register(workspace, {**index, name: f"{name}/{MANIFEST}"})
+    leave_gitignore(workspace)
     return folder / SHEET, folder / MANIFEST, workspace.index
 
 

@@ -19,9 +19,9 @@ from sopwith.errors import Problem, Severity, SopwithError
 @verb
 def init(door: Door, folder: Path | None) -> None:
     """Make a workspace in FOLDER, or here: .pi/sops with its index.json and .gitignore."""
-    from sopwith.settings import init_workspace
+    from sopwith.engine.template import make_workspace
 
-    workspace, made = init_workspace(folder or Path.cwd())
+    workspace, made = make_workspace(folder or Path.cwd())
     files = [str(path) for path in made]
     door.say(
         {"workspace": str(workspace.root), "created": files},
