@@ -5,7 +5,8 @@ Everything here is synchronous and quick, except an executor's watch, which is t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -233,6 +234,9 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     parameters_json: bytes
     umask: int
     output_types: Mapping[str, str]
+    intended_boot: str
+    """The boot in which the intent to start was recorded: what processes marked on disk does not outlive a power cut."""
+    this_boot: str
 
 
 class Lost(msgspec.Struct, frozen=True):
@@ -301,4 +305,98 @@ class Views(Protocol):
 
     def rebuild(self, run_id: str, run_json: Callable[[], bytes]) -> bool:
         """Makes the run's files anew from the store where they differ from it; tells whether they did."""
+        ...
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """One event as it lies in the log, unjudged; `run_seq` and `run_head` are what its run's row says of the last one.
+
+    What belongs to the run is None where that row is missing; `payload` is None where retention dropped it.
+    """
+
+    position: int
+    run_id: str | None
+    seq: int
+    event_type: str
+    at_ms: int
+    """Milliseconds since 1970-01-01 UTC."""
+    prev_hash: bytes
+    hash: bytes
+    payload: bytes | None
+    run_seq: int | None
+    run_head: bytes | None
+
+
+class LogEnd(msgspec.Struct, frozen=True):
+    """How far the log ever went, by what the store remembers, and a run that has no events at all, if there is one."""
+
+    high_water: int
+    empty_run: str | None = None
+
+
+class Log(Protocol):
+    """All events of all runs in the order in which they were stored: positions 1, 2, 3 … without a gap."""
+
+    def reading(self) -> AbstractContextManager[object]:
+        """Reads inside all see the same state."""
+        ...
+
+    def leaves(self, after_position: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        """Positions and hashes of the next events."""
+        ...
+
+    def entries(self, after_position: int, limit: int) -> Sequence[LogEntry]:
+        """The next events, whole."""
+        ...
+
+    def run_entries(self, run_id: str, after_seq: int, limit: int) -> Sequence[LogEntry]:
+        """The next events of one run in the order of their seq."""
+        ...
+
+    def end(self) -> LogEnd:
+        """What must be there."""
+        ...
+
+
+class KeptCheckpoint(msgspec.Struct, frozen=True):
+    """A signed checkpoint over the first `size` events, and the frontier that the next one grows from."""
+
+    size: int
+    line: bytes
+    frontier: bytes
+
+
+class DroppedRun(msgspec.Struct, frozen=True):
+    """A run whose payloads go, as it was when that was decided; `contents` go with them."""
+
+    run_id: str
+    seq: int
+    head: str
+    contents: tuple[str, ...] = ()
+
+
+class Seals(Protocol):
+    """The signed statements about the log, kept beside it."""
+
+    def newest_checkpoint(self) -> KeptCheckpoint | None:
+        """The checkpoint of the greatest size."""
+        ...
+
+    def checkpoints(self, after_size: int, limit: int) -> Sequence[KeptCheckpoint]:
+        """The next checkpoints by size."""
+        ...
+
+    def keep_checkpoint(self, checkpoint: KeptCheckpoint) -> bool:
+        """Keeps it durably; False, changing nothing, if there is one of this size."""
+        ...
+
+    def tombstones(self) -> Sequence[bytes]:
+        """The lines given to `drop_payloads`, oldest first."""
+        ...
+
+    def drop_payloads(self, runs: Sequence[DroppedRun], line: bytes) -> None:
+        """Drops all payloads of these runs and their contents, and keeps the line, in one durable transaction.
+
+        Raises Conflict, changing nothing, if a run's last event is not the one named.
+        """
         ...

@@ -2,6 +2,11 @@ CREATE TABLE cache (
     key text primary key,
     value blob not null
 ) strict;
+CREATE TABLE checkpoints (
+    size integer primary key,
+    line blob not null,
+    frontier blob not null
+) strict;
 CREATE TABLE claims (
     run integer primary key references runs,
     epoch integer not null,
@@ -51,3 +56,7 @@ CREATE INDEX runs_by_status on runs (status);
 CREATE INDEX runs_due on runs (due_at) where due_at is not null;
 CREATE INDEX runs_holding_slots on runs (name) where holds_slot;
 CREATE INDEX runs_last_executed on runs (name, ended_at) where executed and ended_at is not null;
+CREATE TABLE tombstones (
+    id integer primary key autoincrement,
+    line blob not null
+) strict;

@@ -10,7 +10,7 @@ from sopwith.core.due import DueKind
 from sopwith.core.events import Evidence
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.run import GateStatus, RunStatus, StepStatus, descendants, holds_slot, is_failing, open_gates
-from sopwith.errors import AlreadyDecided, ApproverNotAllowed, BadRequest, IllegalMove, Refused
+from sopwith.errors import ApproverNotAllowed, BadRequest, IllegalMove, Refused
 
 from .given import AGENT, ALICE, NOON, RUN, TRIGGER, Story, digest_of, manual, procedure, shell
 
@@ -175,7 +175,7 @@ def test_retry_from_closes_the_open_gates_of_the_steps_it_goes_back_over() -> No
     assert story.when(cmd.Retry, from_step=1) == ["approval_closed", "run_retried"]
     assert open_gates(story.run) == ()
     story.refused(IllegalMove, cmd.Approve)
-    story.refused(AlreadyDecided, cmd.Approve, step=2)
+    story.refused(IllegalMove, cmd.Approve, step=2)
 
 
 def test_retry_from_a_step_that_somebody_is_carrying_out_is_refused() -> None:

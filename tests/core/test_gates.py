@@ -282,3 +282,14 @@ def test_another_envelope_than_the_approved_one_starts_nothing_and_asks_again_wi
     story.when(cmd.Approve)
     assert story.start(1) == ["step_started"]
     assert story.last.body.digest == digest_of(1, 2)
+
+
+def test_an_answer_to_a_gate_that_a_retry_made_void_is_refused() -> None:
+    story = Story(shell(gate=True)).drive()
+    story.when(cmd.Approve)
+    story.drive()
+    digest = story.gate(1).digest
+    story.finish(1, error="exit status 1")
+    story.when(cmd.Retry)
+    story.refused(IllegalMove, cmd.Approve, step=1)
+    story.refused(IllegalMove, cmd.Approve, digest=digest)

@@ -60,3 +60,12 @@ def test_a_steps_duration_survives_a_clock_that_is_set_back_and_its_times_never_
     assert story.latest("step_completed").body.duration == "5s"
     times = [event.at for event in story.events]
     assert times == sorted(times)
+
+
+def test_a_step_lasts_until_it_ended_not_until_somebody_looked() -> None:
+    story = Story(shell()).drive()
+    started = story.step(1).started
+    assert started is not None
+    story.tick(3600)
+    story.finish(1, ended_boot_ms=started.boot_ms + 3000)
+    assert story.step(1).duration_ms == 3000

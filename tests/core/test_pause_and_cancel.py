@@ -239,3 +239,10 @@ def test_the_current_step_is_the_lowest_active_one_else_the_next_else_the_last()
     assert current_step(story.run) == 2
     story.when(cmd.Skip, reason="no")
     assert current_step(story.run) == 3
+
+
+def test_a_cancelled_run_keeps_that_nobody_knows_how_a_step_ended() -> None:
+    story = Story(shell(), shell()).drive()
+    story.interrupt(1)
+    story.when(cmd.Cancel)
+    assert story.statuses == (StepStatus.INTERRUPTED, StepStatus.CANCELLED)

@@ -182,7 +182,20 @@ def test_a_reject_or_skip_without_a_reason_is_refused(workshop: Workshop, args: 
     assert workshop.json("status", run)["status"] == "awaiting_approval"
 
 
-@pytest.mark.skipif(os.getuid() == 0 and not Path("/proc/self/attr").exists(), reason="root may write anywhere")
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_workspace_that_cannot_be_written_is_an_error_with_its_place(workshop: Workshop) -> None:
+    workshop.steps("fine", "Do | true")
+    workshop.sops.chmod(0o500)
+    try:
+        for verb in (["run", "fine"], ["create", "other"]):
+            told = workshop.sop(*verb)
+            is_told_well(told, 1)
+            assert str(workshop.sops) in told.err
+        assert workshop.sop("list").code == 0
+    finally:
+        workshop.sops.chmod(0o700)
+
+
 def test_a_database_that_is_no_database_is_an_error_and_stays_as_it_is(workshop: Workshop) -> None:
     (workshop.sops / "runs.db").write_bytes(b"this is no database" * 100)
     workshop.steps("fine", "Do | touch ran")

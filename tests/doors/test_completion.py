@@ -55,7 +55,7 @@ def test_outside_a_workspace_completion_is_silent(workshop: Workshop) -> None:
     told = workshop.process(
         env={"_SOP_COMPLETE": "bash_complete", "COMP_WORDS": "sop run ", "COMP_CWORD": "2", "SOPWITH_WORKSPACE": "/"}
     )
-    assert (told.code, told.out, told.err) == (0, "", "")
+    assert (told.code, told.out.strip(), told.err) == (0, "", "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -176,6 +176,15 @@ def test_a_reader_that_goes_away_is_no_error(workshop: Workshop) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"==> step 1 <==\n", b"")
 
 
+def test_a_run_goes_on_when_its_reader_goes_away(workshop: Workshop) -> None:
+    workshop.steps("talks", "Talk | seq 20000", "More | seq 20000; touch ended")
+    command = f"set -o pipefail; {' '.join(map(repr, _sop()))} run talks | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=workshop.root, capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (workshop.root / "ended").exists()
+    assert workshop.json("status", workshop.run_id("talks"))["status"] == "completed"
+
+
 def test_a_follower_at_a_terminal_shows_what_the_driver_does(
     workshop: Workshop, driven: tuple[str, subprocess.Popen[bytes]], terminal: Callable[..., Terminal]
 ) -> None:

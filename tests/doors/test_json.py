@@ -158,3 +158,16 @@ def test_what_steps_print_stays_out_of_the_document(workshop: Workshop) -> None:
     workshop.steps("noisy", 'Talk | echo "{"; echo noise >&2')
     told = workshop.process("run", "noisy", "--json")
     assert told.json["stepResults"][0]["output"] == "{\nnoise\n"
+
+
+def test_the_inbox_names_every_run_that_needs_a_person(workshop: Workshop, gated: str) -> None:
+    rejected, paused = workshop.started("gated"), workshop.started("gated")
+    workshop.json("reject", rejected, "--reason", "no")
+    workshop.json("pause", paused)
+    workshop.steps("byhand", "Walk over")
+    manual = workshop.started("byhand")
+    items = {item["runId"]: item for item in workshop.json("inbox")["items"]}
+    kinds = {run: items[run]["kind"] for run in (gated, rejected, paused, manual)}
+    assert list(kinds.values()) == ["approval", "rejected", "paused", "manual"]
+    assert all(item["requestedAt"] and item["next"].startswith("sop ") for item in items.values())
+    assert "since 2" in workshop.sop("inbox").out

@@ -45,10 +45,11 @@ def test_enter_alone_and_other_words_decide_nothing(workshop: Workshop, gated: s
     assert (screen.end(), acted(workshop)) == (3, 0)
 
 
-def test_what_was_typed_before_the_question_is_no_answer(workshop: Workshop, terminal: Open) -> None:
+@pytest.mark.parametrize("kind", ["xterm", "dumb"])
+def test_what_was_typed_before_the_question_is_no_answer(workshop: Workshop, terminal: Open, kind: str) -> None:
     workshop.steps("hasty", "Wait | until [ -e go ]; do sleep 0.02; done", "?Act | echo acted >> acted")
-    screen = terminal("run", "hasty")
-    screen.expect("running")
+    screen = terminal("run", "hasty", env={"TERM": kind})
+    screen.expect("Wait")
     screen.type("a\n")
     (workshop.root / "go").touch()
     screen.expect(GATE)

@@ -173,6 +173,11 @@ class Terminal:
         """All that was shown so far, without the codes that style and move."""
         return _ANSI.sub("", self.raw).replace("\r", "")
 
+    @property
+    def lines(self) -> list[str]:
+        """Every line that was ever drawn, those that were drawn over too."""
+        return re.split("[\r\n]+", _ANSI.sub("", self.raw))
+
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 

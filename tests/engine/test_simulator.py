@@ -14,9 +14,11 @@ from sopwith.core.due import Due, DueKind
 from sopwith.engine import driver as driver_module
 from sopwith.engine import recovery
 from sopwith.engine.driver import _Driver
+from sopwith.engine.environment import work_order
 from sopwith.engine.runs import Runs
+from sopwith.ports import Lost
 from sopwith.stores import batches
-from sopwith.testing.executor import FakeExecutor, FakeWatch, key_of
+from sopwith.testing.executor import SUCCEEDED, FakeExecutor, FakeWatch, key_of
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.simulator import FileDisk, main, simulate
 
@@ -100,13 +102,12 @@ def a_recovery_that_always_starts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(FakeExecutor, "recover", recover)
 
 
-def a_recovery_that_calls_the_lost_a_success(patch: pytest.MonkeyPatch) -> None:
+def a_watch_that_calls_the_lost_a_success(patch: pytest.MonkeyPatch) -> None:
     wait = FakeWatch.wait
 
     async def hopeful(self):
-        self._world.lost.pop(self._key, None)
-        self._world.finish(self._key)
-        return await wait(self)
+        result = await wait(self)
+        return SUCCEEDED if isinstance(result, Lost) else result
 
     patch.setattr(FakeWatch, "wait", hopeful)
 
@@ -137,6 +138,18 @@ def a_start_before_its_dependencies(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_driver_that_starts_before_it_records(patch: pytest.MonkeyPatch) -> None:
+    start = _Driver._start
+
+    async def eager(self, step):
+        executor = self._executor(step)
+        if executor is not None:
+            await executor.start(work_order(self._parts, self._loaded.run, step), lambda _chunk: None)
+        return await start(self, step)
+
+    patch.setattr(_Driver, "_start", eager)
+
+
+def a_driver_that_forgets_results(patch: pytest.MonkeyPatch) -> None:
     commit = _Driver._commit
 
     def late(self, command, **options):
@@ -148,8 +161,6 @@ def a_driver_that_starts_before_it_records(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_driver_that_recovers_as_if_new(patch: pytest.MonkeyPatch) -> None:
-    from sopwith.engine.environment import work_order
-
     patch.setattr(driver_module, "recovery_order", work_order)
 
 
@@ -220,13 +231,14 @@ PLANTED: dict[Callable[[pytest.MonkeyPatch], None], int] = {
     an_append_that_ignores_after_seq: 40,
     an_append_that_forgets: 20,
     a_recovery_that_always_starts: 60,
-    a_recovery_that_calls_the_lost_a_success: 40,
+    a_watch_that_calls_the_lost_a_success: 80,
     a_start_that_ignores_the_gate: 20,
     a_start_that_ignores_the_digest: 80,
     a_start_before_its_dependencies: 20,
-    a_driver_that_starts_before_it_records: 20,
+    a_driver_that_starts_before_it_records: 10,
+    a_driver_that_forgets_results: 20,
     a_driver_that_recovers_as_if_new: 120,
-    a_recovery_that_starts_what_changed: 400,
+    a_recovery_that_starts_what_changed: 500,
     a_driver_that_runs_lost_steps_again: 120,
     a_driver_that_reads_the_version_too_late: 400,
     a_driver_that_leaves_without_a_last_look: 400,

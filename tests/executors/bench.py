@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sopwith.clock import boot_id
 from sopwith.core.procedure import Script, Step
 from sopwith.executors.launch import launches
 from sopwith.executors.processes import Identity
@@ -41,6 +42,8 @@ def order(folder: Path, text: str, interpreter: str = "bash", **changes: Any) ->
         "parameters_json": b'{"name":"value"}',
         "umask": 0o022,
         "output_types": {},
+        "intended_boot": boot_id(),
+        "this_boot": boot_id(),
     }
     return WorkOrder(**{**fields, **changes})
 

@@ -21,7 +21,7 @@ def test_lines_are_text_json_or_several_lines_long():
     [
         ("string", "007", "007"),
         ("integer", "-7", -7),
-        ("integer", str(2**53), 2**53),
+        ("integer", str(2**53 - 1), 2**53 - 1),
         ("number", "1.5", 1.5),
         ("number", "3", 3),
         ("boolean", "true", True),

@@ -277,13 +277,10 @@ def test_a_process_of_an_earlier_boot_is_not_adopted_even_if_pid_and_start_time_
 
 
 def test_after_a_restart_a_missing_mark_proves_nothing(folder):
-    class Recorded(WorkOrder, frozen=True, kw_only=True):
-        boot_id: str
-
-    fields = {name: getattr(work, name) for work in [order(folder, COUNT)] for name in WorkOrder.__struct_fields__}
-    assert "restarted" in lost(Recorded(**{**fields, "boot_id": "another-boot"})).reason
-    assert starts(Recorded(**{**fields, "boot_id": "another-boot"})) == 0
-    assert ok(recovered(Recorded(**{**fields, "boot_id": boot_id()}))).error == ""
+    earlier = order(folder, COUNT, intended_boot="another-boot")
+    assert "restarted" in lost(earlier).reason
+    assert starts(earlier) == 0
+    assert ok(recovered(order(folder, COUNT))).error == ""
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from sopwith.core.procedure import ExecutionMode
 from sopwith.errors import Severity
+from sopwith.parse.procedure import SourceFile, parse_procedure
 
 from .examples import codes, only, parse, step
 
@@ -103,3 +105,19 @@ def test_problems_of_both_files_come_at_once() -> None:
     parsed = both(step("**Quorm**: 2"), priority="x")
     assert [problem.file for problem in parsed.problems] == ["SOP.md", "manifest.json"]
     assert parsed.procedure is None
+
+
+def test_a_key_and_the_number_it_stands_for_are_no_drift() -> None:
+    sop_md = "# A\n\n## Steps\n\n### Step 1: One\n\ntext\n\n### Step 2: Two\n\n**Depends On**: 1\n\ntext\n"
+    manifest = {
+        "name": "a",
+        "steps": [{"number": 1, "title": "One", "key": "one"}, {"number": 2, "title": "Two", "dependsOn": ["one"]}],
+    }
+    parsed = parse_procedure(
+        "a",
+        sop_md=SourceFile("SOP.md", sop_md.encode()),
+        manifest=SourceFile("manifest.json", json.dumps(manifest).encode()),
+    )
+    assert parsed.problems == ()
+    assert parsed.procedure is not None
+    assert parsed.procedure.steps[1].depends_on == (1,)

@@ -6,6 +6,7 @@ import pytest
 
 from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Parameter, ParameterType, Priority, Script, Trigger
 from sopwith.errors import Severity
+from sopwith.parse.procedure import SourceFile, parse_procedure
 
 from .examples import DEPLOY, DEPLOY_1, DEPLOY_MANIFEST, INCIDENT, QA, codes, only, parse, step
 
@@ -471,3 +472,10 @@ def test_env_names_are_passed_and_assignments_are_set() -> None:
     procedure = parse(step("**Env**: A, B=1, `C=x,y`, D=")).procedure
     assert procedure is not None
     assert procedure.steps[0].env == EnvironmentRules(pass_=("A",), set_={"B": "1", "C": "x,y", "D": ""})
+
+
+def test_parameters_under_another_heading_are_an_error_and_not_lost() -> None:
+    text = "# A\n\n## Overview\n\n**Parameters**:\n\n- version (required): x\n\n## Steps\n\n### Step 1: One\n\ntext\n"
+    parsed = parse_procedure("a", sop_md=SourceFile("SOP.md", text.encode()), manifest=None)
+    assert [(problem.code, problem.line) for problem in parsed.problems] == [("misplaced_key", 5)]
+    assert parsed.procedure is None

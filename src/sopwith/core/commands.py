@@ -124,6 +124,8 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True):
     output_sha256: str = ""
     outputs: dict[str, Any] = msgspec.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    ended_boot_ms: int | None = None
+    """When it ended, by the boot clock of the boot in which it was started; None: just now."""
 
 
 class Finish(Command, frozen=True, kw_only=True):

@@ -97,13 +97,16 @@ def _ended(run: Run, event: Event, status: RunStatus, *, reason: str = "") -> Ru
     )
 
 
+_CALLED_OFF = (StepStatus.PENDING, StepStatus.AWAITING_APPROVAL, StepStatus.RUNNING)
+
+
 def _cancelled(run: Run, event: Event, reason: str) -> Run:
     def close(gate: Gate) -> Gate:
         return replace(gate, status=GateStatus.CLOSED, decided_at=event.at, decided_by=event.actor, left_ms=None)
 
     def stop(step: StepState) -> StepState:
-        unfinished = not step.finished and step.status is not StepStatus.FAILED
-        return replace(step, status=StepStatus.CANCELLED) if unfinished else step
+        # what is known of a step, or known not to be known, outlives the run
+        return replace(step, status=StepStatus.CANCELLED) if step.status in _CALLED_OFF else step
 
     ended = _each_gate(_ended(run, event, RunStatus.CANCELLED, reason=reason), close)
     return replace(ended, cancel_requested=False, steps={n: stop(step) for n, step in ended.steps.items()})

@@ -115,7 +115,7 @@ def _addressed(run: Run, command: Answer) -> tuple[int | None, Gate]:
         step = run.steps.get(command.step)
         if step is None:
             raise no_such_step(run, command.step)
-        if step.gate is None:
+        if step.gate is None or (step.gate_void and not step.gate_open):
             raise refuse(run, command, because=f"step {command.step} has no open gate")
         return command.step, step.gate
     if command.digest is not None:
@@ -133,7 +133,7 @@ def _addressed(run: Run, command: Answer) -> tuple[int | None, Gate]:
 
 def _by_digest(run: Run, command: Answer, digest: str) -> tuple[int | None, Gate]:
     every: list[tuple[int | None, Gate | None]] = [(None, run.start_gate)]
-    every.extend((step.number, step.gate) for step in run.steps.values())
+    every.extend((step.number, step.gate) for step in run.steps.values() if not step.gate_void)
     for number, gate in every:
         if gate is not None and _matches(digest, gate.digest):
             return number, gate

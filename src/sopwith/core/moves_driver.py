@@ -7,7 +7,7 @@ from typing import Any
 from sopwith.core import events as ev
 from sopwith.core.commands import Admit, Finish, Halt, Interrupt, OpenGate, Start
 from sopwith.core.gates import needs_gate, needs_start_gate
-from sopwith.core.instant import duration_text, elapsed_ms
+from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.moves_answer import request_approval
 from sopwith.core.refusal import refuse
 from sopwith.core.run import Run, StepState, StepStatus, dependencies_met, running_processes, starts_nothing
@@ -63,7 +63,7 @@ def finish(run: Run, command: Finish) -> list[ev.EventBody]:
     """The process has ended, well or not."""
     step = _attempt(run, command)
     result = command.result
-    milliseconds = 0 if step.started is None else elapsed_ms(step.started, command.now)
+    milliseconds = 0 if step.started is None else elapsed_ms(step.started, _end_of(step.started, command))
     end: dict[str, Any] = {
         "step_number": step.number,
         "title": run.procedure.step(step.number).title,
@@ -96,6 +96,14 @@ def halt(run: Run, command: Halt) -> list[ev.EventBody]:
     if running_processes(run):
         return [ev.RunPauseRequested(cause="environment", reason=command.reason)]
     return [ev.RunPaused(cause="environment", reason=command.reason)]
+
+
+def _end_of(started: Instant, command: Finish) -> Instant:
+    """The end may have been written down long before somebody came to read it."""
+    ended_boot_ms = command.result.ended_boot_ms
+    if ended_boot_ms is None or started.boot_id != command.now.boot_id:
+        return command.now
+    return Instant(command.now.at, min(ended_boot_ms, command.now.boot_ms), started.boot_id)
 
 
 def _attempt(run: Run, command: Finish | Interrupt) -> StepState:

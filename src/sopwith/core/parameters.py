@@ -9,12 +9,11 @@ from typing import Any
 
 from sopwith.core.events import ParamValue
 from sopwith.core.patterns import matches
-from sopwith.core.procedure import Parameter, ParameterType, Procedure
+from sopwith.core.procedure import MAX_INTEGER, Parameter, ParameterType, Procedure
 from sopwith.errors import BadParameter
 
 NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 MAX_VALUE_BYTES = 64 * 1024
-_EXACT_INTEGER = 2**53 - 1
 _TRUE = ("true", "yes", "1")
 _FALSE = ("false", "no", "0")
 
@@ -114,7 +113,7 @@ def _boolean(raw: Any) -> bool:
 def _integer(raw: Any) -> int:
     if isinstance(raw, str) and re.fullmatch(r"[+-]?[0-9]{1,16}", raw):
         raw = int(raw)
-    if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) <= _EXACT_INTEGER:
+    if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) <= MAX_INTEGER:
         return raw
     raise ValueError("a whole number")
 
@@ -122,7 +121,7 @@ def _integer(raw: Any) -> int:
 def _number(raw: Any) -> int | float:
     if isinstance(raw, str) and re.fullmatch(r"[+-]?[0-9]{1,16}(\.[0-9]{1,16})?([eE][+-]?[0-9]{1,2})?", raw):
         raw = float(raw)
-    if isinstance(raw, int | float) and not isinstance(raw, bool) and abs(raw) <= _EXACT_INTEGER:
+    if isinstance(raw, int | float) and not isinstance(raw, bool) and abs(raw) <= MAX_INTEGER:
         return int(raw) if float(raw).is_integer() else raw
     raise ValueError("a number")
 

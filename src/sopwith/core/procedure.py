@@ -17,6 +17,8 @@ from sopwith.errors import BadName
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 _NAME = re.compile(NAME_PATTERN)
+MAX_INTEGER = 2**53 - 1
+"""The largest integer that JSON carries exactly everywhere (RFC 8785); larger ones cannot be recorded."""
 
 
 class Priority(StrEnum):
@@ -146,7 +148,7 @@ def decode_procedure(data: bytes) -> Procedure:
 
 
 def canonical(value: Any) -> bytes:
-    """RFC 8785 bytes of a JSON value. Raises ValueError for what JSON cannot carry (NaN, integers past 2**53)."""
+    """RFC 8785 bytes of a JSON value. Raises ValueError for what JSON cannot carry (NaN, integers past MAX_INTEGER)."""
     return rfc8785.dumps(value)
 
 

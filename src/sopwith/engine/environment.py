@@ -54,6 +54,7 @@ def work_order(parts: Parts, run: Run, number: int) -> WorkOrder:
     """The order for the attempt that `step_started` recorded. Raises MissingVariables."""
     definition = run.procedure.step(number)
     state = run.steps[number]
+    this_boot = parts.clock.now().boot_id
     return WorkOrder(
         run_id=run.run_id,
         name=run.name,
@@ -66,6 +67,8 @@ def work_order(parts: Parts, run: Run, number: int) -> WorkOrder:
         parameters_json=canonical(run.params),
         umask=run.umask,
         output_types=definition.outputs,
+        intended_boot=this_boot if state.started is None else state.started.boot_id,
+        this_boot=this_boot,
     )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sopwith.core.actor import Actor
-from sopwith.core.due import overdue
+from sopwith.core.due import at_rest, overdue
 from sopwith.core.events import Policy
 from sopwith.core.gates import Terms, needs_gate, needs_start_gate, start_terms, step_terms
+from sopwith.core.instant import iso
 from sopwith.core.modes import choose_mode, declared_mode
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.procedure import ExecutionMode, Procedure
-from sopwith.core.run import Run, RunStatus, StepStatus, is_manual, open_gates
+from sopwith.core.run import Run, RunStatus, StepState, StepStatus, current_step, is_manual, open_gates
 from sopwith.engine.documents import (
     Document,
     audit_document,
@@ -74,9 +76,29 @@ class Reader:
         items: list[Document] = []
         for summary in reversed(summaries):
             run = self._engine.runs.load(summary.run_id).run
-            items.extend(inbox_entry(run, number, gate, now) for number, gate in open_gates(run))
-            items.extend(_waiting_steps(run))
+            waiting = [inbox_entry(run, number, gate, now) for number, gate in open_gates(run) if not run.paused]
+            waiting += _waiting_steps(run)
+            items += waiting or self._standing_still(run)
         return {"items": items, "total": len(items)}
+
+    def _standing_still(self, run: Run) -> list[Document]:
+        """A run that was paused, or that a driver left in the middle: nothing waits in it, and nothing happens."""
+        left = not run.paused and not at_rest(run) and self._parts.store.holder(run.run_id) is None
+        if not run.paused and not left:
+            return []
+        number = current_step(run)
+        return [
+            {
+                "runId": run.run_id,
+                "sopName": run.name,
+                "kind": "paused" if run.paused else "undriven",
+                "stepNumber": number,
+                "title": run.procedure.step(number).title,
+                "requestedAt": iso(run.updated_at),
+                "reason": run.reason if run.paused else "nobody drives it",
+                "next": f"sop resume {run.run_id}",
+            }
+        ]
 
     def log_files(self, run_id: str, step: int | None) -> tuple[tuple[int, Path], ...]:
         """Step number and log file of the latest attempts that exist, in order. Raises NotFound."""
@@ -150,6 +172,14 @@ def _order(procedure: Procedure) -> list[int]:
     return order
 
 
+def _since(run: Run, state: StepState) -> datetime:
+    """When a step began to need a person: its start by hand, its end, or the answer at its gate."""
+    if state.status is StepStatus.RUNNING and state.started is not None:
+        return state.started.at
+    decided_at = state.gate.decided_at if state.gate is not None else None
+    return state.ended_at or decided_at or run.updated_at
+
+
 def _waiting_steps(run: Run) -> list[Document]:
     found = []
     for state in run.steps.values():
@@ -163,7 +193,7 @@ def _waiting_steps(run: Run) -> list[Document]:
                 "kind": "manual" if by_hand else state.status.value,
                 "stepNumber": state.number,
                 "title": run.procedure.step(state.number).title,
-                "requestedAt": step_document(run, state)["startedAt" if by_hand else "endedAt"],
+                "requestedAt": iso(_since(run, state)),
                 "reason": state.error,
                 "next": f"sop complete {run.run_id} --step {state.number}" if by_hand else f"sop retry {run.run_id}",
             }

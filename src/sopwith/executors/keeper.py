@@ -151,7 +151,8 @@ class Keeping:
         stopped = self.code is None
         if stopped:
             self.end_tree()
-        ended_ms = time.clock_gettime_ns(time.CLOCK_REALTIME) // 1_000_000
+        # the boot clock, as the engine dates starts by: a step's duration does not grow until somebody looks
+        ended_boot_ms = time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
         self.drain(time.monotonic() + self.order.drain)
         write_result(
             self.launch,
@@ -162,7 +163,7 @@ class Keeping:
             outputBytes=self.kept,
             droppedBytes=self.dropped,
             valuesBytes=size(f"{self.launch}/values"),
-            endedMs=ended_ms,
+            endedBootMs=ended_boot_ms,
         )
         if not self.dry:
             self.leave_a_drain()
@@ -221,13 +222,13 @@ class Keeping:
         """TERM to all that the step started, KILL to what is left after the grace."""
         asked: set[tuple[int, str]] = set()
         deadline = time.monotonic() + self.order.grace
-        while time.monotonic() < deadline and (tree := self.tree()):
+        while time.monotonic() < deadline and ((tree := self.tree()) or self.may_hide()):
             for member in oldest_first(tree - asked):
                 send(member, signal.SIGTERM)
             asked |= tree
             self.attend(min(0.05, deadline - time.monotonic()))
         deadline = time.monotonic() + KILL_SECS
-        while time.monotonic() < deadline and (tree := self.tree()):
+        while time.monotonic() < deadline and ((tree := self.tree()) or self.may_hide()):
             for member in oldest_first(tree):
                 send(member, signal.SIGKILL)
             self.attend(0.01)
@@ -240,6 +241,10 @@ class Keeping:
         if not os.path.exists("/proc/self/stat"):  # noqa: PTH110 - macOS: the process group is all we can see
             return set() if self.code is not None else {(-self.pid, "-")}
         return living_tree(os.getpid(), b"SOP_COOKIE=" + self.order.cookie)
+
+    def may_hide(self) -> bool:
+        """A reading of /proc misses a process whose parent died meanwhile; as long as we have children, look again."""
+        return self.adopts and not self.childless
 
     def leave_a_drain(self) -> None:
         """A left-over that still writes must not die of a closed pipe: a fork of us swallows what it says."""

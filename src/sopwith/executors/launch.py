@@ -38,7 +38,7 @@ class Ending(msgspec.Struct, frozen=True, rename="camel"):
     output_bytes: int = 0
     dropped_bytes: int = 0
     values_bytes: int = 0
-    ended_ms: int = 0
+    ended_boot_ms: int | None = None
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

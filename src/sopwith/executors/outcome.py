@@ -30,6 +30,7 @@ def step_result(ending: Ending, excerpt: Excerpt, values: Values) -> StepResult:
         output_bytes=excerpt.size_bytes,
         output_sha256=excerpt.sha256,
         outputs=values.outputs,
+        ended_boot_ms=ending.ended_boot_ms,
         warnings=(*values.warnings, *_warnings(ending, excerpt, values, cause)),
     )
 

@@ -19,8 +19,9 @@ from typing import Any
 
 import msgspec
 
+from sopwith.core.procedure import MAX_INTEGER
+
 MAX_FILE_BYTES = 1024 * 1024
-MAX_INTEGER = 2**53
 MAX_DEPTH = 32
 _ENTRY = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,63})(:=|<<|=)(.*)", re.DOTALL)
 _INTEGER = re.compile(r"-?[0-9]{1,16}")
@@ -127,7 +128,7 @@ def _fits(value: Any, declared: str) -> bool:
 
 def _integer(raw: str) -> int:
     if not _INTEGER.fullmatch(raw.strip()) or abs(int(raw)) > MAX_INTEGER:
-        raise _Unreadable("expected an integer within 2**53, got something else")
+        raise _Unreadable("expected an integer below 2**53, got something else")
     return int(raw)
 
 
@@ -157,7 +158,7 @@ def _check(value: Any, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise _Unreadable(f"expected JSON of {MAX_DEPTH} levels at most, got more")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        raise _Unreadable("expected integers within 2**53, got a larger one: pass it as text")
+        raise _Unreadable("expected integers below 2**53, got a larger one: pass it as text")
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check(inner, depth + 1)
 

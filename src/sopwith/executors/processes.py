@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from sopwith.clock import boot_id
+from sopwith.executors.keeper import boot_id
 
 
 class Identity(msgspec.Struct, frozen=True):

@@ -119,10 +119,7 @@ def _started_before(order: WorkOrder) -> Conflict:
 
 def _lost_in_restart(order: WorkOrder) -> Lost | None:
     """Nothing is flushed to disk, so after a power cut a missing mark proves nothing."""
-    from sopwith.clock import boot_id
-
-    intended_in = getattr(order, "boot_id", "")
-    if intended_in in ("", boot_id()):
+    if order.intended_boot == order.this_boot:
         return None
     return Lost("the machine was restarted after the step was to be started, so nobody knows whether it was")
 

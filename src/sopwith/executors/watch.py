@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from sopwith.clock import boot_id
 from sopwith.core.commands import StepResult
+from sopwith.executors.keeper import boot_id
 from sopwith.executors.keeper_process import KeeperProcess
 from sopwith.executors.launch import Ending, Launch, Marks, read_if_there
 from sopwith.executors.outcome import not_started, step_result

@@ -23,7 +23,7 @@ def resolve(steps: Sequence[Pair], findings: Findings) -> list[tuple[int, ...]]:
 
 
 def _resolved(number: int, step: Pair, count: int, by_key: Mapping[str, int], findings: Findings) -> tuple[int, ...]:
-    names = step.pick("depends_on")
+    names = _names(step, by_key)
     if names is None:
         return (number - 1,) if number > 1 else ()
     found: set[int] = set()
@@ -45,6 +45,17 @@ def _resolved(number: int, step: Pair, count: int, by_key: Mapping[str, int], fi
         else:
             found.add(other)
     return tuple(sorted(found))
+
+
+def _names(step: Pair, by_key: Mapping[str, int]) -> Sequence[int | str] | None:
+    """What the file that counts says; a key and the number it stands for are no drift."""
+    ours, theirs = step.both("depends_on")
+    if ours is not None and theirs is not None:
+        said, counts = (", ".join(sorted({str(by_key.get(name, name)) for name in side})) for side in (ours, theirs))
+        if said != counts:
+            step.drift("depends_on", said or "none", counts or "none")
+    stated: Sequence[int | str] | None = ours if theirs is None else theirs
+    return stated
 
 
 def _check_circles(steps: Sequence[Pair], resolved: Mapping[int, tuple[int, ...]], findings: Findings) -> None:

@@ -27,6 +27,8 @@ from sopwith.parse.strict_json import Path
 from sopwith.parse.values import Unreadable
 
 _MAX_UNKNOWN = 100
+_STEERING = frozenset({"parameters", "env"})
+"""Keys besides gates that change what a run may be given: lost, they would be missed only when it runs."""
 
 
 class MarkdownPlaces:
@@ -93,10 +95,10 @@ class KeyReader:
         return stated, lines
 
     def refuse(self, blocks: Iterable[Block]) -> None:
-        """Reports gate keys in parts of the document where no key counts."""
+        """Reports keys in parts of the document where none counts."""
         for block in blocks:
             for line in _key_lines(block):
-                if is_gate(line.known_as):
+                if is_gate(line.known_as) or line.known_as in STEP_KEYS or line.known_as in DOCUMENT_KEYS:
                     self._misplaced(line, ())
 
     def _take(self, key: Key, line: KeyLine, path: Path, stated: dict[str, Any]) -> None:
@@ -159,7 +161,8 @@ class KeyReader:
             return
         belongs = "in a step" if line.known_as in STEP_KEYS else "before the first `## ` heading"
         message = f"expected `{line.name}` {belongs}, got it here, where it does not count"
-        tell = self._findings.error if is_gate(line.known_as) else self._findings.warning
+        matters = is_gate(line.known_as) or line.known_as in _STEERING
+        tell = self._findings.error if matters else self._findings.warning
         tell("misplaced_key", message, at=self._places.at_line(line.line, path))
 
     def _parameters(self, line: KeyLine, block: Block, following: list[Block]) -> list[dict[str, Any]]:

@@ -151,7 +151,10 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
     name: Annotated[ProcedureName | None, Meta(description="The procedure's name: the same as its folder's.")] = None
     title: Annotated[Line | None, Meta(description="The name for people; SOP.md's heading.")] = None
     description: Annotated[str | None, Meta(description="What the procedure does.")] = None
-    version: Annotated[Annotated[str, Meta(min_length=1, max_length=64)] | None, Meta(description="1.0.0")] = None
+    version: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Meta(description="The version, such as 1.0.0."),
+    ] = None
     priority: Annotated[Priority | None, Meta(description="How urgent its runs are; normal if not said.")] = None
     execution_mode: Annotated[ExecutionMode | None, Meta(description="Which approvals are added to the gates.")] = None
     cooldown_secs: Annotated[

@@ -13,13 +13,13 @@ from bisect import bisect_right
 from functools import cached_property
 from typing import Any, NoReturn
 
+from sopwith.core.procedure import MAX_INTEGER
 from sopwith.parse.findings import Findings, Place
 
 Path = tuple[str | int, ...]
 
 MAX_DEPTH = 32
 MAX_VALUES = 20_000
-MAX_INTEGER = 2**53
 FLAWED: Any = object()
 """Stands for a value that was already reported and that JSON cannot carry exactly."""
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
@@ -186,7 +186,7 @@ class _Scanner:
 
     def _integer(self, digits: str) -> int | None:
         if len(digits) > 17 or abs(int(digits)) > MAX_INTEGER:
-            self._flaw = f"expected a number up to 2**53, got {digits[:20]}{'…' if len(digits) > 20 else ''}"
+            self._flaw = f"expected a number below 2**53, got {digits[:20]}{'…' if len(digits) > 20 else ''}"
             return None
         return int(digits)
 

@@ -20,6 +20,7 @@ from sopwith.stores import batches
 from sopwith.stores.claims import Claims
 from sopwith.stores.database import Database
 from sopwith.stores.integrity import findings
+from sopwith.stores.log import SqliteLog
 from sopwith.stores.rows import (
     StoredRun,
     event_values,
@@ -41,6 +42,7 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._db = Database(path)
         self._claims = Claims(self._db)
+        self.log = SqliteLog(self._db)
 
     def create(self, name: str, plan: Callable[[Occupancy], Batch]) -> Batch:
         with self._db.writing() as connection:

@@ -47,7 +47,7 @@ class FakeWorld:
     any succeeds at once. `starts`: every start, in order. `started`: how often each attempt was started, which is
     never more than once. `finish_at`: boot-clock milliseconds at which an attempt ends. `results`: how it ends.
     `orders`: what each attempt was started with. `void`: attempts that could not be given their environment, and that
-    can never be started any more.
+    only a recovery may start any more.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class FakeWorld:
         self.after_start(order)
 
     def _read_environment(self, order: WorkOrder) -> None:
-        """As a real process is given it; what raises leaves an attempt that nobody can start any more."""
+        """As a real process is given it; what raises leaves an attempt that no late `start` can begin any more."""
         try:
             dict(order.environment)
         except Exception:
@@ -134,6 +134,7 @@ class FakeExecutor:
     async def recover(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch | Lost:
         key = key_of(order)
         if key not in self._world.started:
+            self._world.void.discard(key)
             return await self.start(order, on_output)
         if key in self._world.lost:
             return _lost(self._world, key)

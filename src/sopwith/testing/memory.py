@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-
-import msgspec
 
 from sopwith.core.admission import Occupancy
 from sopwith.core.codec import SealedEvent
@@ -16,40 +13,23 @@ from sopwith.core.run import RunStatus
 from sopwith.errors import NotFound, StoreError
 from sopwith.ports import Batch, Claim, Owner, RunFilter, RunSummary
 from sopwith.stores import batches
-
-
-class _Kept(msgspec.Struct):
-    summary: RunSummary
-    events: tuple[SealedEvent, ...]
-    epoch: int = 0
-    owner: Owner | None = None
-    claimed_by: MemoryStore | None = None
-
-
-class _Shelf:
-    """What all handles on the same data share. `runs` stand in the order of their creation."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.runs: dict[str, _Kept] = {}
-        self.contents: dict[str, bytes] = {}
-        self.cache: dict[str, bytes] = {}
-        self.commits = 0
-        self.dead: set[str] = set()
+from sopwith.testing.memory_log import MemoryLog
+from sopwith.testing.shelf import Kept, Shelf
 
 
 class MemoryStore:
     """Store and Cache. `beside` makes a second handle on the same data, as another process would have it."""
 
     def __init__(self, beside: MemoryStore | None = None) -> None:
-        self._shelf: _Shelf = _Shelf() if beside is None else beside._shelf
+        self._shelf: Shelf = Shelf() if beside is None else beside._shelf
         self._open = True
+        self.log = MemoryLog(self._using)
 
     def create(self, name: str, plan: Callable[[Occupancy], Batch]) -> Batch:
         with self._using() as shelf:
             batch = plan(_occupancy(shelf, name, asking=None))
             batches.check_new(batch, name, exists=batch.summary.run_id in shelf.runs)
-            shelf.runs[batch.summary.run_id] = _Kept(batch.summary, batch.events)
+            shelf.runs[batch.summary.run_id] = Kept(batch.summary, batch.events)
             _commit(shelf, batch)
         return batch
 
@@ -157,7 +137,7 @@ class MemoryStore:
             self._shelf.dead.add(owner_id)
 
     @contextmanager
-    def _using(self) -> Iterator[_Shelf]:
+    def _using(self) -> Iterator[Shelf]:
         with self._shelf.lock:
             if not self._open:
                 raise StoreError("cannot use the store: it is closed", hint="open it again")
@@ -174,16 +154,17 @@ class NoViews:
         return False
 
 
-def _commit(shelf: _Shelf, batch: Batch) -> None:
+def _commit(shelf: Shelf, batch: Batch) -> None:
     shelf.contents.update((sha256(data), data) for data in batch.contents)
+    shelf.log += ((batch.summary.run_id, event) for event in batch.events)
     shelf.commits += 1
 
 
-def _driver(shelf: _Shelf, run: _Kept) -> Owner | None:
+def _driver(shelf: Shelf, run: Kept) -> Owner | None:
     return None if run.owner is None or run.owner.owner_id in shelf.dead else run.owner
 
 
-def _check_claim(run: _Kept, claim: Claim) -> None:
+def _check_claim(run: Kept, claim: Claim) -> None:
     if claim.run_id != run.summary.run_id:
         raise ValueError(f"a claim on {claim.run_id} is none on {run.summary.run_id}")
     if run.epoch != claim.epoch:
@@ -195,7 +176,7 @@ def _fits(summary: RunSummary, which: RunFilter) -> bool:
     return fits_name and (not which.statuses or summary.status in which.statuses)
 
 
-def _occupancy(shelf: _Shelf, name: str, *, asking: str | None) -> Occupancy:
+def _occupancy(shelf: Shelf, name: str, *, asking: str | None) -> Occupancy:
     others = [run.summary for run in shelf.runs.values() if run.summary.run_id != asking]
     ours = [run.summary for run in shelf.runs.values() if run.summary.name == name]
     return Occupancy(

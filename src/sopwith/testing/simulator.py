@@ -143,6 +143,9 @@ class _Simulation:
         self._processes = 0
         self._drivers: dict[Process, asyncio.Task[None]] = {}
         self._contested: set[str] = set()
+        self._last_call = ""
+        self._last_calls_left = 0
+        self._last_word_on: str | None = None
         self._crashes = 0
         self._takeovers = 0
 
@@ -164,9 +167,10 @@ class _Simulation:
             await self._clock.sleep(self._chance.choice((0, 0.01, 0.2, 0.5, 1, 3)))
             self._act()
         self._troubled = False
-        self._world.plays = {}
+        self._prepare_the_last_word()
         await self._calm()
         self._check_nobody_is_stranded()
+        self._world.plays = {}
         for run_id in list(self.laws.runs):
             await self._drive_in_peace(run_id)
         if not self.laws.broken:
@@ -185,12 +189,11 @@ class _Simulation:
             self._kill(process)
             raise Died
         if not self._troubled:
+            self._speak_the_last_word(process, call)
             return
-        if process.fuse is not None:
-            process.fuse -= 1
-            if process.fuse < 0:
-                self._kill(process)
-                raise Died
+        if self._fuse_burns_down(process, call):
+            self._kill(process)
+            raise Died
         if self._depth < 2 and self._chance.random() < self._restless:
             self._depth += 1
             try:
@@ -199,6 +202,13 @@ class _Simulation:
                 self._depth -= 1
         if not process.alive:
             raise Died
+
+    def _fuse_burns_down(self, process: Process, call: str) -> bool:
+        if process.fuse is None:
+            return False
+        process.fuse -= 1
+        # between the intent and the process is where it hurts most
+        return process.fuse < 0 or (call == "start" and self._chance.random() < 0.4)
 
     def created(self, process: Process, batch: Batch) -> None:
         self.laws.created(batch, self._procedures[batch.summary.name])
@@ -406,10 +416,40 @@ class _Simulation:
 
     # the end
 
+    def _prepare_the_last_word(self) -> None:
+        """One person speaks at one chosen moment of some driver, and then nothing happens that could wake it again."""
+        self._last_call = self._chance.choice(("release", "version", "events", "waited", "wait"))
+        self._last_calls_left = self._chance.choice((1, 1, 2, 3, 5))
+        for run_id in self.laws.runs:
+            self._start_driver(run_id)
+
+    def _speak_the_last_word(self, process: Process, call: str) -> None:
+        if process.drives is None or self._last_calls_left <= 0 or call != self._last_call or self._depth:
+            return
+        self._last_calls_left -= 1
+        if self._last_calls_left or process.drives in self._contested:
+            return
+        self._depth += 1
+        run_id = process.drives
+        say: Callable[[Engine], Any] = self._chance.choice(
+            (
+                lambda engine: engine.cancel(run_id, actor=_ANN),
+                lambda engine: _help(engine, self.laws.runs[run_id]),
+                lambda engine: _help(engine, self.laws.runs[run_id]),
+            )
+        )
+        before = self.laws.runs[run_id].seq
+        self._say(self._process(drives=None), "last word", say)
+        if self.laws.runs[run_id].seq > before:
+            self._last_word_on = run_id
+            if self._god.holder(run_id) is None:
+                self._start_driver(run_id)
+        self._depth -= 1
+
     async def _calm(self) -> None:
         """No more trouble: what hangs ends, and the drivers that still live do their work."""
-        for _ in range(20):
-            for key in self._world.starts:
+        for turn in range(20):
+            for key in self._world.starts if turn else ():
                 # what is to be cancelled must be ended by its driver
                 if self._world.finish_at[key] is None and not self.laws.runs[key[0]].cancel_requested:
                     self._world.finish(key)
@@ -420,9 +460,9 @@ class _Simulation:
 
     def _check_nobody_is_stranded(self) -> None:
         """Without a crash, whoever changes a run drives it on, or leaves that to somebody who does."""
-        if self._crashes or self._takeovers or self._crashes_allowed:
-            return
-        for run in self.laws.runs.values():
+        for run_id, run in self.laws.runs.items():
+            if self._crashes_allowed and run_id != self._last_word_on:
+                continue
             left = [item for item in self._ready(run) if item.kind is not DueKind.EXPIRE_GATE]
             if left:
                 self.laws.breaks(f"{run.run_id} is {status_of(run)} and nobody drives it: {left} is due")
@@ -597,7 +637,7 @@ def _step(chance: Random, number: int, *, graph: bool) -> Step:
         approval_timeout_mins=chance.choice((None, None, 0.01, 0.05, 0.2)),
         never_times_out=chance.random() < 0.1,
         depends_on=tuple(other for other in earlier if chance.random() < 0.35) if graph else in_line,
-        env=EnvironmentRules(pass_=("TOKEN",) if chance.random() < 0.2 else ()),
+        env=EnvironmentRules(pass_=("TOKEN",) if chance.random() < 0.35 else ()),
     )
 
 

@@ -114,7 +114,6 @@ def run_command(argv: list[str]) -> int:
         argv = [_as_text(argument, position) for position, argument in enumerate(argv, 1)]
         # without standalone mode click hands an Exit's code back as the result
         code = sop.main(args=argv, prog_name="sop", standalone_mode=False)
-        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         return _help_without_arguments(error, as_json=as_json)
     except click.ClickException as error:
@@ -123,9 +122,8 @@ def run_command(argv: list[str]) -> int:
         return tell(error, as_json=as_json)
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
-    except BrokenPipeError:
-        # the reader has gone (sop audit … | head); nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except terminal.ReaderGone:
+        terminal.give_up_stdout()
         return 0
     except Exception as error:
         if os.environ.get("SOPWITH_DEBUG"):

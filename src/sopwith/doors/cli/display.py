@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -49,7 +51,10 @@ class Display:
 
 
 class Lines(Display):
-    """One line an event, and what the steps print between them: raw into a pipe, tame on a terminal."""
+    """One line an event, and what the steps print between them: raw into a pipe, tame on a terminal.
+
+    A reader that goes away ends the showing, never the driving.
+    """
 
     def __init__(self) -> None:
         self._fresh_line = True
@@ -66,26 +71,33 @@ class Lines(Display):
         if sys.stdout.isatty():
             self._print(self._tamers.setdefault(step, Tamer()).feed(chunk))
             return
-        sys.stdout.flush()
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        with _outliving_the_reader():
+            terminal.echo_bytes(chunk)
         self._fresh_line = chunk.endswith(b"\n")
 
     def note(self, words: str) -> None:
-        if not self._fresh_line:
-            terminal.echo()
-            self._fresh_line = True
-        terminal.echo(words)
+        with _outliving_the_reader():
+            terminal.echo(words if self._fresh_line else "\n" + words)
+        self._fresh_line = True
 
     def _print(self, words: str) -> None:
         if words:
-            terminal.echo(words, newline=False)
+            with _outliving_the_reader():
+                terminal.echo(words, newline=False)
             self._fresh_line = words.endswith("\n")
 
     def _finish_output(self, step: int) -> None:
         tamer = self._tamers.pop(step, None)
         if tamer is not None:
             self._print(tamer.rest())
+
+
+@contextmanager
+def _outliving_the_reader() -> Iterator[None]:
+    try:
+        yield
+    except terminal.ReaderGone:
+        terminal.give_up_stdout()
 
 
 class Tamer:

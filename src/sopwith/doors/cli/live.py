@@ -207,7 +207,7 @@ class Tail:
 
 
 class QuietKeyboard:
-    """Keys typed while nobody is asked are neither echoed into the picture nor kept as an answer to come."""
+    """Keys typed while nobody is asked are not echoed into the picture; the next question throws them away."""
 
     def __init__(self) -> None:
         self._before: list[Any] | None = None
@@ -229,5 +229,5 @@ class QuietKeyboard:
         import termios
 
         with suppress(OSError, termios.error):
-            termios.tcsetattr(sys.stdin.fileno(), termios.TCSAFLUSH, self._before)
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._before)
         self._before = None

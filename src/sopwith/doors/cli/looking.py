@@ -178,7 +178,6 @@ class LogPrinter:
                 terminal.echo(text.bold(f"==> step {step} <=="))
             self._step = step
             self._print(chunk)
-        sys.stdout.flush()
 
     def end(self) -> None:
         """Prints what has no line end yet."""
@@ -189,8 +188,7 @@ class LogPrinter:
         if self._tamer is not None:
             terminal.echo(self._tamer.feed(chunk), newline=False)
             return
-        sys.stdout.flush()
-        sys.stdout.buffer.write(chunk)
+        terminal.echo_bytes(chunk)
 
 
 def _history_text(document: Document, name: str | None) -> str:

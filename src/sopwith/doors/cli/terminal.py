@@ -31,6 +31,10 @@ _NOT_PLAIN = re.compile("[^ -~\n]")
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Me"})
 
 
+class ReaderGone(Exception):
+    """Whoever read stdout has closed it (`sop audit … | head`). No OSError: click turns those into exits of its own."""
+
+
 def prepare_streams() -> None:
     """Makes both streams show an escape for what their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
@@ -43,22 +47,35 @@ def echo(text: str = "", *, err: bool = False, newline: bool = True) -> None:
     """Writes text for people; colours stay in where the stream is a terminal that wants them."""
     stream = sys.stderr if err else sys.stdout
     # not click's echo, which writes UTF-8 to a stream that says it is ASCII
-    stream.write((text if wants_colour(stream) else click.unstyle(text)) + ("\n" if newline else ""))
-    stream.flush()
+    _write(stream, (text if wants_colour(stream) else click.unstyle(text)) + ("\n" if newline else ""))
 
 
 def redraw(text: str) -> None:
     """Shows the text in place of what stands on the screen, without a moment of emptiness in between."""
     words = text if wants_colour(sys.stdout) else click.unstyle(text)
-    sys.stdout.write("\x1b[H" + words.replace("\n", "\x1b[K\n") + "\x1b[K\n\x1b[J")
-    sys.stdout.flush()
+    _write(sys.stdout, "\x1b[H" + words.replace("\n", "\x1b[K\n") + "\x1b[K\n\x1b[J")
 
 
 def echo_json(document: object) -> None:
     """Writes one JSON document and a line feed as UTF-8."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(encoded(document) + b"\n")
-    sys.stdout.buffer.flush()
+    echo_bytes(encoded(document) + b"\n")
+
+
+def echo_bytes(data: bytes) -> None:
+    """Writes bytes as they are, after what was written before."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
+def give_up_stdout() -> None:
+    """Sends what is still to be written nowhere, so that no later flush fails."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, sys.stdout.fileno())
+    os.close(descriptor)
 
 
 def encoded(document: object) -> bytes:
@@ -150,6 +167,14 @@ def printable(text: str) -> str:
     with suppress(LookupError):
         return text.encode(encoding, "backslashreplace").decode(encoding)
     return text
+
+
+def _write(stream: IO[str], words: str) -> None:
+    try:
+        stream.write(words)
+        stream.flush()
+    except BrokenPipeError as error:
+        raise ReaderGone from error
 
 
 def _tamed(match: re.Match[str]) -> str:

@@ -160,3 +160,54 @@ select run_id from runs join events on run = ordinal and events.seq = runs.seq w
 select run_id, later.seq from events as later join runs on later.run = ordinal
 left join events as earlier on earlier.run = later.run and earlier.seq = later.seq - 1
 where later.prev_hash <> coalesce(earlier.hash, zeroblob(32))
+
+-- name: log_leaves
+-- Positions and hashes of the events after a position, in order.
+select position, hash from events where position > :after order by position limit :limit
+
+-- name: log_entries
+-- The events after a position, in order, each with what its run's row says of the run's last event.
+select position, run_id, events.seq, event_type, at, prev_hash, hash, payload, runs.seq, head
+from events left join runs on run = ordinal where position > :after order by position limit :limit
+
+-- name: log_entries_of_run
+-- The same of one run after a seq.
+select position, run_id, events.seq, event_type, at, prev_hash, hash, payload, runs.seq, head
+from runs join events on run = ordinal
+where run_id = :run_id and events.seq > :after order by events.seq limit :limit
+
+-- name: log_high_water
+-- The greatest position that was ever given out.
+select seq from sqlite_sequence where name = 'events'
+
+-- name: run_without_events
+-- A run that has a row and no event.
+select run_id from runs where not exists (select 1 from events where run = ordinal) limit 1
+
+-- name: newest_checkpoint
+-- The checkpoint of the greatest size.
+select size, line, frontier from checkpoints order by size desc limit 1
+
+-- name: checkpoints_after
+-- The checkpoints beyond a size, in order.
+select size, line, frontier from checkpoints where size > :after order by size limit :limit
+
+-- name: insert_checkpoint
+-- Keeps a checkpoint unless there is one of its size, and returns the size if it did.
+insert into checkpoints (size, line, frontier) values (:size, :line, :frontier) on conflict do nothing returning size
+
+-- name: tombstones
+-- All tombstones, oldest first.
+select line from tombstones order by id
+
+-- name: insert_tombstone
+-- Keeps the line that says which payloads are gone.
+insert into tombstones (line) values (:line)
+
+-- name: drop_payloads
+-- Takes the payloads of one run out of its events; the hashes stay.
+update events set payload = null where run = :run
+
+-- name: drop_content
+-- Takes out bytes that only dropped events refer to.
+delete from contents where digest = :digest

@@ -1,0 +1,122 @@
+"""Takes checkpoints: signs what the log is by now, keeps it in the store and copies it to other places.
+
+Each one grows from the one before, whose frontier was signed with it, so it costs only the events since, and what
+somebody changed behind it stays visible. A log that is shorter than what was signed before is never signed again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from sopwith.audit.merkle import Frontier
+from sopwith.audit.places import append_line, last_line
+from sopwith.audit.statements import BadStatement, Checkpoint, Signer, line_of, read, signed
+from sopwith.core.instant import iso
+from sopwith.errors import StoreError
+from sopwith.ports import KeptCheckpoint, Log, Seals
+
+PAGE = 2000
+
+
+class Checkpointer:
+    """`places` are files that every checkpoint is appended to, `<runs>/checkpoints.jsonl` first."""
+
+    def __init__(self, log: Log, seals: Seals, signer: Signer, places: tuple[Path, ...]) -> None:
+        self._log = log
+        self._seals = seals
+        self._signer = signer
+        self._places = places
+        self.failures: tuple[str, ...] = ()
+        """Places that the most recent checkpoint could not be copied to, a sentence each."""
+
+    def take(self, now: datetime) -> Checkpoint | None:
+        """A checkpoint over all events, or None if the newest one covers them.
+
+        Raises StoreError, signing nothing, if the log is not what was signed before.
+        """
+        self.failures = ()
+        ahead = self._furthest()  # before the log is read: what others sign meanwhile is no sign of trouble
+        newest = self._seals.newest_checkpoint()
+        frontier = _frontier_of(newest)
+        self._grow(frontier, ahead)
+        if ahead is not None and ahead.size > frontier.size:
+            raise _shorter(f"a copy of a checkpoint covers {ahead.size}", frontier.size)
+        if newest is not None and frontier.size == newest.size:
+            self._must_reach(newest)
+            return None
+        return self._keep(frontier, now) if frontier.size else None
+
+    def _furthest(self) -> Checkpoint | None:
+        """The greatest among the last lines of the places."""
+        found = []
+        for place in self._places:
+            try:
+                line = last_line(place)
+                found += [] if line is None else [read(Checkpoint, line)]
+            except (OSError, BadStatement) as error:
+                self.failures += (f"cannot read the checkpoints in {place}: {error}",)
+        return max(found, key=lambda checkpoint: checkpoint.size, default=None)
+
+    def _grow(self, frontier: Frontier, ahead: Checkpoint | None) -> None:
+        known_size = 0 if ahead is None else ahead.size
+        while page := self._log.leaves(frontier.size, PAGE):
+            for position, digest in page:
+                if position != frontier.size + 1:
+                    raise StoreError(
+                        f"cannot sign the log: event {frontier.size + 1} is missing", hint="see: sop audit --verify-all"
+                    )
+                frontier.append(digest)
+                if position == known_size and ahead is not None and frontier.root().hex() != ahead.root:
+                    raise StoreError(
+                        f"cannot sign the log: its first {position} events are not those that were signed before",
+                        hint="see: sop audit --verify-all",
+                    )
+
+    def _must_reach(self, newest: KeptCheckpoint) -> None:
+        if not self._log.leaves(newest.size - 1, 1):
+            raise _shorter(f"its own checkpoint covers {newest.size}", self._log.end().high_water)
+
+    def _keep(self, frontier: Frontier, now: datetime) -> Checkpoint | None:
+        checkpoint = signed(
+            Checkpoint, self._signer, size=frontier.size, root=frontier.root().hex(), timestamp=iso(now)
+        )
+        line = line_of(checkpoint)
+        if not self._seals.keep_checkpoint(KeptCheckpoint(frontier.size, line, frontier.dump())):
+            return None
+        self.failures += tuple(copy(self._places, line))
+        return checkpoint
+
+
+def copy(places: tuple[Path, ...], line: bytes) -> list[str]:
+    """Appends the line to each place; tells which could not be written, and why."""
+    failures = []
+    for place in places:
+        try:
+            append_line(place, line)
+        except OSError as error:
+            failures.append(f"cannot write to {place}: {error.strerror or error}")
+    return failures
+
+
+def _frontier_of(newest: KeptCheckpoint | None) -> Frontier:
+    if newest is None:
+        return Frontier()
+    try:
+        checkpoint = read(Checkpoint, newest.line)
+        frontier = Frontier.restore(newest.size, newest.frontier)
+        if (checkpoint.size, checkpoint.root) != (frontier.size, frontier.root().hex()):
+            raise BadStatement("it does not fit its frontier")
+    except (BadStatement, ValueError) as error:
+        raise StoreError(
+            f"cannot sign the log: the checkpoint over {newest.size} events was changed: {error}",
+            hint="see: sop audit --verify-all",
+        ) from error
+    return frontier
+
+
+def _shorter(signed_before: str, size: int) -> StoreError:
+    return StoreError(
+        f"cannot sign the log: it has {size} events, and {signed_before}: it was cut short or restored from an old copy",
+        hint="see: sop audit --verify-all; after a restore on purpose, move the newer checkpoints away and keep them",
+    )

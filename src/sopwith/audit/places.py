@@ -1,0 +1,72 @@
+"""Files that hold one signed statement a line, inside the workspace and beyond: appended to, never rewritten.
+
+A last line without its newline was cut off by a crash: the next writer takes it away and readers pass over it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_REACH_BYTES = 1024 * 1024
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Adds the line and its newline, durably, or nothing. The file is made, 0600, if there is none. Raises OSError."""
+    with _opened(path, os.O_RDWR | os.O_CREAT) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # freed by the close
+        end = _whole_end(descriptor)
+        if end != os.fstat(descriptor).st_size:
+            os.ftruncate(descriptor, end)
+        data = line + b"\n"
+        if os.pwrite(descriptor, data, end) != len(data):
+            os.ftruncate(descriptor, end)
+            raise OSError(f"{path} took only a part of a line")
+        os.fsync(descriptor)
+
+
+def last_line(path: Path) -> bytes | None:
+    """The last whole line without its newline; None if there is none, or no file. Raises OSError."""
+    try:
+        with _opened(path, os.O_RDONLY) as descriptor:
+            end = _whole_end(descriptor)
+            tail = os.pread(descriptor, min(end, _REACH_BYTES), max(0, end - _REACH_BYTES))
+    except FileNotFoundError:
+        return None
+    return tail[:-1].rpartition(b"\n")[2] or None
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The whole lines with their numbers from 1, without newline and without those that are empty. Raises OSError."""
+    with _opened(path, os.O_RDONLY) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n") and line.strip():
+                yield number, line[:-1]
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    """A regular file: a pipe or a device in its place could block for ever."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is not a regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _whole_end(descriptor: int) -> int:
+    """Where the last whole line ends."""
+    size = os.fstat(descriptor).st_size
+    while size:
+        start = max(0, size - _REACH_BYTES)
+        newline = os.pread(descriptor, size - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        size = start
+    return 0

@@ -1,0 +1,146 @@
+"""auditRetentionDays: the payloads of runs that ended long ago go, their hashes stay, a signed tombstone says so.
+
+Completed, cancelled and failed runs have ended; what counts is the event that ended the run, not the row that lists
+read. A failed run that is old enough can no longer be retried once its payloads are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sopwith.audit.checkpoints import Checkpointer, copy
+from sopwith.audit.statements import Buried, Signer, Tombstone, line_of, signed
+from sopwith.core.instant import iso
+from sopwith.errors import StoreError
+from sopwith.ports import DroppedRun, Log, LogEntry, Seals
+
+ENDING = frozenset({"run_completed", "run_cancelled", "run_failed"})
+_PAGE = 500
+_RUNS_PER_TOMBSTONE = 500
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as its last event shows it. `contents` are the digests of the envelopes that only its events refer to."""
+
+    run_id: str
+    seq: int
+    head: str
+    event_type: str
+    at: datetime
+    first_position: int
+    last_position: int
+    contents: tuple[str, ...] = ()
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """What a sweep did. `failures`: places that the tombstone or its checkpoint could not be copied to."""
+
+    run_ids: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+
+def too_old(runs: Iterable[Ended], *, days: int, now: datetime) -> tuple[Ended, ...]:
+    """The runs that ended more than `days` days ago, by their own last event; nothing younger, nothing that goes on.
+
+    Raises ValueError unless `days` is at least 1.
+    """
+    if days < 1:
+        raise ValueError(f"a record is kept for at least one day, not {days}")
+    return tuple(run for run in runs if run.event_type in ENDING and run.at < now - timedelta(days=days))
+
+
+class Retention:
+    """Drops what is too old. `places` are files that tombstones are appended to."""
+
+    def __init__(
+        self, log: Log, seals: Seals, signer: Signer, *, checkpointer: Checkpointer, places: tuple[Path, ...] = ()
+    ) -> None:
+        self._log = log
+        self._seals = seals
+        self._signer = signer
+        self._checkpointer = checkpointer
+        self._places = places
+
+    def sweep(self, candidates: Iterable[str], *, days: int, now: datetime) -> Dropped:
+        """Drops those of the candidates that are too old. Raises Conflict if one of them moved on meanwhile.
+
+        A checkpoint is taken first: what loses its payload must be signed for.
+        """
+        chosen = too_old(filter(None, map(self._ended, candidates)), days=days, now=now)
+        if not chosen:
+            return Dropped()
+        self._checkpointer.take(now)
+        failures = self._checkpointer.failures
+        newest = self._seals.newest_checkpoint()
+        if newest is None or newest.size < max(run.last_position for run in chosen):
+            raise StoreError("cannot drop payloads that no checkpoint covers", hint="see: sop audit --verify-all")
+        for start in range(0, len(chosen), _RUNS_PER_TOMBSTONE):
+            failures += self._bury(chosen[start : start + _RUNS_PER_TOMBSTONE], days=days, now=now)
+        return Dropped(tuple(run.run_id for run in chosen), failures)
+
+    def _bury(self, runs: tuple[Ended, ...], *, days: int, now: datetime) -> tuple[str, ...]:
+        buried = tuple(_buried(run) for run in runs)
+        line = line_of(signed(Tombstone, self._signer, timestamp=iso(now), days=days, runs=buried))
+        dropped = [DroppedRun(run.run_id, run.seq, run.head, run.contents) for run in runs]
+        self._seals.drop_payloads(dropped, line)
+        return tuple(copy(self._places, line))
+
+    def _ended(self, run_id: str) -> Ended | None:
+        """The run, or None if it has no events, or none with a payload any more."""
+        first = last = None
+        contents: list[str] = []
+        for last in self._entries(run_id):
+            first = first or last
+            if last.payload is None:
+                return None
+            contents += _envelopes(last)
+        if first is None or last is None or last.payload is None:
+            return None
+        # the payload, not the row beside it, is what the hash covers
+        said = msgspec.json.decode(last.payload, type=_Said)
+        return Ended(
+            run_id=run_id,
+            seq=last.seq,
+            head=last.hash.hex(),
+            event_type=said.event_type,
+            at=said.timestamp.astimezone(UTC),
+            first_position=first.position,
+            last_position=last.position,
+            contents=tuple(dict.fromkeys(contents)),
+        )
+
+    def _entries(self, run_id: str) -> Iterator[LogEntry]:
+        seq = 0
+        while page := self._log.run_entries(run_id, seq, _PAGE):
+            yield from page
+            seq = page[-1].seq
+
+
+class _Said(msgspec.Struct, rename="camel"):
+    event_type: str
+    timestamp: datetime
+    details: dict[str, Any]
+
+
+def _envelopes(entry: LogEntry) -> list[str]:
+    """Envelopes name their run, so no other run refers to the same one. Procedures are shared, and stay."""
+    if entry.event_type != "approval_requested" or entry.payload is None:
+        return []
+    return [str(msgspec.json.decode(entry.payload, type=_Said).details["digest"])]
+
+
+def _buried(run: Ended) -> Buried:
+    return Buried(
+        run_id=run.run_id,
+        first_seq=1,
+        last_seq=run.seq,
+        head=run.head,
+        first_position=run.first_position,
+        last_position=run.last_position,
+        ended_at=iso(run.at),
+    )

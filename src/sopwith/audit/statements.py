@@ -1,0 +1,132 @@
+"""Signed statements about the log: a checkpoint, a tombstone, the list of files in a bundle. Values only, no files.
+
+A statement is one JSON object in canonical form (RFC 8785); its Ed25519 signature covers the canonical bytes of the
+object without `signature`. `format` stands in each, so that none can be taken for one of another kind.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Literal, Protocol, TypeVar
+
+import msgspec
+
+from sopwith.core.procedure import canonical, sha256
+
+_ORIGIN_CHARACTERS = 16
+
+
+class Statement(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What all have in common. `origin` names the key: the start of its SHA-256; `timestamp` is when it was signed."""
+
+    origin: str
+    timestamp: str
+    public_key: str
+    """The Ed25519 key, 32 bytes in hex."""
+    signature: str
+    """64 bytes in base64."""
+
+
+class Checkpoint(Statement, frozen=True, kw_only=True):
+    """The first `size` events of the log have this Merkle root (RFC 9162, over the 32-byte event hashes), hex."""
+
+    format: Literal["sopwith/checkpoint/1"] = "sopwith/checkpoint/1"
+    size: int
+    root: str
+
+
+class Buried(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A run whose events up to `last_seq` have lost their payloads; `head` is the hash of that event."""
+
+    run_id: str
+    first_seq: int
+    last_seq: int
+    head: str
+    first_position: int
+    last_position: int
+    ended_at: str
+
+
+class Tombstone(Statement, frozen=True, kw_only=True):
+    """The payloads of these runs, which ended more than `days` days before `timestamp`, were dropped on purpose."""
+
+    format: Literal["sopwith/tombstone/1"] = "sopwith/tombstone/1"
+    days: int
+    runs: tuple[Buried, ...]
+
+
+class Manifest(Statement, frozen=True, kw_only=True):
+    """The files of an exported bundle by their path, with their SHA-256."""
+
+    format: Literal["sopwith/bundle/1"] = "sopwith/bundle/1"
+    files: dict[str, str]
+
+
+Kind = TypeVar("Kind", bound=Statement)
+
+
+class Signer(Protocol):
+    """Whoever holds the private key."""
+
+    @property
+    def public_key(self) -> bytes: ...
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
+class BadStatement(Exception):
+    """A line that is no valid statement; the text says why."""
+
+
+def origin_of(public_key: bytes) -> str:
+    """The key's short name."""
+    return sha256(public_key)[:_ORIGIN_CHARACTERS]
+
+
+def signed(kind: type[Kind], signer: Signer, **fields: Any) -> Kind:
+    """The statement with the signer's key and signature."""
+    key = signer.public_key
+    draft = kind(origin=origin_of(key), public_key=key.hex(), signature="", **fields)
+    return msgspec.structs.replace(draft, signature=base64.b64encode(signer.sign(_unsigned(draft))).decode())
+
+
+def line_of(statement: Statement) -> bytes:
+    """The statement as it is kept: one line, without its newline."""
+    return canonical(msgspec.to_builtins(statement))
+
+
+def read(kind: type[Kind], line: bytes) -> Kind:
+    """The statement in this line, its signature checked against the key it names. Raises BadStatement."""
+    try:
+        statement = msgspec.json.decode(line, type=kind)
+        key = bytes.fromhex(statement.public_key)
+        signature = base64.b64decode(statement.signature, validate=True)
+        if line_of(statement) != line:
+            raise BadStatement("it is not in canonical form")
+    except (msgspec.MsgspecError, ValueError, binascii.Error) as error:
+        raise BadStatement(f"it cannot be read ({error})") from error
+    if statement.origin != origin_of(key):
+        raise BadStatement("its origin is not that of its key")
+    if not _verifies(key, _unsigned(statement), signature):
+        raise BadStatement("its signature is wrong")
+    return statement
+
+
+def _unsigned(statement: Statement) -> bytes:
+    document = msgspec.to_builtins(statement)
+    del document["signature"]
+    return canonical(document)
+
+
+def _verifies(key: bytes, message: bytes, signature: bytes) -> bool:
+    from nacl.bindings import crypto_sign_open
+    from nacl.exceptions import CryptoError
+
+    if len(key) != 32 or len(signature) != 64:
+        return False
+    try:
+        crypto_sign_open(signature + message, key)
+    except CryptoError:
+        return False
+    return True

@@ -1,0 +1,38 @@
+"""The data of a memory store: what all handles on it share."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import msgspec
+
+from sopwith.core.codec import SealedEvent
+from sopwith.ports import KeptCheckpoint, Owner, RunSummary
+
+
+class Kept(msgspec.Struct):
+    summary: RunSummary
+    events: tuple[SealedEvent, ...]
+    epoch: int = 0
+    owner: Owner | None = None
+    claimed_by: Any = None
+    """The handle that claimed the run."""
+
+
+class Shelf:
+    """What all handles on the same data share. `runs` stand in the order of their creation."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.runs: dict[str, Kept] = {}
+        self.contents: dict[str, bytes] = {}
+        self.cache: dict[str, bytes] = {}
+        self.commits = 0
+        self.dead: set[str] = set()
+        self.log: list[tuple[str, SealedEvent]] = []
+        """All events in the order in which they were stored."""
+        self.dropped: dict[str, int] = {}
+        """Runs whose payloads up to a seq are gone."""
+        self.checkpoints: dict[int, KeptCheckpoint] = {}
+        self.tombstones: list[bytes] = []
