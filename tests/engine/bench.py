@@ -65,18 +65,23 @@ class Bench:
         self.workspace.config.write_text(json.dumps(keys))
 
     def procedure(self, name: str, *steps: Mapping[str, Any], **keys: Any) -> None:
-        """A manifest; each step is `{}` for a script, plus whatever it says."""
+        """A manifest; each step has a script, and whatever else it says."""
         folder = self.workspace.sops / name
         folder.mkdir(exist_ok=True)
         numbered = [
-            {"number": number, "title": f"Step {number}", **({} if "executor" in step else {"run": "true"}), **step}
-            for number, step in enumerate(steps, 1)
+            {"number": number, "title": f"Step {number}", "run": "true", **step} for number, step in enumerate(steps, 1)
         ]
         document = {"name": name, "description": name, "version": "1.0.0", "executionMode": "auto", **keys}
         (folder / "manifest.json").write_text(json.dumps({**document, "steps": numbered}))
         index = self.workspace.index
         known = json.loads(index.read_text()) if index.exists() else {}
         index.write_text(json.dumps({**known, name: f"{name}/manifest.json"}))
+
+    def sheet(self, name: str, text: str) -> None:
+        """A SOP.md that index.json does not know."""
+        folder = self.workspace.sops / name
+        folder.mkdir(exist_ok=True)
+        (folder / "SOP.md").write_text(text)
 
     # processes
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from sopwith.core.events import StepStarted
+from sopwith.core.procedure import Procedure, Step
 from sopwith.engine.driver import Silent, drive
 from sopwith.errors import BadRequest, Conflict, CoolingDown, IllegalMove, LimitReached, RunBusy, StoreError
 from sopwith.ports import ExecutorKind, WorkOrder
@@ -166,7 +167,7 @@ def test_a_driver_does_not_carry_out_an_intent_that_another_recorded(bench: Benc
     append = engine.parts.store.append
 
     def taken_over(self: MemoryStore, run_id: str, after_seq: int, batch, **options) -> None:
-        if isinstance(bench.now(run_id).steps[1].status, str) and bench.now(run_id).steps[1].status == "pending":
+        if bench.now(run_id).steps[1].status == "pending":
             bench.store.kill(engine.parts.owner().owner_id)
             claim = rival.parts.store.claim(run_id, rival.parts.owner(), bench.clock.now().at)
             rival.parts.store.append(run_id, after_seq, batch, claim=claim)
@@ -422,9 +423,9 @@ def test_what_ends_a_failed_run_needs_no_slot(bench: Bench, verb: str) -> None:
 
 def test_a_step_nobody_could_carry_out_is_refused_at_once(bench: Bench) -> None:
     bench.kinds.known["checklist"] = ExecutorKind(name="checklist", needs_script=False, by_hand=True)
-    bench.procedure("deploy", {"executor": "checklist"})
+    procedure = Procedure(name="deploy", title="Deploy", steps=(Step(number=1, title="Look", executor="checklist"),))
     with pytest.raises(BadRequest, match="checklist"):
-        bench.create("deploy")
+        bench.engine().check_executors(procedure)
 
 
 def test_a_kind_that_is_gone_pauses_the_run(bench: Bench) -> None:

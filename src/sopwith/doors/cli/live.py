@@ -27,6 +27,7 @@ from sopwith.doors.cli.terminal import crop, mark, safe, shown, tame
 from sopwith.doors.cli.text import COLOURS, MARKS
 
 _TAIL_LINES = 8
+_TAIL_BYTES = 32 * 1024
 _LONGEST_LINE = 2000
 _UPCOMING = 5
 _TITLE_COLUMN = 40
@@ -91,7 +92,7 @@ class Live(Display):
         self.tick()
 
     def on_output(self, step: int, chunk: bytes) -> None:
-        self._tails.setdefault(step, Tail()).feed(chunk)
+        self._tails.setdefault(step, Tail()).feed(chunk[-_TAIL_BYTES:])
 
     def tick(self) -> None:
         self._ticks += 1
