@@ -133,7 +133,6 @@ def test_an_index_that_is_garbage_is_an_error_with_its_place(workshop: Workshop,
     assert (workshop.sops / "index.json").read_bytes() == content
 
 
-@pytest.mark.xfail(reason="engine/doctor.py drops the problems of index.json and writes it anew")
 def test_doctor_reports_an_index_it_cannot_read_and_leaves_it_alone(workshop: Workshop) -> None:
     workshop.steps("fine", "Do | true")
     (workshop.sops / "index.json").write_text('{"fine": "fine/SOP.md",')

@@ -238,10 +238,13 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+    """A workspace; steps that wait for the file `go` are let go at the end, whatever became of the test."""
     for name in ("SOPWITH_WORKSPACE", "SOPWITH_ACTOR_KIND", "SOP_RUN_ID", "SOPWITH_DEBUG", "NO_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
-    return Workshop(tmp_path / "w")
+    made = Workshop(tmp_path / "w")
+    yield made
+    (made.root / "go").touch()
 
 
 @pytest.fixture

@@ -85,7 +85,9 @@ def test_a_registered_procedure_that_is_gone_is_told(engine: Engine) -> None:
     assert "bake" in finding.message
 
 
-@pytest.mark.parametrize(("before", "after"), [("mixed", "fixed"), ('"seq":3', '"seq":4'), ("step_started", "run_resumed ")])
+@pytest.mark.parametrize(
+    ("before", "after"), [("mixed", "fixed"), ('"seq":3', '"seq":4'), ("step_started", "run_resumed ")]
+)
 def test_a_tampered_event_is_found(engine: Engine, run_id: str, before: str, after: str) -> None:
     assert _rewrite(engine, before, after)
     findings = examine(engine)

@@ -52,7 +52,9 @@ def test_a_retry_asks_with_the_next_revision(bench: Bench) -> None:
     assert [key[3] for key in bench.starts(run_id)] == [1, 2]
 
 
-@pytest.mark.parametrize(("mode", "priority"), [("auto", "low"), ("priority_based", "critical"), ("priority_based", "high")])
+@pytest.mark.parametrize(
+    ("mode", "priority"), [("auto", "low"), ("priority_based", "critical"), ("priority_based", "high")]
+)
 def test_runs_without_a_start_gate_start_by_themselves(bench: Bench, mode: str, priority: str) -> None:
     bench.procedure("deploy", {}, executionMode=mode, priority=priority)
     assert bench.run("deploy").ended == "completed"
@@ -227,9 +229,7 @@ def test_a_reject_is_decided_before_an_unsettled_timeout(bench: Bench) -> None:
 
 def test_a_deadline_is_met_while_another_branch_runs(bench: Bench) -> None:
     bench.world.plays[2] = [Play(seconds=900)]
-    bench.procedure(
-        "deploy", {"requiresApproval": True, "approvalTimeoutMins": 5, "dependsOn": []}, {"dependsOn": []}
-    )
+    bench.procedure("deploy", {"requiresApproval": True, "approvalTimeoutMins": 5, "dependsOn": []}, {"dependsOn": []})
     driving = bench.begin(bench.create("deploy"))
     bench.pass_time(310)
     assert [key[1] for key in bench.world.starts] == [2, 1]
@@ -255,4 +255,3 @@ def test_an_agent_may_not_loosen_the_mode(bench: Bench) -> None:
     bench.procedure("deploy", {}, executionMode="step_by_step")
     with pytest.raises(Refused, match="only a person"):
         bench.engine().create_run(RunRequest(name="deploy", mode="auto"), actor=BOT)
-

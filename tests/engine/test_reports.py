@@ -66,12 +66,16 @@ def test_evidence_is_copied_and_outlives_the_original(bench: Bench, waiting: str
     assert (bench.workspace.run_folder(waiting) / "evidence" / kept.sha256).read_bytes() == b"\xff\xd8 an oven"
 
 
-def test_evidence_that_cannot_be_read_reports_nothing(bench: Bench, waiting: str, tmp_path: Path) -> None:
+def test_evidence_that_is_missing_reports_nothing(bench: Bench, waiting: str, tmp_path: Path) -> None:
     before = bench.names(waiting)
-    for wrong in (tmp_path / "missing", tmp_path):
-        with pytest.raises(BadRequest, match="evidence"):
-            bench.engine().complete(waiting, actor=ANN, evidence=(wrong,))
+    with pytest.raises(BadRequest, match="evidence"):
+        bench.engine().complete(waiting, actor=ANN, evidence=(tmp_path / "missing",))
     assert bench.names(waiting) == before
+
+
+def test_evidence_that_is_a_folder_is_refused(bench: Bench, waiting: str, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="evidence"):
+        bench.engine().complete(waiting, actor=ANN, evidence=(tmp_path,))
 
 
 def test_a_failed_gated_step_is_done_by_hand_by_an_approver_only(bench: Bench) -> None:
@@ -116,7 +120,7 @@ def test_retry_from_goes_back_and_asks_again(bench: Bench) -> None:
     assert (run.steps[2].status, run.steps[2].visit, run.steps[2].gate.revision) == ("awaiting_approval", 2, 2)
     bench.engine().approve(run_id, actor=ANN)
     assert bench.drive(run_id).ended == "completed"
-    assert bench.starts(run_id)[2:] == [(run_id, 2, 2, 1), (run_id, 3, 2, 1)]
+    assert bench.starts(run_id)[3:] == [(run_id, 2, 2, 1), (run_id, 3, 2, 1)]
 
 
 # parameters

@@ -117,6 +117,6 @@ def _frontier_of(newest: KeptCheckpoint | None) -> Frontier:
 
 def _shorter(signed_before: str, size: int) -> StoreError:
     return StoreError(
-        f"cannot sign the log: it has {size} events, and {signed_before}: it was cut short or restored from an old copy",
+        f"cannot sign the log: it has {size} events, and {signed_before}: it was cut short or restored",
         hint="see: sop audit --verify-all; after a restore on purpose, move the newer checkpoints away and keep them",
     )

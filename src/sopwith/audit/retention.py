@@ -6,8 +6,10 @@ read. A failed run that is old enough can no longer be retried once its payloads
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +93,12 @@ class Retention:
         return tuple(copy(self._places, line))
 
     def _ended(self, run_id: str) -> Ended | None:
-        """The run, or None if it has no events, or none with a payload any more."""
+        """The run; None if it has no payloads any more, or a changed one: its date proves nothing then."""
         first = last = None
         contents: list[str] = []
         for last in self._entries(run_id):
             first = first or last
-            if last.payload is None:
+            if last.payload is None or sha256(last.prev_hash + last.payload).digest() != last.hash:
                 return None
             contents += _envelopes(last)
         if first is None or last is None or last.payload is None:
@@ -125,6 +127,23 @@ class _Said(msgspec.Struct, rename="camel"):
     event_type: str
     timestamp: datetime
     details: dict[str, Any]
+
+
+def forget_files(folder: Path, run_ids: Iterable[str]) -> tuple[str, ...]:
+    """Removes what `runs/` shows and keeps of these runs: views, logs, evidence. Tells what could not be removed."""
+    failures: list[str] = []
+    for run_id in run_ids:
+        for path in (folder / f"{run_id}.audit.jsonl", folder / f"{run_id}.json"):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                failures.append(f"cannot remove {path}: {error.strerror}")
+        if (folder / run_id).is_dir():
+            try:
+                shutil.rmtree(folder / run_id)
+            except OSError as error:
+                failures.append(f"cannot remove {folder / run_id}: {error}")
+    return tuple(failures)
 
 
 def _envelopes(entry: LogEntry) -> list[str]:

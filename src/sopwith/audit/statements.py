@@ -102,7 +102,7 @@ def read(kind: type[Kind], line: bytes) -> Kind:
         statement = msgspec.json.decode(line, type=kind)
         key = bytes.fromhex(statement.public_key)
         signature = base64.b64decode(statement.signature, validate=True)
-        if line_of(statement) != line:
+        if line_of(statement) != line or base64.b64encode(signature).decode() != statement.signature:
             raise BadStatement("it is not in canonical form")
     except (msgspec.MsgspecError, ValueError, binascii.Error) as error:
         raise BadStatement(f"it cannot be read ({error})") from error

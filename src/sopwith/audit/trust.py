@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from sopwith.audit.merkle import Frontier
 from sopwith.audit.places import lines
 from sopwith.audit.statements import BadStatement, Checkpoint, read
-from sopwith.ports import Seals
+from sopwith.ports import KeptCheckpoint, Seals
 
 _PAGE = 500
 
@@ -36,10 +37,9 @@ def _from_store(seals: Seals, keys: frozenset[str]) -> Iterator[Milestone]:
     while page := seals.checkpoints(size, _PAGE):
         for kept in page:
             milestone = _milestone(kept.line, "the store", keys, trusted=False)
-            if milestone.size != kept.size and not milestone.problem:
-                milestone = msgspec.structs.replace(milestone, problem=f"it is over {milestone.size} events")
+            problem = milestone.problem or _contradiction(kept, milestone)
             size = kept.size
-            yield msgspec.structs.replace(milestone, size=size)
+            yield msgspec.structs.replace(milestone, size=size, problem=problem)
 
 
 def _from_file(path: Path, keys: frozenset[str]) -> Iterator[Milestone]:
@@ -52,6 +52,17 @@ def _from_file(path: Path, keys: frozenset[str]) -> Iterator[Milestone]:
             yield Milestone(0, "", True, str(path), "it holds no checkpoint")
     except OSError as error:
         yield Milestone(0, "", True, str(path), f"it cannot be read: {error.strerror or error}")
+
+
+def _contradiction(kept: KeptCheckpoint, signed: Milestone) -> str:
+    """How what stands beside a checkpoint in the store differs from what was signed; empty if it does not."""
+    if kept.size != signed.size:
+        return f"it is over {signed.size} events"
+    try:
+        root = Frontier.restore(kept.size, kept.frontier).root().hex()
+    except ValueError as error:
+        return str(error)
+    return "" if root == signed.root else "its frontier was changed"
 
 
 def _milestone(line: bytes, source: str, keys: frozenset[str], *, trusted: bool) -> Milestone:

@@ -19,7 +19,9 @@ from sopwith.ports import Log, LogEntry, Seals
 _PAGE = 1000
 
 
-def verify_all(log: Log, seals: Seals, content: Content, *, keys: frozenset[str], copies: Iterable[Path] = ()) -> Report:
+def verify_all(
+    log: Log, seals: Seals, content: Content, *, keys: frozenset[str], copies: Iterable[Path] = ()
+) -> Report:
     """Every event, every checkpoint in the store, and those in `copies`: files with checkpoints from outside.
 
     `keys` are the public keys, hex, that this workspace may have signed with.

@@ -54,7 +54,7 @@ def admit(name: str, limits: Limits, occupancy: Occupancy, now: datetime, *, coo
         )
     if cooldown and limits.cooldown_secs and occupancy.last_executed_end is not None:
         left = limits.cooldown_secs - (now - occupancy.last_executed_end).total_seconds()
-        # a clock that was set back must not lengthen the wait
+        # after the clock was set back nobody knows how long it is; never more than the whole is asked for
         seconds_left = min(-int(-left // 1), limits.cooldown_secs)
         if seconds_left > 0:
             raise CoolingDown(

@@ -13,7 +13,7 @@ from sopwith.core.run import Run, running_processes
 from sopwith.engine.engine import Engine
 from sopwith.engine.library import MANIFEST, SHEET, Entry
 from sopwith.engine.template import register
-from sopwith.errors import SopwithError
+from sopwith.errors import Severity, SopwithError
 from sopwith.ports import RunFilter
 
 
@@ -41,9 +41,14 @@ def _database(engine: Engine) -> Iterator[Finding]:
 def _registry(engine: Engine) -> Iterator[Finding]:
     library = engine.parts.library
     try:
-        entries, _problems = library.entries()
+        entries, problems = library.entries()
     except SopwithError as error:
         yield Finding(message=error.message, hint=error.hint)
+        return
+    flaws = [problem for problem in problems if problem.severity is Severity.ERROR]
+    if flaws:
+        # what cannot be read is not written anew: the person who wrote it knows what it was to say
+        yield from (Finding(message=str(flaw), hint=flaw.hint or "mend it by hand") for flaw in flaws)
         return
     missing = [entry for entry in entries if not entry.registered]
     gone = [entry for entry in entries if entry.registered and not _has_files(entry.folder)]

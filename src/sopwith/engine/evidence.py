@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from sopwith.core.events import Evidence
-from sopwith.engine.files import ensure_private_folder
+from sopwith.engine.files import ensure_private_folder, open_regular
 from sopwith.errors import BadRequest, WorkspaceError
 
 _CHUNK = 1024 * 1024
@@ -22,14 +21,14 @@ def keep_evidence(run_folder: Path, files: tuple[Path, ...]) -> tuple[Evidence, 
 
 def _keep(folder: Path, path: Path) -> Evidence:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_regular(path)
     except OSError as error:
         raise BadRequest(
             f"cannot read the evidence {path}: {error.strerror}", hint="nothing was reported; name a file that exists"
         ) from error
+    if descriptor is None:
+        raise BadRequest(f"the evidence {path} is not a regular file", hint="nothing was reported; name a file")
     with os.fdopen(descriptor, "rb") as source:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BadRequest(f"the evidence {path} is not a regular file", hint="nothing was reported; name a file")
         ensure_private_folder(folder)
         return _copy(source, folder, path)
 

@@ -17,15 +17,24 @@ def read_bounded(path: Path, *, limit: int = MAX_BYTES) -> bytes | None:
     A pipe, socket or device is refused, not read: it could block for ever.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_regular(path)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise WorkspaceError.from_os("read", path, error) from error
+    if descriptor is None:
+        raise WorkspaceError(f"cannot read {path}: it is not a regular file", hint="replace it by a plain file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise WorkspaceError(f"cannot read {path}: it is not a regular file", hint="replace it by a plain file")
         return file.read(limit + 1)
+
+
+def open_regular(path: Path) -> int | None:
+    """A descriptor to read from, or None for a folder, pipe, socket or device. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -1,4 +1,4 @@
-"""The procedures of a workspace: found, read, parsed once per content, and made from a template.
+"""The procedures of a workspace: found, read, and parsed once per content.
 
 `index.json` is the registry; a folder that is on disk but not registered is found all the same and reported. No path
 is ever built from a name that `check_name` has not passed.
@@ -16,14 +16,13 @@ from sopwith.core.config import Config
 from sopwith.core.procedure import Procedure, check_name
 from sopwith.engine.files import read_bounded
 from sopwith.errors import BadName, InvalidProcedure, NotFound, Problem, Severity
-from sopwith.parse.config import parse_config
-from sopwith.parse.index import parse_index
-from sopwith.parse.procedure import PARSER_VERSION, Parsed, parse_procedure
-from sopwith.parse.source import SourceFile
+from sopwith.parse.parsed import PARSER_VERSION, Parsed, SourceFile
 from sopwith.ports import Cache, Workspace
+from sopwith.version import __version__
 
 SHEET = "SOP.md"
 MANIFEST = "manifest.json"
+_REGISTER = "sop doctor registers it"
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -56,7 +55,7 @@ class Library:
             found[folder.name] = Entry(folder.name, folder, False)
             problems = (
                 *problems,
-                _warning("index.json", "unregistered", f"{folder.name} is on disk but not registered", "sop doctor"),
+                _warning("index.json", "unregistered", f"{folder.name} is on disk but not registered", _REGISTER),
             )
         return tuple(found[name] for name in sorted(found)), problems
 
@@ -84,7 +83,7 @@ class Library:
         parsed = self._parse(entry.name, sheet, manifest)
         if entry.registered:
             return parsed
-        note = _warning("index.json", "unregistered", f"{entry.name} is not registered", "sop doctor registers it")
+        note = _warning("index.json", "unregistered", f"{entry.name} is not registered", _REGISTER)
         return Parsed(procedure=parsed.procedure, problems=(*parsed.problems, note))
 
     def procedure(self, name: str) -> Procedure:
@@ -110,12 +109,16 @@ class Library:
         data = read_bounded(self.workspace.config)
         if data is None:
             return Config(), ()
+        from sopwith.parse.config import parse_config
+
         return parse_config(SourceFile("config.json", data))
 
     def _index(self) -> tuple[dict[str, str], tuple[Problem, ...]]:
         data = read_bounded(self.workspace.index)
         if data is None:
             return {}, ()
+        from sopwith.parse.index import parse_index
+
         index, problems = parse_index(SourceFile("index.json", data))
         return index or {}, problems
 
@@ -144,6 +147,8 @@ class Library:
                 return msgspec.msgpack.decode(kept, type=Parsed)
             except msgspec.DecodeError:
                 pass  # written by another version; parsing again is always right
+        from sopwith.parse.procedure import parse_procedure
+
         parsed = parse_procedure(name, sop_md=sheet, manifest=manifest)
         if self._cache is not None:
             self._cache.remember(key, msgspec.msgpack.encode(parsed))
@@ -151,7 +156,7 @@ class Library:
 
 
 def _cache_key(name: str, sheet: SourceFile | None, manifest: SourceFile | None) -> str:
-    digest = hashlib.sha256(f"{PARSER_VERSION}\0{name}".encode())
+    digest = hashlib.sha256(f"{__version__}\0{PARSER_VERSION}\0{name}".encode())
     for source in (sheet, manifest):
         if source is None:
             digest.update(b"\0-")

@@ -7,8 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from sopwith.core.actor import Actor
-from sopwith.core.due import at_rest, overdue
+from sopwith.core.codec import decode_event
+from sopwith.core.due import at_rest
 from sopwith.core.events import Policy
 from sopwith.core.gates import Terms, needs_gate, needs_start_gate, start_terms, step_terms
 from sopwith.core.instant import iso
@@ -114,8 +117,17 @@ class Reader:
             for state in wanted
         )
 
-    def is_overdue(self, run: Run) -> bool:
-        return bool(overdue(run, self._parts.clock.now().at))
+    def envelope(self, digest: str) -> Document | None:
+        """The fields of an envelope as they were asked about, or None if the database has lost it."""
+        data = self._parts.store.content(digest)
+        return None if data is None else dict(msgspec.json.decode(data))
+
+    def went_stale(self, run_id: str, after_seq: int) -> bool:
+        """Whether an approval was found stale since: what was to run was not what had been approved."""
+        return any(
+            decode_event(sealed.payload).event_type == "approval_stale"
+            for sealed in self._parts.store.events(run_id, after_seq)
+        )
 
 
 def plan_document(

@@ -18,7 +18,7 @@ from sopwith.core.due import at_rest
 from sopwith.core.events import Event, RunCreated
 from sopwith.core.evolve import evolve, replay
 from sopwith.core.instant import Instant
-from sopwith.core.procedure import Procedure, decode_procedure
+from sopwith.core.procedure import Procedure, decode_procedure, sha256
 from sopwith.core.run import Run, current_step, holds_slot, next_due_at, status_of
 from sopwith.engine.documents import run_document
 from sopwith.engine.parts import Parts
@@ -123,10 +123,9 @@ class Runs:
     def _procedure_of(self, first: Event) -> Procedure:
         assert isinstance(first.body, RunCreated)
         data = self._parts.store.content(first.body.procedure_digest)
-        if data is None:
-            raise StoreError(
-                f"the procedure that {first.run_id} runs is missing from the database", hint="sop doctor checks it"
-            )
+        if data is None or sha256(data) != first.body.procedure_digest:
+            what = "missing from the database" if data is None else "not what its digest says"
+            raise StoreError(f"the procedure that {first.run_id} runs is {what}", hint="sop doctor checks it")
         return decode_procedure(data)
 
     def _batch(self, decision: Decision, head: str, contents: tuple[bytes, ...]) -> tuple[Batch, Loaded]:

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from sopwith.core.procedure import NAME_PATTERN, Procedure
-from sopwith.errors import Problem
 from sopwith.parse.cautions import check_cautions
 from sopwith.parse.findings import Findings, Place, shown
 from sopwith.parse.manifest import read_manifest
 from sopwith.parse.merge import merge
+from sopwith.parse.parsed import PARSER_VERSION, Parsed, SourceFile
 from sopwith.parse.rules import check_sheet
 from sopwith.parse.sheet import Sheet
-from sopwith.parse.source import SourceFile
-
-PARSER_VERSION = "1"
-"""Part of the cache key of parsed procedures: raise it with every change of what a file means."""
 
 __all__ = ["PARSER_VERSION", "Parsed", "SourceFile", "parse_procedure"]
-
-
-class Parsed(msgspec.Struct, frozen=True, kw_only=True):
-    """`procedure` is None if any problem is an error. `problems` are sorted by file and line."""
-
-    procedure: Procedure | None
-    problems: tuple[Problem, ...]
 
 
 def parse_procedure(name: str, *, sop_md: SourceFile | None, manifest: SourceFile | None) -> Parsed:

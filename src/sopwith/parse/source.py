@@ -5,19 +5,13 @@ Everything after this file sees LF line ends and no byte order mark.
 
 from __future__ import annotations
 
-import msgspec
-
 from sopwith.parse.findings import Findings, Place
+from sopwith.parse.parsed import SourceFile
+
+__all__ = ["MAX_BYTES", "SourceFile", "read_text"]
 
 MAX_BYTES = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
-
-
-class SourceFile(msgspec.Struct, frozen=True):
-    """A file as it was read: the path that problems name, and the bytes."""
-
-    path: str
-    data: bytes
 
 
 def read_text(source: SourceFile, findings: Findings) -> str | None:

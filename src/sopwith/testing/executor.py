@@ -134,6 +134,8 @@ class FakeExecutor:
     async def recover(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch | Lost:
         key = key_of(order)
         if key not in self._world.started:
+            if order.intended_boot != order.this_boot:
+                return Lost("the machine was restarted after the step was to be started")
             self._world.void.discard(key)
             return await self.start(order, on_output)
         if key in self._world.lost:

@@ -214,6 +214,8 @@ class Laws:
             if isinstance(event.body, ev.StepStarted)
             and (event.body.step_number, event.body.visit, event.body.attempt) == key[1:]
         ]
+        if started and started[0].boot_id != order.this_boot:
+            self.breaks(f"{where} was launched after a restart, and nobody can know whether it was before")
         if not started:
             self.breaks(f"{where} was launched without a step_started before it")
         elif run.steps[order.step.number].status is not StepStatus.RUNNING or _key(run, order.step.number) != key:

@@ -3,6 +3,8 @@
 `python -m sopwith.testing.simulator --seeds 0:1000`. Processes die at any call or await, lose their claims, are
 interrupted; people act between any two calls of any process. When the seed's troubles are over, drivers are left
 alone, and then a patient person ends every run. `laws.py` says what must hold; a seed always replays the same way.
+
+Longer than other files: chance, fate and people share one random source and one view of the world.
 """
 
 from __future__ import annotations
@@ -20,33 +22,38 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sopwith.core.actor import Actor, ActorKind
-from sopwith.core.commands import StepResult
-from sopwith.core.config import Config, TimeoutAction
 from sopwith.core.due import DueKind, due, ready
-from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority, Procedure, Script, Step
-from sopwith.core.run import Run, RunStatus, StepStatus, is_final, is_manual, open_gates, status_of
+from sopwith.core.run import Run, is_final, status_of
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
-from sopwith.engine.keys import Keyring
-from sopwith.engine.library import Library
 from sopwith.engine.parts import Parts
 from sopwith.errors import Conflict, Refused, RunBusy, SopwithError
-from sopwith.ports import Batch, Claim, ExecutorKind, Store, WorkOrder, Workspace
+from sopwith.ports import Batch, Claim, ExecutorKind, Store, WorkOrder
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.testing.clock import SequentialIds
-from sopwith.testing.executor import FAILED, SUCCEEDED, FakeExecutor, FakeWorld, Play
-from sopwith.testing.laws import Laws, conceal
+from sopwith.testing.executor import FAILED, SUCCEEDED, FakeExecutor, FakeWorld
+from sopwith.testing.laws import Laws
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.mortal import CURRENT, Died, MortalExecutor, Process, mortal_store
+from sopwith.testing.scenario import (
+    ANN,
+    BOT,
+    VERBS,
+    WORKSPACE,
+    DocumentsOnly,
+    FixedKeyring,
+    MadeUpLibrary,
+    bring_on,
+    random_config,
+    random_plays,
+    random_procedure,
+)
 from sopwith.testing.virtual_time import Stalled, VirtualClock, VirtualLoop
 
 _MAX_CALLS = 6000
 """A driver that makes more calls than this in one life turns on the spot."""
 _MAX_RUNS = 3
 _ROUNDS = 80
-_ANN = Actor("ann", ActorKind.HUMAN, "cli")
-_BOT = Actor("bot", ActorKind.AGENT, "mcp")
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +109,8 @@ class FileDisk:
         return SqliteStore(self._file)
 
     def bury(self, process: Process) -> None:
-        process.store.close()
+        if process.store is not None:
+            process.store.close()
 
 
 def simulate(seed: int, *, disk: Disk | None = None, acts: int | None = None) -> Report:
@@ -127,12 +135,12 @@ class _Simulation:
         self._disk = disk
         self._clock = VirtualClock(loop)
         self._world = FakeWorld()
-        self._world.plays.update(_plays(self._chance))
+        self._world.plays.update(random_plays(self._chance))
         self._world.before_start = self._launched
         self._god = disk.open()
         self.laws = Laws(seed, self._god, self._world, lambda: self._clock.now().boot_ms)
-        self._procedures = {p.name: p for p in (_procedure(self._chance, f"procedure-{n}") for n in (1, 2))}
-        self._library = _Library(self._procedures, _config(self._chance))
+        self._procedures = {p.name: p for p in (random_procedure(self._chance, f"procedure-{n}") for n in (1, 2))}
+        self._library = MadeUpLibrary(self._procedures, random_config(self._chance))
         self._ids = SequentialIds()
         self._kinds = _Kinds(self._world, self._clock, self, self._delay)
         self._crashes_allowed = self._chance.random() < 0.75
@@ -204,11 +212,13 @@ class _Simulation:
             raise Died
 
     def _fuse_burns_down(self, process: Process, call: str) -> bool:
+        # between the intent and the process is where it hurts most
+        if call == "start" and self._crashes_allowed and self._chance.random() < 0.12:
+            return True
         if process.fuse is None:
             return False
         process.fuse -= 1
-        # between the intent and the process is where it hurts most
-        return process.fuse < 0 or (call == "start" and self._chance.random() < 0.4)
+        return process.fuse < 0
 
     def created(self, process: Process, batch: Batch) -> None:
         self.laws.created(batch, self._procedures[batch.summary.name])
@@ -251,6 +261,7 @@ class _Simulation:
                 (0.7, self._interrupt_somebody),
                 (0.6, self._supersede_somebody),
                 (0.6, self._lose_something),
+                (0.2, self._cut_the_power),
             ]
         weights = [weight for weight, _ in acts]
         self._chance.choices([act for _, act in acts], weights)[0]()
@@ -259,7 +270,7 @@ class _Simulation:
         process = self._process(drives=None)
         name = self._chance.choice(list(self._procedures))
         request = RunRequest(name=name, params={"to": "staging"}, queue=self._chance.random() < 0.6)
-        run = self._say(process, "create", lambda engine: engine.create_run(request, actor=_ANN))
+        run = self._say(process, "create", lambda engine: engine.create_run(request, actor=ANN))
         if run is not None:
             self._carry_on(run.run_id)
 
@@ -267,10 +278,10 @@ class _Simulation:
         run_id = self._some_run()
         if run_id is None:
             return
-        verb = self._chance.choices(list(_VERBS), [weight for weight, _, _ in _VERBS.values()])[0]
-        _, drives, say = _VERBS[verb]
+        verb = self._chance.choices(list(VERBS), [weight for weight, _, _ in VERBS.values()])[0]
+        _, drives, say = VERBS[verb]
         step = self._chance.choice((None, None, *self.laws.runs[run_id].steps))
-        actor = _BOT if self._chance.random() < 0.08 else _ANN
+        actor = BOT if self._chance.random() < 0.08 else ANN
         process = self._process(drives=None)
         said = self._say(process, verb, lambda engine: say(engine, run_id, actor, step))
         if said is not None and drives:
@@ -309,6 +320,15 @@ class _Simulation:
         running = [key for key in self._world.starts if self.laws.is_running(key)]
         if running:
             self._world.lose(self._chance.choice(running))
+
+    def _cut_the_power(self) -> None:
+        self.laws.note("power cut")
+        for process in list(self._drivers):
+            self._kill(process)
+        for key in self._world.starts:
+            if self.laws.is_running(key):
+                self._world.lose(key, "the machine was restarted")
+        self._clock.reboot()
 
     def _kill_somebody(self) -> None:
         process = self._some_driver()
@@ -359,14 +379,14 @@ class _Simulation:
     def _parts(self, process: Process) -> Parts:
         store = mortal_store(process, self._disk.open(), self)
         return Parts(
-            workspace=_WORKSPACE,
+            workspace=WORKSPACE,
             store=store,
-            views=_Views(),
+            views=DocumentsOnly(),
             library=self._library,
             kinds=_KindsOf(self._kinds, process),
             clock=self._clock,
             ids=self._ids,
-            keyring=_Keyring(Path("/nowhere")),
+            keyring=FixedKeyring(Path("/nowhere")),
             owner=lambda: process.owner,
             environ=process.environ,
             umask=0o022,
@@ -433,9 +453,9 @@ class _Simulation:
         run_id = process.drives
         say: Callable[[Engine], Any] = self._chance.choice(
             (
-                lambda engine: engine.cancel(run_id, actor=_ANN),
-                lambda engine: _help(engine, self.laws.runs[run_id]),
-                lambda engine: _help(engine, self.laws.runs[run_id]),
+                lambda engine: engine.cancel(run_id, actor=ANN),
+                lambda engine: bring_on(engine, self.laws.runs[run_id]),
+                lambda engine: bring_on(engine, self.laws.runs[run_id]),
             )
         )
         before = self.laws.runs[run_id].seq
@@ -500,81 +520,12 @@ class _Simulation:
         process = self._process(drives=None)
         engine = Engine(self._parts(process))
         try:
-            _help(engine, run)
+            bring_on(engine, run)
         except Refused as error:
             self.laws.note("refused", error.code)
         except SopwithError as error:
             self.laws.breaks(f"a patient person met {error.code}: {error.message}")
         self._retire(process)
-
-
-def _help(engine: Engine, run: Run) -> None:
-    """The one thing that brings this run on."""
-    by_hand = [s.number for s in run.steps.values() if s.status is StepStatus.RUNNING and is_manual(run, s.number)]
-    gates = open_gates(run)
-    if run.ended is RunStatus.FAILED or (run.paused and any(step.stuck for step in run.steps.values())):
-        engine.retry(run.run_id, actor=_ANN)
-    elif run.paused:
-        engine.resume(run.run_id, actor=_ANN)
-    elif gates:
-        engine.approve(run.run_id, actor=_ANN, step=gates[0][0], digest=gates[0][1].digest)
-    elif by_hand:
-        engine.complete(run.run_id, actor=_ANN, step=by_hand[0])
-
-
-Say = Callable[[Engine, str, Actor, int | None], Any]
-
-_VERBS: dict[str, tuple[float, bool, Say]] = {
-    # verb: how often, whether whoever says it drives the run on, what is said
-    "approve": (9, True, lambda engine, run_id, actor, step: engine.approve(run_id, actor=actor, step=step)),
-    "reject": (
-        1,
-        False,
-        lambda engine, run_id, actor, step: engine.reject(run_id, actor=actor, step=step, reason="no"),
-    ),
-    "cancel": (0.7, True, lambda engine, run_id, actor, step: engine.cancel(run_id, actor=actor)),
-    "pause": (1, False, lambda engine, run_id, actor, step: engine.pause(run_id, actor=actor)),
-    "resume": (3, True, lambda engine, run_id, actor, step: engine.resume(run_id, actor=actor)),
-    "retry": (2, True, lambda engine, run_id, actor, step: engine.retry(run_id, actor=actor, from_step=step)),
-    "skip": (1, True, lambda engine, run_id, actor, step: engine.skip(run_id, actor=actor, step=step, reason="so")),
-    "complete": (3, True, lambda engine, run_id, actor, step: engine.complete(run_id, actor=actor, step=step)),
-    "fail": (0.7, True, lambda engine, run_id, actor, step: engine.fail(run_id, actor=actor, step=step, reason="it")),
-}
-
-_WORKSPACE = Workspace(Path(tempfile.gettempdir()) / "sopwith-simulator")
-
-
-class _Library(Library):
-    """Procedures that were never files."""
-
-    def __init__(self, procedures: dict[str, Procedure], config: Config) -> None:
-        super().__init__(_WORKSPACE)
-        self._procedures = procedures
-        self._config = config
-
-    def procedure(self, name: str) -> Procedure:
-        return self._procedures[name]
-
-    def config(self) -> Config:
-        return self._config
-
-
-class _Keyring(Keyring):
-    """A key that is the same in every simulation."""
-
-    def conceal(self, value: str) -> str:
-        return conceal(value)
-
-
-class _Views:
-    """Makes the documents, and keeps none."""
-
-    def written(self, batch: Batch, run_json: Callable[[], bytes] | None) -> None:
-        if run_json is not None:
-            run_json()
-
-    def rebuild(self, run_id: str, run_json: Callable[[], bytes]) -> bool:
-        return False
 
 
 class _Kinds:
@@ -598,56 +549,6 @@ class _KindsOf:
 
     def kind(self, name: str) -> ExecutorKind:
         return self._shell if name == "shell" else ExecutorKind(name=name, needs_script=False, by_hand=True)
-
-
-def _plays(chance: Random) -> dict[int, list[Play]]:
-    return {number: [_play(chance) for _ in range(chance.randint(1, 4))] for number in range(1, 7)}
-
-
-def _play(chance: Random) -> Play:
-    result: StepResult = chance.choices((SUCCEEDED, FAILED), (4, 1))[0]
-    return Play(result=result, seconds=chance.choice((0, 0, 0.1, 0.5, 1, 2.5, 6, None)), output=b"said")
-
-
-def _procedure(chance: Random, name: str) -> Procedure:
-    graph = chance.random() < 0.5
-    steps = tuple(_step(chance, number, graph=graph) for number in range(1, chance.randint(1, 6) + 1))
-    return Procedure(
-        name=name,
-        title=name.capitalize(),
-        priority=chance.choice(list(Priority)),
-        execution_mode=chance.choice((None, *ExecutionMode)),
-        cooldown_secs=chance.choice((0, 0, 0, 4)),
-        max_concurrent=chance.choice((None, None, 1, 2)),
-        working_dir="/srv",
-        steps=steps,
-    )
-
-
-def _step(chance: Random, number: int, *, graph: bool) -> Step:
-    earlier = range(1, number)
-    in_line = tuple(earlier[-1:])
-    by_hand = chance.random() < 0.2
-    return Step(
-        number=number,
-        title=f"Step {number}",
-        executor="manual" if by_hand else "shell",
-        script=None if by_hand else Script(interpreter="bash", text=f"echo {number}\n"),
-        requires_approval=chance.random() < 0.35,
-        approval_timeout_mins=chance.choice((None, None, 0.01, 0.05, 0.2)),
-        never_times_out=chance.random() < 0.1,
-        depends_on=tuple(other for other in earlier if chance.random() < 0.35) if graph else in_line,
-        env=EnvironmentRules(pass_=("TOKEN",) if chance.random() < 0.35 else ()),
-    )
-
-
-def _config(chance: Random) -> Config:
-    return Config(
-        default_execution_mode=chance.choice(list(ExecutionMode)),
-        approval_timeout_mins=chance.choice((None, None, 0.05, 0.3)),
-        approval_timeout_action=chance.choice((None, *TimeoutAction)),
-        max_concurrent_runs=chance.choice((None, None, 1, 2)),
-    )
 
 
 def _task_of_a_process(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:

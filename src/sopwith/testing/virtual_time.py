@@ -63,14 +63,19 @@ class VirtualClock:
     def __init__(self, loop: VirtualLoop, at: datetime = START) -> None:
         self._loop = loop
         self._wall = at
+        self._boot = 1
 
     def now(self) -> Instant:
         milliseconds = round(self._loop.time() * 1000)
-        return Instant(self._wall + timedelta(milliseconds=milliseconds), milliseconds, "boot-1")
+        return Instant(self._wall + timedelta(milliseconds=milliseconds), milliseconds, f"boot-{self._boot}")
 
     def set_wall_by(self, seconds: float) -> None:
         """Somebody sets the wall clock forward or back; no time passes."""
         self._wall += timedelta(milliseconds=round(seconds * 1000))
+
+    def reboot(self) -> None:
+        """The machine starts anew. Its boot clock goes on as if it had never stopped, which nobody may rely on."""
+        self._boot += 1
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))

@@ -41,9 +41,7 @@ _VERBS = {
     "doctor": ("keeping", "Check the workspace and mend what can be mended"),
     "completion": ("keeping", "Print the shell completion script"),
 }
-_PLANNED = frozenset(
-    {"rollback", "test", "serve", "mcp", "token", "backup", "restore", "import", "edit", "worker", "verify"}
-)
+_PLANNED = frozenset({"rollback", "test", "serve", "mcp", "token", "backup", "restore", "import", "edit", "worker"})
 _INTERRUPTED = 130
 
 

@@ -9,7 +9,8 @@ import click
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import Door, run_argument, verb
 from sopwith.doors.cli.driving import carry_on_and_leave, wait_option
-from sopwith.engine.documents import gate_document, run_document, step_definition
+from sopwith.doors.cli.question import question_text
+from sopwith.engine.documents import gate_document, run_document
 from sopwith.errors import Refused
 
 _step = click.option("--step", type=int, help="Which step, where several wait.")
@@ -41,7 +42,7 @@ def approve(
     head = {"runId": run_id, "stepNumber": answered.step, "status": "approved"}
     if not door.as_json:
         terminal.echo(f"{click.style(terminal.mark('✔'), fg='green')} approved {_which(answered.step)} of {run_id}")
-    carry_on_and_leave(door, answered.run, wait=wait, document=lambda run: {**head, "run": run})
+    carry_on_and_leave(door, answered.run, wait=wait, answered=answered, document=lambda run: {**head, "run": run})
 
 
 @click.command()
@@ -124,16 +125,17 @@ def _show_gates(door: Door, run_id: str, step: int | None) -> None:
     gates = [(number, gate) for number, gate in open_gates(run) if step in (None, number)]
     if not gates:
         raise Refused(f"{run_id} has no open gate to show", hint=f"sop status {run_id} shows where it stands")
+    envelopes = [door.reader.envelope(gate.digest) for _number, gate in gates]
     shown = [
-        {
-            **gate_document(run, number, gate),
-            "step": None if number is None else step_definition(run.procedure.step(number)),
-        }
-        for number, gate in gates
+        {**gate_document(run, number, gate), "envelope": envelope}
+        for (number, gate), envelope in zip(gates, envelopes, strict=True)
     ]
     door.say(
         {"runId": run_id, "gates": shown},
-        lambda: "\n\n".join(text.gate_text(run, gate["stepNumber"], gate) for gate in shown),
+        lambda: "\n\n".join(
+            question_text(run, number, gate, envelope, whole=True)
+            for (number, gate), envelope in zip(gates, envelopes, strict=True)
+        ),
     )
 
 

@@ -11,6 +11,8 @@ from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.display import choose_display, ended_words, is_interactive
 from sopwith.doors.cli.door import INTERRUPTED, Document, Door
 from sopwith.engine.documents import run_document
+from sopwith.engine.engine import Answered
+from sopwith.errors import StaleApproval
 
 
 def wait_option(function: Callable[..., None]) -> Callable[..., None]:
@@ -24,9 +26,13 @@ def carry_on_and_leave(
     *,
     wait: bool = False,
     ask: bool = False,
+    answered: Answered | None = None,
     document: Callable[[Document], Document] | None = None,
 ) -> None:
-    """Drives the run in the foreground until it waits or ends; `ask`: on a terminal, asks and goes on."""
+    """Drives the run in the foreground until it waits or ends; `ask`: on a terminal, asks and goes on.
+
+    `answered`: an approval that may turn out stale, which is a refusal whatever the run does.
+    """
     from sopwith.doors.cli.foreground import carry_on, exit_code
 
     interactive = ask and is_interactive(as_json=door.as_json)
@@ -41,6 +47,8 @@ def carry_on_and_leave(
     driver = door.engine.parts.store.holder(run.run_id)
     shown = run_document(run, now=door.engine.parts.clock.now().at, driver=driver)
     door.say(document(shown) if document else shown, lambda: ended_words(shown))
+    if answered is not None and door.reader.went_stale(run.run_id, answered.run.seq):
+        door.leave(StaleApproval.exit_code)
     door.leave(exit_code(run, driven=driver is not None))
 
 

@@ -13,15 +13,15 @@ from contextlib import suppress
 from enum import Enum
 
 import click
-import msgspec
 
 from sopwith.core.actor import Actor
 from sopwith.core.run import Gate, Run, StepStatus, is_manual, open_gates
 from sopwith.core.visible import visible
 from sopwith.doors.cli import terminal, text
+from sopwith.doors.cli.question import envelope_text, question_text
 from sopwith.doors.cli.terminal import safe, shown
-from sopwith.engine.documents import gate_document
 from sopwith.engine.engine import Engine
+from sopwith.engine.reading import Reader
 from sopwith.errors import SopwithError
 
 _LOOK_SECS = 0.2
@@ -123,7 +123,8 @@ class Asking:
 def _first_question(asking: Asking) -> Callable[[], Awaitable[Outcome]] | None:
     run = asking.run
     for number, gate in open_gates(run):
-        terminal.echo("\n" + text.gate_text(run, number, gate_document(run, number, gate)))
+        envelope = Reader(asking.engine).envelope(gate.digest)
+        terminal.echo("\n" + question_text(run, number, gate, envelope))
         return lambda: _ask_gate(asking, gate)
     for state in run.steps.values():
         if state.status is StepStatus.RUNNING and is_manual(run, state.number):
@@ -168,11 +169,11 @@ async def _ask_manual(asking: Asking, number: int) -> Outcome:
 
 
 def _view(engine: Engine, gate: Gate) -> None:
-    data = engine.parts.store.content(gate.digest)
-    if data is None:
+    envelope = Reader(engine).envelope(gate.digest)
+    if envelope is None:
         terminal.echo("  the envelope is not in the database: sop doctor checks it")
         return
-    terminal.echo(text.indented(text.envelope_text(msgspec.json.decode(data))))
+    terminal.echo(text.indented(envelope_text(envelope)))
     terminal.echo(text.dim(f"    SHA-256 {gate.digest}"))
 
 

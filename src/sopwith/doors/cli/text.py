@@ -7,13 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import click
-import msgspec
 
-from sopwith.core.run import Run
 from sopwith.core.visible import visible
 from sopwith.doors.cli import terminal
 from sopwith.doors.cli.terminal import columns, crop, pad, safe, shown, tame, width
-from sopwith.engine.documents import step_definition
 from sopwith.errors import Problem, Severity, SopwithError
 
 Document = dict[str, Any]
@@ -131,7 +128,7 @@ def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
     elif step["status"] == "running":
         told += dim(f"  since {clock_time(step['startedAt'])}")
     if gate is not None and gate["status"] == "open":
-        told += dim(f"  since {clock_time(gate['requestedAt'])}") + _deadline(gate)
+        told += dim(f"  since {clock_time(gate['requestedAt'])}") + deadline(gate)
     elif gate is not None and gate["decidedBy"] is not None and step["status"] != "pending":
         told += dim(f"  {gate['status'].replace('_', ' ')} by {gate['decidedBy']['id']}")
     elif step["requiresApproval"] and step["status"] == "pending":
@@ -157,36 +154,6 @@ def step_text(step: Document) -> str:
     return "\n".join(lines).rstrip()
 
 
-def gate_text(run: Run, number: int | None, gate: Document) -> str:
-    """What an approver is asked, whole: title, prose, the script as it will run, parameters, the digest."""
-    where = "start" if number is None else f"step {number}"
-    lines = [f"{click.style('approve?', fg='yellow', bold=True)} {run.name}, {where}: {bold(shown(gate['title']))}"]
-    lines += [f"    {visible(name)} = {visible(str(value))}" for name, value in run.params.items()]
-    if number is None:
-        lines.append(dim(f"    {run.mode}, version {safe(run.procedure.version)}"))
-        for step in run.procedure.steps:
-            lines.append(indented(_defined_step(step_definition(step)), by=2))
-    else:
-        lines += _asked_step(step_definition(run.procedure.step(number)))
-    lines.append(dim(f"    envelope {gate['digest'][:12]}") + _deadline(gate))
-    return "\n".join(lines)
-
-
-def envelope_text(envelope: Document) -> str:
-    """Every field of what would be approved; texts of several lines as they are, the rest as JSON."""
-    lines = []
-    for name, value in envelope.items():
-        if isinstance(value, str) and "\n" in value:
-            lines += [f"{visible(name)}:", indented(visible(value.rstrip("\n")))]
-        elif isinstance(value, str):
-            lines.append(f"{visible(name)}: {visible(value)}")
-        else:
-            lines.append(
-                f"{visible(name)}: {visible(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())}"
-            )
-    return "\n".join(lines)
-
-
 def procedure_text(sop: Document) -> str:
     """A procedure as `sop show` shows it."""
     lines = [f"{bold(visible(sop['title']))}  {sop['name']}  version {visible(sop['version'])}"]
@@ -203,7 +170,7 @@ def procedure_text(sop: Document) -> str:
         about = visible(parameter.get("description", ""))
         lines.append(f"  --param {parameter['name']}=…  {dim(parameter['type'] + ', ' + needed)}  {about}")
     for step in sop["steps"]:
-        lines += ["", _defined_step(step)]
+        lines += ["", defined_step(step)]
     return "\n".join(lines)
 
 
@@ -219,7 +186,7 @@ def plan_text(plan: Document) -> str:
         lines.append("")
         if step["gate"] is not None:
             lines.append(f"  {click.style('?', fg='yellow')} approval of step {step['number']}{_terms(step['gate'])}")
-        lines.append(_defined_step(step, with_gate=False))
+        lines.append(defined_step(step, with_gate=False))
     return "\n".join(lines)
 
 
@@ -261,14 +228,8 @@ def _flags(run: Document) -> str:
     return f"  ({'; '.join(words)})" if words else ""
 
 
-def _asked_step(step: Document) -> list[str]:
-    lines = [indented(visible(step["description"]))] if step["description"] else []
-    if step["script"] is not None:
-        lines += [dim(f"    {step['interpreter']}:"), indented(visible(step["script"].rstrip("\n")), by=6)]
-    return lines
-
-
-def _deadline(gate: Document) -> str:
+def deadline(gate: Document) -> str:
+    """What happens to a gate if nobody answers, and when; empty where it waits for ever."""
     if gate.get("dueAt") is None:
         return ""
     return click.style(f"  {gate['onTimeout']} at {local_time(gate['dueAt'])} if nobody answers", fg="yellow")
@@ -280,7 +241,8 @@ def _terms(terms: Document) -> str:
     return f", {terms['onTimeout']} after {terms['approvalTimeoutMins']} min without an answer"
 
 
-def _defined_step(step: Document, *, with_gate: bool = True) -> str:
+def defined_step(step: Document, *, with_gate: bool = True) -> str:
+    """A step as the files define it: title, prose, script."""
     gated = ""
     if with_gate and step["requiresApproval"]:
         minutes = step["approvalTimeoutMins"]
