@@ -90,7 +90,7 @@ def test_every_column_is_guarded_in_the_whole_log_and_the_first_bad_event_named(
     for number, index in enumerate(range(1000)):
         entry = listed.all[index]
         columns = list(edits(entry).items())
-        for column, value in (columns[number % len(columns)], columns[(number + 3) % len(columns)]):
+        for column, value in columns[number % 8 : number % 8 + 1]:
             moved(listed, index, column, value)
             found = listed.first_bad()
             moved(listed, index if column != "position" else 999, column, getattr(entry, column))
@@ -210,8 +210,8 @@ def test_a_log_that_was_cut_short_is_found(listed: ListedLog, count: int) -> Non
         (
             1000,
             (
-                "update events set position = 1001 where position = 1000; "
-                "insert into events select 1000, run, seq + 100, event_type, at, prev_hash, hash, payload from events where position = 1"
+                "update events set position = 1001 where position = 1000; insert into events select 1000, run, "
+                "seq + 100, event_type, at, prev_hash, hash, payload from events where position = 1"
             ),
             "seq 101",
         ),
@@ -243,7 +243,7 @@ def test_a_log_that_was_cut_short_is_found(listed: ListedLog, count: int) -> Non
         (
             None,
             "update checkpoints set line = cast(replace(line, ':500', ':501') as blob) where size = 500",
-            "canonical",
+            "signature is wrong",
         ),
         (None, "update checkpoints set frontier = zeroblob(length(frontier)) where size = 500", "frontier was changed"),
         (None, "update checkpoints set size = 501 where size = 500", "over 500 events"),

@@ -73,11 +73,7 @@ def test_a_folder_with_an_impossible_name_is_reported(bench: Bench, library: Lib
     assert [problem.code for problem in problems] == ["bad_name"]
 
 
-    raises=IsADirectoryError, reason="engine/files.py: os.fdopen refuses a folder before fstat can"
-)
-
-
-@pytest.mark.parametrize("kind", ["pipe", pytest.param("folder", marks=_FDOPEN)])
+@pytest.mark.parametrize("kind", ["pipe", pytest.param("folder")])
 def test_what_is_no_plain_file_is_refused_quickly(bench: Bench, library: Library, kind: str) -> None:
     sheet = bench.workspace.sops / "bake" / "SOP.md"
     sheet.parent.mkdir()
