@@ -33,10 +33,13 @@ _THEME = TerminalTheme((22, 24, 29), (215, 218, 224), _COLOURS, [(120, 126, 138)
 def main() -> int:
     if shutil.which("tmux") is None:
         sys.exit("tmux is needed to make the screenshot")
-    with tempfile.TemporaryDirectory() as scratch:
-        workspace = Path(scratch) / "examples"
-        shutil.copytree(ROOT / "examples", workspace, ignore=shutil.ignore_patterns("runs*", "keys", "build"))
+    # the folder is on the picture, so it has a name that says something
+    workspace = Path(tempfile.gettempdir()) / "bakery"
+    shutil.copytree(ROOT / "examples", workspace, ignore=shutil.ignore_patterns("runs*", "keys", "build"))
+    try:
         screen = _play(workspace)
+    finally:
+        shutil.rmtree(workspace)
     IMAGE.parent.mkdir(parents=True, exist_ok=True)
     IMAGE.write_text(_drawn(screen), encoding="utf-8")
     return 0

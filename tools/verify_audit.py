@@ -20,10 +20,8 @@ from hashlib import sha256, sha512
 from pathlib import Path
 
 # Ed25519: RFC 8032, section 6, in extended coordinates. Verification only, so nothing here needs to be secret.
-P = 2**255 - 19
-L = 2**252 + 27742317777372353535851937790883648493
-D = -121665 * pow(121666, P - 2, P) % P
-ROOT = pow(2, (P - 1) // 4, P)
+P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
+D, ROOT = -121665 * pow(121666, P - 2, P) % P, pow(2, (P - 1) // 4, P)
 
 
 def add(a, b):
@@ -64,7 +62,7 @@ def ed25519_verifies(key, message, signature):
     if len(key) != 32 or len(signature) != 64:
         return False
     a, r, s = decompress(key), decompress(signature[:32]), int.from_bytes(signature[32:], "little")
-    if a is None or r is None or s >= L or multiply(8, a)[0] == 0:  # a key of small order verifies anything
+    if a is None or r is None or s >= L or not multiply(8, a)[0]:  # a key of small order verifies anything
         return False
     h = int.from_bytes(sha512(signature[:32] + key + message).digest(), "little") % L
     left, right = multiply(s, BASE), add(r, multiply(h, a))
@@ -233,7 +231,7 @@ class Verification:
         require(len(proofs) == len(proven) and set(proven) <= set(self.runs), "a run that has a proof is missing")
         for run_id, (seq, digest) in self.runs.items():
             what, proof = f"event {seq} of {run_id}", proven.get(run_id)
-            require(proof is not None, f"{what} has no proof")
+            require(proof, f"{what} has no proof")
             require(proof["lastSeq"] == seq, f"event {seq + 1} of {run_id} is missing, up to {proof['lastSeq']}")
             path, root = [bytes.fromhex(each) for each in proof["proof"]], bytes.fromhex(head["root"])
             require(
@@ -284,14 +282,14 @@ def main():
     parser.add_argument("--checkpoint", type=Path, metavar="COPY", help="checkpoints that were kept somewhere else")
     parser.add_argument("--key", metavar="HEX", help="the public key that must have signed")
     asked = parser.parse_args()
-    verification = Verification(asked.folder, asked.checkpoint, asked.key and asked.key.lower())
+    verification = Verification(asked.folder, asked.checkpoint, asked.key)
     try:
         head, agreed = verification.run()
     except (Bad, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         print(f"BAD: {error}")
         return 1
-    of_runs = f"of {len(verification.runs)} runs, {verification.dropped} without content"
-    print(f"fine: {verification.events} events {of_runs}")
+    print(f"fine: {verification.events} events of {len(verification.runs)} runs,", end=" ")
+    print(f"{verification.dropped} without content")
     print(f"log: {head['size']} events, signed {head['timestamp']} by {head['publicKey']}")
     print(f"outside checkpoint: agrees up to event {agreed}" if agreed else "outside checkpoint: none was given")
     return 0
