@@ -259,28 +259,28 @@ class Verification:
         """The greatest size at which a checkpoint from outside agrees; 0 without one."""
         if self.copy is None:
             return 0
-        sizes = [0]
-        text = self.copy.read_bytes().decode()
+        agreed, text = 0, self.copy.read_bytes().decode()
         for number, line in enumerate(filter(None, (text.rpartition("\n")[0] or text).split("\n")), start=1):
+            size = json.loads(line)["size"]
+            if size not in proofs and size != head["size"]:
+                continue
             what = f"checkpoint {number} in {self.copy}"
             trusted = statement(line, "checkpoint", what, self.key)
-            size, roots = trusted["size"], (bytes.fromhex(trusted["root"]), bytes.fromhex(head["root"]))
-            if size in proofs or size == head["size"]:
-                path = [bytes.fromhex(each) for each in proofs.get(size, [])]
-                require(
-                    consistent(size, roots[0], head["size"], roots[1], path),
-                    f"one of the events 1 to {size} of the log is not what it was when {what} was signed",
-                )
-                sizes.append(size)
-        require(max(sizes), f"{self.copy} holds no checkpoint that this bundle has a proof for: export it again")
-        return max(sizes)
+            old, new, *path = (bytes.fromhex(each) for each in (trusted["root"], head["root"], *proofs.get(size, [])))
+            require(
+                consistent(size, old, head["size"], new, path),
+                f"one of the events 1 to {size} of the log is not what it was when {what} was signed",
+            )
+            agreed = max(agreed, size)
+        require(agreed, f"{self.copy} holds no checkpoint that this bundle has a proof for: export it again")
+        return agreed
 
 
 def main():
     parser = argparse.ArgumentParser(description="Verifies a bundle of run records.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--checkpoint", type=Path, metavar="COPY", help="checkpoints that were kept somewhere else")
-    parser.add_argument("--key", metavar="HEX", help="the public key that must have signed")
+    parser.add_argument("--key", type=str.lower, metavar="HEX", help="the public key that must have signed")
     asked = parser.parse_args()
     verification = Verification(asked.folder, asked.checkpoint, asked.key)
     try:

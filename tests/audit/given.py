@@ -78,7 +78,9 @@ def run_events(
     owner = run_id(number)
     end = end or ev.RunCompleted(duration="3s", duration_ms=3000)
     events = [
-        ev.Event(run_id=owner, seq=seq, at=at + timedelta(seconds=seq), actor=ANN if seq % 2 else SYSTEM, body=body)
+        ev.Event(
+            run_id=owner, seq=seq, at=at + timedelta(seconds=seq), actor=ANN if seq in (1, 4, 9) else SYSTEM, body=body
+        )
         for seq, body in enumerate(bodies(owner, end, script, comment), start=1)
     ]
     return seal(events, NO_HASH)

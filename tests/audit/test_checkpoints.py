@@ -157,6 +157,17 @@ def test_a_line_cut_off_by_a_crash_is_taken_away_by_the_next_one(tmp_path: Path)
     assert last_line(tmp_path / "none") is None
 
 
+@pytest.mark.parametrize("size", [1, 4094, 4095, 4096, 4097, 40_000])
+def test_the_last_line_is_found_however_long_it_is(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "lines"
+    for before in (b"", b"first\n"):
+        path.write_bytes(before + b"x" * size + b"\n" + b"y" * size)
+        assert last_line(path) == b"x" * size
+    append_line(path, b"z")
+    assert last_line(path) == b"z"
+    assert [line for _, line in lines(path)] == [b"first", b"x" * size, b"z"]
+
+
 def test_a_line_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "lines"
     append_line(path, b"one")

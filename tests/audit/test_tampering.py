@@ -9,14 +9,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.audit.given import Ledger, run_id
+from tests.audit.given import Ledger, put, run_id
 from tests.audit.listed import ListedLog
 
 from sopwith.audit.statements import Checkpoint, line_of, signed
-from sopwith.core.codec import NO_HASH, link
+from sopwith.core.codec import link
 from sopwith.errors import StoreError
 from sopwith.ports import LogEntry
 from sopwith.testing.clock import START
+from sopwith.testing.samples import first_batch
 
 FAKE = bytes(range(32))
 
@@ -450,8 +451,30 @@ def test_what_is_wrong_with_a_run_or_around_it_is_found(ledger: Ledger, statemen
     assert ledger.verify_run(7).first_bad is not None
 
 
+def test_a_runs_events_stand_in_the_log_in_their_order_even_where_nothing_is_signed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.fill(4)
+    swap = "update events set position = :new where run = 2 and seq = :seq"
+    three, four = (entry.position for entry in ledger.log.run_entries(run_id(1), 2, 2))
+    for seq, new in ((3, 1000), (4, three), (3, four)):
+        ledger.by_hand(swap, seq=seq, new=new)
+    for found in (ledger.verify_run(1).first_bad, ledger.verify().first_bad):
+        assert found is not None
+        assert (found.run_id, found.seq) == (run_id(1), 4)
+
+
+def test_a_row_that_tells_of_fewer_events_than_there_are_is_found(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    put(ledger.store, first_batch("sop_run_single"))
+    assert ledger.verify().fine
+    ledger.by_hand("update runs set seq = 0")
+    found = ledger.verify().first_bad
+    assert found is not None
+    assert (found.position, found.run_id, found.seq) == (1, "sop_run_single", 1)
+    assert "row ends at event 0" in found.what
+
+
 def test_an_empty_record_is_fine(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     assert ledger.checkpointer.take(START) is None
     assert ledger.verify().fine
-    assert NO_HASH == "0" * 64

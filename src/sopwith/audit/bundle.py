@@ -38,8 +38,8 @@ each approval names the very bytes shown here. Given COPY: the whole log at that
 nothing was rewritten, cut off or restored from an older state since COPY was made, even by somebody who has the key.
 
 What it does not prove: that what was recorded was true when it was recorded, that the clock of the machine was right,
-that the named account was used by its owner, that the runs in this bundle are all there were, and, without COPY, that
-whoever has the signing key did not write all of this anew.
+that the named account was used by its owner, that the runs in this bundle are all there were, that a run which is not
+ended here did not go on, and, without COPY, that whoever has the signing key did not write all of this anew.
 """
 
 

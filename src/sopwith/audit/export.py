@@ -5,7 +5,6 @@ What is written is what the store holds, right or wrong: a bundle of a record th
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +23,7 @@ from sopwith.errors import NotFound, StoreError
 from sopwith.ports import Log, LogEntry, Seals
 
 _PAGE = 1000
-_OLDER_CHECKPOINTS = 64
+_NEWEST_CHECKPOINTS = 64
 _FOLDERS = {"run_created": ("procedures", "procedureDigest"), "approval_requested": ("envelopes", "digest")}
 
 
@@ -89,8 +88,7 @@ class Exporter:
         return covered
 
     def _proofs(self, last: list[LogEntry], size: int, sizes: set[int]) -> bytes:
-        recent = deque(self._checkpoint_sizes(), maxlen=_OLDER_CHECKPOINTS)
-        older = sorted(each for each in {*sizes, *recent} if 0 < each <= size)
+        older = sorted(each for each in {*sizes, *_some(list(self._checkpoint_sizes()))} if 0 < each <= size)
         inclusion = {entry.position: inclusion_plan(entry.position - 1, size) for entry in last}
         consistency = {each: consistency_plan(each, size) for each in older}
         wanted = [part for plan in (*inclusion.values(), *consistency.values()) for part in plan]
@@ -144,6 +142,11 @@ class Exporter:
         lines = [line for line in self._seals.tombstones() if dropped & {run.run_id for run in _buried(line)}]
         if lines:
             bundle.write("tombstones.jsonl", b"".join(line + b"\n" for line in lines))
+
+
+def _some(sizes: list[int]) -> set[int]:
+    """The newest, and ever fewer of the older ones: somebody who kept a few over time finds one of theirs."""
+    return {*sizes[-_NEWEST_CHECKPOINTS:], *(sizes[-(1 << bit)] for bit in range(len(sizes).bit_length()))}
 
 
 def _buried(line: bytes) -> tuple[Buried, ...]:

@@ -32,7 +32,7 @@ _STYLE = """
 :root { color-scheme: light; font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1.5rem }
 h1 { font-size: 1.6rem } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 2px solid #1a1a1a }
-h3 { font-size: 1.05rem; margin: 0 0 .5rem }
+h3 { font-size: 1.05rem; margin: 1rem 0 .5rem } section.decision > h3:first-child { margin-top: 0 }
 section.decision { border: 1px solid #999; border-left-width: .5rem; border-radius: .25rem; padding: .8rem 1rem;
   margin: 1rem 0 }
 section.yes { border-left-color: #1a7f37 } section.no { border-left-color: #b42318 }
@@ -42,7 +42,8 @@ dt { color: #555 } dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wra
 pre { background: #f4f4f4; border: 1px solid #ccc; padding: .6rem; white-space: pre-wrap; overflow-wrap: anywhere;
   font: 13px/1.45 ui-monospace, monospace }
 table { border-collapse: collapse; width: 100%; font-size: 13px }
-td, th { border: 1px solid #ccc; padding: .25rem .4rem; text-align: left; vertical-align: top; overflow-wrap: anywhere }
+td, th { border: 1px solid #ccc; padding: .25rem .4rem; text-align: left; vertical-align: top; white-space: nowrap }
+td:nth-child(5) { white-space: normal } td:nth-child(6) { white-space: pre-wrap; overflow-wrap: anywhere }
 thead { display: table-header-group }
 code { font: 13px ui-monospace, monospace } .note { color: #555 }
 @media print { body { margin: 0; max-width: none } section.decision { break-inside: avoid-page } }
@@ -136,16 +137,15 @@ def _envelope(digest: str | None, contents: Mapping[str, bytes]) -> str:
 
 
 def _row(event: dict[str, Any]) -> str:
-    cells = (
-        event["seq"],
-        event.get("timestamp", ""),
-        event.get("eventType", "content dropped"),
-        event.get("stepNumber", ""),
-        _who(event),
-        "\n".join(f"{key}: {_plain(value)}" for key, value in event.get("details", {}).items()),
-        event["hash"][:16],
+    # each detail in an element of its own: a text with line breaks cannot pose as another detail
+    details = "".join(
+        f"<div><b>{_text(key)}</b> {_text(_plain(value))}</div>" for key, value in event.get("details", {}).items()
     )
-    return f"<tr>{''.join(f'<td>{_lines(cell)}</td>' for cell in cells)}</tr>"
+    what = event.get("eventType", "content dropped")
+    step = event.get("stepNumber")
+    before = (event["seq"], event.get("timestamp", ""), what, "" if step is None else step, _who(event))
+    cells = [*map(_text, before), details, _text(event["hash"][:16])]
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _event(entry: LogEntry) -> dict[str, Any]:
@@ -168,10 +168,6 @@ def _plain(value: Any) -> str:
 def _facts(facts: Mapping[str, Any]) -> str:
     shown = "".join(f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in facts.items() if value != "")
     return f"<dl>{shown}</dl>"
-
-
-def _lines(value: Any) -> str:
-    return _text(value).replace("\n", "<br>")
 
 
 def _text(value: Any) -> str:

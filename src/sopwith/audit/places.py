@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_REACH_BYTES = 1024 * 1024
+_FIRST_REACH_BYTES = 4096
 
 
 def append_line(path: Path, line: bytes) -> None:
     """Adds the line and its newline, durably, or nothing. The file is made, 0600, if there is none. Raises OSError."""
     with _opened(path, os.O_RDWR | os.O_CREAT) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # freed by the close
-        end = _whole_end(descriptor)
+        end = _end_of_line(descriptor, os.fstat(descriptor).st_size)
         if end != os.fstat(descriptor).st_size:
             os.ftruncate(descriptor, end)
         data = line + b"\n"
@@ -33,11 +33,11 @@ def last_line(path: Path) -> bytes | None:
     """The last whole line without its newline; None if there is none, or no file. Raises OSError."""
     try:
         with _opened(path, os.O_RDONLY) as descriptor:
-            end = _whole_end(descriptor)
-            tail = os.pread(descriptor, min(end, _REACH_BYTES), max(0, end - _REACH_BYTES))
+            end = _end_of_line(descriptor, os.fstat(descriptor).st_size)
+            start = _end_of_line(descriptor, end - 1)
+            return os.pread(descriptor, end - 1 - start, start) or None if end else None
     except FileNotFoundError:
         return None
-    return tail[:-1].rpartition(b"\n")[2] or None
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -60,13 +60,13 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _whole_end(descriptor: int) -> int:
-    """Where the last whole line ends."""
-    size = os.fstat(descriptor).st_size
-    while size:
-        start = max(0, size - _REACH_BYTES)
-        newline = os.pread(descriptor, size - start, start).rfind(b"\n")
+def _end_of_line(descriptor: int, before: int) -> int:
+    """Where the last line that ends at or before this offset ends; 0 if none does."""
+    reach = _FIRST_REACH_BYTES
+    while before > 0:
+        start = max(0, before - reach)
+        newline = os.pread(descriptor, before - start, start).rfind(b"\n")
         if newline >= 0:
             return start + newline + 1
-        size = start
+        before, reach = start, reach * 8
     return 0

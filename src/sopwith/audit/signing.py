@@ -56,7 +56,7 @@ class SigningKey:
 
     def _make(self) -> bytes:
         seed = os.urandom(_SEED_BYTES)
-        temporary = self._path.with_name(f".checkpoint.{os.getpid()}.tmp")
+        temporary = _draft_of(self._path)
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(temporary, seed, 0o600)
@@ -91,15 +91,20 @@ def _show(path: Path, public_key: bytes) -> None:
         if before:
             with suppress(FileNotFoundError):  # another process was faster
                 path.replace(path.with_name(f"checkpoint.{origin_of(bytes.fromhex(before))}.pub"))
-        temporary = path.with_name(f".checkpoint.pub.{os.getpid()}.tmp")
+        temporary = _draft_of(path)
         _write(temporary, text.encode(), 0o644)
         temporary.replace(path)
     except (OSError, ValueError) as error:
         raise WorkspaceError(f"cannot write {path}: {error}", hint="look at the folder and its permissions") from error
 
 
+def _draft_of(path: Path) -> Path:
+    """A name of its own, for two threads of one process may be at it."""
+    return path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
+
+
 def _write(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()

@@ -56,7 +56,10 @@ class SqliteLog:
         return [line for (line,) in self._db.rows("tombstones")]
 
     def drop_payloads(self, runs: Sequence[DroppedRun], line: bytes) -> None:
-        """As the port says. What was dropped is overwritten in the file, and in the WAL as soon as readers allow."""
+        """As the port says. What is dropped is overwritten where it lies, in the WAL as soon as readers allow.
+
+        Copies that earlier page splits left in unused parts of the file go with the next VACUUM, not before.
+        """
         with self._db.reading() as connection:
             connection.pragma("secure_delete", True)
         with self._db.writing():
