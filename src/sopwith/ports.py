@@ -19,15 +19,27 @@ from sopwith.core.commands import StepResult
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import Step
 from sopwith.core.run import RunStatus
-from sopwith.errors import Problem
+from sopwith.errors import BadRequest, Problem
 
 FOLDER = Path(".pi") / "sops"
 
 
 class Workspace(msgspec.Struct, frozen=True):
-    """Where a workspace keeps its files. `root` is the project folder, absolute: the one that holds `.pi`."""
+    """Where a workspace keeps its files. `root` is the project folder, absolute: the one that holds `.pi`.
+
+    Its path is recorded and printed as text: one that is not UTF-8 is a BadRequest.
+    """
 
     root: Path
+
+    def __post_init__(self) -> None:
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            shown = str(self.root).encode(errors="backslashreplace").decode()
+            raise BadRequest(
+                f"the path of the workspace is not UTF-8: {shown}", hint="rename the folder, or use another"
+            ) from None
 
     @property
     def sops(self) -> Path:
@@ -227,15 +239,17 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     visit: int
     attempt: int
     folder: Path
-    """This attempt's own folder; the engine has made its parent."""
+    """This attempt's own folder, made before the intent was recorded: without it nobody can know what became of it."""
     working_dir: Path
     environment: Mapping[str, str]
     """The whole environment of the process, SOP_* variables included."""
     parameters_json: bytes
     umask: int
     output_types: Mapping[str, str]
+    withheld: str = ""
+    """Why an attempt that never became a process must not become one now; what runs or has ended is still taken."""
     intended_boot: str
-    """The boot in which the intent to start was recorded: what processes marked on disk does not outlive a power cut."""
+    """The boot in which the intent to start was recorded: marks of processes do not outlive a power cut."""
     this_boot: str
 
 
@@ -283,6 +297,8 @@ class ExecutorKind(msgspec.Struct, frozen=True, kw_only=True):
     """A person or an agent carries the step out; there is no Executor."""
     make: Callable[[], Executor] | None = None
     check: Callable[[Step], Iterator[Problem]] | None = None
+    locate: Callable[[Step, Mapping[str, str], Path], str | None] | None = None
+    """Which program the step's environment and folder lead to, for the envelope; None if there is none."""
 
 
 class ExecutorKinds(Protocol):
@@ -303,8 +319,11 @@ class Views(Protocol):
         """
         ...
 
-    def rebuild(self, run_id: str, run_json: Callable[[], bytes]) -> bool:
-        """Makes the run's files anew from the store where they differ from it; tells whether they did."""
+    def rebuild(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
+        """Makes the run's files anew from the store where they differ from it; tells whether they did.
+
+        `run_json` is asked while nobody else writes; None leaves the state file alone.
+        """
         ...
 
 

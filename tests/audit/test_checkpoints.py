@@ -157,6 +157,28 @@ def test_a_line_cut_off_by_a_crash_is_taken_away_by_the_next_one(tmp_path: Path)
     assert last_line(tmp_path / "none") is None
 
 
+def test_many_writers_of_one_place_lose_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+
+    def write(number: int) -> None:
+        for count in range(50):
+            append_line(path, f"{number} {count}".encode() * 40)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({line for _, line in lines(path)}) == 200
+
+
+def test_a_place_is_a_plain_file() -> None:
+    """Others could have no end, or wait for ever."""
+    for read_place in (last_line, lambda path: list(lines(path))):
+        with pytest.raises(OSError, match="not a regular file"):
+            read_place(Path("/dev/null"))
+
+
 @pytest.mark.parametrize("size", [1, 4094, 4095, 4096, 4097, 40_000])
 def test_the_last_line_is_found_however_long_it_is(tmp_path: Path, size: int) -> None:
     path = tmp_path / "lines"

@@ -276,7 +276,7 @@ def test_a_chain_written_anew_does_not_fit_the_signed_log(bundle: Path) -> None:
         (lambda folder: (folder / "index.html").write_text("all is well"), "index.html was changed"),
         (lambda folder: (folder / "README.txt").unlink(), "README.txt"),
         (lambda folder: (folder / "extra.txt").write_text(""), "extra.txt: there and not listed"),
-        (lambda folder: next((folder / "envelopes").iterdir()).write_text("{}"), "was changed"),
+        (lambda folder: next((folder / "envelopes").iterdir()).write_text("{}"), "is bad: envelopes/"),
         (lambda folder: shutil.rmtree(folder / "procedures"), "is missing"),
         (lambda folder: (folder / "checkpoint.json").unlink(), "checkpoint.json cannot be read"),
         (lambda folder: (folder / "proofs.json").write_text('{"runs":[],"consistency":[]}'), "has no proof"),
@@ -362,6 +362,14 @@ def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
 def test_what_the_tool_calls_fine_is_what_the_store_calls_fine(made: tuple[Ledger, Exported]) -> None:
     assert made[0].verify(trusted=True).fine
     assert verify(made[1].folder)[0] == 0
+
+
+def test_a_signature_has_one_way_of_being_written(made: tuple[Ledger, Exported], tool: Any) -> None:
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    signature = made[1].checkpoint.signature
+    other = signature[:-3] + alphabet[alphabet.index(signature[-3]) + 1] + "=="
+    with pytest.raises(tool.Bad, match="written oddly"):
+        tool.statement(line_of(made[1].checkpoint).decode().replace(signature, other), "checkpoint", "it")
 
 
 def test_a_checkpoint_line_reads_the_same_for_both(made: tuple[Ledger, Exported], tool: Any) -> None:

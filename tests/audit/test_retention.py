@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.audit.given import Ledger, batches, envelope, put, run_id
 
+from sopwith.audit.graves import Graves
 from sopwith.audit.retention import Ended, forget_files, too_old
+from sopwith.audit.signing import known_keys
 from sopwith.audit.statements import Tombstone, read
 from sopwith.core import events as ev
 from sopwith.core.procedure import sha256
@@ -198,6 +200,31 @@ def test_a_missing_payload_needs_a_valid_tombstone(
     assert says in str(found)
     assert position is None or (found.position or 0) >= position
     ledger.store.close()
+
+
+def test_a_tombstone_by_a_strange_key_covers_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "strange").mkdir()
+    ledger, stranger = Ledger(tmp_path / "mine"), Ledger(tmp_path / "strange")
+    for each in (ledger, stranger):
+        each.fill(4)
+    stranger.retention().sweep([run_id(1)], days=30, now=NOW)
+    (line,) = stranger.log.tombstones()
+    ledger.checkpointer.take(START)
+    ledger.by_hand("update events set payload = null where run = 2")
+    ledger.by_hand("insert into tombstones (line) values (:line)", line=line)
+    assert "no valid tombstone covers it" in str(ledger.verify().first_bad)
+
+
+def test_a_tombstone_covers_its_own_events_and_no_later_ones(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.fill(4)
+    ledger.retention().sweep([run_id(1)], days=30, now=NOW)
+    graves = Graves(ledger.log.tombstones(), known_keys(tmp_path / "keys"))
+    assert graves.covers(run_id(1), 1)
+    assert graves.covers(run_id(1), 10)
+    assert not graves.covers(run_id(1), 11)
+    assert not graves.covers(run_id(2), 1)
 
 
 def test_a_hash_changed_behind_a_tombstone_is_found(tmp_path: Path) -> None:

@@ -189,6 +189,17 @@ def test_the_own_commits_need_not_change_the_version_but_those_of_others_do(stor
     other.close()
 
 
+def test_a_reading_of_the_log_sees_one_state_while_others_write(store: SqliteStore, database: Path) -> None:
+    other = SqliteStore(database)
+    with store.log.reading():
+        assert store.log.end().high_water == 1
+        other.append(RUN, 1, next_batch(first_batch(RUN)))
+        assert store.log.end().high_water == len(store.log.entries(0, 9)) == 1
+        assert store.log.entries(0, 9)[0].run_seq == 1
+    assert store.log.end().high_water == 2
+    other.close()
+
+
 # the schema
 
 

@@ -117,6 +117,8 @@ def test_the_json_form_of_a_start_gates_event_has_a_null_step_number() -> None:
         "digest": story.gate(None).digest,
         "dueAt": "2026-03-02T12:05:00.000Z",
         "onTimeout": "reject",
+        "bootId": "boot-1",
+        "bootMs": 1_000_000,
     }
 
 

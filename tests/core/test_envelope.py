@@ -38,6 +38,15 @@ BASE = Envelope(
     on_timeout="approve",
 )
 
+NAMED = {
+    "parameters": "parameters tag",
+    "inputs": "inputs 1",
+    "environment": "environment A",
+    "passed": "passed TOKEN",
+    "policy": "policy approvalTimeoutMins",
+}
+"""What a change within a field of many values is called."""
+
 CHANGES: dict[str, Any] = {
     "format": 2,
     "procedure_name": "deploy2",
@@ -50,6 +59,7 @@ CHANGES: dict[str, Any] = {
     "revision": 2,
     "executor": "manual",
     "interpreter": "sh",
+    "program": "/tmp/bash",
     "script": "true \n",
     "instructions": "Do it",
     "working_dir": "/srv/",
@@ -67,8 +77,8 @@ CHANGES: dict[str, Any] = {
 def test_changing_any_field_changes_the_digest_and_is_named(field: str) -> None:
     before, after = envelope_bytes(BASE), envelope_bytes(replace(BASE, **{field: CHANGES[field]}))
     assert sha256(before) != sha256(after)
-    assert changed_fields(before, after) == (field,)
-    assert changed_fields(after, before) == (field,)
+    assert changed_fields(before, after) == (NAMED.get(field, field),)
+    assert changed_fields(after, before) == (NAMED.get(field, field),)
 
 
 def test_equal_envelopes_have_the_same_bytes_whatever_the_order_of_their_keys() -> None:
@@ -86,7 +96,7 @@ def _story(**more: Any) -> Story:
 
 
 def _envelope(story: Story, number: int = 2, *, rebuilding: bool = False) -> Envelope:
-    return step_envelope(story.run, number, working_dir="/srv", passed={}, rebuilding=rebuilding)
+    return step_envelope(story.run, number, working_dir="/srv", passed={}, program="/bin/bash", rebuilding=rebuilding)
 
 
 def test_a_steps_envelope_holds_what_steers_it() -> None:
@@ -122,6 +132,14 @@ def test_only_what_a_step_depends_on_is_in_its_inputs() -> None:
     story = Story(shell(), shell(after=())).drive()
     story.finish(1, outputs={"url": "http://here"})
     assert _envelope(story).inputs == {}
+
+
+def test_a_step_is_given_the_outputs_of_all_steps_before_it_in_a_list() -> None:
+    story = Story(shell(), shell(), shell()).drive()
+    story.finish(1, outputs={"url": "http://here"})
+    story.drive()
+    story.finish(2)
+    assert _envelope(story, 3).inputs == {"1": {"url": "http://here"}}
 
 
 def test_the_start_approval_covers_procedure_parameters_and_mode() -> None:

@@ -246,3 +246,12 @@ def test_a_cancelled_run_keeps_that_nobody_knows_how_a_step_ended() -> None:
     story.interrupt(1)
     story.when(cmd.Cancel)
     assert story.statuses == (StepStatus.INTERRUPTED, StepStatus.CANCELLED)
+
+
+def test_resume_takes_back_a_pause_that_still_waits_for_a_process() -> None:
+    story = Story(shell(), shell()).drive()
+    assert story.when(cmd.Pause) == ["run_pause_requested"]
+    assert story.when(cmd.Resume) == ["run_resumed"]
+    story.finish(1)
+    assert story.status is RunStatus.RUNNING
+    story.refused(IllegalMove, cmd.Resume)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from .workshop import Told, Workshop
+from sopwith.doors.cli.logs import _log_of
+
+from .workshop import SOP, Told, Workshop
 
 HOSTILE = ("../../etc/passwd", "/etc/passwd", "a/b", "A", "-x", "x" * 65, "é", "a\nb", "\x1b[31mred", "\u202eevil", ".")
 
@@ -224,3 +228,24 @@ def test_any_unexpected_fault_is_a_sentence(workshop: Workshop, monkeypatch: pyt
     monkeypatch.setenv("SOPWITH_DEBUG", "1")
     with pytest.raises(RuntimeError):
         workshop.sop("list")
+
+
+def test_a_limit_that_no_database_can_count_is_a_usage_error(workshop: Workshop) -> None:
+    assert workshop.sop("history", "--limit", str(2**70)).code == 2
+    assert workshop.sop("history", "--limit", "1000000").code == 0
+
+
+@pytest.mark.parametrize("args", [("list",), ("init",), ("status", "sop_run_x")])
+def test_a_deleted_current_directory_is_told_in_one_sentence(workshop: Workshop, args: tuple[str, ...]) -> None:
+    gone = workshop.root / "gone"
+    script = f"mkdir gone; cd gone; rmdir {shlex.quote(str(gone))}; {shlex.join((*SOP, *args))}"
+    done = subprocess.run(["bash", "-c", script], cwd=workshop.root, capture_output=True, text=True)
+    assert done.returncode == 6, done
+    assert "error: the current directory does not exist any more\n" in done.stderr
+
+
+def test_the_log_of_the_newest_launch_is_read(tmp_path: Path) -> None:
+    for number in (2, 9, 10):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "spool").touch()
+    assert _log_of(tmp_path) == tmp_path / "10" / "spool"

@@ -23,14 +23,17 @@ from typing import Any
 
 import pytest
 
+from sopwith.doors.cli import ancestry
 from sopwith.doors.cli.app import run_command
 
 DEADLINE_SECS = 30.0
-SOP = (sys.executable, "-c", "from sopwith.doors.cli import main; main()")
+# these tests may themselves be a step of a run, which is not what they are about
+_MAIN = f"from sopwith.doors.cli import ancestry, main; ancestry.TOP_PID = {os.getpid()}; main()"
+SOP = (sys.executable, "-c", _MAIN)
 _SOP_WITH_A_TERMINAL = (
     sys.executable,
     "-c",
-    "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from sopwith.doors.cli import main; main()",
+    f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {_MAIN}",
 )
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[@-Z])")
 
@@ -242,6 +245,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worksh
     """A workspace; steps that wait for the file `go` are let go at the end, whatever became of the test."""
     for name in ("SOPWITH_WORKSPACE", "SOPWITH_ACTOR_KIND", "SOP_RUN_ID", "SOPWITH_DEBUG", "NO_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ancestry, "TOP_PID", os.getppid())
     made = Workshop(tmp_path / "w")
     yield made
     (made.root / "go").touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -13,9 +14,10 @@ from sopwith.assembly import open_engine
 from sopwith.engine.doctor import examine
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
+from sopwith.engine.template import register
 from sopwith.ports import Workspace
 
-from .bench import ANN
+from .bench import ANN, Bench
 
 SHEET = """\
 # Bake
@@ -78,6 +80,37 @@ def test_an_unregistered_procedure_is_registered(engine: Engine) -> None:
     assert json.loads((sops / "index.json").read_text()) == {"bake": "bake/SOP.md", "fry": "fry/SOP.md"}
 
 
+@pytest.mark.parametrize("what", ["fry", "fry/SOP.md", "fry/manifest.json"])
+def test_what_leads_outside_is_told_and_not_registered(
+    engine: Engine, tmp_path_factory: pytest.TempPathFactory, what: str
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "SOP.md").write_text(SHEET)
+    (outside / "manifest.json").write_text("{}")
+    sops = engine.parts.workspace.sops
+    if what != "fry":
+        (sops / "fry").mkdir()
+    (sops / what).symlink_to(outside / Path(what).relative_to("fry"))
+    for name in ("roast", "keys"):
+        (sops / name).mkdir(exist_ok=True)
+        (sops / name / "SOP.md").write_text(SHEET)
+    findings = examine(engine)
+    assert set(json.loads((sops / "index.json").read_text())) == {"bake", "roast"}
+    assert [finding.mended for finding in findings if "fry" in finding.message] == [False]
+    assert all(finding.hint for finding in findings if not finding.mended)
+
+
+def test_what_is_registered_in_the_meantime_stays(engine: Engine) -> None:
+    workspace = engine.parts.workspace
+    workspace.index.write_text(json.dumps({"bake": "bake/manifest.json", "new": "new/SOP.md"}))
+    register(workspace, {"bake": "bake/SOP.md", "fry": "fry/SOP.md"})
+    assert json.loads(workspace.index.read_text()) == {
+        "bake": "bake/manifest.json",
+        "fry": "fry/SOP.md",
+        "new": "new/SOP.md",
+    }
+
+
 def test_a_registered_procedure_that_is_gone_is_told(engine: Engine) -> None:
     (engine.parts.workspace.sops / "bake" / "SOP.md").unlink()
     (finding,) = examine(engine)
@@ -120,6 +153,41 @@ def test_a_step_that_nobody_watches_is_told(engine: Engine, monkeypatch: pytest.
     assert asyncio.run(drive(engine.parts, run.run_id)).steps[1].status == "completed"
 
 
+def test_a_state_is_as_new_as_the_doctors_turn(engine: Engine, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is committed before the doctor has the files for itself is in what it writes."""
+    state = engine.parts.workspace.runs / f"{run_id}.json"
+    other = open_engine(engine.parts.workspace)
+    true_rebuild = engine.parts.views.rebuild
+
+    def late(name: str, run_json: Callable[[], bytes | None]) -> bool:
+        other.pause(run_id, actor=ANN)
+        return true_rebuild(name, run_json)
+
+    monkeypatch.setattr(engine.parts.views, "rebuild", late)
+    assert examine(engine) == ()
+    assert json.loads(state.read_bytes())["status"] == "paused"
+
+
+def test_the_state_of_a_run_on_its_way_is_left_to_its_driver(engine: Engine) -> None:
+    run_id = engine.create_run(RunRequest(name="bake"), actor=ANN).run_id
+    state = engine.parts.workspace.runs / f"{run_id}.json"
+    assert not state.exists()
+    assert examine(engine) == ()
+    assert not state.exists()
+
+
+def test_files_that_cannot_be_mended_hide_no_other_finding(engine: Engine, run_id: str) -> None:
+    other = asyncio.run(drive(engine.parts, engine.create_run(RunRequest(name="bake"), actor=ANN).run_id)).run_id
+    runs = engine.parts.workspace.runs
+    for each in (run_id, other):
+        (runs / f"{each}.json").unlink()
+    (runs / f"{other}.json").mkdir()
+    told = {finding.mended: finding for finding in examine(engine)}
+    assert other in told[False].message
+    assert told[False].hint
+    assert run_id in told[True].message
+
+
 def _rewrite(engine: Engine, before: str, after: str) -> bool:
     """Changes one stored payload, as somebody with an editor for databases would."""
     database = apsw.Connection(str(engine.parts.workspace.database))
@@ -130,3 +198,10 @@ def _rewrite(engine: Engine, before: str, after: str) -> bool:
             database.close()
             return True
     return False
+
+
+def test_files_of_runs_that_the_database_does_not_know_are_trouble(bench: Bench) -> None:
+    bench.workspace.runs.mkdir(exist_ok=True)
+    (bench.workspace.runs / "sop_run_aaaaaaaaaaaa.audit.jsonl").write_text("{}\n")
+    found = [finding for finding in examine(bench.engine()) if "sop_run_aaaaaaaaaaaa" in finding.message]
+    assert [finding.mended for finding in found] == [False]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sopwith.engine.engine import RunRequest
@@ -160,7 +162,7 @@ def test_a_passed_variable_that_changed_makes_the_approval_stale(bench: Bench) -
     bench.drive(run_id, environ={"TOKEN": "two"})
     assert bench.starts(run_id) == []
     assert bench.names(run_id)[-2:] == ["approval_stale 1", "approval_requested 1"]
-    assert bench.events(run_id)[-2].body.changed == ("passed",)
+    assert bench.events(run_id)[-2].body.changed == ("passed TOKEN",)
 
     bench.engine().approve(run_id, actor=ANN)
     assert bench.drive(run_id, environ={"TOKEN": "two"}).ended == "completed"
@@ -255,3 +257,60 @@ def test_an_agent_may_not_loosen_the_mode(bench: Bench) -> None:
     bench.procedure("deploy", {}, executionMode="step_by_step")
     with pytest.raises(Refused, match="only a person"):
         bench.engine().create_run(RunRequest(name="deploy", mode="auto"), actor=BOT)
+
+
+def test_an_ungated_step_asks_when_a_passed_variable_is_not_what_the_start_approval_covered(bench: Bench) -> None:
+    bench.procedure("deploy", {}, env={"pass": ["TARGET"]}, executionMode="supervised")
+    bench.environ["TARGET"] = "staging"
+    run_id = bench.create("deploy")
+    bench.engine().approve(run_id, actor=ANN)
+    run = bench.drive(run_id, environ={"PATH": "/usr/bin", "TARGET": "production"})
+    assert run.steps[1].status == "awaiting_approval"
+    assert bench.starts(run_id) == []
+    stale = next(event.body for event in bench.events(run_id) if event.event_type == "approval_stale")
+    assert (stale.step_number, stale.changed) == (1, ("passed TARGET",))
+
+
+def test_a_run_without_gates_asks_when_a_passed_variable_changed_since_its_creation(bench: Bench) -> None:
+    bench.procedure("deploy", {}, env={"pass": ["TARGET"]})
+    bench.environ["TARGET"] = "staging"
+    run_id = bench.create("deploy")
+    assert bench.drive(run_id, environ={"TARGET": "production"}).steps[1].status == "awaiting_approval"
+    assert bench.starts(run_id) == []
+    bench.engine().approve(run_id, actor=ANN)
+    assert bench.drive(run_id, environ={"TARGET": "production"}).ended == "completed"
+    assert len(bench.starts(run_id)) == 1
+
+
+def test_a_recovery_does_not_start_with_another_variable_than_was_recorded(bench: Bench) -> None:
+    bench.procedure("deploy", {}, env={"pass": ["TARGET"]})
+    bench.environ["TARGET"] = "staging"
+    run_id = bench.create("deploy")
+
+    def die(_order: object) -> None:
+        raise KeyboardInterrupt
+
+    bench.world.before_start = die
+    with pytest.raises(KeyboardInterrupt):
+        bench.drive(run_id)
+    bench.world.before_start = lambda _order: None
+    run = bench.drive(run_id, environ={"TARGET": "production"})
+    assert run.steps[1].status == "interrupted"
+    assert bench.starts(run_id) == []
+
+
+def test_a_bare_answer_means_the_gate_that_was_open_when_it_was_given(bench: Bench) -> None:
+    bench.procedure("deploy", GATED, GATED)
+    run_id = bench.run("deploy").run_id
+    engine = bench.engine()
+    append = engine.parts.store.append
+
+    def overtaken(*args: Any, **kwargs: Any) -> None:
+        engine.parts.store.append = append  # type: ignore[method-assign]
+        bench.engine().approve(run_id, actor=BOB)
+        bench.drive(run_id)
+        append(*args, **kwargs)
+
+    engine.parts.store.append = overtaken  # type: ignore[method-assign]
+    assert engine.approve(run_id, actor=ANN).step == 1
+    assert bench.now(run_id).steps[2].status == "awaiting_approval"

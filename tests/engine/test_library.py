@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from sopwith.engine.library import Library
-from sopwith.engine.template import create_procedure
-from sopwith.errors import BadName, InvalidProcedure, NotFound, Refused, WorkspaceError
+from sopwith.engine.template import create_procedure, make_workspace
+from sopwith.errors import BadName, BadRequest, InvalidProcedure, NotFound, Refused, SopwithError, WorkspaceError
+from sopwith.settings import find_workspace
 from sopwith.stores.sqlite import SqliteStore
 
 from .bench import Bench
@@ -41,13 +44,124 @@ def test_an_index_that_leads_outside_is_refused(bench: Bench, library: Library, 
         library.procedure("bake")
 
 
-def test_a_link_out_of_the_workspace_is_refused(bench: Bench, library: Library, tmp_path_factory) -> None:
-    outside = tmp_path_factory.mktemp("outside")
-    (outside / "SOP.md").write_text(SHEET)
+@pytest.fixture
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder elsewhere that looks like a procedure."""
+    folder = tmp_path_factory.mktemp("outside")
+    (folder / "SOP.md").write_text(SHEET)
+    (folder / "manifest.json").write_text('{"name": "bake"}')
+    return folder
+
+
+def test_an_entry_that_leads_out_of_the_workspace_is_refused_and_stops_no_other(
+    bench: Bench, library: Library, outside: Path
+) -> None:
+    bench.sheet("fry", SHEET)
     (bench.workspace.sops / "bake").symlink_to(outside)
-    bench.workspace.index.write_text(json.dumps({"bake": "bake/SOP.md"}))
-    with pytest.raises(BadName, match="out of"):
+    bench.workspace.index.write_text(json.dumps({"bake": "bake/SOP.md", "fry": "fry/SOP.md"}))
+    entries, problems = library.entries()
+    assert [entry.name for entry in entries] == ["fry"]
+    (problem,) = problems
+    assert (problem.severity, problem.file, problem.code) == ("error", "index.json", "leads_outside")
+    assert "bake" in problem.message
+    assert problem.hint
+    assert library.procedure("fry").title == "Bake"
+    for ask in (library.find, library.parsed, library.procedure):
+        with pytest.raises(InvalidProcedure) as refused:
+            ask("bake")
+        assert refused.value.problems == (problem,)
+        assert refused.value.hint
+
+
+def test_a_folder_that_leads_out_of_the_workspace_is_told_and_not_found(
+    bench: Bench, library: Library, outside: Path
+) -> None:
+    bench.sheet("fry", SHEET)
+    (bench.workspace.sops / "bake").symlink_to(outside)
+    entries, problems = library.entries()
+    assert [entry.name for entry in entries] == ["fry"]
+    assert [(p.severity, p.file, p.code) for p in problems if "bake" in p.message] == [
+        ("error", "bake/", "leads_outside")
+    ]
+    with pytest.raises(InvalidProcedure, match="bake"):
         library.procedure("bake")
+    assert library.procedure("fry").title == "Bake"
+
+
+@pytest.mark.parametrize("file", ["SOP.md", "manifest.json"])
+@pytest.mark.parametrize("registered", [True, False])
+def test_a_file_that_leads_out_of_the_workspace_is_not_read(
+    bench: Bench, library: Library, outside: Path, file: str, registered: bool
+) -> None:
+    bench.sheet("fry", SHEET)
+    folder = bench.workspace.sops / "bake"
+    folder.mkdir()
+    if file == "manifest.json":
+        (folder / "SOP.md").write_text(SHEET)
+    (folder / file).symlink_to(outside / file)
+    if registered:
+        bench.workspace.index.write_text(json.dumps({"bake": f"bake/{file}"}))
+    assert {entry.name for entry in library.entries()[0]} == {"bake", "fry"}
+    parsed = library.parsed("bake")
+    assert parsed.procedure is None
+    assert [(p.code, p.file) for p in parsed.problems if p.severity == "error"] == [
+        ("leads_outside", f".pi/sops/bake/{file}")
+    ]
+    with pytest.raises(InvalidProcedure):
+        library.procedure("bake")
+    assert library.procedure("fry").title == "Bake"
+
+
+def test_a_link_that_stays_inside_is_followed(bench: Bench, library: Library) -> None:
+    bench.sheet("bake", SHEET)
+    (bench.workspace.sops / "roast").symlink_to("bake")
+    (bench.workspace.sops / "fry").mkdir()
+    (bench.workspace.sops / "fry" / "SOP.md").symlink_to("../bake/SOP.md")
+    assert {library.procedure(name).title for name in ("bake", "fry", "roast")} == {"Bake"}
+
+
+def test_what_cannot_be_looked_into_stops_no_other(bench: Bench, library: Library) -> None:
+    bench.sheet("bake", SHEET)
+    sops = bench.workspace.sops
+    (sops / "round").symlink_to("round")
+    (sops / "empty").mkdir()
+    (sops / "empty" / "SOP.md").symlink_to("SOP.md")
+    index = {"long": f"{'x' * 300}/SOP.md", "round": "round/SOP.md", "bake": "bake/SOP.md"}
+    bench.workspace.index.write_text(json.dumps(index))
+    assert "bake" in [entry.name for entry in library.entries()[0]]
+    assert library.procedure("bake").title == "Bake"
+    for name in ("long", "round"):
+        with pytest.raises(SopwithError, match=name):
+            library.procedure(name)
+
+
+RESERVED = ["runs", "keys", "runs.db", "runs.db-wal", "runs.db.old", "index.json", "config.json"]
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_reserved_name_is_reported_registered_or_not(bench: Bench, library: Library, name: str) -> None:
+    bench.sheet("bake", SHEET)
+    registry = bench.workspace.index
+    if name != "index.json":
+        bench.sheet(name, SHEET)
+        assert [p.file for p in library.entries()[1] if p.code == "bad_name"] == [f"{name}/"]
+    if not registry.is_dir():
+        registry.write_text(json.dumps({name: f"{name}/SOP.md", "bake": "bake/SOP.md"}))
+        entries, problems = library.entries()
+        assert [entry.name for entry in entries] == ["bake"]
+        found = [(p.severity, p.file) for p in problems if p.code == "bad_name" and p.file == "index.json"]
+        assert found == [("error", "index.json")]
+    with pytest.raises(BadName):
+        library.procedure(name)
+    with pytest.raises(BadName):
+        create_procedure(bench.workspace, name)
+    assert library.procedure("bake").title == "Bake"
+
+
+def test_the_folders_of_the_record_are_no_procedures(bench: Bench, library: Library) -> None:
+    for name in ("runs", "keys"):
+        (bench.workspace.sops / name).mkdir()
+    assert library.entries() == ((), ())
 
 
 @pytest.mark.parametrize("name", ["../bake", "", "Bake", "a/b", "-x", "a" * 65, "bäk", "."])
@@ -147,6 +261,60 @@ def test_the_template_overwrites_nothing(bench: Bench) -> None:
     with pytest.raises(Refused, match="exists already"):
         create_procedure(bench.workspace, "bake")
     assert (bench.workspace.sops / "bake" / "SOP.md").read_text() == "mine"
+
+
+def test_procedures_created_at_once_are_all_registered(bench: Bench) -> None:
+    """Each of four processes has read nothing of what the others write."""
+    program = (
+        "import sys; from pathlib import Path; from sopwith.ports import Workspace;"
+        "from sopwith.engine.template import create_procedure;"
+        "print('ready', flush=True); sys.stdin.readline();"
+        "[create_procedure(Workspace(Path(sys.argv[1])), f'{sys.argv[2]}-{number}') for number in range(5)]"
+    )
+    command = [sys.executable, "-c", program, str(bench.workspace.root)]
+    makers = [
+        subprocess.Popen([*command, f"made-by-{maker}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for maker in range(4)
+    ]
+    for maker in makers:
+        assert maker.stdout.readline() == "ready\n"
+    for maker in makers:
+        maker.stdin.write("\n")
+        maker.stdin.flush()
+    for maker in makers:
+        maker.communicate()
+        assert maker.returncode == 0
+    assert len(json.loads(bench.workspace.index.read_text())) == 20
+
+
+def test_a_registry_that_somebody_holds_is_waited_for_and_not_for_ever(bench: Bench) -> None:
+    holder = os.open(bench.workspace.sops, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    began = time.monotonic()
+    with pytest.raises(WorkspaceError, match="another process") as held:
+        create_procedure(bench.workspace, "bake")
+    assert held.value.hint
+    assert 1 < time.monotonic() - began < 10
+    assert list(bench.workspace.sops.iterdir()) == []
+    os.close(holder)
+    create_procedure(bench.workspace, "bake")
+
+
+@pytest.mark.parametrize("root", [b"caf\xe9", b"\xff"])
+def test_a_workspace_whose_path_is_no_text_is_refused(tmp_path: Path, root: bytes) -> None:
+    folder = tmp_path / os.fsdecode(root)
+    for find in (
+        lambda: find_workspace(folder),
+        lambda: find_workspace(folder / ".pi"),
+        lambda: find_workspace(tmp_path, override=os.fsdecode(root)),
+        lambda: make_workspace(folder),
+    ):
+        (folder / ".pi" / "sops").mkdir(parents=True, exist_ok=True)
+        with pytest.raises(BadRequest, match="UTF-8") as refused:
+            find()
+        assert refused.value.hint
+        refused.value.message.encode()
+    assert list((folder / ".pi" / "sops").iterdir()) == []
 
 
 def test_config_json_steers_new_runs_only(bench: Bench) -> None:

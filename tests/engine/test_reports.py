@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from sopwith.core.procedure import sha256
+from sopwith.engine.files import replace_file
+from sopwith.engine.keys import Keyring
 from sopwith.errors import ApproverNotAllowed, BadName, BadParameter, BadRequest, IllegalMove, NotFound
 from sopwith.testing.executor import FAILED, Play
 
@@ -41,6 +44,20 @@ def waiting(bench: Bench) -> str:
     return run_id
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was synced to disk, in order."""
+    paths: list[Path] = []
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        paths.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return paths
+
+
 def test_a_manual_step_waits_for_its_report_and_then_goes_on(bench: Bench, waiting: str) -> None:
     assert bench.reader.inbox()["items"][0]["kind"] == "manual"
     bench.pass_time(90)
@@ -64,6 +81,35 @@ def test_evidence_is_copied_and_outlives_the_original(bench: Bench, waiting: str
     assert (kept.name, kept.sha256, kept.size_bytes) == ("photo.jpg", sha256(b"\xff\xd8 an oven"), 10)
     photo.unlink()
     assert (bench.workspace.run_folder(waiting) / "evidence" / kept.sha256).read_bytes() == b"\xff\xd8 an oven"
+
+
+def test_evidence_and_key_are_on_disk_before_anything_relies_on_them(
+    bench: Bench, waiting: str, tmp_path: Path, synced: list[Path]
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"an oven")
+    bench.engine().complete(waiting, actor=ANN, evidence=(photo,))
+    folder = bench.workspace.run_folder(waiting) / "evidence"
+    copied, *folders = synced
+    assert copied.parent == folder
+    assert folders == [folder, *folder.parents[:3]]
+    synced.clear()
+    Keyring(bench.workspace.keys).conceal("hunter2")
+    made, *folders = synced
+    assert made.parent == bench.workspace.keys
+    assert folders == [bench.workspace.keys, bench.workspace.sops]
+    synced.clear()
+    replace_file(tmp_path / "file", b"new")
+    assert synced[1:] == [tmp_path]
+    for each in (folder, bench.workspace.keys, tmp_path):
+        assert not list(each.glob(".*.tmp"))
+
+
+def test_two_rings_have_one_key(bench: Bench) -> None:
+    first, second = Keyring(bench.workspace.keys), Keyring(bench.workspace.keys)
+    assert first.conceal("hunter2") == second.conceal("hunter2")
+    (key,) = bench.workspace.keys.iterdir()
+    assert (key.stat().st_size, key.stat().st_mode & 0o777) == (32, 0o600)
 
 
 def test_evidence_that_is_missing_reports_nothing(bench: Bench, waiting: str, tmp_path: Path) -> None:
@@ -189,3 +235,13 @@ def test_a_refusal_changes_nothing(bench: Bench) -> None:
         with pytest.raises(IllegalMove, match=run_id):
             getattr(bench.engine(), verb)(run_id, actor=ANN)
     assert bench.names(run_id) == before
+
+
+def test_a_refused_report_leaves_no_copy_of_its_evidence(bench: Bench, waiting: str, tmp_path: Path) -> None:
+    file = tmp_path / "shot.png"
+    file.write_bytes(b"x")
+    bench.engine().complete(waiting, actor=ANN)
+    bench.drive(waiting)
+    with pytest.raises(IllegalMove):
+        bench.engine().complete(waiting, actor=ANN, step=1, evidence=(file,))
+    assert not (bench.workspace.run_folder(waiting) / "evidence").exists()

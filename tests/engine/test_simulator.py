@@ -127,8 +127,8 @@ def a_watch_that_calls_the_lost_a_success(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_start_that_ignores_the_gate(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(moves_driver, "needs_gate", lambda _mode, _step: False)
-    patch.setattr(due_module, "needs_gate", lambda _mode, _step: False)
+    for module in (due_module, moves_driver):
+        patch.setattr(module, "is_gated", lambda _run, _number: False)
 
 
 def a_start_that_ignores_the_digest(patch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def a_driver_that_recovers_as_if_new(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_recovery_that_starts_what_changed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(recovery, "what_changed", lambda *_args: ())
+    patch.setattr(recovery, "_withheld", lambda order, _reason: order)
 
 
 def a_driver_that_runs_lost_steps_again(patch: pytest.MonkeyPatch) -> None:
@@ -187,15 +187,6 @@ def a_driver_that_runs_lost_steps_again(patch: pytest.MonkeyPatch) -> None:
         self._watched.pop(step, None)
 
     patch.setattr(_Driver, "_interrupted", again)
-
-
-def a_driver_that_reads_the_version_too_late(patch: pytest.MonkeyPatch) -> None:
-    wait = _Driver._wait
-
-    async def late(self, version):
-        await wait(self, self._parts.store.version())
-
-    patch.setattr(_Driver, "_wait", late)
 
 
 def a_driver_that_leaves_without_a_last_look(patch: pytest.MonkeyPatch) -> None:
@@ -261,7 +252,6 @@ PLANTED: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     a_driver_that_recovers_as_if_new,
     a_recovery_that_starts_what_changed,
     a_driver_that_runs_lost_steps_again,
-    a_driver_that_reads_the_version_too_late,
     a_driver_that_leaves_without_a_last_look,
     a_driver_that_leaves_running_steps_at_a_cancel,
     a_cancel_that_does_not_wait,

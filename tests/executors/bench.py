@@ -29,6 +29,7 @@ def order(folder: Path, text: str, interpreter: str = "bash", **changes: Any) ->
     gate = folder / "gate"
     if not gate.exists():
         os.mkfifo(gate)
+    (folder / "attempt").mkdir(mode=0o700, exist_ok=True)  # as the engine does before it records the intent
     environment = {"PATH": PATH, "GATE": str(gate), "STARTS": str(folder / "starts"), **changes.pop("environment", {})}
     fields: dict[str, Any] = {
         "run_id": f"sop_run_{abs(hash(str(folder))) % 10**12:012d}",

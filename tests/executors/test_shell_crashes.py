@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from sopwith.clock import boot_id
 from sopwith.core.commands import StepResult
+from sopwith.errors import Conflict
 from sopwith.executors import keeper
 from sopwith.executors.launch import Launch, Order, launches
 from sopwith.executors.processes import start_time
@@ -280,7 +282,9 @@ def test_after_a_restart_a_missing_mark_proves_nothing(folder):
     earlier = order(folder, COUNT, intended_boot="another-boot")
     assert "restarted" in lost(earlier).reason
     assert starts(earlier) == 0
-    assert ok(recovered(order(folder, COUNT))).error == ""
+    other = folder / "other"
+    other.mkdir()
+    assert ok(recovered(order(other, COUNT))).error == ""
 
 
 @pytest.mark.parametrize(
@@ -404,3 +408,25 @@ def test_without_hard_links_the_mark_is_still_made_once(folder, monkeypatch):
 
 def test_grace_defaults_to_five_seconds():
     assert ShellExecutor()._grace_secs == 5.0
+
+
+def test_an_attempt_whose_folder_is_gone_is_not_taken_for_one_that_never_started(folder):
+    work = order(folder, COUNT)
+    prepare(work)
+    shutil.rmtree(work.folder)
+    assert "gone" in lost(work).reason
+    assert starts(work) == 0
+
+
+def test_an_attempt_that_must_not_start_any_more_is_not_started_by_recovery(folder):
+    work = order(folder, COUNT, withheld="it was not to be started")
+    assert "not to be started" in lost(work).reason
+    assert starts(work) == 0
+
+
+def test_an_attempt_that_a_recovery_gave_up_is_not_started_by_an_overtaken_driver(folder):
+    assert "not to be started" in lost(order(folder, COUNT, withheld="it was not to be started")).reason
+    assert "gave it up" in lost(order(folder, COUNT)).reason
+    with pytest.raises(Conflict):
+        run(executor().start(order(folder, COUNT), lambda _: None))
+    assert starts(order(folder, COUNT)) == 0

@@ -47,6 +47,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, ev.ParamValue]
     environment: dict[str, str]
     umask: int
+    passed: dict[str, str] = msgspec.field(default_factory=dict)
     policy: ev.Policy
     trigger: str
     queued_because: str = ""
@@ -69,6 +70,7 @@ def create(new: NewRun, *, actor: Actor, now: Instant) -> Decision:
             params=new.params,
             environment=new.environment,
             umask=new.umask,
+            passed=new.passed,
             policy=new.policy,
             trigger=new.trigger,
         ),

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from sopwith.core.gates import needs_gate, needs_start_gate
+from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.run import (
     GateStatus,
     Run,
@@ -90,7 +90,7 @@ def _before_start(run: Run) -> tuple[Due, ...]:
 def _next(run: Run, step: StepState) -> Due | None:
     if step.status is not StepStatus.PENDING or not dependencies_met(run, step.number):
         return None
-    if needs_gate(run.mode, run.procedure.step(step.number)) and not step.gate_passed:
+    if is_gated(run, step.number) and not step.gate_passed:
         return Due(DueKind.OPEN_GATE, step.number)
     return Due(DueKind.START_STEP, step.number)
 

@@ -12,7 +12,7 @@ import msgspec
 from sopwith.core.events import Policy
 from sopwith.core.gates import gate_terms
 from sopwith.core.procedure import canonical
-from sopwith.core.run import Gate, Run
+from sopwith.core.run import Gate, Run, ancestors
 
 FORMAT = 1
 
@@ -31,13 +31,15 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     executor: str = ""
     interpreter: str | None = None
+    program: str | None = None
+    """Where the interpreter was found on the step's PATH."""
     script: str | None = None
     instructions: str = ""
     """The prose of a manual step; a shell step's prose is shown beside its script."""
     working_dir: str = ""
     parameters: dict[str, Any]
     inputs: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
-    """Outputs of the steps this one depends on: step number as text -> name -> value."""
+    """Outputs of the steps this one depends on, directly or not: step number as text -> name -> value."""
     environment: dict[str, str]
     """The allow-listed environment as captured at creation, and what `env.set` adds."""
     passed: dict[str, str] = msgspec.field(default_factory=dict)
@@ -47,7 +49,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     on_timeout: str | None = None
 
 
-def step_envelope(run: Run, number: int, *, working_dir: str, passed: dict[str, str], rebuilding: bool) -> Envelope:
+def step_envelope(
+    run: Run, number: int, *, working_dir: str, passed: dict[str, str], program: str | None, rebuilding: bool
+) -> Envelope:
     """The envelope of a step's next start. `rebuilding`: for the gate that was asked, else for the one to ask next."""
     step = run.steps[number]
     definition = run.procedure.step(number)
@@ -63,11 +67,16 @@ def step_envelope(run: Run, number: int, *, working_dir: str, passed: dict[str, 
         revision=_revision(step.gate, rebuilding=rebuilding),
         executor=definition.executor,
         interpreter=definition.script.interpreter if definition.script else None,
+        program=program,
         script=definition.script.text if definition.script else None,
         instructions=definition.body,
         working_dir=working_dir,
         parameters=dict(run.params),
-        inputs={str(other): run.steps[other].outputs for other in definition.depends_on if run.steps[other].outputs},
+        inputs={
+            str(other): run.steps[other].outputs
+            for other in ancestors(run.procedure, number)
+            if run.steps[other].outputs
+        },
         environment=run.environment | run.procedure.env.set_ | definition.env.set_,
         passed=passed,
         policy=run.policy,
@@ -90,6 +99,7 @@ def start_envelope(run: Run, *, rebuilding: bool) -> Envelope:
         revision=_revision(run.start_gate, rebuilding=rebuilding),
         parameters=dict(run.params),
         environment=dict(run.environment),
+        passed=run.passed,
         policy=run.policy,
         timeout_mins=terms.timeout_mins,
         on_timeout=terms.action,
@@ -102,9 +112,15 @@ def envelope_bytes(envelope: Envelope) -> bytes:
 
 
 def changed_fields(before: bytes, after: bytes) -> tuple[str, ...]:
-    """The names of the fields in which two envelopes differ."""
+    """The names of the fields in which two envelopes differ; `passed TOKEN` for one value among many."""
     old, new = msgspec.json.decode(before), msgspec.json.decode(after)
-    return tuple(sorted(name for name in {*old, *new} if old.get(name) != new.get(name)))
+    return tuple(sorted(named for name in {*old, *new} for named in _differences(name, old.get(name), new.get(name))))
+
+
+def _differences(name: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [f"{name} {key}" for key in {*old, *new} if old.get(key) != new.get(key)]
+    return [] if old == new else [name]
 
 
 def _revision(gate: Gate | None, *, rebuilding: bool) -> int:

@@ -64,6 +64,8 @@ class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     params: dict[str, ParamValue] = msgspec.field(default_factory=dict)
     environment: dict[str, str] = msgspec.field(default_factory=dict)
     umask: int = 0o022
+    passed: dict[str, str] = msgspec.field(default_factory=dict)
+    """Variables that steps pass on, as they were set at creation: name -> HMAC under the workspace key."""
     policy: Policy = Policy()
     trigger: str = "manual"
 
@@ -139,6 +141,8 @@ class ApprovalRequested(GateBody, frozen=True, kw_only=True, tag="approval_reque
     digest: str
     due_at: datetime | None = None
     on_timeout: TimeoutAction | None = None
+    boot_id: str = ""
+    boot_ms: int = 0
 
 
 class ApprovalGranted(GateBody, frozen=True, kw_only=True, tag="approval_granted"):

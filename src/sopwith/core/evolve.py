@@ -43,6 +43,7 @@ def begin(procedure: Procedure, event: Event) -> Run:
         environment=body.environment,
         umask=body.umask,
         policy=body.policy,
+        passed=body.passed,
         created_at=event.at,
         created_by=event.actor,
         updated_at=event.at,
@@ -128,6 +129,7 @@ def _asked_again(step: StepState, *, new_visit: bool) -> StepState:
     """The step as it was before its first start, but for its counters and the gate's revision."""
     return StepState(
         number=step.number,
+        must_ask=step.must_ask,
         visit=step.visit + 1 if new_visit else step.visit,
         attempt=0 if new_visit else step.attempt,
         gate=step.gate,
@@ -144,7 +146,9 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
     match body:
         case ev.StepStarted():
             started = Instant(event.at, body.boot_ms, body.boot_id)
-            return replace(step, status=StepStatus.RUNNING, attempt=body.attempt, started=started, error="")
+            return replace(
+                step, status=StepStatus.RUNNING, attempt=body.attempt, started=started, digest=body.digest, error=""
+            )
         case ev.StepReported():
             return replace(step, comment=body.comment, output=body.output, evidence=step.evidence + body.evidence)
         case ev.StepCompleted():
@@ -177,14 +181,17 @@ def _apply_gate(run: Run, event: Event, body: ev.GateBody) -> Run:
         # opening the start gate is the end of waiting in the queue
         return replace(run, start_gate=_next_gate(run.start_gate, event, body), queued=False)
     step = run.steps[number]
-    gate = _next_gate(step.gate, event, body)
+    ungated = isinstance(body, ev.ApprovalStale) and step.gate is None
+    gate = None if ungated else _next_gate(step.gate, event, body)
     match body:
         case ev.ApprovalRequested():
             step = replace(step, status=StepStatus.AWAITING_APPROVAL, gate=gate, gate_void=False)
         case ev.ApprovalRejected(reason=reason):
             step = replace(step, status=StepStatus.REJECTED, gate=gate, error=reason)
-        case ev.ApprovalClosed() | ev.ApprovalStale():
+        case ev.ApprovalClosed():
             step = replace(step, status=StepStatus.PENDING, gate=gate, gate_void=True)
+        case ev.ApprovalStale():
+            step = replace(step, status=StepStatus.PENDING, gate=gate, gate_void=gate is not None, must_ask=True)
         case ev.ApprovalTimeout(action=TimeoutAction.REJECT):
             step = replace(step, status=StepStatus.REJECTED, gate=gate, error="nobody answered in time")
         case ev.ApprovalTimeout(action=TimeoutAction.PAUSE):

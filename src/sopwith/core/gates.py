@@ -35,6 +35,11 @@ def needs_gate(mode: ExecutionMode, step: Step) -> bool:
     return step.requires_approval or mode is ExecutionMode.STEP_BY_STEP
 
 
+def is_gated(run: Run, number: int) -> bool:
+    """Whether a person must approve this step in this run: the files, the mode, or what was found to have changed."""
+    return run.steps[number].must_ask or needs_gate(run.mode, run.procedure.step(number))
+
+
 def needs_start_gate(mode: ExecutionMode) -> bool:
     return mode is ExecutionMode.SUPERVISED
 
@@ -63,6 +68,8 @@ def gate_terms(run: Run, number: int | None) -> Terms:
     """The terms of this run's gate before step `number`; None is the start gate."""
     if number is None:
         return start_terms(run.policy)
+    if not needs_gate(run.mode, run.procedure.step(number)):
+        return FOR_EVER  # asked because something changed: silence is no answer to that
     return step_terms(run.procedure, run.procedure.step(number), run.policy)
 
 

@@ -15,7 +15,7 @@ from sopwith.core import commands as cmd
 from sopwith.core.events import EventBody
 from sopwith.core.moves_answer import answer, expire, open_gate
 from sopwith.core.moves_driver import admit, finish, halt, interrupt, start
-from sopwith.core.moves_person import cancel, complete, fail, pause, resume, retry, skip
+from sopwith.core.moves_person import cancel, complete, fail, pause, resume, retry, skip, withdraw_pause
 from sopwith.core.run import Run, RunStatus
 
 Handler = Callable[[Run, Any], Iterable[EventBody]]
@@ -56,6 +56,7 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (RUNNING, cmd.Complete): Move(complete, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
     (RUNNING, cmd.Fail): Move(fail, (RUNNING, FAILED)),
     (RUNNING, cmd.Skip): Move(skip, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
+    (RUNNING, cmd.Resume): Move(withdraw_pause, (RUNNING,)),
     (RUNNING, cmd.Pause): Move(pause, (RUNNING, PAUSED)),
     (RUNNING, cmd.Cancel): Move(cancel, (RUNNING, CANCELLED)),
     (AWAITING, cmd.Approve): Move(answer, (AWAITING, RUNNING)),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from sopwith.core import events as ev
 from sopwith.core.commands import Answer, Approve, Expire, OpenGate, Reject
 from sopwith.core.config import TimeoutAction
-from sopwith.core.gates import check_approver, gate_terms, needs_gate, needs_start_gate
+from sopwith.core.gates import check_approver, gate_terms, is_gated, needs_start_gate
 from sopwith.core.instant import iso
 from sopwith.core.refusal import gate_name, no_such_step, refuse
 from sopwith.core.run import (
@@ -37,7 +39,7 @@ def _is_owed(run: Run, number: int | None) -> bool:
     if number is None:
         return needs_start_gate(run.mode) and run.started_at is None
     step = run.steps[number]
-    gated = needs_gate(run.mode, run.procedure.step(number)) and not step.gate_passed
+    gated = is_gated(run, number) and not step.gate_passed
     waits = step.status is StepStatus.PENDING and dependencies_met(run, number)
     return gated and waits and run.started_at is not None
 
@@ -53,6 +55,8 @@ def request_approval(run: Run, number: int | None, gate: Gate | None, command: O
         # the time that the event will bear, also where the clock was set back
         due_at=terms.due_at(max(command.now.at, run.updated_at)),
         on_timeout=terms.action,
+        boot_id=command.now.boot_id,
+        boot_ms=command.now.boot_ms,
     )
 
 
@@ -103,6 +107,14 @@ def expire(run: Run, command: Expire) -> list[ev.EventBody]:
     elif command.step is None:
         events.append(ev.RunCancelled(reason=f"nobody answered {where} by {iso(gate.due_at)}"))
     return events
+
+
+def addressed(run: Run, command: Answer) -> Answer:
+    """The answer with the digest of the one gate that is open, where it names none."""
+    gates = open_gates(run)
+    if command.step is not None or command.digest is not None or len(gates) != 1:
+        return command
+    return replace(command, digest=gates[0][1].digest)
 
 
 def answered_step(run: Run, command: Answer) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sopwith.core import events as ev
 from sopwith.core.commands import Admit, Finish, Halt, Interrupt, OpenGate, Start
-from sopwith.core.gates import needs_gate, needs_start_gate
+from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.moves_answer import request_approval
 from sopwith.core.refusal import refuse
@@ -27,24 +27,15 @@ def begin(run: Run, command: Admit) -> list[ev.EventBody]:
 
 
 def start(run: Run, command: Start) -> list[ev.EventBody]:
-    """Records the intent to start. Another envelope than the approved one re-opens the gate and starts nothing."""
+    """Records the intent to start. What differs from what was approved asks (again) and starts nothing."""
     step = run.steps[command.step]
     definition = run.procedure.step(step.number)
-    gated = needs_gate(run.mode, definition)
+    gated = is_gated(run, step.number)
     startable = step.status is StepStatus.PENDING and dependencies_met(run, step.number)
     if not startable or starts_nothing(run) or (gated and not step.gate_passed) or run.started_at is None:
         raise refuse(run, command)
-    if gated and step.gate is not None and step.gate.digest != command.digest:
-        return [
-            ev.ApprovalStale(
-                step_number=step.number,
-                revision=step.gate.revision,
-                title=definition.title,
-                digest=step.gate.digest,
-                found_digest=command.digest,
-                changed=command.changed,
-            )
-        ]
+    if _is_stale(step, command, gated=gated):
+        return [_stale(run, step, command)]
     return [
         ev.StepStarted(
             step_number=step.number,
@@ -57,6 +48,25 @@ def start(run: Run, command: Start) -> list[ev.EventBody]:
             boot_ms=command.now.boot_ms,
         )
     ]
+
+
+def _is_stale(step: StepState, command: Start, *, gated: bool) -> bool:
+    if gated and step.gate is not None:
+        return step.gate.digest != command.digest
+    return bool(command.changed)
+
+
+def _stale(run: Run, step: StepState, command: Start) -> ev.EventBody:
+    """Of a step's own gate, or, where it has none, of what the start of the run covered."""
+    gate = step.gate or run.start_gate
+    return ev.ApprovalStale(
+        step_number=step.number,
+        revision=step.gate.revision if step.gate else 0,
+        title=run.procedure.step(step.number).title,
+        digest=gate.digest if gate else "",
+        found_digest=command.digest,
+        changed=command.changed,
+    )
 
 
 def finish(run: Run, command: Finish) -> list[ev.EventBody]:

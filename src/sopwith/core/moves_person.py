@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sopwith.core import events as ev
 from sopwith.core.commands import Cancel, Complete, Fail, Pause, Resume, Retry, Skip
-from sopwith.core.gates import check_approver, needs_gate
+from sopwith.core.gates import check_approver, is_gated
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.refusal import no_such_step, refuse
 from sopwith.core.run import (
@@ -43,6 +43,13 @@ def resume(run: Run, command: Resume) -> list[ev.EventBody]:
             because=f"step {step.number} was {step.status}",
             hint=f"sop retry {run.run_id} asks again, sop skip {run.run_id} passes over it{done}",
         )
+    return [ev.RunResumed()]
+
+
+def withdraw_pause(run: Run, command: Resume) -> list[ev.EventBody]:
+    """Takes back a pause that still waits for a running process."""
+    if not run.pause_requested or run.cancel_requested:
+        raise refuse(run, command)
     return [ev.RunResumed()]
 
 
@@ -94,7 +101,7 @@ def skip(run: Run, command: Skip) -> list[ev.EventBody]:
             hint=f'sop skip {run.run_id} --reason "why it is not needed"',
         )
     step = _chosen(run, command, command.step, _can_be_skipped)
-    if needs_gate(run.mode, run.procedure.step(step.number)):
+    if is_gated(run, step.number):
         check_approver(run, command.actor)
     title = run.procedure.step(step.number).title
     events: list[ev.EventBody] = []
@@ -111,7 +118,7 @@ def skip(run: Run, command: Skip) -> list[ev.EventBody]:
 def complete(run: Run, command: Complete) -> list[ev.EventBody]:
     """A manual step is done, or a failed or interrupted one turned out or was made done."""
     step = _chosen(run, command, command.step, _can_be_completed)
-    if step.stuck and needs_gate(run.mode, run.procedure.step(step.number)):
+    if step.stuck and is_gated(run, step.number):
         check_approver(run, command.actor)
     title = run.procedure.step(step.number).title
     milliseconds = _step_ms(step, command.now)

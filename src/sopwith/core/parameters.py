@@ -14,6 +14,7 @@ from sopwith.errors import BadParameter
 
 NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 MAX_VALUE_BYTES = 64 * 1024
+MAX_TOTAL_BYTES = 256 * 1024
 _TRUE = ("true", "yes", "1")
 _FALSE = ("false", "no", "0")
 
@@ -37,12 +38,27 @@ def resolve_parameters(procedure: Procedure, given: Mapping[str, Any]) -> dict[s
             values[parameter.name] = parameter.default
         elif parameter.required:
             mistakes.append(f"{parameter.name} is required" + _described(parameter))
+    mistakes += _clashes(values)
+    if sum(len(str(value).encode()) for value in values.values()) > MAX_TOTAL_BYTES:
+        mistakes.append(
+            f"all values together are larger than {MAX_TOTAL_BYTES // 1024} KiB; pass a file's path instead"
+        )
     if mistakes:
         raise BadParameter(
             f"cannot run {procedure.name}: {'; '.join(mistakes)}", hint=_hint(procedure), mistakes=tuple(mistakes)
         )
     order = list(declared) or sorted(values)
     return {name: values[name] for name in order if name in values}
+
+
+def _clashes(values: Mapping[str, ParamValue]) -> list[str]:
+    """Names that a script could not tell apart: both would be the same SOP_PARAM_<NAME>."""
+    seen: dict[str, str] = {}
+    return [
+        f"{name} and {seen[name.upper()]} are the same variable to a script"
+        for name in values
+        if seen.setdefault(name.upper(), name) != name
+    ]
 
 
 def _take(parameter: Parameter, raw: Any, values: dict[str, ParamValue], mistakes: list[str]) -> None:

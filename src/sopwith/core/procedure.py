@@ -17,6 +17,7 @@ from sopwith.errors import BadName
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 _NAME = re.compile(NAME_PATTERN)
+_RESERVED = re.compile(r"runs|keys|index\.json|config\.json|runs\.db.*")
 MAX_INTEGER = 2**53 - 1
 """The largest integer that JSON carries exactly everywhere (RFC 8785); larger ones cannot be recorded."""
 
@@ -133,6 +134,11 @@ def check_name(name: str) -> str:
         raise BadName(
             f"{name[:80]!r} is not a procedure name",
             hint="a name starts with a-z or 0-9 and goes on with a-z 0-9 . _ - (64 characters at most)",
+        )
+    if _RESERVED.fullmatch(name):
+        raise BadName(
+            f"no procedure can be called {name}: the workspace keeps its own files under that name",
+            hint="choose another name; runs, keys, index.json, config.json and runs.db… are taken",
         )
     return name
 

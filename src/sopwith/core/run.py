@@ -82,6 +82,10 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate | None = None
     gate_void: bool = False
     """The latest revision no longer counts: the next start asks again with a new one."""
+    must_ask: bool = False
+    """What would have run was not what the start of the run covered: the step asks, though nobody gated it."""
+    digest: str = ""
+    """The envelope that was started."""
     started: Instant | None = None
     ended_at: datetime | None = None
     duration_ms: int | None = None
@@ -123,6 +127,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     umask: int
     policy: Policy
+    passed: dict[str, str]
     created_at: datetime
     created_by: Actor
     updated_at: datetime
@@ -202,6 +207,18 @@ def current_step(run: Run) -> int:
 
 def dependencies_met(run: Run, number: int) -> bool:
     return all(run.steps[other].finished for other in run.procedure.step(number).depends_on)
+
+
+def ancestors(procedure: Procedure, number: int) -> tuple[int, ...]:
+    """The steps that this one depends on, directly or through others, ascending."""
+    reached: set[int] = set()
+    frontier = list(procedure.step(number).depends_on)
+    while frontier:
+        here = frontier.pop()
+        if here not in reached:
+            reached.add(here)
+            frontier.extend(procedure.step(here).depends_on)
+    return tuple(sorted(reached))
 
 
 def descendants(procedure: Procedure, number: int) -> frozenset[int]:

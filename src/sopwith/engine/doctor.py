@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from sopwith.core.codec import decode_event, link
+from sopwith.core.due import at_rest
 from sopwith.core.run import Run, running_processes
 from sopwith.engine.engine import Engine
-from sopwith.engine.library import MANIFEST, SHEET, Entry
+from sopwith.engine.files import is_file
+from sopwith.engine.library import MANIFEST, SHEET, Entry, has_files
 from sopwith.engine.template import register
-from sopwith.errors import Severity, SopwithError
+from sopwith.errors import Severity, SopwithError, WorkspaceError
 from sopwith.ports import RunFilter
 
 
@@ -46,44 +48,60 @@ def _registry(engine: Engine) -> Iterator[Finding]:
         yield Finding(message=error.message, hint=error.hint)
         return
     flaws = [problem for problem in problems if problem.severity is Severity.ERROR]
-    if flaws:
-        # what cannot be read is not written anew: the person who wrote it knows what it was to say
-        yield from (Finding(message=str(flaw), hint=flaw.hint or "mend it by hand") for flaw in flaws)
+    flaws += [problem for entry in entries for problem in library.outside(entry)]
+    yield from (Finding(message=str(flaw), hint=flaw.hint or "mend it by hand") for flaw in flaws)
+    # what cannot be read is not written anew: the person who wrote it knows what it was to say
+    if not any(flaw.file == "index.json" for flaw in flaws):
+        yield from _register(engine, [entry for entry in entries if not entry.registered])
+    for entry in entries:
+        if entry.registered and not has_files(entry.folder):
+            yield Finding(
+                message=f"index.json names {entry.name}, and its files are gone",
+                hint="put them back, or take it out of index.json",
+            )
+
+
+def _register(engine: Engine, entries: list[Entry]) -> Iterator[Finding]:
+    missing = {entry.name: _index_path(engine, entry) for entry in entries if not engine.parts.library.outside(entry)}
+    if not missing:
         return
-    missing = [entry for entry in entries if not entry.registered]
-    gone = [entry for entry in entries if entry.registered and not _has_files(entry.folder)]
-    if missing:
-        index = {entry.name: _index_path(engine, entry) for entry in entries if entry.registered}
-        register(engine.parts.workspace, index | {entry.name: _index_path(engine, entry) for entry in missing})
-        yield Finding(message=f"index.json lacked {', '.join(e.name for e in missing)}: registered", mended=True)
-    for entry in gone:
-        yield Finding(
-            message=f"index.json names {entry.name}, and its files are gone",
-            hint="put them back, or take it out of index.json",
-        )
-
-
-def _has_files(folder: Path) -> bool:
-    return (folder / SHEET).is_file() or (folder / MANIFEST).is_file()
+    try:
+        register(engine.parts.workspace, missing)
+    except SopwithError as error:
+        yield Finding(message=error.message, hint=error.hint or "run sop doctor again")
+    else:
+        yield Finding(message=f"index.json lacked {', '.join(missing)}: registered", mended=True)
 
 
 def _index_path(engine: Engine, entry: Entry) -> str:
-    file = MANIFEST if (entry.folder / MANIFEST).is_file() else SHEET
+    file = MANIFEST if is_file(entry.folder / MANIFEST) else SHEET
     return str((entry.folder / file).relative_to(engine.parts.workspace.sops))
 
 
 def _runs(engine: Engine) -> Iterator[Finding]:
     summaries, _total = engine.parts.store.summaries(RunFilter())
+    yield from _unknown_runs(engine, {summary.run_id for summary in summaries})
     for summary in summaries:
+        run_id = summary.run_id
         try:
-            yield from _chain(engine, summary.run_id)
-            run = engine.runs.load(summary.run_id).run
-        except (SopwithError, msgspec.MsgspecError, ValueError) as error:
-            yield Finding(message=f"{summary.run_id} cannot be read: {error}", hint="restore a backup")
+            yield from _chain(engine, run_id)
+            run = engine.runs.load(run_id).run
+            rebuilt = engine.parts.views.rebuild(run_id, partial(_state_at_rest, engine, run_id))
+        except WorkspaceError as error:
+            yield Finding(message=error.message, hint=error.hint)
             continue
-        if engine.parts.views.rebuild(run.run_id, engine.runs.state_json(run)):
-            yield Finding(message=f"the files of {run.run_id} under runs/ were not up to date: rebuilt", mended=True)
+        except (SopwithError, msgspec.MsgspecError, ValueError) as error:
+            yield Finding(message=f"{run_id} cannot be read: {error}", hint="restore a backup")
+            continue
+        if rebuilt:
+            yield Finding(message=f"the files of {run_id} under runs/ were not up to date: rebuilt", mended=True)
         yield from _driverless(engine, run)
+
+
+def _state_at_rest(engine: Engine, run_id: str) -> bytes | None:
+    """What `<run id>.json` is to hold; None for a run on its way, whose driver writes it when it rests."""
+    run = engine.runs.load(run_id).run
+    return engine.runs.state_json(run)() if at_rest(run) else None
 
 
 def _chain(engine: Engine, run_id: str) -> Iterator[Finding]:
@@ -104,4 +122,17 @@ def _driverless(engine: Engine, run: Run) -> Iterator[Finding]:
     if running_processes(run) and engine.parts.store.holder(run.run_id) is None:
         yield Finding(
             message=f"{run.run_id} is running and nobody drives it", hint=f"sop resume {run.run_id} takes it up"
+        )
+
+
+def _unknown_runs(engine: Engine, known: set[str]) -> Iterator[Finding]:
+    """Files of runs that the database does not have: it is an older copy, or somebody emptied it."""
+    files = sorted(engine.parts.workspace.runs.glob("sop_run_*.audit.jsonl"))
+    lost = [path.name.removesuffix(".audit.jsonl") for path in files]
+    lost = [run_id for run_id in lost if run_id not in known]
+    if lost:
+        shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+        yield Finding(
+            message=f"the database does not know {shown}, whose files are in runs/",
+            hint="runs.db was replaced, emptied or restored from an old copy; put the right one back",
         )

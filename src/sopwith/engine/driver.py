@@ -17,14 +17,15 @@ from sopwith.core.admission import Occupancy, admit
 from sopwith.core.due import Due, DueKind, due, ready
 from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event, StepStarted
+from sopwith.core.gates import is_gated
 from sopwith.core.procedure import sha256
 from sopwith.core.run import Run, is_manual
 from sopwith.engine.engine import limits_of
-from sopwith.engine.envelopes import start_envelope_bytes, step_envelope_bytes, what_changed
-from sopwith.engine.environment import MissingVariables, work_order
+from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
+from sopwith.engine.environment import MissingVariables, next_attempt_folder, work_order
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.parts import Parts
-from sopwith.engine.recovery import NeverStarted, recovery_order
+from sopwith.engine.recovery import recovery_order
 from sopwith.engine.runs import Loaded, Runs
 from sopwith.errors import BadRequest, Conflict, CoolingDown, IllegalMove, LimitReached, RunBusy
 from sopwith.ports import Claim, Executor, Lost, Watch, WorkOrder
@@ -196,13 +197,15 @@ class _Driver:
         run = self._loaded.run
         try:
             found = step_envelope_bytes(self._parts, run, step, rebuilding=True)
+            changed = self._changed(step, found)
             executor = self._executor(step)
         except MissingVariables as missing:
             return self._halt(_missing_text(step, missing))
         except BadRequest as error:
             return self._halt(f"step {step} cannot be started here: {error.message}")
-        gate = run.steps[step].gate
-        changed = what_changed(self._parts, gate.digest, found) if gate is not None else ()
+        if executor is not None:
+            # made before the intent is recorded: from then on, no folder means that somebody took it away
+            ensure_private_folder(next_attempt_folder(self._parts, run, step))
         command = cmd.Start(actor=SYSTEM, now=self._parts.clock.now(), step=step, digest=sha256(found), changed=changed)
         events = self._commit(command)
         # only the intent that this driver recorded itself is its own to carry out
@@ -210,6 +213,14 @@ class _Driver:
             order = work_order(self._parts, self._loaded.run, step)
             await self._launch(step, order, executor.start)
         return events is None or bool(events)
+
+    def _changed(self, step: int, found: bytes) -> tuple[str, ...]:
+        """In what the step differs from what was approved, or from what the start of the run covered."""
+        run = self._loaded.run
+        gate = run.steps[step].gate
+        if is_gated(run, step) and gate is not None:
+            return what_changed(self._parts, gate.digest, found)
+        return changed_since_creation(self._parts, run, step)
 
     def _executor(self, step: int) -> Executor | None:
         """What carries the step out; None for a manual one. Raises BadRequest if nothing here can."""
@@ -225,15 +236,11 @@ class _Driver:
 
     async def _launch(self, step: int, order: WorkOrder, begin: _Begin) -> None:
         attempt = self._loaded.run.steps[step].attempt
-        ensure_private_folder(order.folder.parent)
 
         def show(chunk: bytes) -> None:
             self._observer.on_output(step, chunk)
 
-        try:
-            watch = await begin(order, show)
-        except NeverStarted as never:
-            watch = Lost(never.reason)
+        watch = await begin(order, show)
         if isinstance(watch, Lost):
             self._interrupted(step, attempt, watch)
         else:
@@ -258,7 +265,7 @@ class _Driver:
             if attempt.end.done():
                 del self._watched[step]
                 attempt.drop()
-                self._ended(step, attempt.number, attempt.end.result())
+                self._ended(step, attempt.number, _outcome(attempt.end))
                 return True
         return False
 
@@ -364,3 +371,11 @@ def _number(item: Due) -> int:
 def _missing_text(step: int | None, missing: MissingVariables) -> str:
     noun = "variable" if len(missing.names) == 1 else "variables"
     return f"step {step} needs the {noun} {', '.join(missing.names)} from the environment, and they are not set here"
+
+
+def _outcome(end: asyncio.Future[cmd.StepResult | Lost]) -> cmd.StepResult | Lost:
+    """How the process ended. What cannot be read is not known, and a person says what is true."""
+    try:
+        return end.result()
+    except OSError as error:
+        return Lost(f"how the step ended could not be read: {error.strerror or error}")

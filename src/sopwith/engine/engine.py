@@ -6,6 +6,7 @@ What changes a run returns it as it is afterwards; carrying it on is the driver'
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,16 @@ from sopwith.core import commands as cmd
 from sopwith.core.actor import Actor
 from sopwith.core.admission import Limits, Occupancy, admit
 from sopwith.core.config import Config
-from sopwith.core.decide import Decision, NewRun, create
+from sopwith.core.decide import Decision, NewRun, create, decide
 from sopwith.core.events import Policy
 from sopwith.core.instant import Instant
 from sopwith.core.modes import choose_mode, declared_mode
-from sopwith.core.moves_answer import answered_step
+from sopwith.core.moves_answer import addressed, answered_step
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.procedure import ExecutionMode, Procedure, encode_procedure, sha256
 from sopwith.core.run import Run, RunStatus
 from sopwith.engine.envelopes import start_envelope_bytes
-from sopwith.engine.environment import captured_environment
+from sopwith.engine.environment import captured_environment, passed_at_creation
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
@@ -72,6 +73,7 @@ class Engine:
             params=resolve_parameters(procedure, request.params),
             environment=captured_environment(self.parts.environ),
             umask=self.parts.umask,
+            passed=passed_at_creation(procedure, self.parts),
             policy=policy_of(config),
             trigger=request.trigger,
         )
@@ -117,7 +119,7 @@ class Engine:
     def resume(self, run_id: str, *, actor: Actor) -> Run:
         """Lets a paused run go on. A run that is not paused, not final and not driven only needs a driver: no event."""
         run = self.runs.load(run_id).run
-        if run.ended is None and not run.paused:
+        if run.ended is None and not run.paused and not run.pause_requested:
             return run
         return self._do(run_id, lambda now: cmd.Resume(actor=actor, now=now))
 
@@ -144,12 +146,8 @@ class Engine:
         evidence: tuple[Path, ...] = (),
     ) -> Run:
         """Reports a manual step done, or a stuck one as done by hand. Copies of the evidence stay with the run."""
-        self.runs.load(run_id)
-        kept = keep_evidence(self.parts.workspace.run_folder(run_id), evidence)
-        return self._do(
-            run_id,
-            lambda now: cmd.Complete(actor=actor, now=now, step=step, comment=comment, output=output, evidence=kept),
-        )
+        make = partial(cmd.Complete, actor=actor, step=step, comment=comment, output=output)
+        return self._report(run_id, make, evidence)
 
     def fail(
         self,
@@ -162,20 +160,29 @@ class Engine:
         evidence: tuple[Path, ...] = (),
     ) -> Run:
         """Reports that a manual step did not work out."""
-        self.runs.load(run_id)
+        make = partial(cmd.Fail, actor=actor, step=step, reason=reason, output=output)
+        return self._report(run_id, make, evidence)
+
+    def _report(self, run_id: str, make: Callable[..., cmd.Complete | cmd.Fail], evidence: tuple[Path, ...]) -> Run:
+        # a report that would be refused leaves no copies behind
+        decide(self.runs.load(run_id).run, make(now=self.parts.clock.now()))
         kept = keep_evidence(self.parts.workspace.run_folder(run_id), evidence)
-        return self._do(
-            run_id,
-            lambda now: cmd.Fail(actor=actor, now=now, step=step, reason=reason, output=output, evidence=kept),
-        )
+        return self._do(run_id, lambda now: make(now=now, evidence=kept))
 
     def _answer(self, run_id: str, make: Callable[[Instant], cmd.Answer]) -> Answered:
-        loaded, events = self.runs.change(run_id, lambda _run, now: make(now))
+        meant: list[cmd.Answer] = []
+
+        def pinned(run: Run, now: Instant) -> cmd.Answer:
+            # a bare answer means the gate that was open when it came, also where it has to be decided again
+            if not meant:
+                meant.append(addressed(run, make(now)))
+            return meant[0]
+
+        loaded, events = self.runs.change(run_id, pinned)
         if events:
             return Answered(run=loaded.run, step=events[0].step_number)
-        # the same answer was given before; it addressed its gate by step or digest
-        asked = make(self.parts.clock.now())
-        return Answered(run=loaded.run, step=answered_step(loaded.run, asked))
+        # the same answer was given before
+        return Answered(run=loaded.run, step=answered_step(loaded.run, meant[0]))
 
     def _do(self, run_id: str, make: Callable[[Instant], cmd.Command]) -> Run:
         loaded, _events = self.runs.change(run_id, lambda _run, now: make(now), admit=self._readmission)

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sopwith.core.procedure import Procedure, Step, canonical
-from sopwith.core.run import Run
+from sopwith.core.run import Run, ancestors
 from sopwith.engine.parts import Parts
 from sopwith.ports import WorkOrder
 
 _CAPTURED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ")
 _FROM_DRIVER = ("TERM", "TMPDIR")
-MAX_DATA_BYTES = 64 * 1024
 
 
 class MissingVariables(Exception):
@@ -29,11 +28,7 @@ class MissingVariables(Exception):
 
 def captured_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The allow-listed variables, as they are kept with the run when it is created."""
-    return {
-        name: value
-        for name, value in sorted(environ.items())
-        if (name in _CAPTURED or name.startswith("LC_")) and _is_text(value)
-    }
+    return {name: value for name, value in sorted(environ.items()) if name in _CAPTURED or name.startswith("LC_")}
 
 
 def passed_variables(procedure: Procedure, step: Step, environ: Mapping[str, str]) -> dict[str, str]:
@@ -45,9 +40,16 @@ def passed_variables(procedure: Procedure, step: Step, environ: Mapping[str, str
     return {name: environ[name] for name in names}
 
 
+def passed_at_creation(procedure: Procedure, parts: Parts) -> dict[str, str]:
+    """What any step passes on and is set now, concealed: a later difference is noticed, gate or no gate."""
+    names = dict.fromkeys((*procedure.env.pass_, *(name for step in procedure.steps for name in step.env.pass_)))
+    return {name: parts.keyring.conceal(parts.environ[name]) for name in names if name in parts.environ}
+
+
 def working_dir(root: Path, procedure: Procedure, step: Step) -> Path:
     """The project folder, unless the step or the procedure names another, relative to it."""
-    return root / (step.working_dir or procedure.working_dir or ".")
+    # resolved, so that the envelope names the folder itself and not a link that can be turned elsewhere
+    return (root / (step.working_dir or procedure.working_dir or ".")).resolve()
 
 
 def work_order(parts: Parts, run: Run, number: int) -> WorkOrder:
@@ -63,7 +65,7 @@ def work_order(parts: Parts, run: Run, number: int) -> WorkOrder:
         attempt=state.attempt,
         folder=attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt),
         working_dir=working_dir(parts.workspace.root, run.procedure, definition),
-        environment=_environment(parts, run, definition),
+        environment=step_variables(parts, run, definition),
         parameters_json=canonical(run.params),
         umask=run.umask,
         output_types=definition.outputs,
@@ -77,7 +79,14 @@ def attempt_folder(parts: Parts, run_id: str, number: int, *, visit: int, attemp
     return parts.workspace.run_folder(run_id) / f"step-{number}.{visit}.{attempt}"
 
 
-def _environment(parts: Parts, run: Run, step: Step) -> dict[str, str]:
+def next_attempt_folder(parts: Parts, run: Run, number: int) -> Path:
+    """The folder that the step's next attempt will have."""
+    state = run.steps[number]
+    return attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt + 1)
+
+
+def step_variables(parts: Parts, run: Run, step: Step) -> dict[str, str]:
+    """The whole environment of the step's process. Raises MissingVariables."""
     state = run.steps[step.number]
     given = {
         **{name: parts.environ[name] for name in _FROM_DRIVER if name in parts.environ},
@@ -97,29 +106,14 @@ def _environment(parts: Parts, run: Run, step: Step) -> dict[str, str]:
 
 
 def _data_variables(run: Run, step: Step) -> dict[str, str]:
-    """Parameters and earlier outputs, until 64 KiB are used up; `$SOP_PARAMS` has all parameters."""
-    wanted = {f"SOP_PARAM_{name.upper()}": as_text(value) for name, value in run.params.items()}
-    for other in step.depends_on:
+    """Parameters, and the outputs of all steps this one depends on. Bounded where they are made, never cut here."""
+    data = {f"SOP_PARAM_{name.upper()}": as_text(value) for name, value in run.params.items()}
+    for other in ancestors(run.procedure, step.number):
         for name, value in run.steps[other].outputs.items():
-            wanted[f"SOP_STEP_{other}_{name.upper()}"] = as_text(value)
-    kept: dict[str, str] = {}
-    room = MAX_DATA_BYTES
-    for name, value in wanted.items():
-        room -= len(name) + len(value.encode()) + 2
-        if room < 0:
-            break
-        kept[name] = value
-    return kept
+            data[f"SOP_STEP_{other}_{name.upper()}"] = as_text(value)
+    return data
 
 
 def as_text(value: Any) -> str:
     """A value as an environment variable carries it: text as it is, everything else as JSON."""
     return value if isinstance(value, str) else canonical(value).decode()
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sopwith.core.events import Evidence
-from sopwith.engine.files import ensure_private_folder, open_regular
+from sopwith.engine.files import draft_in, ensure_private_folder, open_regular, sync_folder
 from sopwith.errors import BadRequest, WorkspaceError
 
 _CHUNK = 1024 * 1024
+_FOLDERS_ABOVE = 3
+"""The run's folder, runs/ and .pi/sops: any of them may be too new to be on disk."""
 
 
 def keep_evidence(run_folder: Path, files: tuple[Path, ...]) -> tuple[Evidence, ...]:
@@ -36,18 +38,15 @@ def _keep(folder: Path, path: Path) -> Evidence:
 def _copy(source: BinaryIO, folder: Path, path: Path) -> Evidence:
     digest = hashlib.sha256()
     size = 0
-    temporary = folder / f".{os.getpid()}.tmp"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as target:
+        with draft_in(folder, mode=0o600) as draft:
             while chunk := source.read(_CHUNK):
                 digest.update(chunk)
                 size += len(chunk)
-                target.write(chunk)
-            target.flush()
-            os.fsync(descriptor)
-        temporary.replace(folder / digest.hexdigest())
+                draft.file.write(chunk)
+            draft.replace(folder / digest.hexdigest())
+        for above in folder.parents[:_FOLDERS_ABOVE]:
+            sync_folder(above)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise WorkspaceError.from_os("copy the evidence to", folder, error) from error
     return Evidence(name=path.name, sha256=digest.hexdigest(), size_bytes=size)

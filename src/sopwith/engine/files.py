@@ -1,14 +1,27 @@
-"""Reading and replacing files that people write: regular files only, bounded, never through a surprise."""
+"""Reading and replacing files that people write: regular files only, bounded, never through a surprise.
+
+What is written has its name on disk for good when the call returns.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
 
 from sopwith.errors import WorkspaceError
 
 MAX_BYTES = 1024 * 1024
+_PATIENCE_SECS = 5
+_RETRY_SECS = 0.01
 
 
 def read_bounded(path: Path, *, limit: int = MAX_BYTES) -> bytes | None:
@@ -37,19 +50,101 @@ def open_regular(path: Path) -> int | None:
     return None
 
 
-def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Writes the whole file or leaves it as it was. Raises WorkspaceError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def is_file(path: Path) -> bool:
+    """Whether it is a regular file; False where nobody can tell."""
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        return path.is_file()
+    except OSError:
+        return False
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A file being written under a name of its own, beside the one that it is to have."""
+
+    path: Path
+    file: BinaryIO
+
+    def replace(self, path: Path) -> None:
+        """Gives it this name for good, whatever had it before. Raises OSError."""
+        self._settle()
+        self.path.replace(path)
+        sync_folder(path.parent)
+
+    def link(self, path: Path) -> None:
+        """Gives it this name for good. Raises FileExistsError if another file has it, or OSError."""
+        self._settle()
+        try:
+            path.hardlink_to(self.path)
+        finally:
+            sync_folder(path.parent)  # the other file, too, is there to stay
+
+    def _settle(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+
+@contextmanager
+def draft_in(folder: Path, *, mode: int = 0o644) -> Iterator[Draft]:
+    """A new draft, which is gone in the end if it got no name. Raises OSError."""
+    path = folder / f".{os.urandom(8).hex()}.tmp"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
+            yield Draft(path, file)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Writes the whole file, to stay through a power cut, or leaves it as it was. Raises WorkspaceError."""
+    try:
+        with draft_in(path.parent, mode=mode) as draft:
+            draft.file.write(data)
+            draft.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise WorkspaceError.from_os("write", path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Puts the names in the folder on disk: a synced file is lost with its name. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has no such thing
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def turn_in(folder: Path) -> Iterator[None]:
+    """Has the folder for this process while inside; freed by the kernel if it dies. Raises WorkspaceError."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise WorkspaceError.from_os("open", folder, error) from error
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    give_up_at = time.monotonic() + _PATIENCE_SECS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= give_up_at:
+                raise WorkspaceError(
+                    f"cannot write in {folder}: another process has been at it for {_PATIENCE_SECS} seconds",
+                    hint="try again; if this stays, look for a stopped sop",
+                ) from None
+        except OSError as error:
+            raise WorkspaceError.from_os("lock", folder, error) from error
+        time.sleep(_RETRY_SECS)
 
 
 def ensure_private_folder(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sopwith.engine.files import ensure_private_folder
+from sopwith.engine.files import draft_in, ensure_private_folder, sync_folder
 from sopwith.errors import WorkspaceError
 
 _BYTES = 32
@@ -43,17 +43,13 @@ class Keyring:
     def _make(self) -> bytes:
         ensure_private_folder(self._path.parent)
         key = os.urandom(_BYTES)
-        temporary = self._path.with_name(f".key.{os.getpid()}.tmp")
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(key)
-                os.fsync(descriptor)
-            os.link(temporary, self._path)  # fails if another process was first, whose key then counts
+            with draft_in(self._path.parent, mode=0o600) as draft:
+                draft.file.write(key)
+                draft.link(self._path)
+            sync_folder(self._path.parent.parent)
         except FileExistsError:
-            return self._read() or key
+            return self._read() or key  # another process was first, and its key counts
         except OSError as error:
             raise WorkspaceError.from_os("write", self._path, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
         return key

@@ -1,12 +1,14 @@
 """The procedures of a workspace: found, read, and parsed once per content.
 
 `index.json` is the registry; a folder that is on disk but not registered is found all the same and reported. No path
-is ever built from a name that `check_name` has not passed.
+is ever built from a name that `check_name` has not passed, and nothing is read that lies outside `.pi/sops` once all
+links are followed. What is wrong with one procedure never keeps another from being found.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -14,8 +16,8 @@ import msgspec
 
 from sopwith.core.config import Config
 from sopwith.core.procedure import Procedure, check_name
-from sopwith.engine.files import read_bounded
-from sopwith.errors import BadName, InvalidProcedure, NotFound, Problem, Severity
+from sopwith.engine.files import is_file, read_bounded
+from sopwith.errors import BadName, InvalidProcedure, NotFound, Problem, Severity, WorkspaceError
 from sopwith.parse.parsed import PARSER_VERSION, Parsed, SourceFile
 from sopwith.ports import Cache, Workspace
 from sopwith.version import __version__
@@ -23,6 +25,8 @@ from sopwith.version import __version__
 SHEET = "SOP.md"
 MANIFEST = "manifest.json"
 _REGISTER = "sop doctor registers it"
+_ALL = "sop validate shows everything that is wrong"
+_KEEP_INSIDE = "keep procedures inside .pi/sops: a copy instead of a link"
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -33,40 +37,36 @@ class Entry(msgspec.Struct, frozen=True):
     registered: bool
 
 
+class _Survey(msgspec.Struct, frozen=True):
+    """What is there: procedures by name, names that cannot be used and why, and every problem met."""
+
+    found: dict[str, Entry]
+    refused: dict[str, Problem]
+    problems: tuple[Problem, ...]
+
+
 class Library:
     """All procedures of one workspace. Holds no state but a cache of parsed files, which may be absent."""
 
     def __init__(self, workspace: Workspace, cache: Cache | None = None) -> None:
         self.workspace = workspace
         self._cache = cache
+        self._inside = os.path.realpath(workspace.sops)
 
     def entries(self) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
-        """Every procedure by name, and what is wrong with the registry itself."""
-        index, problems = self._index()
-        found = {name: Entry(name, self._folder_of(name, path), True) for name, path in index.items()}
-        for folder in self._folders_on_disk():
-            if folder.name in found:
-                continue
-            try:
-                check_name(folder.name)
-            except BadName as error:
-                problems = (*problems, _warning(f"{folder.name}/", "bad_name", error.message, error.hint))
-                continue
-            found[folder.name] = Entry(folder.name, folder, False)
-            problems = (
-                *problems,
-                _warning("index.json", "unregistered", f"{folder.name} is on disk but not registered", _REGISTER),
-            )
-        return tuple(found[name] for name in sorted(found)), problems
+        """Every procedure that can be read, by name; and what is wrong with the registry and the folders."""
+        survey = self._survey()
+        return tuple(survey.found[name] for name in sorted(survey.found)), survey.problems
 
     def find(self, name: str) -> Entry:
-        """The entry called `name`. Raises BadName or NotFound, with the nearest known name."""
+        """The entry called `name`. Raises BadName, InvalidProcedure, or NotFound with the nearest known name."""
         check_name(name)
-        entries, _ = self.entries()
-        by_name = {entry.name: entry for entry in entries}
-        if name in by_name:
-            return by_name[name]
-        near = get_close_matches(name, by_name, n=1)
+        survey = self._survey()
+        if name in survey.found:
+            return survey.found[name]
+        if (problem := survey.refused.get(name)) is not None:
+            raise InvalidProcedure(f"{name} cannot be used: {problem.message}", problems=(problem,), hint=_ALL)
+        near = get_close_matches(name, survey.found, n=1)
         raise NotFound(
             f"no procedure is called {name}",
             hint=f"did you mean {near[0]}?" if near else "sop list shows all, sop create makes one",
@@ -78,13 +78,25 @@ class Library:
 
     def read(self, entry: Entry) -> Parsed:
         """The same for an entry at hand."""
-        sheet = self._source(entry, SHEET)
-        manifest = self._source(entry, MANIFEST)
-        parsed = self._parse(entry.name, sheet, manifest)
-        if entry.registered:
+        outside = self.outside(entry)
+        parsed = Parsed(procedure=None, problems=outside) if outside else self._parse(entry)
+        if entry.registered or outside:
             return parsed
         note = _warning("index.json", "unregistered", f"{entry.name} is not registered", _REGISTER)
         return Parsed(procedure=parsed.procedure, problems=(*parsed.problems, note))
+
+    def outside(self, entry: Entry) -> tuple[Problem, ...]:
+        """An error for each file of the procedure that is none of `.pi/sops`, so that it must not be read."""
+        return tuple(
+            _error(
+                str((entry.folder / file).relative_to(self.workspace.root)),
+                "leads_outside",
+                f"{file} of {entry.name} leads out of .pi/sops",
+                _KEEP_INSIDE,
+            )
+            for file in (SHEET, MANIFEST)
+            if not self._is_inside(entry.folder / file)
+        )
 
     def procedure(self, name: str) -> Procedure:
         """The procedure, ready to run. Raises InvalidProcedure with every problem, BadName or NotFound."""
@@ -122,26 +134,61 @@ class Library:
         index, problems = parse_index(SourceFile("index.json", data))
         return index or {}, problems
 
-    def _folder_of(self, name: str, path: str) -> Path:
-        folder = (self.workspace.sops / path).parent
-        if not folder.resolve().is_relative_to(self.workspace.sops.resolve()):
-            raise BadName(f"index.json leads {name} out of .pi/sops: {path}", hint="keep procedures inside .pi/sops")
-        return folder
+    def _survey(self) -> _Survey:
+        index, problems = self._index()
+        found: dict[str, Entry] = {}
+        refused: dict[str, Problem] = {}
+        for name, path in index.items():
+            entry = Entry(name, (self.workspace.sops / path).parent, True)
+            if (problem := self._unusable(entry, path)) is None:
+                found[name] = entry
+            else:
+                refused[name] = problem
+        notes: list[Problem] = []
+        for folder in self._folders_on_disk():
+            entry = Entry(folder.name, folder, False)
+            if entry.name in found or entry.name in refused:
+                continue
+            if (problem := self._unusable(entry, entry.name)) is not None:
+                refused[entry.name] = problem
+                continue
+            found[entry.name] = entry
+            message = f"{entry.name} is on disk but not registered"
+            notes.append(_warning("index.json", "unregistered", message, _REGISTER))
+        return _Survey(found, refused, (*problems, *refused.values(), *notes))
+
+    def _unusable(self, entry: Entry, path: str) -> Problem | None:
+        """Why nobody may use what index.json, or a folder on disk, says is a procedure."""
+        told = _error if entry.registered else _warning
+        file = "index.json" if entry.registered else f"{entry.name}/"
+        try:
+            check_name(entry.name)
+        except BadName as error:
+            return told(file, "bad_name", error.message, error.hint)
+        if self._is_inside(entry.folder):
+            return None
+        return _error(file, "leads_outside", f"{entry.name} leads out of .pi/sops: {path}", _KEEP_INSIDE)
+
+    def _is_inside(self, path: Path) -> bool:
+        # not Path.resolve, which raises for links that lead in a circle
+        return Path(os.path.realpath(path)).is_relative_to(self._inside)
 
     def _folders_on_disk(self) -> list[Path]:
-        return sorted(
-            folder
-            for folder in self.workspace.sops.iterdir()
-            if folder.is_dir() and ((folder / SHEET).is_file() or (folder / MANIFEST).is_file())
-        )
+        try:
+            inside = sorted(self.workspace.sops.iterdir())
+        except OSError as error:
+            raise WorkspaceError.from_os("look into", self.workspace.sops, error) from error
+        return [folder for folder in inside if has_files(folder)]
 
     def _source(self, entry: Entry, file: str) -> SourceFile | None:
         path = entry.folder / file
         data = read_bounded(path)
         return None if data is None else SourceFile(str(path.relative_to(self.workspace.root)), data)
 
-    def _parse(self, name: str, sheet: SourceFile | None, manifest: SourceFile | None) -> Parsed:
-        key = _cache_key(name, sheet, manifest)
+    def _parse(self, entry: Entry) -> Parsed:
+        sheet = self._source(entry, SHEET)
+        manifest = self._source(entry, MANIFEST)
+        key = _cache_key(entry.name, sheet, manifest)
         if self._cache is not None and (kept := self._cache.recall(key)) is not None:
             try:
                 return msgspec.msgpack.decode(kept, type=Parsed)
@@ -149,10 +196,15 @@ class Library:
                 pass  # written by another version; parsing again is always right
         from sopwith.parse.procedure import parse_procedure
 
-        parsed = parse_procedure(name, sop_md=sheet, manifest=manifest)
+        parsed = parse_procedure(entry.name, sop_md=sheet, manifest=manifest)
         if self._cache is not None:
             self._cache.remember(key, msgspec.msgpack.encode(parsed))
         return parsed
+
+
+def has_files(folder: Path) -> bool:
+    """Whether a procedure's files, or one of them, are in the folder."""
+    return is_file(folder / SHEET) or is_file(folder / MANIFEST)
 
 
 def _cache_key(name: str, sheet: SourceFile | None, manifest: SourceFile | None) -> str:
@@ -163,6 +215,10 @@ def _cache_key(name: str, sheet: SourceFile | None, manifest: SourceFile | None)
         else:
             digest.update(f"\0{source.path}\0{len(source.data)}\0".encode() + source.data)
     return f"parsed:{digest.hexdigest()}"
+
+
+def _error(file: str, code: str, message: str, hint: str) -> Problem:
+    return Problem(severity=Severity.ERROR, code=code, file=file, message=message, hint=hint)
 
 
 def _warning(file: str, code: str, message: str, hint: str) -> Problem:

@@ -50,8 +50,14 @@ class Runs:
         sealed = self._parts.store.events(run_id)
         if not sealed:
             raise NotFound(f"no run is called {run_id}", hint="sop history shows all runs")
-        events = [decode_event(each.payload) for each in sealed]
-        return Loaded(replay(self._procedure_of(events[0]), events), sealed[-1].hash)
+        try:
+            events = [decode_event(each.payload) for each in sealed]
+            return Loaded(replay(self._procedure_of(events[0]), events), sealed[-1].hash)
+        except (ValueError, KeyError, AssertionError) as error:
+            raise StoreError(
+                f"the record of {run_id} cannot be read: {error}",
+                hint="it was changed: sop doctor tells more",
+            ) from error
 
     def refresh(self, loaded: Loaded) -> tuple[Loaded, tuple[Event, ...]]:
         """The same run with what others have appended since, and those events."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from sopwith.core.procedure import check_name
-from sopwith.engine.files import read_bounded, replace_file
+from sopwith.engine.files import read_bounded, replace_file, turn_in
 from sopwith.engine.library import MANIFEST, SHEET
 from sopwith.errors import BadRequest, InvalidProcedure, Refused, WorkspaceError
 from sopwith.parse.index import parse_index
@@ -90,23 +91,35 @@ def create_procedure(workspace: Workspace, name: str) -> tuple[Path, ...]:
     """Writes SOP.md and manifest.json and registers them in index.json. Tells the files. Refuses to overwrite."""
     check_name(name)
     folder = workspace.sops / name
-    index = _index(workspace)
-    if name in index or folder.exists():
-        raise Refused(f"{name} exists already; nothing was changed", hint=f"sop show {name}, or choose another name")
-    title = name.replace("-", " ").replace("_", " ").replace(".", " ").capitalize()
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise WorkspaceError.from_os("make", folder, error) from error
-    replace_file(folder / SHEET, _SHEET.format(title=title, name=name).encode())
-    replace_file(folder / MANIFEST, _manifest(name, title))
-    register(workspace, {**index, name: f"{name}/{MANIFEST}"})
+    with turn_in(workspace.sops):
+        index = _index(workspace)
+        if name in index or os.path.lexists(folder):
+            raise Refused(
+                f"{name} exists already; nothing was changed", hint=f"sop show {name}, or choose another name"
+            )
+        _write_template(folder, name)
+        _write_index(workspace, {**index, name: f"{name}/{MANIFEST}"})
     leave_gitignore(workspace)
     return folder / SHEET, folder / MANIFEST, workspace.index
 
 
-def register(workspace: Workspace, index: dict[str, str]) -> None:
-    """Replaces index.json."""
+def register(workspace: Workspace, added: dict[str, str]) -> None:
+    """Adds to index.json what it lacks. Raises InvalidProcedure if it has errors, or WorkspaceError."""
+    with turn_in(workspace.sops):
+        _write_index(workspace, {**added, **_index(workspace)})
+
+
+def _write_template(folder: Path, name: str) -> None:
+    title = name.replace("-", " ").replace("_", " ").replace(".", " ").capitalize()
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise WorkspaceError.from_os("make", folder, error) from error
+    replace_file(folder / SHEET, _SHEET.format(title=title, name=name).encode())
+    replace_file(folder / MANIFEST, _manifest(name, title))
+
+
+def _write_index(workspace: Workspace, index: dict[str, str]) -> None:
     ordered = dict(sorted(index.items()))
     replace_file(workspace.index, (json.dumps(ordered, indent=2, ensure_ascii=False) + "\n").encode())
 

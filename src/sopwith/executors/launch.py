@@ -17,12 +17,15 @@ import msgspec
 from sopwith.executors.processes import Identity
 
 _VOID = b"void\n"
+_CLOSED = b"closed\n"
 
 
 class Marks(msgspec.Struct, frozen=True):
     """What `started` says. `keeper` is None when it was torn, `child` when the step's process was not yet noted."""
 
     void: bool = False
+    closed: bool = False
+    """A recovery has given the whole attempt up: nothing may start it any more."""
     keeper: Identity | None = None
     child: Identity | None = None
 
@@ -84,6 +87,14 @@ class Launch:
         for path, data in ((self.script, script), (self.params, parameters), (self.values, b""), (self.order, order)):
             write_private(path, data)
 
+    def close(self) -> bool:
+        """Takes the launch so that neither it nor a later one is ever started; False if somebody took it before."""
+        try:
+            self.folder.mkdir(mode=0o700)
+        except FileExistsError:
+            return False
+        return _link_new(self._started, _CLOSED)
+
     def void(self) -> bool:
         """Sees to it that no keeper will ever run this launch; False if one may have begun."""
         if not (_link_new(self._started, _VOID) or self.marks().void):
@@ -94,8 +105,8 @@ class Launch:
     def marks(self) -> Marks:
         """What `started` tells; empty marks when it is torn."""
         data = read_if_there(self._started)
-        if data == _VOID:
-            return Marks(void=True)
+        if data in (_VOID, _CLOSED):
+            return Marks(void=data == _VOID, closed=data == _CLOSED)
         lines = data.decode(errors="replace").splitlines(keepends=True)
         keeper = _identity(lines[0].split()) if lines and lines[0].endswith("\n") else None
         if keeper is None or len(lines) < 2 or not lines[1].endswith("\n"):

@@ -6,7 +6,8 @@
     ...
     END
 
-Blank lines and lines that start with `#` are skipped. A line that cannot be read, or a value that is not of its
+The whole is 64 KiB at most, because later steps get the values as environment variables. Blank lines and lines that
+start with `#` are skipped. A line that cannot be read, or a value that is not of its
 declared type, fails the step: whoever depends on the value must not go on without it. A key given twice keeps the
 last value, with a warning. Problems name the line and never show its text, which may be a secret.
 """
@@ -21,7 +22,7 @@ import msgspec
 
 from sopwith.core.procedure import MAX_INTEGER
 
-MAX_FILE_BYTES = 1024 * 1024
+MAX_FILE_BYTES = 64 * 1024
 MAX_DEPTH = 32
 _ENTRY = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,63})(:=|<<|=)(.*)", re.DOTALL)
 _INTEGER = re.compile(r"-?[0-9]{1,16}")
@@ -62,6 +63,8 @@ def read_values(data: bytes, types: Mapping[str, str]) -> Values:
                 warnings.append(
                     f"output {entry.key!r} is given again at line {line} of $SOP_OUTPUT: the last one counts"
                 )
+            if any(key != entry.key and key.upper() == entry.key.upper() for key in outputs):
+                raise _Unreadable(f"expected another name, got {entry.key!r}: later steps could not tell the two apart")
             outputs[entry.key] = _value(entry, types.get(entry.key))
     except _Unreadable as error:
         line = error.line or line

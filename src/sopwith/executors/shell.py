@@ -43,9 +43,13 @@ class ShellExecutor:
         from sopwith.executors.launch import launches
         from sopwith.executors.watch import LaunchWatch
 
+        if not order.folder.is_dir():
+            return Lost("the folder in which it was started is gone, so nobody knows whether it was")
         found = launches(order.folder)
+        if found and found[-1].marks().closed:
+            return Lost("an earlier recovery found that it had never started, and gave it up")
         if not found or found[-1].void():
-            return _lost_in_restart(order) or self._launch(order, len(found), on_output)
+            return _given_up(order, len(found)) or self._launch(order, len(found), on_output)
         launch = found[-1]
         identity = launch.marks().keeper
         keeper = adopt_keeper(identity) if identity else None
@@ -117,6 +121,16 @@ def _started_before(order: WorkOrder) -> Conflict:
     )
 
 
+def _given_up(order: WorkOrder, number: int) -> Lost | None:
+    """Closes an attempt that must not start any more, also for a driver that was overtaken and does not know it yet."""
+    from sopwith.executors.launch import Launch
+
+    lost = Lost(order.withheld) if order.withheld else _lost_in_restart(order)
+    if lost is not None and not Launch(order.folder / str(number)).close():
+        raise _started_before(order)
+    return lost
+
+
 def _lost_in_restart(order: WorkOrder) -> Lost | None:
     """Nothing is flushed to disk, so after a power cut a missing mark proves nothing."""
     if order.intended_boot == order.this_boot:
@@ -149,4 +163,13 @@ def _problem(step: Step, code: str, expected: str, got: str) -> Problem:
     )
 
 
-KIND = ExecutorKind(name="shell", needs_script=True, make=_make, check=_check)
+def _locate(step: Step, environment: Mapping[str, str], folder: Path) -> str | None:
+    if step.script is None:
+        return None
+    try:
+        return find_program(step.script.interpreter, environment.get("PATH", os.defpath), folder)
+    except ValueError:
+        return None
+
+
+KIND = ExecutorKind(name="shell", needs_script=True, make=_make, check=_check, locate=_locate)

@@ -84,8 +84,11 @@ class LaunchWatch:
         return step_result(ending, excerpt, _values(self._launch, ending, self._order))
 
     def _without_result(self, excerpt: Excerpt) -> StepResult | Lost:
-        if self._launch.void():
-            return self._never_started()
+        try:
+            if self._launch.void():
+                return self._never_started()
+        except FileNotFoundError:
+            return Lost("the folder in which it ran is gone, so nobody knows how it ended", excerpt.text())
         return Lost(_why_lost(self._launch.marks()), excerpt.text())
 
     def _never_started(self) -> StepResult:

@@ -19,7 +19,23 @@ def check_sheet(sheet: Sheet, findings: Findings) -> None:
     _check_step_keys(sheet, findings)
     _check_triggers(sheet, findings)
     _check_parameters(sheet, findings)
+    _check_environment(sheet, findings)
     _check_scripts(sheet, findings)
+
+
+def _check_environment(sheet: Sheet, findings: Findings) -> None:
+    """`SOP_*` and `SOPWITH_*` are what the engine tells a script; a file that set them would make it lie."""
+    stated = [(sheet.said.env, sheet.at("env"))]
+    stated += [(step.env, sheet.at_step(index, "env")) for index, step in enumerate(sheet.steps)]
+    for rules, at in stated:
+        for name in (*(rules.pass_ or ()), *(rules.set_ or {})) if rules else ():
+            if name.upper().startswith(("SOP_", "SOPWITH_")):
+                findings.error(
+                    "reserved_variable",
+                    f"expected a name that does not start with SOP_ or SOPWITH_, got {shown(name)}",
+                    at=at,
+                    hint="those are set by Sopwith for the script; choose another name",
+                )
 
 
 def _check_scripts(sheet: Sheet, findings: Findings) -> None:
@@ -82,10 +98,10 @@ def _check_triggers(sheet: Sheet, findings: Findings) -> None:
 
 def _check_parameters(sheet: Sheet, findings: Findings) -> None:
     declared = sheet.said.params or ()
-    for index in _repeated([parameter.name for parameter in declared]):
+    for index in _repeated([parameter.name.upper() for parameter in declared]):
         findings.error(
             "duplicate_parameter",
-            f"expected each parameter once, got {shown(declared[index].name)} again",
+            f"expected each parameter once, got {shown(declared[index].name)} again (scripts see it in upper case)",
             at=sheet.at("params", index, "name"),
         )
     for index, parameter in enumerate(declared):

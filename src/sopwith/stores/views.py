@@ -6,10 +6,12 @@ written anew from the store as soon as it is noticed, at the latest by `sop doct
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -19,42 +21,41 @@ from sopwith.errors import StoreError, WorkspaceError
 from sopwith.ports import Batch, Store
 
 _FIRST_REACH_BYTES = 4096
+_RETRY_SECS = 0.005
 
 
 class FileViews:
     """Views in `folder`, which is made at first need. All writers of one folder take turns by a lock on it."""
 
-    def __init__(self, folder: Path, store: Store) -> None:
+    def __init__(self, folder: Path, store: Store, *, patience_secs: float = 2.0) -> None:
         self._folder = folder
         self._store = store
-        self.failure: OSError | StoreError | None = None
-        """Why a view could not be written most recently: something for `sop doctor` to heal."""
+        self._patience_secs = patience_secs
 
     def written(self, batch: Batch, run_json: Callable[[], bytes] | None) -> None:
         """As the port says; without `run_json` only the event log is brought up to date."""
-        try:
-            with self._turn():
-                overtaken = self._extend_log(batch)
-                # whoever wrote later events also writes, or will write, a later state
-                if run_json is not None and not overtaken:
-                    _replace(self._state_path(batch.summary.run_id), run_json())
-        except (OSError, StoreError) as error:
-            self.failure = error
+        # what fails here is for the next writer or `sop doctor` to make good
+        with suppress(OSError, StoreError), self._turn():
+            overtaken = self._extend_log(batch)
+            # whoever wrote later events also writes, or will write, a later state
+            if run_json is not None and not overtaken:
+                _replace(self._state_path(batch.summary.run_id), run_json())
 
-    def rebuild(self, run_id: str, run_json: Callable[[], bytes]) -> bool:
-        """Writes both files of a run anew where they differ; True if one did. Raises WorkspaceError."""
+    def rebuild(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
+        """Writes both files of a run anew where they differ; True if one did. Raises WorkspaceError.
+
+        Nobody else writes while `run_json` is asked. Where it gives None, the state file is left alone.
+        """
         try:
             with self._turn():
-                differing = [
-                    (path, content)
-                    for path, content in (
-                        (self._log_path(run_id), self._log(run_id)),
-                        (self._state_path(run_id), run_json()),
-                    )
-                    if _content(path) != content
-                ]
-                for path, content in differing:
-                    _replace(path, content)
+                # the state first: a log that is ahead of it keeps older states away
+                state = run_json()
+                true = {self._log_path(run_id): self._log(run_id)}
+                if state is not None:
+                    true[self._state_path(run_id)] = state
+                differing = [path for path, content in true.items() if _content(path) != content]
+                for path in differing:
+                    _replace(path, true[path])
         except OSError as error:
             raise WorkspaceError(
                 f"cannot write the files of {run_id} in {self._folder}: {error.strerror}",
@@ -86,14 +87,27 @@ class FileViews:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Closing the folder frees the lock, and so does the kernel when this process dies."""
+        """Closing the folder frees the lock, and so does the kernel when this process dies.
+
+        A writer that keeps it (stopped by SIGSTOP, say) holds up the others for their patience, and not for ever.
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            self._lock(fd)
             yield
         finally:
             os.close(fd)
+
+    def _lock(self, fd: int) -> None:
+        give_up_at = time.monotonic() + self._patience_secs
+        while True:
+            try:
+                return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= give_up_at:
+                    raise TimeoutError(errno.ETIMEDOUT, "another process keeps it") from None
+            time.sleep(_RETRY_SECS)
 
 
 def _last_seq(path: Path) -> int | None:

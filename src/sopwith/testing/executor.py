@@ -94,7 +94,6 @@ class FakeWorld:
         key = key_of(order)
         if key in self.started or key in self.void:
             raise Conflict(f"attempt {key} was started before", hint="recover it instead")
-        self._read_environment(order)
         self.before_start(order)
         play = self._play(order.step.number)
         self.starts.append(key)
@@ -105,14 +104,6 @@ class FakeWorld:
         self._outputs[key] = play.output
         self._ended[key] = asyncio.Event()
         self.after_start(order)
-
-    def _read_environment(self, order: WorkOrder) -> None:
-        """As a real process is given it; what raises leaves an attempt that no late `start` can begin any more."""
-        try:
-            dict(order.environment)
-        except Exception:
-            self.void.add(key_of(order))
-            raise
 
     def _play(self, step: int) -> Play:
         plays = self.plays.get(step) or (Play(),)
@@ -136,7 +127,9 @@ class FakeExecutor:
         if key not in self._world.started:
             if order.intended_boot != order.this_boot:
                 return Lost("the machine was restarted after the step was to be started")
-            self._world.void.discard(key)
+            if order.withheld or key in self._world.void:
+                self._world.void.add(key)
+                return Lost(order.withheld or "another driver has given it up")
             return await self.start(order, on_output)
         if key in self._world.lost:
             return _lost(self._world, key)

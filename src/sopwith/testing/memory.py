@@ -150,7 +150,7 @@ class NoViews:
     def written(self, batch: Batch, run_json: Callable[[], bytes] | None) -> None:
         pass
 
-    def rebuild(self, run_id: str, run_json: Callable[[], bytes]) -> bool:
+    def rebuild(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
         return False
 
 

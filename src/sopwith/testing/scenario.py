@@ -139,5 +139,5 @@ class DocumentsOnly:
         if run_json is not None:
             run_json()
 
-    def rebuild(self, run_id: str, run_json: Callable[[], bytes]) -> bool:
+    def rebuild(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
         return False

@@ -135,11 +135,13 @@ def tell(error: SopwithError, *, as_json: bool) -> int:
     if as_json:
         from sopwith.engine.documents import error_document
 
-        terminal.echo_json(error_document(error))
+        with terminal.optional():
+            terminal.echo_json(error_document(error))
     else:
         from sopwith.doors.cli.text import error_text
 
-        terminal.echo(error_text(error), err=True)
+        with terminal.optional():
+            terminal.echo(error_text(error), err=True)
     return error.exit_code
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sopwith.doors.cli import text
-from sopwith.doors.cli.door import Door, complete_procedure, procedure_argument, verb
+from sopwith.doors.cli.door import Door, complete_procedure, here, procedure_argument, verb
 from sopwith.doors.cli.terminal import shown
 from sopwith.engine.documents import problem_document, procedure_document
 from sopwith.errors import Problem, Severity, SopwithError
@@ -21,7 +21,7 @@ def init(door: Door, folder: Path | None) -> None:
     """Make a workspace in FOLDER, or here: .pi/sops with its index.json and .gitignore."""
     from sopwith.engine.template import make_workspace
 
-    workspace, made = make_workspace(folder or Path.cwd())
+    workspace, made = make_workspace(folder or here())
     files = [str(path) for path in made]
     door.say(
         {"workspace": str(workspace.root), "created": files},

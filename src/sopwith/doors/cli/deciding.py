@@ -41,7 +41,8 @@ def approve(
     answered = door.engine.approve(run_id, actor=door.actor, step=step, digest=digest, comment=comment)
     head = {"runId": run_id, "stepNumber": answered.step, "status": "approved"}
     if not door.as_json:
-        terminal.echo(f"{click.style(terminal.mark('✔'), fg='green')} approved {_which(answered.step)} of {run_id}")
+        with terminal.optional():
+            terminal.echo(f"{click.style(terminal.mark('✔'), fg='green')} approved {_which(answered.step)} of {run_id}")
     carry_on_and_leave(door, answered.run, wait=wait, answered=answered, document=lambda run: {**head, "run": run})
 
 

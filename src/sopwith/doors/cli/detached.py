@@ -1,4 +1,4 @@
-"""A driver of its own: `python -m sopwith.doors.cli.detached ROOT RUN`, in its own session, started by `--detach`."""
+"""A driver in its own session, started by `--detach`: `python -P -m sopwith.doors.cli.detached ROOT RUN`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ def start_detached(workspace: Workspace, run_id: str) -> None:
         raise WorkspaceError.from_os("write", folder / "driver.log", error) from error
     with os.fdopen(log, "wb") as output:
         subprocess.Popen(
-            [sys.executable, "-m", "sopwith.doors.cli.detached", str(workspace.root), run_id],
+            # -P and /: no module of the project may pose as one of ours
+            [sys.executable, "-P", "-m", "sopwith.doors.cli.detached", str(workspace.root), run_id],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
-            cwd=workspace.root,
+            cwd="/",
         )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -51,10 +51,7 @@ class Display:
 
 
 class Lines(Display):
-    """One line an event, and what the steps print between them: raw into a pipe, tame on a terminal.
-
-    A reader that goes away ends the showing, never the driving.
-    """
+    """One line an event, and what the steps print between them: raw into a pipe, tame on a terminal."""
 
     def __init__(self) -> None:
         self._fresh_line = True
@@ -71,19 +68,16 @@ class Lines(Display):
         if sys.stdout.isatty():
             self._print(self._tamers.setdefault(step, Tamer()).feed(chunk))
             return
-        with _outliving_the_reader():
-            terminal.echo_bytes(chunk)
+        terminal.echo_bytes(chunk)
         self._fresh_line = chunk.endswith(b"\n")
 
     def note(self, words: str) -> None:
-        with _outliving_the_reader():
-            terminal.echo(words if self._fresh_line else "\n" + words)
+        terminal.echo(words if self._fresh_line else "\n" + words)
         self._fresh_line = True
 
     def _print(self, words: str) -> None:
         if words:
-            with _outliving_the_reader():
-                terminal.echo(words, newline=False)
+            terminal.echo(words, newline=False)
             self._fresh_line = words.endswith("\n")
 
     def _finish_output(self, step: int) -> None:
@@ -92,12 +86,56 @@ class Lines(Display):
             self._print(tamer.rest())
 
 
-@contextmanager
-def _outliving_the_reader() -> Iterator[None]:
-    try:
-        yield
-    except terminal.ReaderGone:
-        terminal.give_up_stdout()
+class Expendable(Display):
+    """Passes on to another display until that fails for the first time, and shows nothing from then on.
+
+    Whatever becomes of a picture, the run behind it goes on.
+    """
+
+    def __init__(self, shown: Display) -> None:
+        self._shown = shown
+
+    def __enter__(self) -> Self:
+        self._try(self._shown.__enter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._try(lambda: self._shown.__exit__(kind, error, trace))
+
+    def show(self, run: Run) -> None:
+        self._try(lambda: self._shown.show(run))
+
+    def on_event(self, event: Event, run: Run) -> None:
+        self._try(lambda: self._shown.on_event(event, run))
+
+    def on_output(self, step: int, chunk: bytes) -> None:
+        self._try(lambda: self._shown.on_output(step, chunk))
+
+    def tick(self) -> None:
+        self._try(self._shown.tick)
+
+    def note(self, words: str) -> None:
+        self._try(lambda: self._shown.note(words))
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except (Exception, SystemExit) as error:  # rich exits where a pipe is broken
+            failed, self._shown = self._shown, Display()
+            _take_down(failed, error)
+
+
+def _take_down(failed: Display, error: BaseException) -> None:
+    """Leaves the terminal as it was, as far as that can be done, and says on stderr why nothing is shown any more."""
+    with suppress(Exception):
+        failed.__exit__(None, None, None)
+    terminal.give_up_what_fails()
+    if not isinstance(error, OSError | terminal.ReaderGone | SystemExit):
+        with terminal.optional():
+            words = f"nothing more is shown ({type(error).__name__}: {error}); the run goes on"
+            terminal.echo(words, err=True)
 
 
 class Tamer:
@@ -169,7 +207,11 @@ def _quoted(comment: str) -> str:
 
 
 def choose_display(door: Door) -> Display:
-    """Live on a terminal whose cursor can be moved, lines elsewhere, nothing with --json."""
+    """Live on a terminal whose cursor can be moved, lines elsewhere, nothing with --json; none of them can fail."""
+    return Expendable(_fitting_display(door))
+
+
+def _fitting_display(door: Door) -> Display:
     if door.as_json:
         return Display()
     if terminal.is_drawable(sys.stdout):

@@ -1,7 +1,7 @@
 """What every verb is given: the workspace, the actor, the engine when it is asked for, and the way to speak.
 
 The actor is the OS user. `SOPWITH_ACTOR_KIND` can only take rights away: whatever it is set to but `human`, the
-session counts as an agent's.
+session counts as an agent's. So does one that a step started, even if it cleared its environment (see `ancestry`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import click
 
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.doors.cli import terminal
+from sopwith.errors import NoWorkspace
 from sopwith.ports import Workspace
 from sopwith.settings import find_workspace
 
@@ -39,7 +40,9 @@ class Door:
 
     @functools.cached_property
     def workspace(self) -> Workspace:
-        return find_workspace(Path.cwd(), override=self._override or os.environ.get("SOPWITH_WORKSPACE") or None)
+        override = self._override or os.environ.get("SOPWITH_WORKSPACE") or None
+        start = Path("/") if override is not None and Path(override).is_absolute() else here()
+        return find_workspace(start, override=override)
 
     @functools.cached_property
     def engine(self) -> Engine:
@@ -80,6 +83,16 @@ class Door:
         raise click.exceptions.Exit(exit_code)
 
 
+def here() -> Path:
+    """The current directory. Raises NoWorkspace if it was deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise NoWorkspace(
+            "the current directory does not exist any more", hint="change to one that does: cd DIR"
+        ) from None
+
+
 def os_actor() -> Actor:
     """Who calls, as the operating system knows it."""
     user_id = os.getuid()
@@ -87,8 +100,12 @@ def os_actor() -> Actor:
         name = pwd.getpwuid(user_id).pw_name
     except KeyError:
         name = f"uid-{user_id}"
-    kind = ActorKind.HUMAN if os.environ.get("SOPWITH_ACTOR_KIND", "human") in ("", "human") else ActorKind.AGENT
-    return Actor(name, kind, "cli", inside=os.environ.get("SOP_RUN_ID") or None)
+    from sopwith.doors.cli.ancestry import origin
+
+    found = origin()
+    is_marked = os.environ.get("SOPWITH_ACTOR_KIND", "human") not in ("", "human")
+    kind = ActorKind.AGENT if is_marked or found.is_agent else ActorKind.HUMAN
+    return Actor(name, kind, "cli", inside=found.inside or os.environ.get("SOP_RUN_ID") or None)
 
 
 def verb(function: Callable[..., None]) -> Callable[..., None]:

@@ -42,11 +42,13 @@ def carry_on_and_leave(
         run = carry_on(door, run.run_id, display, interactive=interactive, wait=wait or interactive)
     except KeyboardInterrupt:
         if not door.as_json:
-            terminal.echo(_left_words(door, run.run_id), err=True)
+            with terminal.optional():
+                terminal.echo(_left_words(door, run.run_id), err=True)
         door.leave(INTERRUPTED)
     driver = door.engine.parts.store.holder(run.run_id)
     shown = run_document(run, now=door.engine.parts.clock.now().at, driver=driver)
-    door.say(document(shown) if document else shown, lambda: ended_words(shown))
+    with terminal.optional():
+        door.say(document(shown) if document else shown, lambda: ended_words(shown))
     if answered is not None and door.reader.went_stale(run.run_id, answered.run.seq):
         door.leave(StaleApproval.exit_code)
     door.leave(exit_code(run, driven=driver is not None))

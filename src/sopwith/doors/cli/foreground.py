@@ -32,12 +32,17 @@ EXIT_CODES = {
 NEEDS_A_PERSON = 3
 
 
-def carry_on(door: Door, run_id: str, display: Display, *, interactive: bool, wait: bool) -> Run:
+def carry_on(
+    door: Door, run_id: str, display: Display, *, interactive: bool, wait: bool, patience_secs: float | None = None
+) -> Run:
     """Drives the run until it waits or ends; `interactive` asks and goes on. Tells the run as it is then.
+
+    `wait`: while somebody else drives it, follows, for `patience_secs` at most.
 
     Raises KeyboardInterrupt after Ctrl-C and SystemExit after SIGTERM; the run can be resumed.
     """
     foreground = _Foreground(door, run_id, display, wait=wait, interactive=interactive)
+    foreground.patience_secs = patience_secs
     try:
         return asyncio.run(foreground.carry_on())
     except asyncio.CancelledError:
@@ -57,6 +62,7 @@ def exit_code(run: Run, *, driven: bool) -> int:
 class _Foreground:
     def __init__(self, door: Door, run_id: str, display: Display, *, wait: bool, interactive: bool) -> None:
         self.left_by: signal.Signals | None = None
+        self.patience_secs: float | None = None
         self._door = door
         self._parts = door.engine.parts
         self._engine = door.engine
@@ -80,9 +86,8 @@ class _Foreground:
             try:
                 run = await self._drive()
             except RunBusy:
-                if not self._wait:
+                if not self._wait or not await self._followed():
                     return self._engine.runs.load(self._run_id).run
-                await self._follow()
                 continue
             if run.ended is not None or not self._interactive or run.paused:
                 return run
@@ -100,6 +105,15 @@ class _Foreground:
                 return await drive(self._parts, self._run_id, self._display)
             finally:
                 self._driving = False
+
+    async def _followed(self) -> bool:
+        """Whether the other driver let go of the run in time."""
+        try:
+            async with asyncio.timeout(self.patience_secs):
+                await self._follow()
+        except TimeoutError:
+            return False
+        return True
 
     async def _follow(self) -> None:
         """Shows what another driver does, until it lets go of the run."""

@@ -69,10 +69,12 @@ class Live(Display):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._live is not None
-        self._live.stop()
-        self._live = None
-        self._keyboard.__exit__()
+        live, self._live = self._live, None
+        try:
+            if live is not None:
+                live.stop()
+        finally:
+            self._keyboard.__exit__()
 
     def show(self, run: Run) -> None:
         if self._run is None:

@@ -62,5 +62,5 @@ def _log_of(folder: Path) -> Path | None:
     log = folder / "output.log"
     if log.exists():
         return log
-    spools = sorted(folder.glob("*/spool"))
-    return spools[-1] if spools else None
+    spools = (path for path in folder.glob("*/spool") if path.parent.name.isdecimal())
+    return max(spools, key=lambda path: int(path.parent.name), default=None)

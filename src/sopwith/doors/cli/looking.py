@@ -46,7 +46,9 @@ def status(door: Door, run_id: str, step: int | None, watch: bool) -> None:
 @click.command()
 @click.argument("name", required=False, shell_complete=complete_procedure)
 @click.option("--status", "statuses", multiple=True, type=click.Choice([s.value for s in RunStatus]))
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at the most.")
+@click.option(
+    "--limit", type=click.IntRange(min=1, max=1_000_000), default=20, show_default=True, help="How many at the most."
+)
 @verb
 def history(door: Door, name: str | None, statuses: tuple[str, ...], limit: int) -> None:
     """List runs of procedure NAME, or all, the newest first."""

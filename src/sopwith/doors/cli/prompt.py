@@ -125,7 +125,7 @@ def _first_question(asking: Asking) -> Callable[[], Awaitable[Outcome]] | None:
     for number, gate in open_gates(run):
         envelope = Reader(asking.engine).envelope(gate.digest)
         terminal.echo("\n" + question_text(run, number, gate, envelope))
-        return lambda: _ask_gate(asking, gate)
+        return lambda: _ask_gate(asking, gate) if envelope is not None else _ask_blind(asking, gate)
     for state in run.steps.values():
         if state.status is StepStatus.RUNNING and is_manual(run, state.number):
             step = run.procedure.step(state.number)
@@ -143,13 +143,26 @@ async def _ask_gate(asking: Asking, gate: Gate) -> Outcome:
         case "approve":
             return asking.tried(lambda: engine.approve(run_id, actor=actor, digest=gate.digest))
         case "reject":
-            reason = await asking.line("  reason: ")
-            return asking.tried(lambda: engine.reject(run_id, actor=actor, digest=gate.digest, reason=reason))
+            return await _reject(asking, gate)
         case "view all":
             _view(engine, gate)
             return Outcome.ASK_AGAIN
         case _:
             return Outcome.DETACHED
+
+
+async def _ask_blind(asking: Asking, gate: Gate) -> Outcome:
+    """Where nobody can see what would run, nobody is asked to approve it."""
+    if await asking.choice("reject", "detach") == "reject":
+        return await _reject(asking, gate)
+    return Outcome.DETACHED
+
+
+async def _reject(asking: Asking, gate: Gate) -> Outcome:
+    reason = await asking.line("  reason: ")
+    return asking.tried(
+        lambda: asking.engine.reject(asking.run.run_id, actor=asking.actor, digest=gate.digest, reason=reason)
+    )
 
 
 async def _ask_manual(asking: Asking, number: int) -> Outcome:

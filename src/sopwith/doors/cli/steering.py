@@ -9,6 +9,10 @@ from sopwith.doors.cli import text
 from sopwith.doors.cli.door import Door, run_argument, verb
 from sopwith.doors.cli.driving import carry_on_and_leave, wait_option
 from sopwith.engine.documents import run_document
+from sopwith.ports import Owner
+
+PATIENCE_SECS = 10.0
+"""How long a driver may take to end the processes of a cancelled run: TERM and KILL take 5 seconds and a little."""
 
 
 @click.command()
@@ -20,7 +24,10 @@ def cancel(door: Door, run_id: str, reason: str) -> None:
     run = door.engine.cancel(run_id, actor=door.actor, reason=reason)
     if run.cancel_requested:
         run = _end_processes(door, run_id)
-    _say(door, run)
+    if run.ended is None and (driver := door.engine.parts.store.holder(run_id)) is not None:
+        _say_accepted(door, run, driver)
+    else:
+        _say(door, run)
 
 
 @click.command()
@@ -58,7 +65,13 @@ def _end_processes(door: Door, run_id: str) -> Run:
     from sopwith.doors.cli.display import Display
     from sopwith.doors.cli.foreground import carry_on
 
-    return carry_on(door, run_id, Display(), interactive=False, wait=True)
+    return carry_on(door, run_id, Display(), interactive=False, wait=True, patience_secs=PATIENCE_SECS)
+
+
+def _say_accepted(door: Door, run: Run, driver: Owner) -> None:
+    document = run_document(run, now=door.engine.parts.clock.now().at, driver=driver)
+    who = f"process {driver.pid} on {driver.host}"
+    door.say(document, lambda: f"{run.run_id}: accepted; {who} must end it (it does not answer)")
 
 
 def _say(door: Door, run: Run) -> None:

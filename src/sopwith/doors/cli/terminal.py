@@ -10,7 +10,8 @@ import os
 import re
 import sys
 import unicodedata
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import IO, Any
 
@@ -36,7 +37,12 @@ class ReaderGone(Exception):
 
 
 def prepare_streams() -> None:
-    """Makes both streams show an escape for what their encoding lacks, instead of failing."""
+    """Makes both streams show an escape for what their encoding lacks, instead of failing; a closed one leads nowhere.
+
+    Left closed, its number would be given to the next file opened, and what is printed would be written into that.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        _open_if_closed(number, name)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -73,9 +79,23 @@ def echo_bytes(data: bytes) -> None:
 
 def give_up_stdout() -> None:
     """Sends what is still to be written nowhere, so that no later flush fails."""
-    descriptor = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(descriptor, sys.stdout.fileno())
-    os.close(descriptor)
+    _give_up(sys.stdout)
+
+
+@contextmanager
+def optional() -> Iterator[None]:
+    """What is written within may fail to be: the reader has gone, the disk is full. Nothing more is written then."""
+    try:
+        yield
+    except (ReaderGone, OSError):
+        give_up_what_fails()
+
+
+def give_up_what_fails() -> None:
+    """Like `give_up_stdout`, for each stream that cannot be written to."""
+    for stream in (sys.stdout, sys.stderr):
+        if not _flushes(stream):
+            _give_up(stream)
 
 
 def encoded(document: object) -> bytes:
@@ -167,6 +187,34 @@ def printable(text: str) -> str:
     with suppress(LookupError):
         return text.encode(encoding, "backslashreplace").decode(encoding)
     return text
+
+
+def _open_if_closed(number: int, name: str) -> None:
+    if getattr(sys, name) is not None:
+        return
+    try:
+        os.fstat(number)
+    except OSError:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor != number:
+            os.dup2(descriptor, number, inheritable=True)
+            os.close(descriptor)
+    # the number may serve something else by now
+    setattr(sys, name, open(os.devnull, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def _flushes(stream: IO[str]) -> bool:
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _give_up(stream: IO[str]) -> None:
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)
 
 
 def _write(stream: IO[str], words: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sopwith.core.visible import visible
+from sopwith.core.visible import visible, visible_code
 from sopwith.doors.cli import terminal
 from sopwith.doors.cli.terminal import columns, crop, pad, safe, shown, tame, width
 from sopwith.errors import Problem, Severity, SopwithError
@@ -144,10 +144,10 @@ def step_text(step: Document) -> str:
     if step["description"]:
         lines += [visible(step["description"]), ""]
     if step["script"] is not None:
-        lines += [dim(f"{step['interpreter']}:"), indented(visible(step["script"].rstrip("\n"))), ""]
+        lines += [dim(f"{step['interpreter']}:"), indented(visible_code(step["script"].rstrip("\n"))), ""]
     if step["comment"]:
         lines.append(f"comment: {safe(step['comment'])}")
-    lines += [f"output {name} = {visible(str(value))}" for name, value in step["outputs"].items()]
+    lines += [f"output {assigned(name, value)}" for name, value in step["outputs"].items()]
     lines += [f"evidence {visible(each['name'])}, SHA-256 {each['sha256']}" for each in step["evidence"]]
     if step["output"]:
         lines += [dim("printed:"), indented(tame(step["output"].rstrip("\n")))]
@@ -179,7 +179,7 @@ def plan_text(plan: Document) -> str:
     lines = [
         f"{bold(visible(plan['title']))}  {plan['sopName']}  dry run, {plan['executionMode']}: nothing was started",
     ]
-    lines += [f"  {name} = {visible(str(value))}" for name, value in plan["params"].items()]
+    lines += [f"  {assigned(name, value)}" for name, value in plan["params"].items()]
     if plan["startApproval"] is not None:
         lines += ["", f"  {click.style('?', fg='yellow')} approval before the start{_terms(plan['startApproval'])}"]
     for step in plan["steps"]:
@@ -242,7 +242,7 @@ def _terms(terms: Document) -> str:
 
 
 def defined_step(step: Document, *, with_gate: bool = True) -> str:
-    """A step as the files define it: title, prose, script."""
+    """A step as the files define it: title, prose, where and with which variables it runs, script."""
     gated = ""
     if with_gate and step["requiresApproval"]:
         minutes = step["approvalTimeoutMins"]
@@ -251,6 +251,20 @@ def defined_step(step: Document, *, with_gate: bool = True) -> str:
     lines = [f"  {step['number']:>2} {bold(visible(step['title']))}  {dim(kind)}{gated}"]
     if step["description"]:
         lines.append(indented(visible(step["description"]), by=5))
+    lines += [dim(f"     {line}") for line in surroundings(step["workingDir"], step["env"])]
     if step["script"] is not None:
-        lines.append(indented(dim(visible(step["script"].rstrip("\n"))), by=7))
+        lines.append(indented(dim(visible_code(step["script"].rstrip("\n"))), by=7))
     return "\n".join(lines)
+
+
+def surroundings(working_dir: str | None, env: Document) -> list[str]:
+    """`in DIR`, `passes A, B` and `sets K = V`, as far as a procedure or a step says so."""
+    lines = [f"in {visible_code(working_dir)}"] if working_dir else []
+    if env["pass"]:
+        lines.append(f"passes {', '.join(visible_code(name) for name in env['pass'])}")
+    return lines + [f"sets {assigned(name, value)}" for name, value in env["set"].items()]
+
+
+def assigned(name: str, value: object) -> str:
+    """`name = value` as an approver may trust it."""
+    return f"{visible_code(name)} = {visible_code(str(value))}"
