@@ -11,7 +11,7 @@ import msgspec
 from sopwith.core.codec import SealedEvent
 from sopwith.core.config import Config
 from sopwith.core.due import at_rest, overdue
-from sopwith.core.gates import gate_terms, needs_gate
+from sopwith.core.gates import gate_terms, is_gated
 from sopwith.core.instant import duration_text, iso
 from sopwith.core.modes import declared_mode, effective_mode
 from sopwith.core.procedure import Procedure, Step
@@ -102,7 +102,7 @@ def step_document(run: Run, step: StepState) -> Document:
         "title": definition.title,
         "status": step.status,
         "executor": definition.executor,
-        "requiresApproval": needs_gate(run.mode, definition),
+        "requiresApproval": is_gated(run, step.number),
         "visit": step.visit,
         "attempt": step.attempt,
         "startedAt": _iso(step.started.at if step.started else None),
