@@ -1,6 +1,6 @@
 """Is the record still what it was? Reads the whole log once, in order, and stops at the first bad event.
 
-What this proves, and what it cannot, stands in docs/concepts/record.md.
+What this proves, and what it cannot, stands in docs/decisions/0007-the-log.md.
 """
 
 from __future__ import annotations
