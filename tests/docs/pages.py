@@ -5,16 +5,20 @@ for what stands in a file, `<!-- prints -->` for lines that the commands before 
 `RUN` in a command stands for the newest run.
 """
 
+import atexit
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-SOP = Path(sys.executable).with_name("sop")
 
 _BLOCK = re.compile(r"^<!-- (run|file|prints)(?:: (.*?))? -->\n(`{3,})[a-z]*\n(.*?)^\3$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
@@ -48,16 +52,34 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@cache
+def command() -> Path:
+    """A `sop` for these tests, which may themselves be a step of a run: that is not what the pages are about."""
+    main = f"from sopwith.doors.cli import ancestry, main; ancestry.TOP_PID = {os.getpid()}; main()"
+    folder = Path(tempfile.mkdtemp(prefix="sop-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = folder / "sop"
+    made.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-P", "-c", main])} "$@"\n')
+    made.chmod(0o755)
+    return made
+
+
 def environment(home: Path) -> dict[str, str]:
-    """A clean environment with this `sop` first on the path."""
+    """A clean environment with `command` first on the path."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "TMPDIR") if name in os.environ}
-    return {**kept, "PATH": f"{SOP.parent}:{kept['PATH']}", "HOME": str(home), "LANG": "C.UTF-8", "NO_COLOR": "1"}
+    return {
+        **kept,
+        "PATH": f"{command().parent}:{Path(sys.executable).parent}:{kept['PATH']}",
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "NO_COLOR": "1",
+    }
 
 
 def sop(*arguments: str, cwd: Path, exit_code: int = 0) -> dict:
     """Runs the command with --json and gives its document."""
     ran = subprocess.run(
-        [SOP, *arguments, "--json"], cwd=cwd, env=environment(cwd), stdin=subprocess.DEVNULL, capture_output=True
+        [command(), *arguments, "--json"], cwd=cwd, env=environment(cwd), stdin=subprocess.DEVNULL, capture_output=True
     )
     assert ran.returncode == exit_code, (arguments, ran.returncode, ran.stdout.decode(), ran.stderr.decode())
     return json.loads(ran.stdout)

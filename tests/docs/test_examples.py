@@ -10,7 +10,7 @@ from tests.docs.pages import ROOT, environment, sop
 
 from sopwith.engine.template import make_workspace
 
-_MADE = shutil.ignore_patterns("runs*", "keys", "__pycache__", "pycache", "staging", "production", "artefacts")
+_MADE = shutil.ignore_patterns("build", "runs*", "keys", "__pycache__", "pycache", "staging", "production", "artefacts")
 
 
 @pytest.fixture

@@ -116,3 +116,10 @@ def test_an_agent_that_approves_exits_5(workshop: Workshop, monkeypatch: pytest.
     monkeypatch.setenv("SOPWITH_ACTOR_KIND", "agent")
     assert workshop.sop("approve", run).code == 5
     assert workshop.json("status", run)["status"] == "awaiting_approval"
+
+
+@pytest.mark.parametrize("verb", ["status", "logs", "approve"])
+def test_a_step_that_the_run_does_not_have_exits_2(workshop: Workshop, verb: str) -> None:
+    workshop.steps("gated", *GATED)
+    told = workshop.sop(verb, workshop.started("gated"), "--step", "9")
+    assert (told.code, "has no step 9" in told.err) == (2, True), told

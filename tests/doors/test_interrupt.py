@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 
@@ -84,7 +85,10 @@ def test_without_a_terminal_it_leaves_at_once(workshop: Workshop, slow: str, mor
     assert process.returncode == 130
     assert b"Traceback" not in err
     if more:
-        assert (out, err) == (b"", b"")
+        assert (json.loads(out)["runId"], json.loads(out)["status"]) == (workshop.run_id(slow), "running")
+        assert err == b""
+    else:
+        assert out.splitlines()[0].decode() == f"run {workshop.run_id(slow)} of slow (auto)"
     (workshop.root / "go").touch()
     assert workshop.sop("resume", workshop.run_id(slow)).code == 0
     assert lines(workshop, "done") == 1
@@ -100,6 +104,18 @@ def test_a_terminated_command_leaves_the_terminal_as_it_was(workshop: Workshop, 
     (workshop.root / "go").touch()
     assert workshop.sop("resume", workshop.run_id(slow)).code == 0
     assert lines(workshop, "done") == 1
+
+
+def test_sigterm_prints_the_document(workshop: Workshop, slow: str) -> None:
+    process = workshop.background("run", slow, "--json")
+    try:
+        eventually((workshop.root / "begun").exists)
+        process.terminate()
+        out, _err = process.communicate(timeout=30)
+    finally:
+        end_process(process)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert json.loads(out)["runId"] == workshop.run_id(slow)
 
 
 def test_a_reader_that_watches_leaves_with_130(workshop: Workshop) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sopwith.doors.cli import terminal
 
-from .workshop import Workshop
+from .workshop import Workshop, end_process, eventually
 
 GATED = ("Look | echo looked", "?Act | echo acted")
 
@@ -194,3 +194,31 @@ def test_echo_never_fails_for_a_character(monkeypatch: pytest.MonkeyPatch) -> No
     stream.flush()
     written = stream.buffer.getvalue()  # type: ignore[attr-defined]
     assert written == b'\\u2714 \\udcff \\u65e5\n{"text":"\\\\udcff\xe6\x97\xa5"}\n'
+
+
+@pytest.mark.parametrize("verb", ["schema", "completion"])
+def test_a_missing_argument_is_told_on_one_line(workshop: Workshop, verb: str) -> None:
+    told = workshop.sop(verb)
+    assert told.code == 2
+    assert "u{" not in told.err
+    assert "hoose from: " in told.err
+
+
+def test_a_status_that_no_run_has_is_named(workshop: Workshop) -> None:
+    workshop.steps("fine", "Do | true")
+    workshop.started("fine", code=0)
+    assert workshop.sop("history", "--status", "paused").out == "no run is paused\n"
+
+
+def test_while_a_pause_is_requested_none_is_offered(workshop: Workshop) -> None:
+    workshop.steps("slow", "Wait | touch begun; until [ -e go ]; do sleep 0.02; done")
+    process = workshop.background("run", "slow")
+    try:
+        eventually((workshop.root / "begun").exists)
+        next_ = workshop.json("pause", workshop.run_id("slow"))["next"]
+        (workshop.root / "go").touch()
+        process.wait(30)
+    finally:
+        end_process(process)
+    assert "sop cancel" in next_
+    assert "sop pause" not in next_

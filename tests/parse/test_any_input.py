@@ -154,6 +154,8 @@ MARKDOWN = [
     *("a\n", "a\n\n", "\n", "    a\n", "---\n", "a\n---\n", "===\n", "[a]: b\n", "[a]:\n", "[a]: 'b\n", "|a|b\n"),
     *("**K{}y**: a\n", "**Tools**: a\n", "**Approval Required**: Yes\n", "> **Approval Required**: Yes\n\n"),
     *("- **Approvl**: a\n", "```bash\n$ <a>\n```\n", "### Step 1: a\n", "#### Step 2: b\n", "## Steps\n", "a <!--\n"),
+    *("approval required ", "approval required\n", "| approval required ", "a approval required\n", "execution mode "),
+    *("approval" + "-" * 40, "<b>approval<i>" * 3 + "\n", "<!-- -->approval required", "approval <!--", "> $ a@b:c\n"),
     *("> " * 100 + "a\n" + "b\n" * 100, "> > > > > a\na\na\na\n", "- " * 10 + "a\n", ">" * 20 + " a\n"),
 ]
 WORST = {
@@ -169,6 +171,8 @@ WORST = {
     "one long env": (filled("a=`,`,", START + "**Env**: "), None),
     "ticks": (filled("`a``", START + "**Env**: "), None),
     "one long script": (filled("<a {{", START + "```bash\n", "\n```\n"), None),
+    "front matter": (filled("priority: a\n", "---\n"), None),
+    "prompts": (filled("a@b:" + "c" * 90 + "\n> \n", START + "```bash\n", "```\n"), None),
     "script lines": (filled("$ <a>\n", START + "```bash\n", "```\n"), None),
     **{
         f"json {pattern!r}": (None, filled(pattern))

@@ -149,6 +149,13 @@ def test_null_means_not_said() -> None:
     assert parsed.problems == ()
 
 
+@pytest.mark.parametrize("key", ["requiresApproval", "approvalTimeoutMins"])
+def test_a_gate_of_null_is_an_error(key: str) -> None:
+    problem = only(parse(None, {"steps": [{**STEP, key: None}]}))
+    assert (problem.code, problem.path) == ("bad_value", f"$.steps[0].{key}")
+    assert problem.expected in ("true or false", "a whole number or a number")
+
+
 def test_an_editor_may_name_the_schema() -> None:
     assert parse(None, {"$schema": "https://example.org/x.json", "steps": [STEP]}).problems == ()
 

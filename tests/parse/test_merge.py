@@ -90,10 +90,18 @@ def test_a_key_that_one_file_lacks_is_no_drift() -> None:
     assert parsed.procedure.steps[0].body == "Prose."
 
 
-def test_a_readable_timeout_in_the_manifest_counts_over_never() -> None:
-    parsed = both(step("**Approval Timeout**: never"), steps=[{"number": 1, "approvalTimeoutMins": 5}])
+@pytest.mark.parametrize("never", ["never", "none", "whenever", "0"])
+def test_a_gate_that_one_file_lets_wait_for_ever_never_approves_itself(never: str) -> None:
+    parsed = both(step(f"**Approval Timeout**: {never}"), steps=[{"number": 1, "approvalTimeoutMins": 5}])
+    assert "the longer wait wins" in next(each.message for each in parsed.problems if each.code == "drift")
+    assert (parsed.procedure.steps[0].approval_timeout_mins, parsed.procedure.steps[0].never_times_out) == (None, True)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(5, 90), (90, 5)])
+def test_of_two_timeouts_the_longer_one_counts(ours: int, theirs: int) -> None:
+    parsed = both(step(f"**Approval Timeout**: {ours}"), steps=[{"number": 1, "approvalTimeoutMins": theirs}])
     assert only(parsed, Severity.WARNING).code == "drift"
-    assert (parsed.procedure.steps[0].approval_timeout_mins, parsed.procedure.steps[0].never_times_out) == (5, False)
+    assert parsed.procedure.steps[0].approval_timeout_mins == 90
 
 
 def test_sop_mds_prose_stands_before_the_manifests() -> None:

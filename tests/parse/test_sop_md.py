@@ -348,6 +348,29 @@ def test_a_prompt_in_a_script_is_an_error_with_its_line() -> None:
     assert (problem.code, problem.line) == ("prompt_in_script", 7)
 
 
+@pytest.mark.parametrize("prompt", ["% ls", ">>> ls", "me@host:~/app$ ls", "[me@host app]$ ls", "root@host:/# ls"])
+def test_any_prompt_of_a_pasted_session_is_an_error(prompt: str) -> None:
+    problem = only(parse(step(f"```bash\ncd app\n{prompt}\n{prompt}\n```")))
+    assert (problem.code, problem.line) == ("prompt_in_script", 7)
+
+
+def test_a_line_that_would_empty_a_file_is_a_warning() -> None:
+    problem = only(parse(step("```bash\nls\n> note\n> more\n```")), Severity.WARNING)
+    assert (problem.code, problem.line) == ("prompt_in_script", 7)
+
+
+@pytest.mark.parametrize(
+    "fence",
+    ["bash\n# ls\nls \\\n  > out\nmail me@host.org", "python\nx = (a\n% b\n> c)", "bash\n%s\n>out"],
+)
+def test_what_only_resembles_a_prompt_is_fine(fence: str) -> None:
+    assert parse(step(f"```{fence}\n```")).problems == ()
+
+
+def test_a_python_prompt_is_an_error_in_python() -> None:
+    assert only(parse(step("```python\n>>> print()\n```"))).code == "prompt_in_script"
+
+
 @pytest.mark.parametrize("script", ["echo <name>", "echo <your-name here>", "echo {{ name }}"])
 def test_a_placeholder_in_a_script_is_a_warning_with_its_line(script: str) -> None:
     problem = only(parse(step(f"```bash\n{script}\n```")), Severity.WARNING)

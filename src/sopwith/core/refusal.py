@@ -31,6 +31,8 @@ def what_now(run: Run) -> str:
     """The one or two moves that take the run further, as commands."""
     status = status_of(run)
     gates = open_gates(run)
+    if run.ended is None and run.cancel_requested:
+        return f"sop status {run.run_id} --watch"
     if status in (RunStatus.WAITING_APPROVAL, RunStatus.AWAITING_APPROVAL):
         step = f" --step {gates[0][0]}" if len(gates) > 1 else ""
         return f'sop approve {run.run_id}{step} or sop reject {run.run_id}{step} --reason "why"'
@@ -42,6 +44,8 @@ def what_now(run: Run) -> str:
     if status is RunStatus.PAUSED and stuck:
         other = "sop complete {id}" if StepStatus.INTERRUPTED in stuck else 'sop skip {id} --reason "why"'
         return f"sop retry {run.run_id} or {other.format(id=run.run_id)}"
+    if status is RunStatus.RUNNING and run.pause_requested:
+        return f"sop status {run.run_id} --watch or sop cancel {run.run_id}"
     return _NOW[status].format(id=run.run_id)
 
 

@@ -35,7 +35,13 @@ from sopwith.engine.runs import check_run_id
 from sopwith.errors import NotFound
 from sopwith.ports import RunFilter, Workspace
 
-_NEEDS_A_PERSON = (RunStatus.WAITING_APPROVAL, RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL, RunStatus.PAUSED)
+_NEEDS_A_PERSON = (
+    RunStatus.PENDING,
+    RunStatus.WAITING_APPROVAL,
+    RunStatus.RUNNING,
+    RunStatus.AWAITING_APPROVAL,
+    RunStatus.PAUSED,
+)
 
 
 class Reader:
@@ -85,20 +91,25 @@ class Reader:
         return {"items": items, "total": len(items)}
 
     def _standing_still(self, run: Run) -> list[Document]:
-        """A run that was paused, or that a driver left in the middle: nothing waits in it, and nothing happens."""
+        """A run that was paused, or is queued, or that a driver left: nothing waits in it, and nothing happens."""
         left = not run.paused and not at_rest(run) and self._parts.store.holder(run.run_id) is None
         if not run.paused and not left:
             return []
         number = current_step(run)
+        kind, reason = "undriven", "nobody drives it"
+        if run.paused:
+            kind, reason = "paused", run.reason
+        elif run.queued:
+            kind, reason = "queued", "it waits for a slot"
         return [
             {
                 "runId": run.run_id,
                 "sopName": run.name,
-                "kind": "paused" if run.paused else "undriven",
+                "kind": kind,
                 "stepNumber": number,
                 "title": run.procedure.step(number).title,
                 "requestedAt": iso(run.updated_at),
-                "reason": run.reason if run.paused else "nobody drives it",
+                "reason": reason,
                 "next": f"sop resume {run.run_id}",
             }
         ]

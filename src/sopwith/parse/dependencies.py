@@ -30,7 +30,9 @@ def _resolved(number: int, step: Pair, count: int, by_key: Mapping[str, int], fi
     for name in names:
         other = by_key.get(name) if isinstance(name, str) else name
         if other is None or not 1 <= other <= count:
-            hint = findings.did_you_mean(name, by_key) if isinstance(name, str) else f"there are steps 1 to {count}"
+            hint = (
+                findings.did_you_mean(name, by_key) if isinstance(name, str) else ""
+            ) or f"there are steps 1 to {count}"
             findings.unexpected(
                 "unknown_step",
                 expected="the number or key of a step",
@@ -40,7 +42,10 @@ def _resolved(number: int, step: Pair, count: int, by_key: Mapping[str, int], fi
             )
         elif other == number:
             findings.error(
-                "depends_on_itself", f"expected another step, got step {number} itself", at=step.at("depends_on")
+                "depends_on_itself",
+                f"expected another step, got step {number} itself",
+                at=step.at("depends_on"),
+                hint="take it out, or name the step before",
             )
         else:
             found.add(other)
@@ -82,6 +87,7 @@ def _check_circles(steps: Sequence[Pair], resolved: Mapping[int, tuple[int, ...]
         "circular_steps",
         f"expected steps that can be put in order, got a circle: {path}",
         at=steps[circle[0] - 1].at("depends_on"),
+        hint="take one of these steps out of what another one depends on",
     )
 
 

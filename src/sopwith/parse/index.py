@@ -26,17 +26,30 @@ def parse_index(source: SourceFile) -> tuple[dict[str, str] | None, tuple[Proble
 
 def _check(document: JsonDocument, findings: Findings) -> None:
     if not isinstance(document.value, dict):
-        findings.unexpected("bad_value", expected="an object", got=shown(document.value), at=document.at(()))
+        findings.unexpected(
+            "bad_value",
+            expected="an object",
+            got=shown(document.value),
+            at=document.at(()),
+            hint='write {"name": "name/manifest.json"}',
+        )
         return
     for name, path in document.value.items():
         if not re.fullmatch(NAME_PATTERN, name):
-            findings.unexpected("bad_name", expected="a procedure's name", got=shown(name), at=document.at_key((name,)))
+            findings.unexpected(
+                "bad_name",
+                expected="a procedure's name",
+                got=shown(name),
+                at=document.at_key((name,)),
+                hint="use a-z 0-9 . _ - (64 at most, a-z or 0-9 first)",
+            )
         if path is not FLAWED and not _is_inside(path):
             findings.unexpected(
                 "bad_path",
                 expected=f'a path inside .pi/sops such as "{name[:64]}/manifest.json"',
                 got=shown(path),
                 at=document.at((name,)),
+                hint="write the path of a manifest.json or SOP.md, without `..`",
             )
 
 

@@ -16,17 +16,19 @@ from sopwith.parse.keys import (
     STEP_KEYS,
     Key,
     KeyLine,
+    gate_name,
     is_gate,
-    loose_gate,
     misspelt_gate,
     read_key_line,
 )
 from sopwith.parse.markdown import Block, Kind
+from sopwith.parse.mentions import Mention, gate_in, mode_in, without_comments
 from sopwith.parse.parameters import read_parameter
 from sopwith.parse.strict_json import Path
 from sopwith.parse.values import Unreadable
 
 _MAX_UNKNOWN = 100
+_EXAMPLES = {"Approval Required": "Yes", "Approval Timeout": "10 minutes"}
 _STEERING = frozenset({"parameters", "env"})
 """Keys besides gates that change what a run may be given: lost, they would be missed only when it runs."""
 
@@ -100,6 +102,7 @@ class KeyReader:
             for line in _key_lines(block):
                 if is_gate(line.known_as) or line.known_as in STEP_KEYS or line.known_as in DOCUMENT_KEYS:
                     self._misplaced(line, ())
+            self._report_hidden(block, (), counts=False)
 
     def _take(self, key: Key, line: KeyLine, path: Path, stated: dict[str, Any]) -> None:
         at = self._places.at((*path, key.manifest_key))
@@ -114,7 +117,9 @@ class KeyReader:
                 if line.value.lower() not in values.NOTHING | {"no timeout"}:
                     self._caution("unreadable_timeout", reason, at, "the gate never approves itself")
             else:
-                self._findings.unexpected("bad_value", expected=reason.expected, got=reason.got, at=at)
+                self._findings.unexpected(
+                    "bad_value", expected=reason.expected, got=reason.got, at=at, hint=f"write {reason.expected}"
+                )
 
     def _caution(self, code: str, reason: Unreadable, at: Place, so: str) -> None:
         self._findings.warning(
@@ -123,6 +128,7 @@ class KeyReader:
             at=at,
             expected=reason.expected,
             got=reason.got,
+            hint=f"write {reason.expected}",
         )
 
     def _twice(self, key: Key, first: KeyLine, second: KeyLine, path: Path) -> None:
@@ -146,6 +152,7 @@ class KeyReader:
                     "too_many_unknown_keys",
                     f"expected at most {_MAX_UNKNOWN} unknown `**Key**:` lines, got more",
                     at=at,
+                    hint="write prose without `**…**:` at the start of the line",
                 )
             return None
         gate = misspelt_gate(line.known_as)
@@ -163,7 +170,7 @@ class KeyReader:
         message = f"expected `{line.name}` {belongs}, got it here, where it does not count"
         matters = is_gate(line.known_as) or line.known_as in _STEERING
         tell = self._findings.error if matters else self._findings.warning
-        tell("misplaced_key", message, at=self._places.at_line(line.line, path))
+        tell("misplaced_key", message, at=self._places.at_line(line.line, path), hint=f"move it {belongs}")
 
     def _parameters(self, line: KeyLine, block: Block, following: list[Block]) -> list[dict[str, Any]]:
         if line.value.lower() in values.NOTHING:
@@ -183,6 +190,7 @@ class KeyReader:
                 expected="a list below it, `- name (required): text`",
                 got=shown(line.value) if line.value else "none",
                 at=self._places.at(("params",)),
+                hint="write each parameter as an item of a list below, or `none`",
             )
         return parameters
 
@@ -192,27 +200,59 @@ class KeyReader:
         try:
             parameters.append(read_parameter(item.text))
         except Unreadable as reason:
-            self._findings.unexpected("bad_value", expected=reason.expected, got=reason.got, at=self._places.at(path))
+            at = self._places.at(path)
+            self._findings.unexpected(
+                "bad_value", expected=reason.expected, got=reason.got, at=at, hint=f"write {reason.expected}"
+            )
 
-    def _report_hidden(self, block: Block, path: Path) -> None:
-        """A gate in a place where key lines do not count, or in a form that is no key line."""
-        if block.kind in (Kind.FENCE, Kind.RULE) or block.underlined or block.is_comment:
+    def report_heading(self, heading: Block, path: Path) -> None:
+        """A gate in the heading of a step (`path` leads to it) or of a section, or a mode in the latter."""
+        for number, line in enumerate(without_comments(heading.text).split("\n"), start=heading.line):
+            found = gate_in(line.partition(":")[2] if path else line, heading=bool(path))
+            if not path:
+                found = found or mode_in(line)
+            if found is not None:
+                self._hidden(found, self._places.at_line(number, path), sure=found.key_like)
+
+    def _report_hidden(self, block: Block, path: Path, *, counts: bool = True) -> None:
+        """A gate or mode in a form that is no key line; `counts`: in a part where key lines would count."""
+        if block.kind in (Kind.FENCE, Kind.RULE) or block.underlined:
             return
-        counted = {line.line for line in _key_lines(block)}
-        for number, line in _visible_lines(block):
-            name = None if number in counted else _gate_in(line, number)
-            if name is None:
+        taken = {line.line: line for line in _key_lines(block)}
+        for number, line in enumerate(without_comments(block.text).split("\n"), start=block.line):
+            found = _hidden_in(line, taken.get(number), number)
+            if found is None or (not found.key_like and (block.quoted or not counts)):
                 continue
             at = self._places.at_line(number, path)
             if block.quoted:
-                self._findings.warning("hidden_key", f"`{name}` in a quotation does not count", at=at)
-            else:
-                self._findings.error(
+                self._findings.warning(
                     "hidden_key",
-                    f"expected `**{name}**: value` on a line of its own, got a form that does not count",
+                    f"`{found.name}` in a quotation does not count",
                     at=at,
-                    hint="not indented as code, not in HTML, not in a heading",
+                    hint="if it is meant, take the `>` away",
                 )
+            else:
+                in_wrong_part = not counts or (bool(path) and found.name == "Execution Mode")
+                self._hidden(found, at, sure=found.key_like and not in_wrong_part)
+
+    def _hidden(self, found: Mention, at: Place, *, sure: bool) -> None:
+        example = "step_by_step" if found.name == "Execution Mode" else _EXAMPLES.get(found.name, "value")
+        if sure:
+            self._findings.error(
+                "hidden_key",
+                f"expected `**{found.name}**: {example}` on a line of its own, got a form that does not count",
+                at=at,
+                hint=f"write `**{found.name}**: {example}` on a line of its own: "
+                "not in a heading, a table, a task, HTML or indented code",
+            )
+        else:
+            what = "the mode" if found.name == "Execution Mode" else "a gate"
+            self._findings.warning(
+                "hidden_key",
+                f"this names `{found.name}` and sets nothing",
+                at=at,
+                hint=f"if {what} is meant, write `**{found.name}**: {example}` on a line of its own",
+            )
 
 
 def _key_lines(block: Block) -> Iterator[KeyLine]:
@@ -235,8 +275,13 @@ def _visible_lines(block: Block) -> Iterator[tuple[int, str]]:
             in_comment = line.rfind("<!--") > line.rfind("-->") or (in_comment and "-->" not in line)
 
 
-def _gate_in(line: str, number: int) -> str | None:
-    found = read_key_line(line.strip(), number, last=True)
-    if found is not None:
-        return found.name if is_gate(found.known_as) else None
-    return loose_gate(line)
+def _hidden_in(line: str, taken: KeyLine | None, number: int) -> Mention | None:
+    """What the line names and no key line takes up; `taken` is the key line that it is."""
+    if taken is not None:
+        # Whatever stands after `**Approval Required**:` gates, unless it says No.
+        gates = taken.known_as == "approval required"
+        return (None if gates else gate_in(taken.value, whole=False)) or mode_in(taken.value)
+    key_line = read_key_line(line.strip(), number, last=True) if "**" in line else None
+    if key_line is not None and is_gate(key_line.known_as):
+        return Mention(gate_name(key_line.known_as), True)
+    return gate_in(line) or mode_in(line)

@@ -12,8 +12,6 @@ from sopwith.parse import values
 from sopwith.parse.findings import nearest
 
 _KEY_LINE = re.compile(r"[ \t]*\*\*([^*:]{1,60})(?:\*\*[ \t]*:|:[ \t]*\*\*)(.*)")
-# Gates that look right to a reader and are none: `Approval Required: Yes` without asterisks, or with another colon.
-_LOOSE_GATE = re.compile(r"[ \t]*[*_`]{0,3}(approval[ _-]?(required|timeout))[*_` \t]{0,6}[:\uff1a=]", re.IGNORECASE)
 _LEAST_LIKENESS = 0.75
 _LEAST_LIKENESS_OF_APPROVAL = 0.5
 
@@ -110,12 +108,6 @@ def read_key_line(line: str, number: int, *, last: bool) -> KeyLine | None:
     return KeyLine(found[1].strip(), values.unwrapped(value), number)
 
 
-def loose_gate(line: str) -> str | None:
-    """The gate key that a line seems to want to be, without being a key line."""
-    found = _LOOSE_GATE.match(line)
-    return _GATES[f"approval {found[2].lower()}"] if found else None
-
-
 def misspelt_gate(known_as: str) -> str | None:
     """The gate key that an unknown key was meant to be, or None. Errs on the side of asking."""
     cutoff = _LEAST_LIKENESS_OF_APPROVAL if "approv" in known_as else _LEAST_LIKENESS
@@ -129,3 +121,8 @@ def misspelt_gate(known_as: str) -> str | None:
 def is_gate(known_as: str) -> bool:
     """Whether the key is one of GATE_KEYS."""
     return known_as in _GATES
+
+
+def gate_name(known_as: str) -> str:
+    """The name of a gate key as GATE_KEYS has it."""
+    return _GATES[known_as]

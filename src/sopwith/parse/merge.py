@@ -1,7 +1,7 @@
 """SOP.md and manifest.json -> one procedure (DESIGN section 3).
 
-A gate holds if either file says so, and the stricter mode wins; scripts and steps must agree; for the rest the manifest
-wins and the difference is told. A key that one of them lacks is no difference.
+A gate holds if either file says so, the stricter mode and the longer wait win; scripts and steps must agree; for the
+rest the manifest wins and the difference is told. A key that one of them lacks is no difference.
 """
 
 from __future__ import annotations
@@ -70,7 +70,12 @@ def _steps(pair: Pair) -> tuple[Step, ...]:
         len(side.sheet.steps) for side in (pair.sop_md, pair.manifest) if side and side.sheet.said.steps is not None
     ]
     if pair.sop_md is None and not any(stated):
-        pair.findings.error("no_steps", "expected at least one step, got none", at=pair.at("steps"))
+        pair.findings.error(
+            "no_steps",
+            "expected at least one step, got none",
+            at=pair.at("steps"),
+            hint='add {"number": 1, "title": "…", "run": "…"} to "steps", or write SOP.md',
+        )
         return ()
     if len(set(stated)) > 1:
         _report_missing_steps(pair)
@@ -145,7 +150,10 @@ def _executor(pair: Pair, script: Script | None) -> str:
         )
     if stated == "shell" and script is None:
         pair.findings.error(
-            "shell_without_script", "expected a script for a shell step, got none", at=pair.at("executor")
+            "shell_without_script",
+            "expected a script for a shell step, got none",
+            at=pair.at("executor"),
+            hint="add a `bash` fence, or take out Executor",
         )
     return str(stated or ("manual" if script is None else "shell"))
 
@@ -158,12 +166,18 @@ def _requires_approval(pair: Pair) -> bool:
 
 
 def _timeout(pair: Pair) -> tuple[int | float | None, bool]:
-    """The minutes, and whether the gate waits for ever, which SOP.md alone can say."""
-    never = pair.sop_md is not None and pair.sop_md.never_times_out
-    minutes = pair.pick("approval_timeout_mins")
-    if never and minutes is not None:
-        pair.drift("approval_timeout_mins", "no timeout", minutes)
-    return minutes, never and minutes is None
+    """The minutes, and whether the gate waits for ever, which SOP.md alone can say. The longer wait wins."""
+    ours, theirs = pair.both("approval_timeout_mins")
+    if pair.sop_md is not None and pair.sop_md.never_times_out:
+        if theirs is not None:
+            wins = "the longer wait wins, the gate never approves itself"
+            pair.drift("approval_timeout_mins", "no timeout", theirs, wins=wins)
+        return None, True
+    if ours is None or theirs is None or ours == theirs:
+        return ours if theirs is None else theirs, False
+    longer: int | float = max(ours, theirs)
+    pair.drift("approval_timeout_mins", ours, theirs, wins=f"the longer wait wins, {longer}")
+    return longer, False
 
 
 def _body(pair: Pair) -> str:

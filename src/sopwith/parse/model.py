@@ -1,7 +1,7 @@
 """manifest.json as a model: every key, its type and what it means. SOP.md's key lines are read into the same model.
 
 The key names are the specification's and DESIGN section 3's. `designed_keys` and `designed_values` are refused as "not
-supported yet"; a key that is built moves from there into a field.
+supported yet"; a key that is built moves from there into a field. `never_null`: a gate is said or not there.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
         Meta(description="What the step hands on: names, or names with their types."),
     ] = None
 
+    never_null: ClassVar[frozenset[str]] = frozenset({"requiresApproval", "approvalTimeoutMins"})
     designed_keys: ClassVar[frozenset[str]] = frozenset(
         {
             "approval",

@@ -32,7 +32,10 @@ class StepOutline(Struct, frozen=True, kw_only=True):
 
 
 class Outline(Struct, kw_only=True):
-    """The parts. `strays` stand under `## Steps` before the first step; `elsewhere` in any other section."""
+    """The parts. `strays` stand under `## Steps` before the first step; `elsewhere` in any other section.
+
+    `sections` are the headings of these.
+    """
 
     title: Block | None = None
     preamble: list[Block] = []
@@ -40,6 +43,7 @@ class Outline(Struct, kw_only=True):
     steps: list[StepOutline] = []
     strays: list[Block] = []
     elsewhere: list[Block] = []
+    sections: list[Block] = []
 
 
 class _Part(Enum):
@@ -104,6 +108,7 @@ class _Reader:
     def _section(self, heading: Block) -> _Part:
         if heading.level == 1:
             return self._title(heading)
+        self._outline.sections.append(heading)
         section = heading.text.strip().rstrip(":").casefold()
         if section == "steps":
             return self._steps(heading)
@@ -132,7 +137,9 @@ class _Reader:
         if self._outline.steps or self._misses:
             return
         expected = "a section `## Steps`" if self._steps_line is None else f"at least one step, {_SHAPE}"
-        self._findings.unexpected("no_steps", expected=expected, got="none", at=self._at(self._steps_line or 1))
+        self._findings.unexpected(
+            "no_steps", expected=expected, got="none", at=self._at(self._steps_line or 1), hint=f"write {_SHAPE}"
+        )
 
     def _report_hidden_step(self, block: Block) -> None:
         """`###Step 2: x`, or a step inside HTML or indented code: no heading to CommonMark, a step to its author."""
@@ -170,7 +177,10 @@ class _Reader:
     def _title(self, heading: Block) -> _Part:
         if self._outline.title is not None or self._part is not _Part.PREAMBLE:
             self._findings.warning(
-                "second_title", "expected one `# Title` at the top, got another", at=self._at(heading.line)
+                "second_title",
+                "expected one `# Title` at the top, got another",
+                at=self._at(heading.line),
+                hint="write `## ` before a section's heading",
             )
             return _Part.PREAMBLE if self._part is _Part.PREAMBLE else _Part.OTHER
         self._outline.title = heading
@@ -182,6 +192,7 @@ class _Reader:
                 "duplicate_section",
                 f"expected one section `## Steps`, got another; the first is at line {self._steps_line}",
                 at=self._at(heading.line),
+                hint="put all steps into the first one",
             )
         else:
             self._steps_line = heading.line

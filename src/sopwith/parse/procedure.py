@@ -47,11 +47,18 @@ def _check_names(name: str, source: SourceFile | None, manifest: Sheet | None, f
             hint="write SOP.md; manifest.json is optional",
         )
     elif not re.fullmatch(NAME_PATTERN, name):
-        findings.unexpected("bad_name", expected="a procedure's name", got=shown(name), at=Place(file=source.path))
+        findings.unexpected(
+            "bad_name",
+            expected="a procedure's name",
+            got=shown(name),
+            at=Place(file=source.path),
+            hint="name the folder with a-z 0-9 . _ - (64 at most, a-z or 0-9 first)",
+        )
     if manifest is not None and manifest.said.name not in (None, name):
         findings.unexpected(
             "name_differs",
             expected=f"the folder's name, {shown(name)}",
             got=shown(manifest.said.name),
             at=manifest.at("name"),
+            hint='make "name" the folder\'s name, or take it out',
         )

@@ -60,6 +60,7 @@ def _check_numbers(sheet: Sheet, findings: Findings) -> None:
                 f"expected each number once, got another step {step.number}; the first is at "
                 f"{sheet.at_step(seen[step.number], 'number')}",
                 at=at,
+                hint="number the steps 1, 2, 3 … in their order",
             )
             continue
         seen[step.number] = index
@@ -80,6 +81,7 @@ def _check_step_keys(sheet: Sheet, findings: Findings) -> None:
             "duplicate_step_key",
             f"expected each step key once, got {shown(sheet.steps[index].key)} again",
             at=sheet.at_step(index, "key"),
+            hint="give one of them another key",
         )
 
 
@@ -88,12 +90,27 @@ def _check_triggers(sheet: Sheet, findings: Findings) -> None:
     for index, trigger in enumerate(sheet.said.triggers or ()):
         at = sheet.at("triggers", index)
         if trigger.type == "webhook" and trigger.path is None:
-            findings.error("webhook_without_path", 'expected a path such as "/deploy/production", got none', at=at)
+            findings.error(
+                "webhook_without_path",
+                'expected a path such as "/deploy/production", got none',
+                at=at,
+                hint='add "path"',
+            )
         elif trigger.type == "manual" and trigger.path is not None:
-            findings.error("path_without_webhook", "expected no path for a manual trigger, got one", at=at)
+            findings.error(
+                "path_without_webhook",
+                "expected no path for a manual trigger, got one",
+                at=at,
+                hint="take it out, or make it a webhook",
+            )
         elif trigger.type == "webhook" and not warned:
             warned = True
-            findings.warning("webhook_not_served", "webhook triggers are kept but not served yet", at=at)
+            findings.warning(
+                "webhook_not_served",
+                "webhook triggers are kept but not served yet",
+                at=at,
+                hint="start runs by hand until they are",
+            )
 
 
 def _check_parameters(sheet: Sheet, findings: Findings) -> None:
@@ -103,6 +120,7 @@ def _check_parameters(sheet: Sheet, findings: Findings) -> None:
             "duplicate_parameter",
             f"expected each parameter once, got {shown(declared[index].name)} again (scripts see it in upper case)",
             at=sheet.at("params", index, "name"),
+            hint="give one of them another name",
         )
     for index, parameter in enumerate(declared):
         _check_parameter(sheet, index, parameter, findings)
@@ -111,12 +129,18 @@ def _check_parameters(sheet: Sheet, findings: Findings) -> None:
 def _check_parameter(sheet: Sheet, index: int, parameter: ParameterFile, findings: Findings) -> None:
     type_ = parameter.type or ParameterType.STRING
     if type_ is ParameterType.ENUM and not parameter.values:
-        findings.error("enum_without_values", 'expected "values" for an enum, got none', at=sheet.at("params", index))
+        findings.error(
+            "enum_without_values",
+            'expected "values" for an enum, got none',
+            at=sheet.at("params", index),
+            hint="list the choices",
+        )
     if type_ is not ParameterType.ENUM and parameter.values is not None:
         findings.error(
             "values_without_enum",
             f'expected "values" for an enum only, got type {type_.value}',
             at=sheet.at("params", index, "values"),
+            hint="make its type enum, or take the values out",
         )
     if parameter.default is not None and not _fits(parameter.default, type_, parameter):
         findings.unexpected(
@@ -124,6 +148,7 @@ def _check_parameter(sheet: Sheet, index: int, parameter: ParameterFile, finding
             expected=_default_of(type_, parameter),
             got=shown(parameter.default),
             at=sheet.at("params", index, "default"),
+            hint="change the default, or the type",
         )
     if parameter.pattern is not None:
         _check_pattern(parameter, parameter.pattern, index, sheet, findings)
@@ -138,6 +163,7 @@ def _check_pattern(parameter: ParameterFile, pattern: str, index: int, sheet: Sh
             expected="a regular expression in RE2's syntax",
             got=f"{shown(pattern)}: {error}",
             at=sheet.at("params", index, "pattern"),
+            hint="write it without look-around and back-references, and with small repeat counts",
         )
         return
     if isinstance(parameter.default, str) and not matches(pattern, parameter.default):
@@ -146,6 +172,7 @@ def _check_pattern(parameter: ParameterFile, pattern: str, index: int, sheet: Sh
             expected=f"a default that matches {pattern}",
             got=shown(parameter.default),
             at=sheet.at("params", index, "default"),
+            hint="change the default, or the pattern",
         )
 
 

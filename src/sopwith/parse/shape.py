@@ -55,9 +55,7 @@ class _ShapeCheck:
         if isinstance(kind, inspect.UnionType):
             fitting = [member for member in kind.types if _fits(_unwrapped(member)[0], value)]
             if not fitting:
-                return self._unexpected(
-                    " or ".join(_said(member) for member in kind.types if not _is_none(member)), value, path
-                )
+                return self._unexpected(_said_of_union(kind), value, path)
             return self.value(fitting[0], value, path, designed)
         if not _fits(kind, value):
             return self._unexpected(_said(kind), value, path)
@@ -80,8 +78,11 @@ class _ShapeCheck:
         fields = {field.encode_name: field for field in kind.fields}
         designed_keys: frozenset[str] = getattr(kind.cls, "designed_keys", frozenset())
         designed_values: dict[str, frozenset[str]] = getattr(kind.cls, "designed_values", {})
+        never_null: frozenset[str] = getattr(kind.cls, "never_null", frozenset())
         for key, inner in value.items():
-            if key in fields:
+            if inner is None and key in never_null:
+                self._unexpected(_said_of_union(fields[key].type), None, (*path, key), hint="say it, or take it out")
+            elif key in fields:
                 self.value(fields[key].type, inner, (*path, key), designed_values.get(key, frozenset()))
             elif key in designed_keys:
                 self.passed = False
@@ -91,7 +92,9 @@ class _ShapeCheck:
         for key, field in fields.items():
             if field.required and key not in value and field.default is NODEFAULT:
                 self.passed = False
-                self._findings.error("missing_key", f'expected the key "{key}"', at=self._places.at(path))
+                self._findings.error(
+                    "missing_key", f'expected the key "{key}"', at=self._places.at(path), hint=f'add "{key}"'
+                )
 
     def _dict(self, kind: inspect.DictType, value: dict[str, Any], path: Path) -> None:
         if not self._short_enough(kind.max_length, value, path):
@@ -139,7 +142,11 @@ class _ShapeCheck:
             return True
         self.passed = False
         self._findings.unexpected(
-            "bad_value", expected=f"{limit} entries at most", got=str(len(value)), at=self._places.at(path)
+            "bad_value",
+            expected=f"{limit} entries at most",
+            got=str(len(value)),
+            at=self._places.at(path),
+            hint="make it shorter",
         )
         return False
 
@@ -151,12 +158,15 @@ class _ShapeCheck:
             at=self._places.at_key((*path, key)),
             expected=f"one of {', '.join(known)}",
             got=key[:60],
-            hint=self._findings.did_you_mean(key, known),
+            hint=self._findings.did_you_mean(key, known)
+            or "take it out, or look its name up in the manifest's reference",
         )
 
     def _unexpected(self, expected: str, value: Any, path: Path, *, hint: str = "") -> None:
         self.passed = False
-        self._findings.unexpected("bad_value", expected=expected, got=shown(value), at=self._places.at(path), hint=hint)
+        self._findings.unexpected(
+            "bad_value", expected=expected, got=shown(value), at=self._places.at(path), hint=hint or f"write {expected}"
+        )
 
 
 class _KeyPlaces:
@@ -202,6 +212,12 @@ def _fits(kind: inspect.Type, value: Any) -> bool:
             return isinstance(value, list)
         case _:
             raise TypeError(f"no check for {kind!r}: a model uses a type that shape.py does not know")
+
+
+def _said_of_union(kind: inspect.Type) -> str:
+    kind = _unwrapped(kind)[0]
+    members = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    return " or ".join(dict.fromkeys(_said(member) for member in members if not _is_none(member)))
 
 
 def _said(kind: inspect.Type) -> str:

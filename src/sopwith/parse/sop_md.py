@@ -30,12 +30,27 @@ def read_sop_md(source: SourceFile, findings: Findings) -> Sheet | None:
     try:
         blocks = read_blocks(text)
     except TooComplex as reason:
-        findings.error("too_complex", reason.message, at=places.at_line(reason.line))
+        findings.error(
+            "too_complex",
+            reason.message,
+            at=places.at_line(reason.line),
+            hint="split the document, or make its lists, quotations and HTML simpler",
+        )
         return None
     lines = text.split("\n")
     _check_closed(blocks, places, findings)
+    blocks = blocks[_front_matter(lines, blocks, places, findings) :]
     outline = read_outline(source.path, blocks, len(lines), findings)
     return _SheetReader(lines, outline, places, findings).read()
+
+
+_MAX_FRONT_MATTER = 500
+_STEERING_KEYS = frozenset(
+    {"approvalrequired", "approvaltimeout", "approvaltimeoutmins", "requiresapproval", "approvers", "quorum", "steps"}
+    | {key.manifest_key.lower() for key in DOCUMENT_KEYS.values()} - {"version", "description"}
+    | {name.replace(" ", "") for name in DOCUMENT_KEYS} - {"version", "description"}
+)
+"""Keys of front matter, folded, that would be missed: all but those that only describe."""
 
 
 class _StepRead(Struct, frozen=True):
@@ -57,9 +72,12 @@ class _SheetReader:
         if outline.title is not None:
             said["title"] = outline.title.text.strip()
             self._places.put(("title",), outline.title.line)
+            self._keys.report_heading(outline.title, ())
         steps = [self._step(index, step) for index, step in enumerate(outline.steps)]
         self._keys.refuse(outline.strays)
         self._keys.refuse(outline.elsewhere)
+        for heading in outline.sections:
+            self._keys.report_heading(heading, ())
         self._report_strays()
         said["steps"] = [step.said for step in steps]
         model = read_shape(said, ManifestFile, self._places, self._findings)
@@ -77,6 +95,7 @@ class _SheetReader:
         path = ("steps", index)
         self._places.titles.append(f"Step {step.number}: {step.title}")
         self._places.put(path, step.heading.line)
+        self._keys.report_heading(step.heading, path)
         said, key_lines = self._keys.read(step.blocks, STEP_KEYS, path)
         fences = [block for block in step.blocks if self._is_runnable(block)]
         for block in step.blocks:
@@ -101,7 +120,7 @@ class _SheetReader:
                     hint="make two steps of it",
                 )
             at = partial(self._at_line_after, fence, index)
-            check_script(fence.text, at, self._findings)
+            check_script(fence.text, at, self._findings, interpreter=_interpreter(fence))
         text = "\n".join(fence.text.removesuffix("\n") for fence in fences)
         return Script(interpreter=INTERPRETERS[_word(first)], text=text + "\n")
 
@@ -122,6 +141,7 @@ class _SheetReader:
                     "stray_fence",
                     f"this `{_word(block)}` block stands before the first step and never runs",
                     at=self._places.at_line(block.line),
+                    hint="move it into a step, or fence it as `console`",
                 )
 
     def _prose(self, step: StepOutline, fences: list[Block], key_lines: set[int]) -> Iterable[str]:
@@ -145,6 +165,28 @@ class _SheetReader:
         return block.kind is Kind.FENCE and not block.quoted and _word(block) in INTERPRETERS
 
 
+def _front_matter(lines: list[str], blocks: tuple[Block, ...], places: MarkdownPlaces, findings: Findings) -> int:
+    """How many blocks are front matter that states keys, which is an error; 0 if there is none."""
+    if lines[0].rstrip() != "---":
+        return 0
+    end = next((at for at, line in enumerate(lines[1:_MAX_FRONT_MATTER], 1) if line.rstrip() in ("---", "...")), None)
+    keys = {at: line.partition(":")[0] for at, line in enumerate(lines[1:end], 2) if ":" in line} if end else {}
+    found = {at: key.strip(" \t-\"'") for at, key in keys.items() if _plain(key) in _STEERING_KEYS}
+    if end is None or not found:
+        return 0
+    findings.error(
+        "hidden_key",
+        f"front matter is not read, and it states {', '.join(f'`{key[:40]}`' for key in list(found.values())[:10])}",
+        at=places.at_line(min(found)),
+        hint="write each as a line `**Execution Mode**: step_by_step` below the title, or into manifest.json",
+    )
+    return next((at for at, block in enumerate(blocks) if block.first > end), len(blocks))
+
+
+def _plain(key: str) -> str:
+    return "".join(char for char in key.lower() if char.isalnum())
+
+
 def _check_closed(blocks: Iterable[Block], places: MarkdownPlaces, findings: Findings) -> None:
     for block in blocks:
         if block.kind is Kind.FENCE and not block.closed:
@@ -159,6 +201,7 @@ def _check_closed(blocks: Iterable[Block], places: MarkdownPlaces, findings: Fin
                 "unclosed_comment",
                 "expected `-->` at the end of this comment, got none: it hides all that follows",
                 at=places.at_line(block.line),
+                hint="close it with `-->`",
             )
 
 

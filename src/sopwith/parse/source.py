@@ -34,7 +34,12 @@ def read_text(source: SourceFile, findings: Findings) -> str | None:
         )
         return None
     if "\0" in text:
-        findings.error("nul_byte", "expected text, got a NUL byte", at=_place_of_byte(source.path, data, data.index(0)))
+        findings.error(
+            "nul_byte",
+            "expected text, got a NUL byte",
+            at=_place_of_byte(source.path, data, data.index(0)),
+            hint="save it as plain UTF-8 text, not UTF-16",
+        )
         return None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text if text.endswith("\n") else text + "\n"

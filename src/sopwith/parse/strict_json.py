@@ -23,6 +23,7 @@ MAX_VALUES = 20_000
 FLAWED: Any = object()
 """Stands for a value that was already reported and that JSON cannot carry exactly."""
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
+_SYNTAX = "JSON has double quotes, no comments, and no comma after the last entry"
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_]*")
 
 
@@ -86,7 +87,7 @@ def read_json(file: str, text: str, findings: Findings) -> JsonDocument | None:
 class _Stopped(Exception):
     """The scan cannot go on from here."""
 
-    def __init__(self, offset: int, path: Path, message: str, *, code: str = "bad_json", hint: str = "") -> None:
+    def __init__(self, offset: int, path: Path, message: str, *, code: str = "bad_json", hint: str = _SYNTAX) -> None:
         super().__init__(message)
         self.offset, self.path, self.message, self.code, self.hint = offset, path, message, code, hint
 
@@ -112,9 +113,21 @@ class _Scanner:
     def _value(self, at: int, path: Path) -> tuple[Any, int]:
         self._values += 1
         if self._values > MAX_VALUES:
-            raise _Stopped(at, path, f"expected {MAX_VALUES} values at most", code="too_many_values")
+            raise _Stopped(
+                at,
+                path,
+                f"expected {MAX_VALUES} values at most",
+                code="too_many_values",
+                hint="make it smaller: a manifest needs far fewer values",
+            )
         if len(path) > MAX_DEPTH:
-            raise _Stopped(at, path[:3], f"expected at most {MAX_DEPTH} levels of nesting", code="too_deep")
+            raise _Stopped(
+                at,
+                path[:3],
+                f"expected at most {MAX_DEPTH} levels of nesting",
+                code="too_deep",
+                hint="take out lists and objects that only wrap others",
+            )
         self._document.value_offsets[path] = at
         match self._text[at : at + 1]:
             case "{":
@@ -170,7 +183,12 @@ class _Scanner:
             self._flaw = _flaw_of_text(value)
         if self._flaw is None:
             return value, end
-        self._findings.error("bad_value", self._flaw, at=self._document.place(at, path))
+        self._findings.error(
+            "bad_value",
+            self._flaw,
+            at=self._document.place(at, path),
+            hint="write a value that every JSON reader reads alike",
+        )
         return FLAWED, end
 
     def _duplicate(self, at: int, path: Path) -> None:

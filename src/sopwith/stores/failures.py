@@ -8,11 +8,12 @@ import apsw
 
 from sopwith.errors import StoreError
 
-_DOCTOR = "sop doctor says more; sop restore brings back a backup"
+_DAMAGED = "move the file and its -wal and -shm aside, and put a copy from your backups in its place"
+_UNKNOWN = "look at the file, its folder and the disk, and try again"
 _MEANINGS: tuple[tuple[type[apsw.Error], str, str], ...] = (
     (apsw.FullError, "the disk is full", "make room and try again; what was acknowledged before is safe"),
-    (apsw.NotADBError, "it is not a database of Sopwith", "move the file away, or restore a backup with sop restore"),
-    (apsw.CorruptError, "its content is damaged", _DOCTOR),
+    (apsw.NotADBError, "it is not a database of Sopwith", _DAMAGED),
+    (apsw.CorruptError, "its content is damaged", _DAMAGED),
     (apsw.BusyError, "another process has kept it locked for too long", "see who uses it, and try again"),
     (apsw.LockedError, "another process has kept it locked for too long", "see who uses it, and try again"),
     (apsw.ReadOnlyError, "it can only be read", "give this user the right to write the file and its folder"),
@@ -33,7 +34,7 @@ def as_store_error(error: apsw.Error, path: Path) -> StoreError:
     for kind, meaning, hint in _MEANINGS:
         if isinstance(error, kind):
             return StoreError(f"cannot use the store {path}: {meaning} ({error})", hint=hint)
-    return StoreError(f"cannot use the store {path}: {type(error).__name__}: {error}", hint=_DOCTOR)
+    return StoreError(f"cannot use the store {path}: {type(error).__name__}: {error}", hint=_UNKNOWN)
 
 
 def needs_reopening(error: apsw.Error) -> bool:

@@ -160,7 +160,8 @@ class Unexpected(SopwithError):
 def _usage_error(error: click.ClickException) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "sop"
-    message = error.format_message().rstrip(".")
+    # click lists choices on lines of their own
+    message = " ".join(error.format_message().split()).rstrip(".")
     return UsageError(message[:1].lower() + message[1:], hint=f"{path} --help shows how")
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sopwith.engine.driver import drive
 from sopwith.engine.files import ensure_private_folder
 from sopwith.errors import RunBusy, WorkspaceError
 from sopwith.ports import Workspace
+
+if TYPE_CHECKING:
+    from sopwith.engine.engine import Engine
+
+_QUEUE_SECS = 1.0
+"""How often a queued run asks for its slot."""
 
 
 def start_detached(workspace: Workspace, run_id: str) -> None:
@@ -36,12 +42,23 @@ def start_detached(workspace: Workspace, run_id: str) -> None:
 
 
 def main(root: str, run_id: str) -> None:
-    """Drives the run until it waits for a person or ends."""
+    """Drives the run until it waits for a person or ends; waits for its slot first."""
     from sopwith.assembly import open_engine
 
     engine = open_engine(Workspace(Path(root)))
-    with contextlib.suppress(RunBusy):
-        asyncio.run(drive(engine.parts, run_id))
+    asyncio.run(_drive_when_admitted(engine, run_id))
+
+
+async def _drive_when_admitted(engine: Engine, run_id: str) -> None:
+    while True:
+        try:
+            run = await drive(engine.parts, run_id)
+        except RunBusy:
+            # perhaps only somebody who asked for its slot as well
+            run = engine.runs.load(run_id).run
+        if not run.queued:
+            return
+        await asyncio.sleep(_QUEUE_SECS)
 
 
 if __name__ == "__main__":

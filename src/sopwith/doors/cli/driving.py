@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import click
 
+from sopwith.core.due import at_rest
 from sopwith.core.run import Run
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.display import choose_display, ended_words, is_interactive
@@ -13,6 +15,10 @@ from sopwith.doors.cli.door import INTERRUPTED, Document, Door
 from sopwith.engine.documents import run_document
 from sopwith.engine.engine import Answered
 from sopwith.errors import StaleApproval
+
+_TRIES = 20
+_BETWEEN_TRIES_SECS = 0.05
+"""How often a run that its driver let go of in the middle is taken up before this is reported."""
 
 
 def wait_option(function: Callable[..., None]) -> Callable[..., None]:
@@ -38,14 +44,27 @@ def carry_on_and_leave(
     interactive = ask and is_interactive(as_json=door.as_json)
     display = choose_display(door)
     display.show(run)
+    driver = None
     try:
         run = carry_on(door, run.run_id, display, interactive=interactive, wait=wait or interactive)
-    except KeyboardInterrupt:
-        if not door.as_json:
-            with terminal.optional():
+        for _ in range(_TRIES):
+            driver = door.engine.parts.store.holder(run.run_id)
+            if driver is not None or run.queued or at_rest(run):
+                break
+            # whoever drove it has let go since, or a driver is only just taking it up
+            time.sleep(_BETWEEN_TRIES_SECS)
+            run = carry_on(door, run.run_id, display, interactive=interactive, wait=wait or interactive)
+    except (KeyboardInterrupt, SystemExit) as left:
+        terminated = isinstance(left, SystemExit)
+        with terminal.optional():
+            if door.as_json:
+                shown = door.reader.status(run.run_id)
+                door.say(document(shown) if document else shown, str)
+            elif not terminated:
                 terminal.echo(_left_words(door, run.run_id), err=True)
+        if terminated:
+            raise
         door.leave(INTERRUPTED)
-    driver = door.engine.parts.store.holder(run.run_id)
     shown = run_document(run, now=door.engine.parts.clock.now().at, driver=driver)
     with terminal.optional():
         door.say(document(shown) if document else shown, lambda: ended_words(shown))

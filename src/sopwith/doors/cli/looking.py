@@ -33,6 +33,7 @@ def status(door: Door, run_id: str, step: int | None, watch: bool) -> None:
     show = _show_run if step is None else _show_step
     is_animated = watch and not door.as_json and terminal.is_drawable(sys.stdout)
     document = door.reader.status(run_id)
+    _check_step(door, run_id, step)
     if not (watch and door.as_json):
         show(door, document, step, is_animated)
     while watch and document["status"] not in _FINISHED:
@@ -62,7 +63,7 @@ def history(door: Door, name: str | None, statuses: tuple[str, ...], limit: int)
         document = door.reader.history(name=name, statuses=wanted, limit=limit)
     if name is not None and not document["total"]:
         door.library.find(name)  # a procedure that ran once and is gone keeps its history; any other is an error
-    door.say(document, lambda: _history_text(document, name))
+    door.say(document, lambda: _history_text(document, name, statuses))
 
 
 @click.command()
@@ -83,6 +84,7 @@ def logs(door: Door, run_id: str, step: int | None, follow: bool) -> None:
     from sopwith.doors.cli.logs import LogReader
 
     _check_run(door, run_id)
+    _check_step(door, run_id, step)
     reader = LogReader(door.reader, run_id, step)
     printer = LogPrinter(with_headings=step is None, is_silent=door.as_json)
     while follow and _goes_on(door, run_id, step):
@@ -113,6 +115,17 @@ def _check_run(door: Door, run_id: str) -> None:
 
     check_run_id(run_id)
     raise NotFound(f"no run is called {run_id}", hint="nothing was run in this workspace yet: sop run NAME")
+
+
+def _check_step(door: Door, run_id: str, step: int | None) -> None:
+    """Raises BadRequest for a step that the run does not have."""
+    if step is None:
+        return
+    from sopwith.core.refusal import no_such_step
+
+    run = door.engine.runs.load(run_id).run
+    if step not in run.steps:
+        raise no_such_step(run, step)
 
 
 def _show_run(door: Door, document: Document, _step: int | None, is_animated: bool) -> None:
@@ -193,8 +206,11 @@ class LogPrinter:
         terminal.echo_bytes(chunk)
 
 
-def _history_text(document: Document, name: str | None) -> str:
+def _history_text(document: Document, name: str | None, statuses: tuple[str, ...]) -> str:
     if not document["runs"]:
+        of = f" of {name}" if name else ""
+        if statuses:
+            return f"no run{of} is {' or '.join(statuses)}"
         return f"no runs of {name} yet" if name else "no runs yet: sop run NAME starts one"
     rows = [
         [
@@ -223,6 +239,8 @@ def _inbox_text(document: Document) -> str:
             f"  {text.coloured('awaiting_approval' if item['kind'] == 'approval' else item['kind'])}"
         )
         since = f"  since {text.local_time(item['requestedAt'])}"
+        if item["kind"] == "queued":
+            since = f"  queued{since[1:]}: sop resume asks for its slot again"
         if item.get("dueAt"):
             late = click.style("overdue: ", fg="red") if item["overdue"] else ""
             since += f", {late}{item['onTimeout']} at {text.local_time(item['dueAt'])}"

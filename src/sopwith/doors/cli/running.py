@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 import msgspec
 
 from sopwith.core.procedure import ExecutionMode, check_name
-from sopwith.doors.cli import text
+from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import Door, procedure_argument, verb
 from sopwith.engine.files import MAX_BYTES, read_bounded
 from sopwith.errors import BadParameter
@@ -55,6 +56,10 @@ def run(
     if detach:
         _detach(door, created.run_id)
         return
+    if not door.as_json and not terminal.is_drawable(sys.stdout):
+        # told at once: whoever reads this may have to come back to the run
+        with terminal.optional():
+            terminal.echo(f"run {created.run_id} of {name} ({created.mode})")
     carry_on_and_leave(door, created, ask=True)
 
 
@@ -74,7 +79,8 @@ def _detach(door: Door, run_id: str) -> None:
 
     start_detached(door.workspace, run_id)
     document = run_document(door.engine.runs.load(run_id).run)
-    door.say(document, lambda: f"{run_id} was started\n{text.next_line(f'sop status {run_id} --watch')}")
+    word = "is queued and starts when its turn comes" if document["status"] == "pending" else "was started"
+    door.say(document, lambda: f"{run_id} {word}\n{text.next_line(f'sop status {run_id} --watch')}")
 
 
 def _from_pairs(pairs: tuple[str, ...], name: str) -> dict[str, object]:
