@@ -32,7 +32,7 @@ def what_now(run: Run) -> str:
     status = status_of(run)
     gates = open_gates(run)
     if run.ended is None and run.cancel_requested:
-        return f"sop status {run.run_id} --watch"
+        return f"sop cancel {run.run_id} waits for its end"
     if status in (RunStatus.WAITING_APPROVAL, RunStatus.AWAITING_APPROVAL):
         step = f" --step {gates[0][0]}" if len(gates) > 1 else ""
         return f'sop approve {run.run_id}{step} or sop reject {run.run_id}{step} --reason "why"'
