@@ -35,8 +35,8 @@ def manifest_page() -> str:
         *_sections(schema, "ManifestFile"),
         "## Key lines of SOP.md",
         "A key line is `**Key**: value` or `**Key:** value` on a line of its own. The case of the key does not "
-        "matter. Where both files name a key, the stricter gate and the stricter mode win, and a differing approval timeout is the longer one; the manifest wins for "
-        "the rest.",
+        "matter. Where both files name a key, the stricter gate, the stricter mode and the longer approval timeout "
+        "win, and the manifest wins for the rest.",
         "### Before the first step",
         _keys_table(DOCUMENT_KEYS),
         "### In a step",

@@ -161,6 +161,7 @@ class Ledger:
                 assert not processes, "paused over a running process"
                 self.paused, self.stopping = True, False
             case ev.RunResumed():
+                self.stopping = False  # a pause that still waited for a process is taken back
                 assert "failed" not in self.stuck.values()
                 self.paused = False
             case ev.RunRetried():

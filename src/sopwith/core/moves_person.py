@@ -48,7 +48,7 @@ def resume(run: Run, command: Resume) -> list[ev.EventBody]:
 
 def withdraw_pause(run: Run, command: Resume) -> list[ev.EventBody]:
     """Takes back a pause that still waits for a running process."""
-    if not run.pause_requested or run.cancel_requested:
+    if not run.pause_requested or run.cancel_requested or any(step.stuck for step in run.steps.values()):
         raise refuse(run, command)
     return [ev.RunResumed()]
 
