@@ -14,10 +14,12 @@ from .workshop import DEADLINE_SECS, SOP, Workshop
 
 
 def shell(workshop: Workshop, words: str) -> subprocess.CompletedProcess[str]:
-    """The command with redirections."""
+    """The command with redirections, and with buffers: what cannot be written is found out late."""
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
         ["bash", "-c", f"{shlex.join(SOP)} {words}"],
         cwd=workshop.root,
+        env=environ,
         capture_output=True,
         text=True,
         timeout=DEADLINE_SECS,

@@ -101,7 +101,10 @@ def sop(ctx: click.Context, workspace: str | None, as_json: bool) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command and exits."""
-    sys.exit(run_command(sys.argv[1:] if argv is None else argv))
+    code = run_command(sys.argv[1:] if argv is None else argv)
+    # the interpreter flushes once more at its end, and would answer a failure with an exit code of its own
+    terminal.give_up_what_fails()
+    sys.exit(code)
 
 
 def run_command(argv: list[str]) -> int:
@@ -112,6 +115,7 @@ def run_command(argv: list[str]) -> int:
         argv = [_as_text(argument, position) for position, argument in enumerate(argv, 1)]
         # without standalone mode click hands an Exit's code back as the result
         code = sop.main(args=argv, prog_name="sop", standalone_mode=False)
+        terminal.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         return _help_without_arguments(error, as_json=as_json)
     except click.ClickException as error:

@@ -87,8 +87,17 @@ def optional() -> Iterator[None]:
     """What is written within may fail to be: the reader has gone, the disk is full. Nothing more is written then."""
     try:
         yield
+        flush()
     except (ReaderGone, OSError):
         give_up_what_fails()
+
+
+def flush() -> None:
+    """Writes what is still buffered, while a failure can still be told. Raises ReaderGone or OSError."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ReaderGone from error
 
 
 def give_up_what_fails() -> None:
