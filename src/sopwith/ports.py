@@ -1,6 +1,8 @@
 """What the engine needs from the world, as Protocols. One sentence per promise; `testing/contract` proves each.
 
 Everything here is synchronous and quick, except an executor's watch, which is the one thing a driver waits for.
+
+Longer than other files, because this is the whole contract: who writes an adapter reads it once, in one place.
 """
 
 from __future__ import annotations

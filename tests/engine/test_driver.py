@@ -428,6 +428,12 @@ def test_a_step_nobody_could_carry_out_is_refused_at_once(bench: Bench) -> None:
         bench.engine().check_executors(procedure)
 
 
+def test_a_step_without_the_script_that_its_executor_needs_is_refused_at_once(bench: Bench) -> None:
+    procedure = Procedure(name="deploy", title="Deploy", steps=(Step(number=1, title="Build", executor="shell"),))
+    with pytest.raises(BadRequest, match="no script"):
+        bench.engine().check_executors(procedure)
+
+
 def test_a_kind_that_is_gone_pauses_the_run(bench: Bench) -> None:
     bench.procedure("deploy", {})
     run_id = bench.create("deploy")

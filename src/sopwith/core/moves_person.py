@@ -123,14 +123,7 @@ def complete(run: Run, command: Complete) -> list[ev.EventBody]:
     title = run.procedure.step(step.number).title
     milliseconds = _step_ms(step, command.now)
     return [
-        ev.StepReported(
-            step_number=step.number,
-            title=title,
-            outcome="completed",
-            comment=command.comment,
-            output=command.output,
-            evidence=command.evidence,
-        ),
+        _reported(run, step, command, outcome="completed", comment=command.comment),
         ev.StepCompleted(
             step_number=step.number,
             title=title,
@@ -153,14 +146,7 @@ def fail(run: Run, command: Fail) -> list[ev.EventBody]:
     title = run.procedure.step(step.number).title
     milliseconds = _step_ms(step, command.now)
     return [
-        ev.StepReported(
-            step_number=step.number,
-            title=title,
-            outcome="failed",
-            comment=command.reason,
-            output=command.output,
-            evidence=command.evidence,
-        ),
+        _reported(run, step, command, outcome="failed", comment=command.reason),
         ev.StepFailed(
             step_number=step.number,
             title=title,
@@ -171,6 +157,17 @@ def fail(run: Run, command: Fail) -> list[ev.EventBody]:
             output=command.output,
         ),
     ]
+
+
+def _reported(run: Run, step: StepState, command: Complete | Fail, *, outcome: str, comment: str) -> ev.EventBody:
+    return ev.StepReported(
+        step_number=step.number,
+        title=run.procedure.step(step.number).title,
+        outcome=outcome,
+        comment=comment,
+        output=command.output,
+        evidence=command.evidence,
+    )
 
 
 def _chosen(

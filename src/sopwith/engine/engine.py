@@ -95,6 +95,11 @@ class Engine:
                     "could carry it out",
                     hint=f"steps that people carry out have executor {MANUAL}",
                 )
+            if kind.needs_script and step.script is None:
+                raise BadRequest(
+                    f"step {step.number} of {procedure.name} has no script, and executor {kind.name} needs one",
+                    hint=f"give it a script, or executor {MANUAL}",
+                )
 
     def approve(
         self, run_id: str, *, actor: Actor, step: int | None = None, digest: str | None = None, comment: str = ""

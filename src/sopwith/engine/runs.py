@@ -28,8 +28,6 @@ from sopwith.ports import Batch, Claim, RunSummary
 RUN_ID = re.compile(r"sop_run_[a-z0-9_-]{1,48}")
 _TRIES = 64
 
-Observer = Callable[[Event, Run], None]
-
 
 class Loaded(msgspec.Struct, frozen=True):
     """A run as of its last event, whose hash is `head`."""
@@ -39,7 +37,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Runs:
-    """Loads and changes runs. `observe` is told each event that this process appends or learns of."""
+    """Loads and changes runs of one store."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
