@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from sopwith.core import events as ev
 from sopwith.core.actor import ActorKind
-from sopwith.core.config import TimeoutAction
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.events import Event
 from sopwith.core.procedure import ExecutionMode, Procedure
 from sopwith.core.run import descendants

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sopwith.core import commands as cmd
 from sopwith.core import events as ev
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.codec import NO_HASH, SealedEvent, decode_event, encode_event, event_json, link, seal, view_line
-from sopwith.core.config import TimeoutAction
 from sopwith.core.events import Event, EventBody
 from sopwith.core.evolve import evolve, replay
 from sopwith.core.procedure import ExecutionMode, canonical

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import asdict, replace
 
 from sopwith.core import commands as cmd
-from sopwith.core.config import TimeoutAction
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.envelope import Envelope, changed_fields, envelope_bytes, start_envelope, step_envelope
 from sopwith.core.events import Policy
 from sopwith.core.procedure import EnvironmentRules, ExecutionMode, sha256

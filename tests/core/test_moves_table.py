@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 from sopwith.core import commands as cmd
-from sopwith.core.config import TimeoutAction
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.due import due
 from sopwith.core.events import Policy
 from sopwith.core.moves import MOVES

@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM, Actor
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.codec import NO_HASH, decode_event, encode_event, seal
-from sopwith.core.config import TimeoutAction
 from sopwith.core.decide import decide
 from sopwith.core.due import Due, DueKind, due
 from sopwith.core.events import Policy

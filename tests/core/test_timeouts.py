@@ -8,8 +8,8 @@ import pytest
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.codec import decode_event, encode_event
-from sopwith.core.config import TimeoutAction
 from sopwith.core.due import Due, DueKind, due, overdue, ready
 from sopwith.core.events import Policy
 from sopwith.core.evolve import replay

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from sopwith.core.config import Config, Notifications, TimeoutAction
+from sopwith.core.approval import TimeoutAction
+from sopwith.core.config import Config, Notifications
 from sopwith.core.procedure import ExecutionMode, Priority
 from sopwith.parse.config import ConfigFile, parse_config
 from sopwith.parse.index import parse_index

@@ -6,15 +6,24 @@ from enum import StrEnum
 
 import msgspec
 
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.procedure import ExecutionMode, Priority
 
 
-class TimeoutAction(StrEnum):
-    """What happens to a gate that nobody answered in time."""
+class Role(StrEnum):
+    """What somebody is here; `people.py` says what each role may do."""
 
-    APPROVE = "approve"
-    REJECT = "reject"
-    PAUSE = "pause"
+    VIEWER = "viewer"
+    RUNNER = "runner"
+    APPROVER = "approver"
+    AUTHOR = "author"
+    ADMIN = "admin"
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A person. `name` is the printed name that stands beside their decisions."""
+
+    name: str = ""
 
 
 class Notifications(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,3 +45,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     audit_retention_days: int | None = None
     notifications: Notifications = Notifications()
     priority_modes: dict[Priority, ExecutionMode] = msgspec.field(default_factory=dict)
+    users: dict[str, User] = msgspec.field(default_factory=dict)
+    groups: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Group name -> the ids of its users."""
+    roles: dict[Role, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Role -> who has it, as `user:…`, `group:…`, `agent:…`. Empty: roles hold nobody back."""
+    checkpoint_copies: tuple[str, ...] = ()
+    """Further files that each checkpoint of the log is appended to."""

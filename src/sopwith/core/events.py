@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
-from sopwith.core.config import TimeoutAction
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.procedure import ExecutionMode
 
 ParamValue = str | int | float | bool

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sopwith.core import events as ev
-from sopwith.core.config import TimeoutAction
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import Procedure

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from sopwith.core.actor import Actor, ActorKind
-from sopwith.core.config import TimeoutAction
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.events import Policy
 from sopwith.core.procedure import ExecutionMode, Priority, Procedure, Step
 from sopwith.core.run import Run

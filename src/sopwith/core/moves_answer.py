@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from sopwith.core import events as ev
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.commands import Answer, Approve, Expire, OpenGate, Reject
-from sopwith.core.config import TimeoutAction
 from sopwith.core.gates import check_approver, gate_terms, is_gated, needs_start_gate
 from sopwith.core.instant import iso
 from sopwith.core.refusal import gate_name, no_such_step, refuse

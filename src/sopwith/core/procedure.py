@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import rfc8785
 
+from sopwith.core.approval import ApprovalRules
 from sopwith.errors import BadName
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
@@ -83,6 +84,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     approval_timeout_mins: int | float | None = None
     never_times_out: bool = False
     """The file names a timeout that nobody can read: wait for ever, the config's default does not apply either."""
+    approval: ApprovalRules | None = None
+    """The rules of this step's gate; None: the procedure's."""
+    pins: tuple[str, ...] = ()
+    """Files, relative to the working directory, whose bytes belong to what is approved."""
     depends_on: tuple[int, ...] = ()
     suggested_tools: tuple[str, ...] = ()
     env: EnvironmentRules = EnvironmentRules()
@@ -111,6 +116,10 @@ class Procedure(msgspec.Struct, frozen=True, kw_only=True):
     cooldown_secs: int = 0
     max_concurrent: int | None = None
     triggers: tuple[Trigger, ...] = (Trigger(type="manual"),)
+    runners: tuple[str, ...] = ()
+    """Who may start it, as principals; none: everybody who may start anything."""
+    approval: ApprovalRules | None = None
+    """The rules of the start approval, and of every gate that has none of its own."""
     parameters: tuple[Parameter, ...] = ()
     env: EnvironmentRules = EnvironmentRules()
     working_dir: str | None = None

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from sopwith.core.config import Config, Notifications, TimeoutAction
+from sopwith.core.approval import TimeoutAction
+from sopwith.core.config import Config, Notifications
 from sopwith.core.procedure import ExecutionMode, Priority
 from sopwith.errors import Problem
 from sopwith.parse.findings import Findings

@@ -13,8 +13,8 @@ from hashlib import sha256
 import msgspec
 
 from sopwith.core import events as ev
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.codec import NO_HASH, SealedEvent, decode_event, link
-from sopwith.core.config import TimeoutAction
 from sopwith.core.events import Event
 from sopwith.core.evolve import begin, evolve, replay
 from sopwith.core.procedure import ExecutionMode, Procedure, Step

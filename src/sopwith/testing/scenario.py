@@ -9,8 +9,9 @@ from random import Random
 from typing import Any
 
 from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.approval import TimeoutAction
 from sopwith.core.commands import StepResult
-from sopwith.core.config import Config, TimeoutAction
+from sopwith.core.config import Config
 from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority, Procedure, Script, Step
 from sopwith.core.run import Run, RunStatus, StepStatus, is_manual, open_gates
 from sopwith.engine.engine import Engine

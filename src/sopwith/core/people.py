@@ -1,0 +1,96 @@
+"""Who is who: the users, groups and roles of config.json, and what an actor may do because of them.
+
+What was read here is stored with each decision, so a record shows by which rights it was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import msgspec
+
+from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.config import Config, Role
+from sopwith.core.procedure import canonical, sha256
+
+USER, GROUP, AGENT = "user:", "group:", "agent:"
+
+
+class Right(StrEnum):
+    """What a role allows. Looking, rejecting, pausing and cancelling need none."""
+
+    START = "start"
+    STEER = "steer"
+    """Resume, retry, skip, complete, fail."""
+    APPROVE = "approve"
+    OPERATE = "operate"
+    """Run a procedure in a looser mode than its own."""
+
+
+RIGHTS: dict[Role, frozenset[Right]] = {
+    Role.VIEWER: frozenset(),
+    Role.RUNNER: frozenset({Right.START, Right.STEER}),
+    Role.APPROVER: frozenset({Right.APPROVE}),
+    Role.AUTHOR: frozenset(),
+    Role.ADMIN: frozenset(Right),
+}
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What config.json says of one actor at one moment. `roles` None: it names no roles, and nobody is held by them.
+
+    `config_digest` is the SHA-256 of what was read.
+    """
+
+    name: str = ""
+    groups: tuple[str, ...] = ()
+    roles: tuple[Role, ...] | None = None
+    config_digest: str = ""
+
+    def may(self, right: Right) -> bool:
+        return self.roles is None or any(right in RIGHTS[role] for role in self.roles)
+
+
+UNKNOWN = Standing(roles=())
+"""Nobody in particular: no group, no role, no right."""
+
+
+class Directory:
+    """The people of one workspace, as config.json has them now."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def standing(self, actor: Actor) -> Standing:
+        """What the actor is and may. An agent belongs to no group: it counts by name only."""
+        groups = tuple(sorted(name for name, members in self._config.groups.items() if actor.id in members))
+        if actor.kind is not ActorKind.HUMAN:
+            groups = ()
+        user = self._config.users.get(actor.id) if actor.kind is ActorKind.HUMAN else None
+        roles = tuple(role for role, members in self._config.roles.items() if matches(members, actor, groups))
+        return Standing(
+            name=user.name if user else "",
+            groups=groups,
+            roles=roles if self._config.roles else None,
+            config_digest=sha256(canonical(msgspec.to_builtins(self._config))),
+        )
+
+    def members(self, principals: Iterable[str]) -> frozenset[str]:
+        """Everybody whom the principals name, as `user:…` and `agent:…`; groups are opened, unknown ones are empty."""
+        found: set[str] = set()
+        for principal in principals:
+            if principal.startswith(GROUP):
+                found.update(USER + name for name in self._config.groups.get(principal.removeprefix(GROUP), ()))
+            else:
+                found.add(principal)
+        return frozenset(found)
+
+
+def matches(principals: Iterable[str], actor: Actor, groups: Iterable[str]) -> bool:
+    """Whether the principals name this actor: a person by name or group, an agent by name only."""
+    if actor.kind is ActorKind.AGENT:
+        return AGENT + actor.id in principals
+    if actor.kind is not ActorKind.HUMAN:
+        return False
+    return not {USER + actor.id, *(GROUP + group for group in groups)}.isdisjoint(principals)
