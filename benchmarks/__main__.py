@@ -10,14 +10,18 @@ from pathlib import Path
 
 import apsw
 
-from benchmarks import cold_start, steps
+from benchmarks import cold_start, steps, verification
 from sopwith import __version__
 
 
 def main() -> None:
     # a cold start with bytecode to read is what users have; without it every start compiles the package again
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+    with (
+        tempfile.TemporaryDirectory() as one,
+        tempfile.TemporaryDirectory() as two,
+        tempfile.TemporaryDirectory() as three,
+    ):
         document = {
             "sopwith": __version__,
             "python": platform.python_version(),
@@ -25,6 +29,7 @@ def main() -> None:
             "cpus": os.cpu_count(),
             "coldStart": cold_start.measure(Path(one)),
             "shellSteps": steps.measure(Path(two)),
+            "verification": verification.measure(Path(three)),
         }
     print(json.dumps(document, indent=2))
 

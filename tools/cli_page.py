@@ -28,7 +28,7 @@ def cli_page() -> str:
     commands = [(name, sop.get_command(context, name)) for name in names]
     listed = table(
         ["Command", "What it does"],
-        [(f"[`sop {name}`](#sop-{name})", _summary(command)) for name, command in commands if command],
+        [(f"[`sop {name}`](#{_anchor(name)})", _summary(command)) for name, command in commands if command],
     )
     return page(
         "The command `sop`",
@@ -54,6 +54,10 @@ def _section(name: str, command: click.Command) -> str:
     if own:
         parts.append(table(["Option", "Meaning"], [(_option(option), _meaning(option)) for option in own]))
     return "\n\n".join(parts)
+
+
+def _anchor(name: str) -> str:
+    return f"sop {name}".replace(" ", "-")
 
 
 def _everywhere(commands: list[tuple[str, click.Command | None]]) -> str:

@@ -62,12 +62,17 @@ def events_page() -> str:
         "\n".join(_links(bodies)),
         *(_section(body) for body in bodies),
         "## Values inside details",
-        *(_struct_section(struct) for struct in (events.Policy, events.Evidence)),
+        *(_struct_section(struct) for struct in (events.Policy, events.Evidence, events.Signature)),
     )
 
 
 def _links(bodies: list[type[msgspec.Struct]]) -> Iterable[str]:
-    for group, prefix in (("Runs", "run_"), ("Approvals", "approval_"), ("Steps", "step_")):
+    for group, prefix in (
+        ("Runs", "run_"),
+        ("Approvals", "approval_"),
+        ("Steps", "step_"),
+        ("Conditions", "condition_"),
+    ):
         names = [event_name(body) for body in bodies if event_name(body).startswith(prefix)]
         yield f"- {group}: " + ", ".join(f"[`{name}`](#{name})" for name in names)
 

@@ -16,11 +16,15 @@ Schema = dict[str, Any]
 _HEADINGS = {
     "ManifestFile": "manifest.json",
     "StepFile": "An entry of `steps`",
+    "ApprovalFile": "`approval`",
+    "FormFile": "`form`",
+    "FieldFile": "An entry of `properties`",
     "ParameterFile": "An entry of `params`",
     "TriggerFile": "An entry of `triggers`",
     "EnvironmentFile": "`env`",
     "ConfigFile": "config.json",
     "NotificationsFile": "`notifications`",
+    "UserFile": "An entry of `users`",
 }
 _BOUNDS = (("exclusiveMinimum", "above {}"), ("minimum", "at least {}"), ("maximum", "at most {}"))
 

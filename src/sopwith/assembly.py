@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sopwith.clock import RandomIds, SystemClock, boot_id
+from sopwith.engine.auditing import Auditing
 from sopwith.engine.engine import Engine
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.keys import Keyring
@@ -17,6 +22,9 @@ from sopwith.ports import Cache, Owner, Workspace
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.stores.views import FileViews
 
+if TYPE_CHECKING:
+    from sopwith.audit.keeper import Keeper
+
 # asking for the umask means setting it, so it is done once, before any thread
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
@@ -26,12 +34,13 @@ def open_engine(workspace: Workspace) -> Engine:
     """The engine on the workspace's own database, which is made at first need. Raises StoreError."""
     ensure_private_folder(workspace.runs)
     store = SqliteStore(workspace.database)
+    library = Library(workspace, cache=store)
     return Engine(
         Parts(
             workspace=workspace,
             store=store,
             views=FileViews(workspace.runs, store),
-            library=Library(workspace, cache=store),
+            library=library,
             kinds=Registry(),
             clock=SystemClock(),
             ids=RandomIds(),
@@ -39,13 +48,40 @@ def open_engine(workspace: Workspace) -> Engine:
             owner=_owner,
             environ=os.environ,
             umask=_UMASK,
+            auditing=Auditing(
+                seal=partial(_seal, store, library),
+                tombstones=store.log.tombstones,
+                examine=partial(_examine, workspace),
+            ),
         )
     )
+
+
+@contextmanager
+def open_keeper(workspace: Workspace) -> Iterator[Keeper]:
+    """The keeper of the workspace's log, on a store of its own: verification holds the lock of the one it reads."""
+    from sopwith.audit.keeper import Keeper
+
+    ensure_private_folder(workspace.runs)
+    with closing(SqliteStore(workspace.database)) as store:
+        yield Keeper(store, workspace, Library(workspace).config)
 
 
 def open_library(workspace: Workspace, *, cache: bool = True) -> Library:
     """The procedures alone. Uses the database as a cache where one exists, and makes none."""
     return Library(workspace, cache=_existing_cache(workspace) if cache else None)
+
+
+def _seal(store: SqliteStore, library: Library, now: datetime) -> tuple[str, ...]:
+    """Signs on the store that has just written. Imported here: readers never sign."""
+    from sopwith.audit.sealing import Sealer
+
+    return Sealer(store.log, library.workspace, library.config).seal(now)
+
+
+def _examine(workspace: Workspace) -> tuple[str, ...]:
+    with open_keeper(workspace) as keeper:
+        return keeper.examine()
 
 
 def _existing_cache(workspace: Workspace) -> Cache | None:

@@ -85,6 +85,13 @@ class NotFound(SopwithError):
     http_status = 404
 
 
+class RecordDropped(NotFound):
+    """The run ended so long ago that retention took its content; `details` say when, and after how many days."""
+
+    code = "record_dropped"
+    http_status = 410
+
+
 class NoWorkspace(NotFound):
     """No folder at or above this one holds `.pi/sops`."""
 

@@ -183,6 +183,13 @@ class Store(Protocol):
         """The run's summary, or None."""
         ...
 
+    def correct(self, summary: RunSummary, head: str) -> bool:
+        """Puts this summary in place of the stored one, if it differs and the run's last event still is `head`.
+
+        For `sop doctor`: a summary can be made again from the events at any time. Changes no event.
+        """
+        ...
+
     def summaries(self, which: RunFilter) -> tuple[tuple[RunSummary, ...], int]:
         """The newest first, up to the limit, and how many there are in all."""
         ...

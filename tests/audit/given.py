@@ -15,6 +15,7 @@ from sopwith.audit.checkpoints import Checkpointer
 from sopwith.audit.report import Report
 from sopwith.audit.retention import Retention
 from sopwith.audit.signing import SigningKey, known_keys
+from sopwith.audit.trust import read_copy
 from sopwith.audit.verify import verify_all, verify_run
 from sopwith.core import events as ev
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
@@ -148,11 +149,15 @@ class Ledger:
 
     def verify(self, *, trusted: bool = False, copies: Sequence[Path] = ()) -> Report:
         paths = (self.copy, *copies) if trusted else copies
-        return verify_all(self.log, self.log, self.store.content, keys=known_keys(self.folder / "keys"), copies=paths)
+        outside = [read_copy(path) for path in paths]
+        return verify_all(self.log, self.log, self.store.content, keys=self.keys, copies=outside)
 
-    def verify_run(self, number: int) -> Report:
-        keys = known_keys(self.folder / "keys")
-        return verify_run(run_id(number), self.log, self.log, self.store.content, keys=keys)
+    def keys(self) -> frozenset[str]:
+        return known_keys(self.folder / "keys")
+
+    def verify_run(self, number: int, *, trusted: bool = False) -> Report:
+        copies = [read_copy(self.copy)] if trusted else []
+        return verify_run(run_id(number), self.log, self.log, self.store.content, keys=self.keys, copies=copies)
 
     def retention(self) -> Retention:
         tombstones = self.folder / "runs" / "tombstones.jsonl"

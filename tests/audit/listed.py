@@ -65,5 +65,5 @@ class ListedLog:
 
     def first_bad(self, run_id: str | None = None) -> Finding | None:
         if run_id is None:
-            return verify_all(self, self, self.content, keys=self._keys).first_bad
-        return verify_run(run_id, self, self, self.content, keys=self._keys).first_bad
+            return verify_all(self, self, self.content, keys=lambda: self._keys).first_bad
+        return verify_run(run_id, self, self, self.content, keys=lambda: self._keys).first_bad

@@ -75,7 +75,10 @@ def test_a_bundle_verifies_with_the_standard_library_alone(made: tuple[Ledger, E
     assert code == 0, text
     assert "fine: 25 events of 3 runs, 0 without content" in text
     assert "agrees up to event 85" in text
-    assert "none was given" in verify(exported.folder)[1]
+    assert (
+        "proven: nothing here was edited, added, left out or moved since it was signed\nnot proven: that what" in text
+    )
+    assert "none was given: the key's owner could have made it up" in verify(exported.folder)[1]
 
 
 def test_the_tool_is_small_and_imports_nothing_of_ours() -> None:

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sopwith.core import commands as cmd
-from sopwith.core.actor import SYSTEM
+from sopwith.core.actor import SYSTEM, Actor
+from sopwith.core.config import Config
 from sopwith.core.decide import decide
 from sopwith.core.instant import Instant
+from sopwith.core.people import Directory
 from sopwith.core.run import Gate, Run
 from sopwith.errors import SopwithError
 
-from .given import ALICE, DRIVER_COMMANDS, digest_of
+from .given import ALICE, BOB, DRIVER_COMMANDS, digest_of
 
 Outcome = tuple[cmd.Command, Run]
+
+EVERYBODY = Directory(Config(groups={"release": ("alice", "bob"), "oncall": ("bob",)}))
+NOBODY = Directory(Config())
+"""The same groups when everybody has left them."""
 
 
 def every_state(start: Run) -> Iterator[tuple[Run, list[Outcome]]]:
@@ -50,6 +56,9 @@ def commands_for(run: Run) -> Iterator[cmd.Command]:
     yield _command(run, cmd.Halt, reason="a variable is missing")
     for verb in (cmd.Pause, cmd.Resume, cmd.Cancel, cmd.Retry, cmd.Approve):
         yield _command(run, verb)
+    if _has_rules(run):
+        yield _command(run, cmd.Admit, start_digest=digest_of(None, 1), people=NOBODY)
+        yield from _votes(run, None)
     yield _command(run, cmd.Reject, reason="no")
     yield from _about_gate(run, None, run.start_gate)
     for number in run.steps:
@@ -60,6 +69,8 @@ def _about_step(run: Run, number: int) -> Iterator[cmd.Command]:
     step = run.steps[number]
     yield from _about_gate(run, number, step.gate)
     yield _command(run, cmd.Approve, step=number)
+    if _has_rules(run):
+        yield from _votes(run, number)
     yield _command(run, cmd.Retry, from_step=number)
     yield _command(run, cmd.Complete, step=number)
     for verb in (cmd.Reject, cmd.Skip, cmd.Fail):
@@ -72,25 +83,57 @@ def _about_step(run: Run, number: int) -> Iterator[cmd.Command]:
         yield _command(run, cmd.Finish, step=number, attempt=step.attempt, result=result)
 
 
+def _votes(run: Run, step: int | None) -> Iterator[cmd.Command]:
+    """Bob, who did not start the run, agrees; and Alice and he, at a moment when nobody else is left."""
+    yield _command(run, cmd.Approve, step=step, actor=BOB)
+    for actor, name in ((ALICE, "alice"), (BOB, "bob")):
+        alone = Directory(Config(groups={"release": (name,), "oncall": (name,)}))
+        yield _command(run, cmd.Approve, step=step, actor=actor, people=alone)
+
+
 def _about_gate(run: Run, number: int | None, gate: Gate | None) -> Iterator[cmd.Command]:
     revision = gate.revision if gate is not None else 0
-    yield _command(run, cmd.OpenGate, step=number, digest=digest_of(number, revision + 1))
-    yield _command(run, cmd.Expire, step=number, revision=revision)
+    digest = digest_of(number, revision + 1)
+    yield _command(run, cmd.OpenGate, step=number, digest=digest)
+    if _has_rules(run):
+        yield _command(run, cmd.OpenGate, step=number, digest=digest, people=NOBODY)
+    for verb in (cmd.Expire, cmd.Remind):
+        yield _command(run, verb, step=number, revision=revision)
     if gate is not None and gate.due_at is not None:
-        yield _command(run, cmd.Expire, step=number, revision=revision, now=Instant(gate.due_at, 0, ""))
+        yield _command(run, cmd.Expire, step=number, revision=revision, now=_after_a_restart(gate.due_at))
+        if gate.clock is not None:
+            jump = Instant(gate.due_at, gate.clock.boot_ms, gate.clock.boot_id)
+            yield _command(run, cmd.Expire, step=number, revision=revision, now=jump)
+    for at in gate.remind_at if gate is not None else ():
+        yield _command(run, cmd.Remind, step=number, revision=revision, now=_after_a_restart(at))
+
+
+def _after_a_restart(at: datetime) -> Instant:
+    """When only the wall clock tells the time."""
+    return Instant(at, 0, "restarted")
+
+
+def _has_rules(run: Run) -> bool:
+    return run.procedure.approval is not None or any(step.approval for step in run.procedure.steps)
 
 
 def _command(run: Run, command: type[cmd.Command], **fields: Any) -> cmd.Command:
-    actor = SYSTEM if command in DRIVER_COMMANDS else ALICE
+    actor: Actor = SYSTEM if command in DRIVER_COMMANDS else ALICE
     now = Instant(run.updated_at + timedelta(seconds=1), 0, "")
-    return command(**{"actor": actor, "now": now, **fields})
+    return command(**{"actor": actor, "now": now, "people": EVERYBODY, **fields})
 
 
 def _key(run: Run) -> tuple[object, ...]:
-    steps = tuple((step.status, step.gate_void, step.attempt > 0, _gate(step.gate)) for step in run.steps.values())
+    steps = tuple(
+        (step.status, step.gate_void, step.waived, step.attempt > 0, _gate(step.gate)) for step in run.steps.values()
+    )
     flags = (run.queued, run.ended, run.paused, run.pause_cause, run.pause_requested, run.cancel_requested)
     return (steps, flags, run.started_at is None, run.executed, _gate(run.start_gate))
 
 
 def _gate(gate: Gate | None) -> tuple[object, ...]:
-    return () if gate is None else (gate.status, gate.on_timeout, gate.due_at is None, gate.left_ms is None)
+    if gate is None:
+        return ()
+    voters = tuple(sorted(vote.actor.id for vote in gate.votes))
+    clock = (gate.due_at is None, gate.left_ms is None, len(gate.remind_at), len(gate.remind_left_ms))
+    return (gate.status, gate.on_timeout, gate.escalated, voters, *clock)

@@ -13,10 +13,13 @@ import pytest
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
+from sopwith.core.approval import ApprovalRules
+from sopwith.core.config import Config
 from sopwith.core.decide import NewRun, create, decide
 from sopwith.core.due import DueKind, due
 from sopwith.core.events import Event, Policy
 from sopwith.core.instant import Instant
+from sopwith.core.people import Directory
 from sopwith.core.procedure import ExecutionMode, Priority, Procedure, Script, Step, sha256
 from sopwith.core.run import Gate, Run, RunStatus, StepState, StepStatus, status_of
 from sopwith.errors import SopwithError
@@ -24,11 +27,21 @@ from sopwith.errors import SopwithError
 RUN = "sop_run_abcdefghijkl"
 ALICE = Actor("alice", ActorKind.HUMAN, "cli")
 BOB = Actor("bob", ActorKind.HUMAN, "cli")
+CAROL = Actor("carol", ActorKind.HUMAN, "cli")
 AGENT = Actor("claude", ActorKind.AGENT, "mcp")
 TRIGGER = Actor("nightly", ActorKind.TRIGGER, "cron")
 INSIDE = Actor("alice", ActorKind.HUMAN, "cli", inside=RUN)
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-DRIVER_COMMANDS = (cmd.Admit, cmd.OpenGate, cmd.Expire, cmd.Start, cmd.Finish, cmd.Interrupt, cmd.Halt)
+DRIVER_COMMANDS = (
+    cmd.Admit,
+    cmd.OpenGate,
+    cmd.Expire,
+    cmd.Remind,
+    cmd.Start,
+    cmd.Finish,
+    cmd.Interrupt,
+    cmd.Halt,
+)
 
 MakeStep = Callable[[int], Step]
 
@@ -69,7 +82,10 @@ def digest_of(step: int | None, revision: int) -> str:
 
 
 class Story:
-    """One run and all its events. `mode` is auto here, so that only the gates a test names are there."""
+    """One run and all its events. `mode` is auto here, so that only the gates a test names are there.
+
+    `approval` are the procedure's rules; `config` says who is who, and may be replaced between two commands.
+    """
 
     def __init__(
         self,
@@ -80,8 +96,11 @@ class Story:
         actor: Actor = ALICE,
         priority: Priority = Priority.NORMAL,
         params: dict[str, Any] | None = None,
+        approval: ApprovalRules | None = None,
+        config: Config | None = None,
     ) -> None:
-        self.procedure = procedure(*steps, priority=priority)
+        self.procedure = procedure(*steps, priority=priority, approval=approval)
+        self.config = config or Config()
         self.now = Instant(NOON, 1_000_000, "boot-1")
         new = NewRun(
             run_id=RUN,
@@ -96,13 +115,21 @@ class Story:
             trigger="manual",
             queued_because="deploy may have 1 at once" if queued else "",
         )
-        decision = create(new, actor=actor, now=self.now)
+        decision = create(new, actor=actor, now=self.now, people=Directory(self.config))
         self.run: Run = decision.run
         self.events: list[Event] = list(decision.events)
 
     def tick(self, seconds: float = 1) -> None:
         step = timedelta(seconds=seconds)
         self.now = Instant(self.now.at + step, self.now.boot_ms + round(seconds * 1000), self.now.boot_id)
+
+    def set_wall_by(self, seconds: float) -> None:
+        """Somebody sets the wall clock; no time passes."""
+        self.now = Instant(self.now.at + timedelta(seconds=seconds), self.now.boot_ms, self.now.boot_id)
+
+    def reboot(self) -> None:
+        """The boot clock starts anew; the wall clock goes on."""
+        self.now = Instant(self.now.at, 0, self.now.boot_id + "+")
 
     def when(self, command: type[cmd.Command], **fields: Any) -> list[str]:
         """The types of the events that the command made, a second later."""
@@ -124,7 +151,7 @@ class Story:
 
     def command(self, command: type[cmd.Command], **fields: Any) -> cmd.Command:
         actor = SYSTEM if command in DRIVER_COMMANDS else ALICE
-        return command(**{"actor": actor, "now": self.now, **fields})
+        return command(**{"actor": actor, "now": self.now, "people": Directory(self.config), **fields})
 
     def drive(self) -> Story:
         """Opens every gate and starts every step that is owed; answers, waits for and ends nothing."""
@@ -153,6 +180,9 @@ class Story:
 
     def expire(self, step: int | None, **more: Any) -> list[str]:
         return self.when(cmd.Expire, step=step, **{"revision": self.gate(step).revision, **more})
+
+    def remind(self, step: int | None, **more: Any) -> list[str]:
+        return self.when(cmd.Remind, step=step, **{"revision": self.gate(step).revision, **more})
 
     def gate(self, step: int | None) -> Gate:
         gate = self.run.start_gate if step is None else self.run.steps[step].gate

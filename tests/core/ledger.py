@@ -5,25 +5,94 @@ Raises AssertionError at the first event that breaks a rule.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from sopwith.core import events as ev
-from sopwith.core.actor import ActorKind
-from sopwith.core.approval import TimeoutAction
+from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.approval import ApprovalRules, TimeoutAction
+from sopwith.core.config import Config, Role
 from sopwith.core.events import Event
+from sopwith.core.instant import Instant
 from sopwith.core.procedure import ExecutionMode, Procedure
 from sopwith.core.run import descendants
 
 ANSWERS = (ev.ApprovalGranted, ev.ApprovalRejected, ev.ApprovalTimeout)
-VOIDING = (ev.ApprovalClosed, ev.ApprovalStale, ev.ApprovalRejected)
+WHILE_OPEN = (ev.ApprovalVoteRecorded, ev.ApprovalEscalated, ev.ApprovalReminded, ev.ApprovalPostponed)
+SECONDS_5 = timedelta(seconds=5)
+
+
+class Clock:
+    """One gate's time: by the wall clock as recorded, and as it really passed while one boot lasts."""
+
+    def __init__(self, body: ev.ApprovalRequested, at: datetime, now: Instant) -> None:
+        self.due_at = body.due_at
+        self.reminders = list(body.remind_at)
+        self.wanted = None if body.due_at is None else body.due_at - at
+        self.lived = timedelta(0)
+        self.allowance = timedelta(0)
+        self.since: Instant | None = now
+        self.restarted = False
+        self.left: timedelta | None = None
+        self.reminders_left: list[timedelta] = []
+
+    def stop(self, at: datetime, now: Instant) -> None:
+        if self.since is None:
+            return
+        self._look(now)
+        self.since = None
+        self.left = None if self.due_at is None else max(timedelta(0), self.due_at - at)
+        self.reminders_left = [max(timedelta(0), reminder - at) for reminder in self.reminders]
+        self.due_at, self.reminders = None, []
+
+    def start(self, at: datetime, now: Instant) -> None:
+        if self.since is not None:
+            return
+        self.since = now
+        self.due_at = None if self.left is None else at + self.left
+        self.reminders = [at + left for left in self.reminders_left]
+
+    def _look(self, now: Instant) -> None:
+        """Counts what has passed since it last started."""
+        assert self.since is not None
+        self.restarted |= self.since.boot_id != now.boot_id
+        self.lived += timedelta(milliseconds=now.boot_ms - self.since.boot_ms)
+        self.allowance += SECONDS_5
+        self.since = now
+
+    def check_over(self, now: Instant) -> None:
+        """That people really had the time that the gate promised, as far as a boot clock can tell."""
+        self._look(now)
+        if not self.restarted and self.wanted is not None:
+            assert self.lived >= self.wanted - self.allowance, "settled by a jump of the wall clock"
+
+    def postpone(self, body: ev.ApprovalPostponed, now: Instant) -> None:
+        jump = timedelta(milliseconds=body.jumped_ms)
+        assert jump > SECONDS_5, "no jump worth a delay"
+        assert self.due_at is not None
+        assert body.due_at == self.due_at + jump
+        self._look(now)
+        self.due_at += jump
+        self.reminders = [reminder + jump for reminder in self.reminders]
+
+    def remind(self, body: ev.ApprovalReminded, at: datetime) -> None:
+        assert body.due_at in self.reminders, "a reminder that nobody asked for, or a second time"
+        assert body.due_at <= at, "a reminder before its time"
+        self.reminders = [reminder for reminder in self.reminders if reminder > body.due_at]
 
 
 class Ledger:
-    """What the events so far say. `approved` holds the digest under which a step may start now."""
+    """What the events so far say. `approved` holds the digest under which a step may start now.
 
-    def __init__(self, procedure: Procedure, mode: ExecutionMode) -> None:
+    `read` is told the people and the clocks of the moment in which the event was made.
+    """
+
+    def __init__(self, procedure: Procedure, mode: ExecutionMode, starter: Actor) -> None:
         self.procedure = procedure
-        self.gated = {s.number for s in procedure.steps if s.requires_approval or mode is ExecutionMode.STEP_BY_STEP}
+        self.starter = starter
+        self.step_by_step = mode is ExecutionMode.STEP_BY_STEP
+        self.gated = {s.number for s in procedure.steps if s.requires_approval or self.step_by_step}
+        self.waived: set[int] = set()
+        self.changed: set[int] = set()
         self.seq = 0
         self.started = self.paused = self.final = False
         self.stopping = False
@@ -36,18 +105,40 @@ class Ledger:
         self.answered: set[tuple[int | None, int]] = set()
         self.open: set[int | None] = set()
         self.approved: dict[int | None, str] = {}
+        self.votes: dict[int | None, list[str]] = {}
+        self.escalated: set[int | None] = set()
+        self.clocks: dict[int | None, Clock] = {}
+        self.next: tuple[type[ev.Body], int | None] | None = None
+        self.people, self.now = Config(), Instant(datetime.min.replace(tzinfo=UTC), 0, "")
 
-    def read(self, event: Event) -> None:
+    def read(self, event: Event, people: Config, now: Instant) -> None:
         body = event.body
         assert event.seq == self.seq + 1, "seq has a gap"
         assert not self.final, "something follows the end"
-        self.seq = event.seq
+        self.seq, self.people, self.now = event.seq, people, now
+        if self.next is not None:
+            what, number = self.next
+            assert isinstance(body, what), f"{what.__name__} must follow, not {type(body).__name__}"
+            assert getattr(body, "step_number", None) == number
+            self.next = None
         if isinstance(body, ev.GateBody):
             self._gate(event, body)
         elif isinstance(body, ev.StepBody):
-            self._step(body)
+            self._step(event, body)
         else:
-            self._run(body)
+            self._run(event, body)
+
+    # gates
+
+    def _rules(self, number: int | None) -> ApprovalRules:
+        own = None if number is None else self.procedure.step(number).approval
+        return own or self.procedure.approval or ApprovalRules()
+
+    def _needs(self, number: int) -> bool:
+        """Whether this try of the step takes an approval."""
+        if number in self.changed or self.step_by_step:
+            return True
+        return number in self.gated and number not in self.waived
 
     def _gate(self, event: Event, body: ev.GateBody) -> None:
         number = body.step_number
@@ -55,29 +146,170 @@ class Ledger:
         if isinstance(body, ev.ApprovalRequested):
             self._requested(event, body)
             return
+        if isinstance(body, ev.ApprovalStale):
+            self._stale(body)
+            return
         assert self.asked[number].revision == body.revision, "an answer to an older revision"
-        if isinstance(body, ANSWERS):
+        if isinstance(body, WHILE_OPEN):
+            assert number in self.open, "something about a gate that is not open"
+            assert key not in self.answered, "a settled gate is open again"
+            assert body.digest == self.asked[number].digest
+            self._while_open(event, body)
+        elif isinstance(body, ANSWERS):
             assert number in self.open, "an answer to a gate that is not open"
             assert key not in self.answered, "two answers to one revision"
             assert not self.paused, "an answer in a paused run"
             assert body.digest == self.asked[number].digest, "an answer to another envelope"
             self.answered.add(key)
             self.open.discard(number)
-        if isinstance(body, ev.ApprovalGranted):
-            assert event.actor.kind is ActorKind.HUMAN, "approved by something that is no person"
-            self.approved[number] = body.digest
-        elif isinstance(body, ev.ApprovalTimeout):
-            assert event.actor.kind is ActorKind.SYSTEM
-            assert event.at >= body.due_at >= (self.asked[number].due_at or event.at), "settled before its time"
-            if body.action is TimeoutAction.APPROVE:
-                self.approved[number] = body.digest
-            elif number is not None and body.action is TimeoutAction.REJECT:
-                self.stuck[number] = "rejected"
-        elif isinstance(body, VOIDING):
+            self._answered(event, body)
+        else:
+            assert isinstance(body, ev.ApprovalClosed)
+            assert number in self.open or number in self.approved, "what is closed was neither open nor approved"
             self.open.discard(number)
             self.approved.pop(number, None)
-            if number is not None and isinstance(body, ev.ApprovalRejected):
+            self.answered.add(key)
+
+    def _answered(self, event: Event, body: ev.ApprovalGranted | ev.ApprovalRejected | ev.ApprovalTimeout) -> None:
+        number = body.step_number
+        match body:
+            case ev.ApprovalGranted():
+                self._agreed(event, body.signature, "approved")
+                votes = self.votes[number]
+                assert len(votes) == self._needed(number), "passed with too few votes, or one too late"
+                assert body.votes == (tuple(votes) if len(votes) > 1 else ())
+                self.approved[number] = body.digest
+            case ev.ApprovalRejected():
+                if number is None:
+                    self.next = (ev.RunCancelled, None)
+                else:
+                    self.stuck[number] = "rejected"
+                if body.signature is None:
+                    assert event.actor.kind is ActorKind.SYSTEM, "an unsigned answer"
+                    assert self._is_unreachable(number), "given up, and it could still be passed"
+                else:
+                    assert event.actor.kind in (ActorKind.HUMAN, ActorKind.AGENT), "rejected by nobody"
+                    assert body.signature.meaning == "rejected"
+            case ev.ApprovalTimeout():
+                self._timed_out(event, body)
+
+    def _while_open(self, event: Event, body: ev.GateBody) -> None:
+        number = body.step_number
+        clock = self.clocks[number]
+        match body:
+            case ev.ApprovalVoteRecorded():
+                self._agreed(event, body.signature, "approved")
+                assert (body.votes, body.needed) == (len(self.votes[number]), self._needed(number))
+                assert body.votes < body.needed
+                self._must_give_up(number)
+            case ev.ApprovalEscalated():
+                assert event.actor.kind is ActorKind.SYSTEM
+                assert self.asked[number].on_timeout is TimeoutAction.ESCALATE
+                assert number not in self.escalated, "handed on twice"
+                assert body.to == self._rules(number).escalate_to
+                assert clock.due_at == body.due_at <= event.at, "handed on before its time"
+                clock.check_over(self.now)
+                clock.due_at = None
+                self.escalated.add(number)
+            case ev.ApprovalReminded():
+                assert event.actor.kind is ActorKind.SYSTEM
+                clock.remind(body, event.at)
+            case ev.ApprovalPostponed():
+                assert event.actor.kind is ActorKind.SYSTEM
+                clock.postpone(body, self.now)
+
+    def _agreed(self, event: Event, signed: ev.Signature | None, meaning: str) -> None:
+        body = event.body
+        assert isinstance(body, ev.GateBody)
+        assert signed is not None, "an unsigned decision"
+        assert signed.meaning == meaning
+        assert self._may_pass(event.actor, body.step_number), "agreed by somebody who may not"
+        votes = self.votes[body.step_number]
+        assert event.actor.id not in votes, "one voter counted twice"
+        votes.append(event.actor.id)
+
+    def _needed(self, number: int | None) -> int:
+        return self._rules(number).quorum or 1
+
+    def _listed(self, number: int | None) -> set[str]:
+        rules = self._rules(number)
+        escalated = rules.escalate_to if number in self.escalated and rules.approvers else ()
+        found: set[str] = set()
+        for kind, _, name in (principal.partition(":") for principal in (*rules.approvers, *escalated)):
+            if kind == "group":
+                found.update(f"human {member}" for member in self.people.groups.get(name, ()))
+            else:
+                found.add(f"agent {name}" if kind == "agent" else f"human {name}")
+        return found
+
+    def _may_pass(self, actor: Actor, number: int | None) -> bool:
+        rules = self._rules(number)
+        own = actor.id == self.starter.id
+        if actor.kind is ActorKind.AGENT:
+            return not own and f"agent {actor.id}" in self._listed(number)
+        if actor.kind is not ActorKind.HUMAN:
+            return False
+        named = bool(rules.approvers)
+        allowed = rules.allow_self_approval if rules.allow_self_approval is not None else not named and not rules.quorum
+        if own and not allowed:
+            return False
+        if named:
+            return f"human {actor.id}" in self._listed(number)
+        return self._has_role(actor, Role.APPROVER)
+
+    def _has_role(self, actor: Actor, role: Role) -> bool:
+        roles = self.people.roles
+        if not roles:
+            return True
+        groups = {f"group:{name}" for name, members in self.people.groups.items() if actor.id in members}
+        names = {f"user:{actor.id}", *groups}
+        return bool(names & {*roles.get(role, ()), *roles.get(Role.ADMIN, ())})
+
+    def _is_unreachable(self, number: int | None) -> bool:
+        if not self._rules(number).approvers:
+            return False
+        able = set()
+        for each in self._listed(number):
+            kind, _, name = each.partition(" ")
+            if self._may_pass(Actor(name, ActorKind(kind), "anywhere"), number):
+                able.add(name)
+        return len(able | set(self.votes[number])) < self._needed(number)
+
+    def _must_give_up(self, number: int | None) -> None:
+        if self._is_unreachable(number):
+            self.next = (ev.ApprovalRejected, number)
+
+    def _timed_out(self, event: Event, body: ev.ApprovalTimeout) -> None:
+        number = body.step_number
+        assert event.actor.kind is ActorKind.SYSTEM
+        clock = self.clocks[number]
+        assert clock.due_at == body.due_at, "settled by another deadline"
+        assert event.at >= body.due_at, "settled before its time"
+        assert body.action is self.asked[number].on_timeout is not TimeoutAction.ESCALATE
+        clock.check_over(self.now)
+        match body.action:
+            case TimeoutAction.APPROVE:
+                self.approved[number] = body.digest
+                self.next = (ev.RunStarted, None) if number is None else None
+            case TimeoutAction.PAUSE:
+                pass
+            case _ if number is None:
+                self.next = (ev.RunCancelled, None)
+            case TimeoutAction.REJECT:
                 self.stuck[number] = "rejected"
+            case TimeoutAction.SKIP:
+                self.next = (ev.StepSkipped, number)
+            case TimeoutAction.FAIL:
+                self.next = (ev.StepFailed, number)
+
+    def _stale(self, body: ev.ApprovalStale) -> None:
+        number = body.step_number
+        assert number is not None
+        assert number not in self.open | self.running | self.finished.keys()
+        before = self.asked.get(number)
+        assert body.revision == (before.revision if before else 0)
+        self.approved.pop(number, None)
+        self.changed.add(number)
 
     def _requested(self, event: Event, body: ev.ApprovalRequested) -> None:
         number = body.step_number
@@ -87,47 +319,83 @@ class Ledger:
         assert not self.paused
         if number is not None:
             assert self.started, "a step's gate before the start"
-            assert number in self.gated, "a gate where none is needed"
+            assert self._needs(number), "a gate where none is needed"
             assert number not in self.running | self.stuck.keys() | self.finished.keys()
             self._may_begin(number)
+        rules = self._rules(number)
+        assert (body.approvers, body.votes_needed) == (rules.approvers, self._needed(number))
+        minutes = [timedelta(minutes=mins) for mins in rules.remind_after_mins]
+        assert [at - event.at for at in body.remind_at] == minutes
         if body.due_at is not None:
             assert body.due_at >= event.at
             assert body.due_at.microsecond % 1000 == 0
             own = None if number is None else self.procedure.step(number).approval_timeout_mins
             assert own is None or abs(body.due_at - event.at - timedelta(minutes=own)) < timedelta(milliseconds=1)
+            stated = rules.on_timeout or (TimeoutAction.APPROVE if own is not None else body.on_timeout)
+            assert body.on_timeout is stated
         self.asked[number] = body
         self.open.add(number)
         self.approved.pop(number, None)
+        self.votes[number] = []
+        self.escalated.discard(number)
+        self.clocks[number] = Clock(body, event.at, self.now)
+        self._must_give_up(number)
 
-    def _step(self, body: ev.StepBody) -> None:
+    # steps
+
+    def _step(self, event: Event, body: ev.StepBody) -> None:
         number = body.step_number
         match body:
             case ev.StepStarted():
                 self._start(body)
             case ev.StepReported():
-                pass
+                self._signed(event, body.signature, number, "done by hand", needed=number in self.stuck)
             case ev.StepCompleted():
                 self._end(number)
                 self.finished[number] = "completed"
             case ev.StepFailed():
-                self._end(number)
+                if body.cause == "approval_timeout":
+                    assert event.actor.kind is ActorKind.SYSTEM
+                    assert self.asked[number].on_timeout is TimeoutAction.FAIL
+                else:
+                    self._end(number)
                 if body.cause != "cancelled":
                     self.stuck[number] = "failed"
             case ev.StepInterrupted():
                 self._end(number)
                 self.stuck[number] = "interrupted"
+            case ev.ConditionEvaluated():
+                assert number in self.gated
+                assert not self.step_by_step
+                assert number not in self.changed, "a condition where it decides nothing"
+                if body.result is False:
+                    self.waived.add(number)
+                else:
+                    self.next = (ev.ApprovalRequested, number)
             case ev.StepSkipped():
                 assert number not in self.finished
+                silence = event.actor.kind is ActorKind.SYSTEM and number in self.asked
+                if not silence or self.asked[number].on_timeout is not TimeoutAction.SKIP:
+                    self._signed(event, body.signature, number, "skipped", needed=True)
                 self.running.discard(number)
                 self.stuck.pop(number, None)
                 self.finished[number] = "skipped"
+
+    def _signed(self, event: Event, signed: ev.Signature | None, number: int, meaning: str, *, needed: bool) -> None:
+        """What stands in for an approval takes who could give one."""
+        if not (needed and self._needs(number)):
+            assert signed is None
+            return
+        assert signed is not None, "an unsigned decision"
+        assert signed.meaning == meaning
+        assert self._may_pass(event.actor, number), "passed over by somebody who may not"
 
     def _start(self, body: ev.StepStarted) -> None:
         number = body.step_number
         assert self.started, "a step before the start approval"
         assert number not in self.running | self.finished.keys()
         self._may_begin(number)
-        if number in self.gated:
+        if self._needs(number):
             assert number not in self.open, "a step before its gate"
             assert self.approved.get(number) == body.digest, "what runs is not what was approved"
         assert body.visit == self.visit[number]
@@ -149,23 +417,36 @@ class Ledger:
         self.running.discard(number)
         self.stuck.pop(number, None)
 
-    def _run(self, body: ev.EventBody) -> None:
+    def _stop_clocks(self, at: datetime) -> None:
+        for number in self.open:
+            self.clocks[number].stop(at, self.now)
+
+    def _start_clocks(self, at: datetime) -> None:
+        for number in self.open:
+            self.clocks[number].start(at, self.now)
+
+    def _run(self, event: Event, body: ev.EventBody) -> None:
         processes = {n for n in self.running if self.procedure.step(n).executor != "manual"}
         match body:
             case ev.RunStarted():
+                assert None not in self.asked or None in self.approved, "started without its approval"
                 self.started = True
             case ev.RunPauseRequested() | ev.RunCancelRequested():
                 assert processes, "asked to wait for nothing"
+                self._stop_clocks(event.at)
                 self.stopping = True
             case ev.RunPaused():
                 assert not processes, "paused over a running process"
+                self._stop_clocks(event.at)
                 self.paused, self.stopping = True, False
             case ev.RunResumed():
                 self.stopping = False  # a pause that still waited for a process is taken back
                 assert "failed" not in self.stuck.values()
+                self._start_clocks(event.at)
                 self.paused = False
             case ev.RunRetried():
                 self._retried(body)
+                self._start_clocks(event.at)
             case ev.RunFailed():
                 assert not self.running
                 assert set(body.failed_steps) == {n for n, why in self.stuck.items() if why == "failed"} != set()
@@ -188,6 +469,7 @@ class Ledger:
             self.finished.pop(number, None)
             self.stuck.pop(number, None)
             self.approved.pop(number, None)
+            self.waived.discard(number)
         for number in again:
             self.visit[number] += 1
         self.paused = False

@@ -65,6 +65,10 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "policy": st.builds(ev.Policy, approval_timeout_mins=st.none() | st.floats(0, 1e6) | SMALL),
     "evidence": st.tuples(st.builds(ev.Evidence, size_bytes=SMALL)),
     "due_at": TIMES,
+    "remind_at": st.tuples(TIMES, TIMES),
+    "form": st.dictionaries(st.text(max_size=5), JSON_SCALARS, max_size=3),
+    "signature": st.none() | st.builds(ev.Signature, roles=st.none() | st.tuples(st.text(max_size=5))),
+    "result": st.none() | st.booleans(),
     "step_number": st.integers(1, 99),
     "steps": st.tuples(st.integers(1, 99)),
     "failed_steps": st.tuples(st.integers(1, 99), st.integers(1, 99)),
@@ -72,11 +76,15 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "from_step": st.none() | st.integers(1, 99),
 }
 INTEGERS = ("revision", "visit", "attempt", "boot_ms", "duration_ms", "output_bytes", "umask", "total_steps")
+INTEGERS += ("needed", "votes_needed", "jumped_ms", "clock_jump_ms")
 FIELDS |= dict.fromkeys(INTEGERS, SMALL)
 
 
 def _body(kind: type[ev.Body]) -> st.SearchStrategy[Any]:
-    return st.builds(kind, **{name: FIELDS[name] for name in kind.__struct_fields__ if name in FIELDS})
+    fields = {name: FIELDS[name] for name in kind.__struct_fields__ if name in FIELDS}
+    # how many agreed so far, or who they were
+    fields |= {"votes": SMALL} if kind is ev.ApprovalVoteRecorded else {}
+    return st.builds(kind, **fields)
 
 
 @pytest.mark.parametrize("kind", BODIES)

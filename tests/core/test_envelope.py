@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import asdict, replace
 
 from sopwith.core import commands as cmd
-from sopwith.core.approval import TimeoutAction
+from sopwith.core.approval import ApprovalRules, FormField, TimeoutAction
 from sopwith.core.envelope import Envelope, changed_fields, envelope_bytes, start_envelope, step_envelope
 from sopwith.core.events import Policy
 from sopwith.core.procedure import EnvironmentRules, ExecutionMode, sha256
@@ -31,9 +31,12 @@ BASE = Envelope(
     working_dir="/srv",
     parameters={"tag": "v1"},
     inputs={"1": {"url": "http://here"}},
+    approvals={"1": {"ticket": "OPS-1"}},
+    pins={"deploy.yaml": "a" * 64},
     environment={"LANG": "C"},
     passed={"TOKEN": "ab"},
     policy=Policy(),
+    approval=ApprovalRules(approvers=("group:release",), quorum=2),
     timeout_mins=5,
     on_timeout="approve",
 )
@@ -41,6 +44,9 @@ BASE = Envelope(
 NAMED = {
     "parameters": "parameters tag",
     "inputs": "inputs 1",
+    "approvals": "approvals 1",
+    "pins": "pins deploy.yaml",
+    "approval": "approval approvers",
     "environment": "environment A",
     "passed": "passed TOKEN",
     "policy": "policy approvalTimeoutMins",
@@ -48,7 +54,7 @@ NAMED = {
 """What a change within a field of many values is called."""
 
 CHANGES: dict[str, Any] = {
-    "format": 2,
+    "format": 3,
     "procedure_name": "deploy2",
     "procedure_digest": "e" * 64,
     "run_id": RUN + "x",
@@ -65,9 +71,12 @@ CHANGES: dict[str, Any] = {
     "working_dir": "/srv/",
     "parameters": {"tag": "v2"},
     "inputs": {"1": {"url": "http://there"}},
+    "approvals": {"1": {"ticket": "OPS-2"}},
+    "pins": {"deploy.yaml": "b" * 64},
     "environment": {"LANG": "C", "A": ""},
     "passed": {"TOKEN": "ac"},
     "policy": Policy(approval_timeout_mins=1),
+    "approval": ApprovalRules(approvers=("user:bob",), quorum=2),
     "timeout_mins": None,
     "on_timeout": None,
 }
@@ -96,7 +105,9 @@ def _story(**more: Any) -> Story:
 
 
 def _envelope(story: Story, number: int = 2, *, rebuilding: bool = False) -> Envelope:
-    return step_envelope(story.run, number, working_dir="/srv", passed={}, program="/bin/bash", rebuilding=rebuilding)
+    return step_envelope(
+        story.run, number, working_dir="/srv", passed={}, pins={}, program="/bin/bash", rebuilding=rebuilding
+    )
 
 
 def test_a_steps_envelope_holds_what_steers_it() -> None:
@@ -149,3 +160,24 @@ def test_the_start_approval_covers_procedure_parameters_and_mode() -> None:
     assert story.gate(None).digest == sha256(envelope_bytes(envelope))
     assert (envelope.step, envelope.mode, envelope.parameters) == (None, "supervised", {"tag": "v1"})
     assert (envelope.timeout_mins, envelope.on_timeout, envelope.script) == (5, "reject", None)
+
+
+def test_what_approvers_filled_in_is_in_the_envelopes_of_what_comes_after() -> None:
+    rules = ApprovalRules(form=(FormField(name="ticket"),))
+    story = Story(shell(gate=True, approval=rules), shell(), shell(after=())).drive()
+    assert _envelope(story).approvals == {}
+    story.when(cmd.Approve, step=1, form={"ticket": "OPS-1"})
+    assert _envelope(story).approvals == {"1": {"ticket": "OPS-1"}}
+    assert _envelope(story, 3).approvals == {}
+    story.drive()
+    story.finish(3)
+    story.finish(1, error="exit code 1")
+    story.when(cmd.Retry)
+    assert _envelope(story).approvals == {}, "a gate that asks again has nothing to say yet"
+
+
+def test_the_rules_of_a_gate_are_in_its_envelope() -> None:
+    own, common = ApprovalRules(quorum=2), ApprovalRules(comment_required=True)
+    story = Story(shell(gate=True, approval=own), shell(gate=True), approval=common, mode=ExecutionMode.SUPERVISED)
+    assert (_envelope(story, 1).approval, _envelope(story, 2).approval) == (own, common)
+    assert start_envelope(story.run, rebuilding=False).approval == common

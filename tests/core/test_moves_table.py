@@ -9,7 +9,8 @@ from functools import cache
 import pytest
 
 from sopwith.core import commands as cmd
-from sopwith.core.approval import TimeoutAction
+from sopwith.core.approval import ApprovalRules, TimeoutAction
+from sopwith.core.config import Config
 from sopwith.core.due import due
 from sopwith.core.events import Policy
 from sopwith.core.moves import MOVES
@@ -22,11 +23,15 @@ from .explore import Outcome, commands_for, every_state
 from .given import RUN, Story, manual, shell
 
 SUPERVISED = ExecutionMode.SUPERVISED
-APPROVE, REJECT, PAUSE = (
-    Policy(approval_timeout_mins=5, approval_timeout_action=action)
-    for action in (TimeoutAction.APPROVE, TimeoutAction.REJECT, TimeoutAction.PAUSE)
+APPROVE, REJECT, ESCALATE, SKIP, PAUSE, FAIL = (
+    Policy(approval_timeout_mins=5, approval_timeout_action=action) for action in TimeoutAction
 )
+TWO = ApprovalRules(approvers=("group:release",), quorum=2, allow_self_approval=True)
+LISTED = ApprovalRules(approvers=("group:release",), allow_self_approval=True)
+REMINDED = ApprovalRules(remind_after_mins=(1,))
+HANDED_ON = ApprovalRules(approvers=("group:oncall",), escalate_to=("group:release",), allow_self_approval=True)
 
+RELEASE = Config(groups={"release": ("alice", "bob"), "oncall": ("bob",)})
 STORIES: dict[str, Callable[[], Story]] = {
     "two gates": lambda: Story(shell(gate=True), shell(gate=True, after=())),
     "a gate beside a manual step": lambda: Story(shell(gate=True), manual(after=()), policy=PAUSE),
@@ -40,6 +45,27 @@ STORIES: dict[str, Callable[[], Story]] = {
     "a start gate from the queue that pauses": lambda: Story(shell(), queued=True, mode=SUPERVISED, policy=PAUSE),
     "a start gate that approves": lambda: Story(manual(gate=True), mode=SUPERVISED, policy=APPROVE),
     "a start gate that rejects": lambda: Story(shell(), mode=SUPERVISED, policy=REJECT),
+    "a start gate that escalates": lambda: Story(
+        shell(), mode=SUPERVISED, policy=ESCALATE, approval=HANDED_ON, config=RELEASE
+    ),
+    "a start gate from the queue with two votes": lambda: Story(
+        shell(), mode=SUPERVISED, approval=TWO, policy=PAUSE, queued=True, config=RELEASE
+    ),
+    "a start gate with reminders": lambda: Story(shell(), mode=SUPERVISED, approval=REMINDED),
+    "two votes": lambda: Story(shell(gate=True, approval=TWO)),
+    "two votes beside a process": lambda: Story(manual(gate=True, approval=TWO), shell(after=())),
+    "a listed approver": lambda: Story(manual(gate=True, approval=LISTED)),
+    "reminders": lambda: Story(manual(gate=True, approval=REMINDED)),
+    "reminders beside a manual step": lambda: Story(manual(gate=True, approval=REMINDED), manual(after=())),
+    "a gate that escalates": lambda: Story(manual(gate=True, approval=HANDED_ON), policy=ESCALATE),
+    "a gate that escalates beside a process": lambda: Story(
+        manual(gate=True, approval=HANDED_ON), shell(after=()), policy=ESCALATE
+    ),
+    "a gate that skips": lambda: Story(manual(gate=True), policy=SKIP),
+    "a process beside a gate that skips": lambda: Story(shell(), manual(gate=True, after=()), policy=SKIP),
+    "a gate that fails": lambda: Story(manual(gate=True), policy=FAIL),
+    "a process beside a gate that fails": lambda: Story(shell(), manual(gate=True, after=()), policy=FAIL),
+    "a start gate that skips": lambda: Story(manual(gate=True), mode=SUPERVISED, policy=SKIP),
     "three in a row": lambda: Story(manual(), shell(gate=True), shell(gate=True)),
     "one of each": lambda: Story(shell(), manual(after=()), shell(gate=True, after=())),
 }

@@ -10,17 +10,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from sopwith.core import commands as cmd
-from sopwith.core.actor import SYSTEM, Actor
-from sopwith.core.approval import TimeoutAction
+from sopwith.core.actor import SYSTEM, Actor, ActorKind
+from sopwith.core.approval import ApprovalRules, FormField, TimeoutAction
+from sopwith.core.approvers import rules_of
 from sopwith.core.codec import NO_HASH, decode_event, encode_event, seal
+from sopwith.core.config import Config, Role
 from sopwith.core.decide import decide
 from sopwith.core.due import Due, DueKind, due
 from sopwith.core.events import Policy
@@ -43,8 +47,13 @@ from sopwith.core.run import (
 )
 from sopwith.errors import BadRequest, IllegalMove, Refused
 
-from .given import AGENT, ALICE, BOB, INSIDE, MakeStep, Story, digest_of, manual, shell
+from .given import AGENT, ALICE, BOB, CAROL, INSIDE, TRIGGER, MakeStep, Story, digest_of, manual, shell
 from .ledger import Ledger
+
+DORA = Actor("dora", ActorKind.HUMAN, "cli")
+CODEX = Actor("codex", ActorKind.AGENT, "mcp")
+SAME_USER = Actor("alice", ActorKind.AGENT, "mcp")
+"""An agent in the session of the person who starts most runs."""
 
 EXAMPLES = int(200 * float(os.environ.get("SOPWITH_EXAMPLES", "1")))
 REACHED: Counter[tuple[RunStatus, type[cmd.Command]]] = Counter()
@@ -55,7 +64,55 @@ MINUTES = st.sampled_from([None, None, 1, 5, 0.05, 0.0123456])
 POLICIES = st.builds(
     Policy, approval_timeout_mins=MINUTES, approval_timeout_action=st.sampled_from([None, *TimeoutAction])
 )
-ACTORS = st.sampled_from([ALICE, ALICE, ALICE, BOB, BOB, AGENT, INSIDE, SYSTEM])
+PEOPLE = [ALICE, BOB, CAROL, DORA]
+ACTORS = st.sampled_from([ALICE, ALICE, *PEOPLE, BOB, AGENT, CODEX, SAME_USER, INSIDE, SYSTEM, TRIGGER])
+NAMES = ("alice", "bob", "carol", "dora", "claude")
+GROUPS = st.fixed_dictionaries(
+    {name: st.lists(st.sampled_from(NAMES), unique=True).map(tuple) for name in ("release", "oncall")}
+)
+FULL = {"release": ("alice", "bob", "carol"), "oncall": ("carol", "dora")}
+RUNNERS = ("user:alice", "user:bob", "agent:claude", "agent:alice")
+ROLES = st.sampled_from(
+    [
+        {},
+        {},
+        {Role.RUNNER: RUNNERS, Role.APPROVER: ("group:release",)},
+        {Role.RUNNER: RUNNERS, Role.ADMIN: ("user:dora",)},
+    ]
+)
+CONFIGS = st.builds(Config, groups=st.one_of(st.just(FULL), st.just(FULL), GROUPS), roles=ROLES)
+APPROVERS = st.sampled_from(
+    [
+        (),
+        (),
+        ("group:release",),
+        ("group:release", "group:oncall"),
+        ("user:bob", "agent:claude"),
+        ("user:alice", "user:bob", "agent:alice"),
+        ("user:carol", "group:nobody"),
+    ]
+)
+RULES = st.builds(
+    ApprovalRules,
+    when=st.sampled_from([None, None, None, "params.go == 'yes'", "params.nothing == 1"]),
+    approvers=APPROVERS,
+    quorum=st.sampled_from([None, None, 1, 2, 2, 3]),
+    allow_self_approval=st.sampled_from([None, None, True, False]),
+    comment_required=st.sampled_from([False, False, True]),
+    form=st.sampled_from([(), (), (FormField(name="ticket"),), (FormField(name="ticket", required=True),)]),
+    on_timeout=st.sampled_from([None, *TimeoutAction]),
+    escalate_to=st.sampled_from([(), ("group:oncall",), ("user:dora", "agent:claude")]),
+    remind_after_mins=st.sampled_from([(), (), (1, 3), (0.5,)]),
+)
+OF_THE_PROCEDURE = RULES.map(
+    lambda rules: replace(
+        rules,
+        when=None,
+        form=(),
+        on_timeout=rules.on_timeout if rules.on_timeout in (TimeoutAction.ESCALATE, TimeoutAction.PAUSE) else None,
+    )
+)
+FORMS = st.sampled_from([{}, {}, {"ticket": "OPS-1"}, {"ticket": "OPS-2"}])
 REASONS = st.sampled_from(["because", "no", "again", "", " "])
 RESULTS = st.sampled_from(
     [
@@ -76,6 +133,7 @@ def procedures(draw: st.DrawFn) -> list[MakeStep]:
         more: dict[str, Any] = {"gate": draw(st.booleans()), "approval_timeout_mins": draw(MINUTES)}
         more["never_times_out"] = draw(st.sampled_from([False, False, False, True]))
         more["after"] = tuple(sorted(draw(before)))
+        more["approval"] = draw(st.one_of(st.none(), RULES))
         steps.append(draw(st.sampled_from([shell, shell, manual]))(**more))
     return steps
 
@@ -89,12 +147,14 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         policy=POLICIES,
         queued=st.sampled_from([False, False, False, True]),
         priority=st.sampled_from(Priority),
+        approval=st.one_of(st.none(), OF_THE_PROCEDURE),
+        config=CONFIGS,
+        starter=st.sampled_from([ALICE, ALICE, BOB, AGENT, SAME_USER, TRIGGER]),
+        go=st.sampled_from(["yes", "no"]),
     )
-    def create(
-        self, steps: list[MakeStep], mode: ExecutionMode, policy: Policy, queued: bool, priority: Priority
-    ) -> None:
-        self.story = Story(*steps, mode=mode, policy=policy, queued=queued, priority=priority)
-        self.ledger = Ledger(self.story.procedure, mode)
+    def create(self, steps: list[MakeStep], starter: Actor, go: str, **more: Any) -> None:
+        self.story = Story(*steps, actor=starter, params={"go": go}, **more)
+        self.ledger = Ledger(self.story.procedure, more["mode"], starter)
         self.from_bytes = begin(self.story.procedure, decode_event(encode_event(self.story.events[0])))
         self.read = 0
         self._check_new_events()
@@ -108,13 +168,59 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             self.story.tick(late.total_seconds() - data.draw(st.sampled_from([0, 0, 1.001]), "too early by"))
         self._do(*self._carried_out(data, item))
 
-    @rule(step=st.sampled_from([None, 1, 2, 3, 4, 5, 6]), actor=st.sampled_from([ALICE, BOB]), no=st.booleans())
+    @rule(
+        step=st.sampled_from([None, 1, 2, 3, 4, 5, 6]),
+        actor=st.sampled_from([*PEOPLE, *PEOPLE, AGENT]),
+        no=st.sampled_from([False, False, False, True]),
+        form=FORMS,
+        comment=st.sampled_from(["fine", "fine", ""]),
+    )
     @precondition(lambda self: open_gates(self.story.run) and not self.story.run.paused)
-    def a_person_answers_an_open_gate(self, step: int | None, actor: Actor, no: bool) -> None:
+    def a_person_answers_an_open_gate(
+        self, step: int | None, actor: Actor, no: bool, form: dict[str, str], comment: str
+    ) -> None:
         gates = dict(open_gates(self.story.run))
         number = step if step in gates else next(iter(gates))
         fields: dict[str, Any] = {"actor": actor, "digest": gates[number].digest[:12]}
-        self._do(cmd.Reject, {**fields, "reason": "no"}) if no else self._do(cmd.Approve, fields)
+        if no:
+            self._do(cmd.Reject, {**fields, "reason": "no"})
+        else:
+            self._do(cmd.Approve, {**fields, "form": form, "comment": comment})
+
+    @rule(data=st.data(), turns=st.integers(2, 12), chance=st.randoms(use_true_random=False))
+    def the_work_goes_on(self, data: st.DataObject, turns: int, chance: Random) -> None:
+        """Several sensible turns, so that runs come far."""
+        for _ in range(turns):
+            run = self.story.run
+            now = [item for item in due(run) if item.at is None]
+            later = [item for item in due(run) if item.at is not None]
+            gates = [] if run.paused else open_gates(run)
+            if now and chance.random() < 0.8:
+                self._do(*self._carried_out(data, chance.choice(now)))
+            elif gates and (not later or chance.random() < 0.7):
+                number, gate = chance.choice(gates)
+                fields = {"form": {"ticket": "OPS-1"}} if rules_of(run, number).form else {}
+                who = chance.choice([*PEOPLE, AGENT])
+                self._do(cmd.Approve, {"actor": who, "digest": gate.digest, "comment": "fine", **fields})
+            elif later:
+                item = chance.choice(later)
+                assert item.at is not None
+                self.story.tick(max(0.0, (item.at - self.story.now.at).total_seconds()))
+                self._do(*self._carried_out(data, item))
+            else:
+                by_hand = [s.number for s in run.steps.values() if s.status is StepStatus.RUNNING]
+                verb = (
+                    cmd.Complete if by_hand else cmd.Retry if any(s.stuck for s in run.steps.values()) else cmd.Resume
+                )
+                self._do(verb, {"step": by_hand[0]} if by_hand else {})
+
+    @rule(config=CONFIGS)
+    def the_people_change(self, config: Config) -> None:
+        self.story.config = replace(config, roles=self.story.config.roles)
+
+    @rule(seconds=st.sampled_from([1, 30, 60, 180, 300]))
+    def time_passes(self, seconds: float) -> None:
+        self.story.tick(seconds)
 
     @rule(
         command=st.sampled_from([cmd.Approve, cmd.Reject, cmd.Skip, cmd.Complete, cmd.Fail, cmd.Retry, cmd.Resume]),
@@ -147,7 +253,10 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         if sure == 0:
             self._do(cmd.Cancel, {"actor": actor, "reason": "enough"})
 
-    @rule(data=st.data(), command=st.sampled_from([cmd.OpenGate, cmd.Expire, cmd.Start, cmd.Finish, cmd.Interrupt]))
+    @rule(
+        data=st.data(),
+        command=st.sampled_from([cmd.OpenGate, cmd.Expire, cmd.Remind, cmd.Start, cmd.Finish, cmd.Interrupt]),
+    )
     def the_driver_is_late_or_confused(self, data: st.DataObject, command: type[cmd.Command]) -> None:
         number = data.draw(st.sampled_from([*self.story.run.steps]), "step")
         near = data.draw(st.integers(-1, 1), "off by")
@@ -156,6 +265,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         fields: dict[type[cmd.Command], dict[str, Any]] = {
             cmd.OpenGate: {"digest": digest_of(number, revision)},
             cmd.Expire: {"revision": revision},
+            cmd.Remind: {"revision": revision},
             cmd.Start: {"digest": digest_of(number, revision)},
             cmd.Finish: {"attempt": step.attempt + near, "result": cmd.StepResult()},
             cmd.Interrupt: {"attempt": step.attempt + near, "reason": "gone"},
@@ -188,10 +298,13 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
                 return cmd.OpenGate, {"step": number, "digest": digest_of(number, gate.revision + 1 if gate else 1)}
             case DueKind.EXPIRE_GATE:
                 return cmd.Expire, {"step": number, "revision": item.revision}
+            case DueKind.REMIND:
+                return cmd.Remind, {"step": number, "revision": item.revision}
             case DueKind.START_STEP:
                 same = digest_of(number, gate.revision if gate else 0)
                 changed = data.draw(st.sampled_from([same, same, same, digest_of(number, -1)]), "digest")
-                return cmd.Start, {"step": number, "digest": changed}
+                what = ("passed TOKEN",) if changed != same else ()
+                return cmd.Start, {"step": number, "digest": changed, "changed": what}
             case DueKind.WATCH_STEP | DueKind.STOP_STEP:
                 assert step is not None
                 found = {"step": number, "attempt": step.attempt}
@@ -236,7 +349,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
 
     def _check_new_events(self) -> None:
         for event in self.story.events[self.read :]:
-            self.ledger.read(event)
+            self.ledger.read(event, self.story.config, self.story.now)
             if event.seq > 1:
                 self.from_bytes = evolve(self.from_bytes, decode_event(encode_event(event)))
         self.read = len(self.story.events)
@@ -292,13 +405,23 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
     @invariant()
     def there_is_always_a_way_on(self) -> None:
         run = self.story.run
-        if is_final(run) or due(run) or open_gates(run):
-            assert not is_final(run) or not due(run)
+        if is_final(run):
+            assert not due(run)
+            return
+        decide(run, self.story.command(cmd.Cancel, actor=DORA))
+        if due(run):
+            return
+        if open_gates(run) and not run.paused:
+            for number, gate in open_gates(run):
+                # whoever may approve: there is always somebody who can say no, and then ask again
+                after = decide(run, self.story.command(cmd.Reject, reason="no", step=number, digest=gate.digest)).run
+                assert is_final(after) or any(step.stuck for step in after.steps.values())
             return
         by_hand = any(step.status is StepStatus.RUNNING and is_manual(run, step.number) for step in run.steps.values())
         stuck = any(step.stuck for step in run.steps.values())
         assert by_hand or stuck or (run.paused and (status_of(run), cmd.Resume) in MOVES)
-        decide(run, self.story.command(cmd.Cancel))
+        if stuck and not by_hand and not run.pause_requested:
+            decide(run, self.story.command(cmd.Retry, actor=ALICE))
 
     def teardown(self) -> None:
         if not hasattr(self, "story"):

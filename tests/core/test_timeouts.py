@@ -8,7 +8,7 @@ import pytest
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
-from sopwith.core.approval import TimeoutAction
+from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.codec import decode_event, encode_event
 from sopwith.core.due import Due, DueKind, due, overdue, ready
 from sopwith.core.events import Policy
@@ -20,7 +20,7 @@ from sopwith.errors import IllegalMove
 
 from .given import ALICE, Story, manual, shell
 
-APPROVE, REJECT, PAUSE = TimeoutAction.APPROVE, TimeoutAction.REJECT, TimeoutAction.PAUSE
+APPROVE, REJECT, ESCALATE, SKIP, PAUSE, FAIL = TimeoutAction
 FIVE = Policy(approval_timeout_mins=5)
 
 
@@ -92,6 +92,9 @@ def test_a_start_gate_waits_for_ever_unless_the_config_names_an_action() -> None
         (APPROVE, ["approval_timeout", "run_started"], RunStatus.RUNNING),
         (REJECT, ["approval_timeout", "run_cancelled"], RunStatus.CANCELLED),
         (PAUSE, ["approval_timeout", "run_paused"], RunStatus.PAUSED),
+        (SKIP, ["approval_timeout", "run_cancelled"], RunStatus.CANCELLED),
+        (FAIL, ["approval_timeout", "run_cancelled"], RunStatus.CANCELLED),
+        (ESCALATE, ["approval_escalated"], RunStatus.WAITING_APPROVAL),
     ],
 )
 def test_a_start_gate_that_times_out_does_what_the_config_names(
@@ -128,6 +131,9 @@ def test_no_gate_of_a_step_opens_before_the_start_approval() -> None:
         (APPROVE, ["approval_timeout"], RunStatus.RUNNING),
         (REJECT, ["approval_timeout", "run_paused"], RunStatus.PAUSED),
         (PAUSE, ["approval_timeout", "run_paused"], RunStatus.PAUSED),
+        (SKIP, ["approval_timeout", "step_skipped", "run_completed"], RunStatus.COMPLETED),
+        (FAIL, ["approval_timeout", "step_failed", "run_failed"], RunStatus.FAILED),
+        (ESCALATE, ["approval_escalated"], RunStatus.AWAITING_APPROVAL),
     ],
 )
 def test_a_steps_gate_that_times_out(action: TimeoutAction, events: list[str], status: RunStatus) -> None:
@@ -166,7 +172,7 @@ def test_a_timeout_is_by_the_system_whoever_settles_it_and_never_an_approval(act
         known = len(story.events)
         number = None if story.run.start_gate else 1
         events = _late(story).expire(number, actor=ALICE)
-        assert events[0] == "approval_timeout"
+        assert events[0] == ("approval_escalated" if action is TimeoutAction.ESCALATE else "approval_timeout")
         assert "approval_granted" not in events
         assert {event.actor for event in story.events[known:]} == {SYSTEM}
 
@@ -270,3 +276,54 @@ def test_a_deadline_is_the_time_of_the_question_plus_the_timeout_even_if_the_clo
 def test_a_deadline_is_a_whole_millisecond_so_that_its_record_is_exact(minutes: float) -> None:
     story = Story(shell(gate=True, approval_timeout_mins=minutes)).drive()
     assert replay(story.procedure, [decode_event(encode_event(event)) for event in story.events]) == story.run
+
+
+@pytest.mark.parametrize("action", TimeoutAction)
+def test_the_rules_say_what_silence_means_before_the_config_does(action: TimeoutAction) -> None:
+    rules = ApprovalRules(on_timeout=action)
+    policy = Policy(approval_timeout_mins=5, approval_timeout_action=REJECT)
+    own = Story(shell(gate=True, approval_timeout_mins=1, approval=rules), policy=policy).drive()
+    assert (own.gate(1).on_timeout, own.gate(1).due_at) == (action, own.gate(1).requested_at + timedelta(minutes=1))
+    configs = Story(shell(gate=True), policy=policy, approval=rules).drive()
+    assert (configs.gate(1).on_timeout, configs.gate(1).due_at) == (
+        action,
+        configs.gate(1).requested_at + timedelta(minutes=5),
+    )
+    start = Story(shell(), mode=ExecutionMode.SUPERVISED, policy=Policy(approval_timeout_mins=5), approval=rules)
+    assert start.gate(None).on_timeout is action
+
+
+def test_rules_without_an_action_leave_the_steps_own_timeout_to_approve() -> None:
+    rules = ApprovalRules(comment_required=True)
+    story = Story(shell(gate=True, approval_timeout_mins=1, approval=rules)).drive()
+    assert story.gate(1).on_timeout is APPROVE
+
+
+def test_what_depends_on_a_step_that_silence_skipped_goes_on() -> None:
+    rules = ApprovalRules(on_timeout=SKIP)
+    story = Story(shell(gate=True, approval_timeout_mins=5, approval=rules), shell()).drive()
+    assert _late(story).expire(1) == ["approval_timeout", "step_skipped"]
+    assert story.latest("step_skipped").body.signature is None
+    assert story.owed() == [(DueKind.START_STEP, 2)]
+
+
+def test_a_step_that_silence_failed_asks_again_after_a_retry() -> None:
+    rules = ApprovalRules(on_timeout=FAIL)
+    story = Story(shell(gate=True, approval_timeout_mins=5, approval=rules)).drive()
+    _late(story).expire(1)
+    assert story.latest("step_failed").body.cause == "approval_timeout"
+    story.when(cmd.Retry)
+    story.drive()
+    assert (story.status, story.gate(1).revision) == (RunStatus.AWAITING_APPROVAL, 2)
+
+
+def test_an_escalated_gate_waits_for_ever_and_escalates_once() -> None:
+    rules = ApprovalRules(on_timeout=ESCALATE, escalate_to=("user:carol",), approvers=("user:bob",))
+    story = Story(shell(gate=True, approval_timeout_mins=5, approval=rules)).drive()
+    _late(story).expire(1)
+    assert story.last.body.to == ("user:carol",)
+    assert (story.gate(1).status, story.gate(1).due_at, story.owed()) == (GateStatus.OPEN, None, [])
+    assert _late(story, 10**6).expire(1) == []
+    story.when(cmd.Pause)
+    story.when(cmd.Resume)
+    assert (story.gate(1).due_at, story.gate(1).escalated) == (None, True)

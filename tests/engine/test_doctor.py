@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import apsw
 import pytest
 
-from sopwith.assembly import open_engine
+from sopwith.assembly import open_engine, open_keeper
 from sopwith.engine.doctor import examine
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
@@ -186,6 +187,92 @@ def test_files_that_cannot_be_mended_hide_no_other_finding(engine: Engine, run_i
     assert other in told[False].message
     assert told[False].hint
     assert run_id in told[True].message
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("update runs set status = 'completed', ended_at = 0", "status was completed, is running"),
+        ("update runs set holds_slot = 0", "holds_slot was False, is True"),
+        ("update runs set name = 'fry', created_by = 'eve', created_at = 0", "name was fry, is bake"),
+        ("update runs set due_at = 5", "due_at was "),
+    ],
+)
+def test_a_summary_that_lies_is_mended_from_the_events(engine: Engine, run_id: str, statement: str, says: str) -> None:
+    true, events = engine.parts.store.summary(run_id), engine.parts.store.events(run_id)
+    database = apsw.Connection(str(engine.parts.workspace.database))
+    database.execute(statement)
+    (finding,) = examine(engine)
+    assert finding.mended
+    assert run_id in finding.message
+    assert says in finding.message
+    assert engine.parts.store.summary(run_id) == true
+    assert engine.parts.store.events(run_id) == events
+    assert examine(engine) == ()
+    database.close()
+
+
+def test_a_summary_with_another_head_is_trouble_and_stays(engine: Engine, run_id: str) -> None:
+    database = apsw.Connection(str(engine.parts.workspace.database))
+    database.execute("update runs set head = randomblob(32), status = 'completed'")
+    database.close()
+    assert [finding for finding in examine(engine) if not finding.mended]
+    stored = engine.parts.store.summary(run_id)
+    assert stored is not None
+    assert stored.status == "completed"
+
+
+def test_a_run_that_goes_on_meanwhile_has_no_wrong_summary(
+    engine: Engine, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = open_engine(engine.parts.workspace)
+    summary = engine.parts.store.summary
+
+    def late(asked: str) -> object:
+        if engine.parts.store.summary is not summary:
+            monkeypatch.setattr(engine.parts.store, "summary", summary)
+            other.pause(run_id, actor=ANN)
+        return summary(asked)
+
+    monkeypatch.setattr(engine.parts.store, "summary", late)
+    assert examine(engine) == ()
+
+
+def test_a_log_that_is_not_what_was_signed_is_trouble(engine: Engine, run_id: str) -> None:
+    """Every chain and every head fits: only a checkpoint tells."""
+    database = apsw.Connection(str(engine.parts.workspace.database))
+    asyncio.run(drive(engine.parts, engine.create_run(RunRequest(name="bake"), actor=ANN).run_id))
+    database.execute("pragma foreign_keys = off")
+    database.execute("delete from events where run = 2")
+    database.execute("delete from runs where ordinal = 2")
+    database.execute("update sqlite_sequence set seq = (select max(position) from events) where name = 'events'")
+    database.close()
+    told = [finding.message for finding in examine(engine) if not finding.mended]
+    assert any("the log is not what it was" in message and "cut short" in message for message in told)
+
+
+def test_a_run_whose_record_was_dropped_is_no_trouble(engine: Engine, run_id: str) -> None:
+    engine.cancel(run_id, actor=ANN)
+    runs, store = engine.parts.workspace.runs, engine.parts.store
+    (runs.parent / "config.json").write_text(json.dumps({"auditRetentionDays": 1}))
+    state = (runs / f"{run_id}.json").read_bytes()
+    with open_keeper(engine.parts.workspace) as keeper:
+        assert keeper.retain(engine.parts.clock.now().at + timedelta(days=2)).run_ids == (run_id,)
+    assert examine(engine) == ()
+    (runs / f"{run_id}.json").write_bytes(state)
+    (finding,) = examine(engine)
+    assert finding.mended
+    assert not (runs / f"{run_id}.json").exists()
+    (runs / run_id).mkdir()
+    (finding,) = examine(engine)
+    assert finding.hint == "run: sop audit prune"
+    (runs / run_id).rmdir()
+    database = apsw.Connection(str(engine.parts.workspace.database))
+    database.execute("delete from tombstones")
+    database.close()
+    told = [finding.message for finding in examine(engine)]
+    assert any("no tombstone says why" in message for message in told)
+    assert not store.events(run_id)[0].payload
 
 
 def _rewrite(engine: Engine, before: str, after: str) -> bool:

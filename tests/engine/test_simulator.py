@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sopwith.core import approvers, gates, moves, moves_answer, moves_driver, moves_gate, moves_person
 from sopwith.core import due as due_module
-from sopwith.core import moves_driver
+from sopwith.core import evolve as evolve_module
+from sopwith.core.approval import ApprovalRules
 from sopwith.core.due import Due, DueKind
 from sopwith.engine import driver as driver_module
 from sopwith.engine import recovery
@@ -139,11 +142,9 @@ def a_start_that_ignores_the_digest(patch: pytest.MonkeyPatch) -> None:
         same = command if gate is None else type(command)(**{**_fields(command), "digest": gate.digest})
         return start(run, same)
 
-    from sopwith.core import moves
-
-    for key, move in list(moves.MOVES.items()):
-        if move.handler is start:
-            patch.setitem(moves.MOVES, key, moves.Move(careless, move.to))
+    _moved(patch, start, careless)
+    # the driver looks once more before it starts what it recorded: that net is taken away too
+    patch.setattr(recovery, "_withheld", lambda order, _reason: order)
 
 
 def a_start_before_its_dependencies(patch: pytest.MonkeyPatch) -> None:
@@ -201,7 +202,7 @@ def a_driver_that_leaves_running_steps_at_a_cancel(patch: pytest.MonkeyPatch) ->
 
 
 def a_cancel_that_does_not_wait(patch: pytest.MonkeyPatch) -> None:
-    from sopwith.core import conclude, moves_person
+    from sopwith.core import conclude
 
     patch.setattr(moves_person, "running_processes", lambda _run: ())
     patch.setattr(conclude, "running_processes", lambda _run: ())
@@ -223,6 +224,65 @@ def a_recovery_that_trusts_marks_from_before_a_restart(patch: pytest.MonkeyPatch
         return await recover(self, msgspec.structs.replace(order, intended_boot=order.this_boot), on_output)
 
     patch.setattr(FakeExecutor, "recover", trusting)
+
+
+def a_vote_that_counts_twice(patch: pytest.MonkeyPatch) -> None:
+    _rewritten(patch, moves_answer, "_approved", {"if command.actor.id in voters:": "if False:"})
+
+
+def a_quorum_that_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ApprovalRules, "votes_needed", 1)
+
+
+def a_gate_that_forgets_whom_it_lists(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(approvers, "matches", lambda _principals, _actor, _groups: True)
+
+
+def a_starter_that_approves_itself(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ApprovalRules, "self_approval", True)
+
+
+def a_deadline_that_trusts_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(moves_gate, "_jumped_ms", lambda _gate, _command: 0)
+
+
+def an_escalation_that_approves(patch: pytest.MonkeyPatch) -> None:
+    approve = "TimeoutAction.APPROVE if gate.on_timeout is TimeoutAction.ESCALATE else gate.on_timeout"
+    mutant = {
+        "if gate.on_timeout is TimeoutAction.ESCALATE:": "if False:",
+        "action=gate.on_timeout": f"action={approve}",
+        "gate, gate.on_timeout)": f"gate, {approve})",
+    }
+    _moved(patch, moves_gate.expire, _rewritten(patch, moves_gate, "expire", mutant))
+
+
+def a_waiver_that_outlives_a_retry(patch: pytest.MonkeyPatch) -> None:
+    _rewritten(patch, evolve_module, "_asked_again", {"must_ask=": "waived=step.waived, must_ask="})
+
+
+def a_waiver_that_outweighs_a_change(patch: pytest.MonkeyPatch) -> None:
+    waived = {"if step.waived and not always_asks(run, number):": "if step.waived:"}
+    is_gated = _rewritten(patch, gates, "is_gated", waived)
+    for module in (due_module, moves_driver, moves_gate, moves_person, driver_module):
+        patch.setattr(module, "is_gated", is_gated)
+
+
+def _rewritten(patch: pytest.MonkeyPatch, module, name: str, changes: dict[str, str]):
+    """The function with other lines in it, in place of the one in its module."""
+    source = inspect.getsource(getattr(module, name))
+    for old, new in changes.items():
+        assert source.count(old) == 1, f"{name} has no longer: {old}"
+        source = source.replace(old, new)
+    made: dict[str, Callable[..., object]] = {}
+    exec(source, module.__dict__, made)
+    patch.setattr(module, name, made[name])
+    return made[name]
+
+
+def _moved(patch: pytest.MonkeyPatch, handler, mutant) -> None:
+    for key, move in list(moves.MOVES.items()):
+        if move.handler is handler:
+            patch.setitem(moves.MOVES, key, moves.Move(mutant, move.to))
 
 
 def _fields(command) -> dict[str, object]:
@@ -257,8 +317,16 @@ PLANTED: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     a_cancel_that_does_not_wait,
     a_driver_that_never_settles_a_timeout,
     a_recovery_that_trusts_marks_from_before_a_restart,
+    a_vote_that_counts_twice,
+    a_quorum_that_is_ignored,
+    a_gate_that_forgets_whom_it_lists,
+    a_starter_that_approves_itself,
+    a_deadline_that_trusts_the_wall_clock,
+    an_escalation_that_approves,
+    a_waiver_that_outlives_a_retry,
+    a_waiver_that_outweighs_a_change,
 )
-SEEDS = 120
+SEEDS = 160
 """Within how many seeds each must be found."""
 
 

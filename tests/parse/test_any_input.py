@@ -47,6 +47,14 @@ FRAGMENTS = [
     "<div>",
     "**Approval Required**: Yes",
     "**Approval Timeout**: soon",
+    "**Approvers**: user:a, group:b",
+    "**Quorum**: 2",
+    "**On Timeout**: escalate",
+    "**Escalate To**: x",
+    "**Comment Required**: Yes",
+    "**Pins**: a, ../b",
+    "**Runners**: agent:a",
+    "Quorum: 2",
     "**Parameters**:",
     "- a (required): x",
     "**Env**: A=`b`",
@@ -98,12 +106,46 @@ def test_random_markdown_raises_nothing(document: str) -> None:
     check(b"## Steps\n\n### Step 1: a\n\n" + document.encode(), json.dumps(DEPLOY_MANIFEST).encode())
 
 
+def approvals() -> st.SearchStrategy[dict[str, Any]]:
+    """Objects that are, or nearly are, an `approval`."""
+    principals = st.lists(st.sampled_from(["user:a", "group:b", "agent:c", "a", ""]) | JSON, max_size=3)
+    field = st.fixed_dictionaries(
+        {"type": st.sampled_from(["string", "integer", "number", "boolean", "x"])},
+        optional={
+            "enum": st.lists(JSON, max_size=2),
+            "pattern": st.sampled_from(["a", "("]),
+            "minimum": st.integers(-2, 2),
+            "maximum": st.integers(-2, 2),
+            "default": JSON,
+        },
+    )
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "when": st.sampled_from(["true", "params.a == 'x'", "steps['1'].status == 'x'", "("])
+            | st.text(max_size=20),
+            "approvers": principals,
+            "quorum": st.integers(-1, 4),
+            "allowSelfApproval": st.booleans(),
+            "commentRequired": st.booleans(),
+            "onTimeout": st.sampled_from(["approve", "escalate", "skip", "x"]),
+            "escalateTo": principals,
+            "remindAfterMins": st.lists(st.integers(0, 9), max_size=3),
+            "form": st.fixed_dictionaries(
+                {"type": st.just("object"), "properties": st.dictionaries(st.sampled_from("ab"), field, max_size=2)},
+                optional={"required": st.lists(st.sampled_from("abc"), max_size=2)},
+            ),
+        },
+    )
+
+
 @st.composite
 def mutated_manifests(draw: st.DrawFn) -> bytes:
     manifest: dict[str, Any] = json.loads(json.dumps(DEPLOY_MANIFEST))
     target = draw(st.sampled_from([manifest, *manifest["steps"], *manifest["triggers"]]))
     known = ["params", "env", "outputs", "dependsOn", "key", "run", "priority", "triggers", "steps", "number", "retry"]
-    target[draw(st.sampled_from(known) | st.text(max_size=6))] = draw(JSON)
+    known += ["approval", "pins", "runners", "requiresApproval", "users", "groups", "roles", "checkpointCopies"]
+    target[draw(st.sampled_from(known) | st.text(max_size=6))] = draw(JSON | approvals())
     text = json.dumps(manifest)
     cut = draw(st.integers(0, len(text)))
     return (text[:cut] + draw(st.sampled_from(["", "", "", "x", '"', "]", "\\", "\0"])) + text[cut:]).encode()
@@ -186,6 +228,37 @@ WORST = {
         f"json steps of {item!r}": (None, filled(f"{item},", '{"steps":[', f"{item}]}}"))
         for item in ("1", "{}", '{"number":1}', '{"number":1,"x":1}', '{"number":1,"dependsOn":["x"]}')
     },
+    "conditions": (
+        None,
+        json.dumps({"steps": [{"number": n, "approval": {"when": f"1=={n}"}} for n in range(1, 1000)]}),
+    ),
+    "conditions about steps": (
+        None,
+        json.dumps({"steps": [{"number": n, "approval": {"when": f"steps.a{n}==1"}} for n in range(1, 900)]}),
+    ),
+    "long conditions": (
+        None,
+        json.dumps(
+            {"steps": [{"number": n, "approval": {"when": "0 in [" + "1," * 2040 + "1]"}} for n in range(1, 16)]}
+        ),
+    ),
+    "bad conditions": (
+        None,
+        json.dumps({"steps": [{"number": n, "approval": {"when": "x||" * 1300 + "x"}} for n in range(1, 16)]}),
+    ),
+    "many approvers": (
+        None,
+        json.dumps({"steps": [{"number": n, "approval": {"approvers": ["user:a"] * 90}} for n in range(1, 60)]}),
+    ),
+    "many pins": (None, json.dumps({"steps": [{"number": n, "pins": ["./a"] * 100} for n in range(1, 70)]})),
+    "large patterns": (
+        None,
+        json.dumps(
+            {"steps": [{"number": n, "approval": {"when": "run.id.matches('[\\\\pL]{900}')"}} for n in range(1, 800)]}
+        ),
+    ),
+    "quorum lines": (filled("Quorum: 2\n", START), None),
+    "one quorum line": (filled("quorum ", START), None),
     "json unknown keys": (None, json.dumps({f"descriptio{number}": 1 for number in range(3_000)})),
     "json many steps": (
         None,

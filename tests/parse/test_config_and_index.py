@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from sopwith.core.approval import TimeoutAction
-from sopwith.core.config import Config, Notifications
+from sopwith.core.config import Config, Notifications, Role, User
 from sopwith.core.procedure import ExecutionMode, Priority
 from sopwith.parse.config import ConfigFile, parse_config
 from sopwith.parse.index import parse_index
@@ -51,6 +51,32 @@ def test_an_empty_config_is_the_default() -> None:
     assert parse_config(source("config.json", {})) == (Config(), ())
 
 
+def test_people_are_read() -> None:
+    config, problems = parse_config(
+        source(
+            "config.json",
+            {
+                "users": {"alice": {"name": "Alice Example"}, "bob": {}},
+                "groups": {"release": ["alice", "user:bob", "bob"]},
+                "roles": {"runner": ["group:release", "agent:bot"], "admin": ["user:alice"]},
+                "checkpointCopies": ["/mnt/log", "copies/log"],
+            },
+        )
+    )
+    assert problems == ()
+    assert config == Config(
+        users={"alice": User(name="Alice Example"), "bob": User()},
+        groups={"release": ("alice", "bob")},
+        roles={Role.RUNNER: ("group:release", "agent:bot"), Role.ADMIN: ("user:alice",)},
+        checkpoint_copies=("/mnt/log", "copies/log"),
+    )
+
+
+def test_an_agent_in_a_group_is_told_where_it_belongs() -> None:
+    _, problems = parse_config(source("config.json", {"groups": {"g": ["agent:bot"]}}))
+    assert "agents are in no group" in problems[0].hint
+
+
 def test_every_setting_can_be_written_in_the_file() -> None:
     assert set(Config.__struct_fields__) == set(ConfigFile.__struct_fields__) - {"schema"}
 
@@ -62,6 +88,18 @@ def test_every_setting_can_be_written_in_the_file() -> None:
         ({"defaultExecutionMode": None}, "$.defaultExecutionMode"),
         ({"approvalTimeoutMins": 0}, "$.approvalTimeoutMins"),
         ({"approvalTimeoutAction": "aprove"}, "$.approvalTimeoutAction"),
+        ({"approvalTimeoutAction": "escalate"}, "$.approvalTimeoutAction"),
+        ({"users": {"-a": {}}}, '$.users["-a"]'),
+        ({"users": {"a": {"nam": "A"}}}, "$.users.a.nam"),
+        ({"groups": {"g": ["agent:a"]}}, "$.groups.g[0]"),
+        ({"groups": {"g": ["group:a"]}}, "$.groups.g[0]"),
+        ({"groups": {"group:g": []}}, '$.groups["group:g"]'),
+        ({"users": {"a": {}}, "groups": {"g": ["a", "b"]}}, "$.groups.g[1]"),
+        ({"users": {"a": {}}, "roles": {"runner": ["user:b"]}}, "$.roles.runner[0]"),
+        ({"roles": {"runner": ["group:g"]}}, "$.roles.runner[0]"),
+        ({"roles": {"runner": ["alice"]}}, "$.roles.runner[0]"),
+        ({"roles": {"boss": []}}, "$.roles.boss"),
+        ({"checkpointCopies": [""]}, "$.checkpointCopies[0]"),
         ({"maxConcurrentRuns": 0}, "$.maxConcurrentRuns"),
         ({"auditRetentionDays": -1}, "$.auditRetentionDays"),
         ({"notifications": {"onRunFailed": 1}}, "$.notifications.onRunFailed"),

@@ -266,7 +266,7 @@ def test_any_other_unknown_key_is_a_warning_and_stays_prose() -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        *("Approvers", "Quorum", "On Timeout", "If", "Timeout", "Retries", "On Failure", "On Interrupt", "Pins"),
+        *("If", "Timeout", "Retries", "On Failure", "On Interrupt"),
         *("For Each", "Uses", "Wait", "Verify", "Runners"),
     ],
 )

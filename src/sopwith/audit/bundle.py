@@ -30,8 +30,8 @@ To verify, with Python 3.11 or newer and nothing else:
     python3 verify_audit.py FOLDER --checkpoint COPY --key HEX
 
 COPY is a checkpoints.jsonl that was kept outside the workspace; HEX is the public key, had from its owner by another
-way. The tool is tools/verify_audit.py of the Sopwith sources. Exit code 0: all is as it was recorded. 1: the first bad
-event is named.
+way. The tool is tools/verify_audit.py of the Sopwith sources; it is not in this folder on purpose: take it from there.
+Exit code 0: all is as it was recorded. 1: the first bad event is named.
 
 What this proves: no event of these runs was edited, left out, added or re-ordered since the checkpoint was signed, and
 each approval names the very bytes shown here. Given COPY: the whole log at that time is the beginning of this one, so

@@ -10,13 +10,14 @@ from datetime import datetime
 from pathlib import Path
 
 from sopwith.audit.merkle import Frontier
-from sopwith.audit.places import append_line, last_line
+from sopwith.audit.places import append_line, holds, last_line
 from sopwith.audit.statements import BadStatement, Checkpoint, Signer, line_of, read, signed
 from sopwith.core.instant import iso
 from sopwith.errors import StoreError
 from sopwith.ports import KeptCheckpoint, Log, Seals
 
 PAGE = 2000
+_PREFIX = b'{"format":"sopwith/checkpoint/1",'
 
 
 class Checkpointer:
@@ -27,8 +28,9 @@ class Checkpointer:
         self._seals = seals
         self._signer = signer
         self._places = places
+        self._usable = places
         self.failures: tuple[str, ...] = ()
-        """Places that the most recent checkpoint could not be copied to, a sentence each."""
+        """What is wrong with the places of the most recent checkpoint, a sentence each."""
 
     def take(self, now: datetime) -> Checkpoint | None:
         """A checkpoint over all events, or None if the newest one covers them.
@@ -36,7 +38,8 @@ class Checkpointer:
         Raises StoreError, signing nothing, if the log is not what was signed before.
         """
         self.failures = ()
-        ahead = self._furthest()  # before the log is read: what others sign meanwhile is no sign of trouble
+        known = self._seals.newest_checkpoint() is not None
+        ahead = self._furthest(known=known)  # before the log is read: what is signed meanwhile is no sign of trouble
         newest = self._seals.newest_checkpoint()
         frontier = _frontier_of(newest)
         self._grow(frontier, ahead)
@@ -47,15 +50,23 @@ class Checkpointer:
             return None
         return self._keep(frontier, now) if frontier.size else None
 
-    def _furthest(self) -> Checkpoint | None:
-        """The greatest among the last lines of the places."""
+    def _furthest(self, *, known: bool) -> Checkpoint | None:
+        """The greatest among the last lines of the places. `known`: there were checkpoints before."""
         found = []
+        self._usable = ()
         for place in self._places:
             try:
+                is_ours = holds(place, _PREFIX)
+                if is_ours is False:
+                    self.failures += (f"{place} holds something else: no checkpoint is written to it",)
+                    continue
+                self._usable += (place,)
                 line = last_line(place)
                 found += [] if line is None else [read(Checkpoint, line)]
+                if line is None and known and place.parent.is_dir():
+                    self.failures += (f"{place} had no checkpoint, though there were some before: it begins now",)
             except (OSError, BadStatement) as error:
-                self.failures += (f"cannot read the checkpoints in {place}: {error}",)
+                self.failures += (f"cannot read the checkpoints in {place}: {_words(error)}",)
         return max(found, key=lambda checkpoint: checkpoint.size, default=None)
 
     def _grow(self, frontier: Frontier, ahead: Checkpoint | None) -> None:
@@ -84,7 +95,7 @@ class Checkpointer:
         line = line_of(checkpoint)
         if not self._seals.keep_checkpoint(KeptCheckpoint(frontier.size, line, frontier.dump())):
             return None
-        self.failures += tuple(copy(self._places, line))
+        self.failures += tuple(copy(self._usable, line))
         return checkpoint
 
 
@@ -95,8 +106,12 @@ def copy(places: tuple[Path, ...], line: bytes) -> list[str]:
         try:
             append_line(place, line)
         except OSError as error:
-            failures.append(f"cannot write to {place}: {error.strerror or error}")
+            failures.append(f"cannot write to {place}: {_words(error)}")
     return failures
+
+
+def _words(error: OSError | BadStatement) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _frontier_of(newest: KeptCheckpoint | None) -> Frontier:

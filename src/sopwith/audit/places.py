@@ -40,6 +40,16 @@ def last_line(path: Path) -> bytes | None:
         return None
 
 
+def holds(path: Path, prefix: bytes) -> bool | None:
+    """Whether the file begins as such lines do, a torn one included; None if there is none. Raises OSError."""
+    try:
+        with _opened(path, os.O_RDONLY) as descriptor:
+            start = os.pread(descriptor, len(prefix), 0)
+    except FileNotFoundError:
+        return None
+    return prefix.startswith(start)
+
+
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The whole lines with their numbers from 1, without newline and without those that are empty. Raises OSError."""
     with _opened(path, os.O_RDONLY) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:

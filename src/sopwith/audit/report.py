@@ -32,8 +32,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """`events` counts those that were looked at: all, if nothing is wrong.
 
-    `signed_size`: so many are covered by a checkpoint in the store; `trusted_size`: by one that was given from
-    outside. What lies beyond is held together by its chain alone.
+    `log_size`: so many events the log has. `signed_size`: so many are covered by a checkpoint in the store;
+    `trusted_size`: by one from outside the workspace. What lies beyond is held together by its chain alone.
     """
 
     events: int
@@ -43,11 +43,19 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: int
     signed_size: int
     trusted_size: int
+    log_size: int = 0
+    reached: dict[str, int] = msgspec.field(default_factory=dict)
+    """For each copy of the checkpoints that was compared, the greatest size at which it agreed."""
     first_bad: Finding | None = None
 
     @property
     def fine(self) -> bool:
         return self.first_bad is None
+
+    @property
+    def unsigned(self) -> int:
+        """How many events came after the newest checkpoint."""
+        return max(0, self.log_size - max([self.signed_size, *self.reached.values()]))
 
     def document(self) -> dict[str, Any]:
         """The JSON form, camelCase."""
@@ -60,6 +68,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "checkpoints": self.checkpoints,
             "signedSize": self.signed_size,
             "trustedSize": self.trusted_size,
+            "logSize": self.log_size,
+            "unsigned": self.unsigned,
             "firstBad": None
             if bad is None
             else {

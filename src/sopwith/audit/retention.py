@@ -17,6 +17,7 @@ import msgspec
 
 from sopwith.audit.checkpoints import Checkpointer, copy
 from sopwith.audit.statements import Buried, Signer, Tombstone, line_of, signed
+from sopwith.core.actor import SYSTEM
 from sopwith.core.instant import iso
 from sopwith.errors import StoreError
 from sopwith.ports import DroppedRun, Log, LogEntry, Seals
@@ -40,10 +41,14 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dropped(msgspec.Struct, frozen=True):
-    """What a sweep did. `failures`: places that the tombstone or its checkpoint could not be copied to."""
+    """What a sweep did, or would do. `failures`: places that the tombstone or its checkpoint could not be copied to."""
 
-    run_ids: tuple[str, ...] = ()
+    runs: tuple[Ended, ...] = ()
     failures: tuple[str, ...] = ()
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        return tuple(run.run_id for run in self.runs)
 
 
 def too_old(runs: Iterable[Ended], *, days: int, now: datetime) -> tuple[Ended, ...]:
@@ -68,12 +73,16 @@ class Retention:
         self._checkpointer = checkpointer
         self._places = places
 
-    def sweep(self, candidates: Iterable[str], *, days: int, now: datetime) -> Dropped:
+    def choose(self, candidates: Iterable[str], *, days: int, now: datetime) -> tuple[Ended, ...]:
+        """Those of the candidates that are too old. Changes nothing."""
+        return too_old(filter(None, map(self._ended, candidates)), days=days, now=now)
+
+    def sweep(self, candidates: Iterable[str], *, days: int, now: datetime, by: str = SYSTEM.id) -> Dropped:
         """Drops those of the candidates that are too old. Raises Conflict if one of them moved on meanwhile.
 
         A checkpoint is taken first: what loses its payload must be signed for.
         """
-        chosen = too_old(filter(None, map(self._ended, candidates)), days=days, now=now)
+        chosen = self.choose(candidates, days=days, now=now)
         if not chosen:
             return Dropped()
         self._checkpointer.take(now)
@@ -82,12 +91,12 @@ class Retention:
         if newest is None or newest.size < max(run.last_position for run in chosen):
             raise StoreError("cannot drop payloads that no checkpoint covers", hint="see: sop audit --verify-all")
         for start in range(0, len(chosen), _RUNS_PER_TOMBSTONE):
-            failures += self._bury(chosen[start : start + _RUNS_PER_TOMBSTONE], days=days, now=now)
-        return Dropped(tuple(run.run_id for run in chosen), failures)
+            failures += self._bury(chosen[start : start + _RUNS_PER_TOMBSTONE], days=days, now=now, by=by)
+        return Dropped(chosen, failures)
 
-    def _bury(self, runs: tuple[Ended, ...], *, days: int, now: datetime) -> tuple[str, ...]:
+    def _bury(self, runs: tuple[Ended, ...], *, days: int, now: datetime, by: str) -> tuple[str, ...]:
         buried = tuple(_buried(run) for run in runs)
-        line = line_of(signed(Tombstone, self._signer, timestamp=iso(now), days=days, runs=buried))
+        line = line_of(signed(Tombstone, self._signer, timestamp=iso(now), days=days, by=by, runs=buried))
         dropped = [DroppedRun(run.run_id, run.seq, run.head, run.contents) for run in runs]
         self._seals.drop_payloads(dropped, line)
         return tuple(copy(self._places, line))

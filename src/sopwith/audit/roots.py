@@ -26,7 +26,10 @@ class Roots:
         self._next: Milestone | None = None
         self._next_size = -1
         self._unreadable: Milestone | None = None
+        self._summed_up = (-1, "")
         self.passed = self.signed_size = self.trusted_size = 0
+        self.reached: dict[str, int] = {}
+        """For each copy the greatest size at which it agreed."""
         self._advance()
 
     def add(self, position: int, digest: bytes) -> None:
@@ -56,7 +59,7 @@ class Roots:
         assert milestone is not None
         if milestone.problem:
             raise Bad(_worthless(milestone))
-        if self._frontier.root().hex() != milestone.root:
+        if self._root() != milestone.root:
             first = min(max(self.signed_size, self.trusted_size) + 1, milestone.size)
             word = "it" if first == milestone.size else "one of them"
             raise Bad(
@@ -67,11 +70,19 @@ class Roots:
                 )
             )
         self.passed += 1
-        if milestone.trusted:
-            self.trusted_size = milestone.size
+        if milestone.copy:
+            self.reached[milestone.copy] = milestone.size
         else:
             self.signed_size = milestone.size
+        if milestone.trusted:
+            self.trusted_size = milestone.size
         self._advance()
+
+    def _root(self) -> str:
+        """The root as hex; several milestones may stand at one size."""
+        if self._summed_up[0] != self._frontier.size:
+            self._summed_up = (self._frontier.size, self._frontier.root().hex())
+        return self._summed_up[1]
 
     def _advance(self) -> None:
         self._next = next(self._expected, None)

@@ -1,9 +1,10 @@
-"""Checkpoints as milestones: sizes at which the log must have a certain root, from the store and from outside."""
+"""Checkpoints as milestones: sizes at which the log must have a certain root, from the store and from copies of it."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,18 @@ from sopwith.ports import KeptCheckpoint, Seals
 _PAGE = 500
 
 
+class Copy(msgspec.Struct, frozen=True):
+    """Checkpoints from a file, as they were when it was read; `problem` says why there are none.
+
+    `trusted`: it lies outside the workspace, so whoever changed the log could not change it too.
+    """
+
+    name: str
+    lines: tuple[tuple[int, bytes], ...] = ()
+    trusted: bool = True
+    problem: str = ""
+
+
 class Milestone(msgspec.Struct, frozen=True, order=True):
     """At `size` the root must be `root`; or `problem` says why the checkpoint itself is worth nothing."""
 
@@ -24,12 +37,29 @@ class Milestone(msgspec.Struct, frozen=True, order=True):
     trusted: bool
     source: str
     problem: str = ""
+    copy: str = ""
+    """The copy that it comes from; empty for the store."""
 
 
-def milestones(seals: Seals, copies: Iterable[Path], keys: frozenset[str]) -> Iterator[Milestone]:
-    """All checkpoints by size: those of the store, and those in the copies, which are trusted."""
-    outside = sorted(milestone for path in copies for milestone in _from_file(path, keys))
-    return heapq.merge(_from_store(seals, keys), outside)
+class _Sized(msgspec.Struct):
+    size: int
+
+
+def read_copy(path: Path, *, trusted: bool = True) -> Copy:
+    """Reads a file with checkpoints. Do so before the log is read: what is signed meanwhile is no sign of trouble."""
+    try:
+        found = tuple(lines(path))
+    except OSError as error:
+        return Copy(str(path), trusted=trusted, problem=f"it cannot be read: {error.strerror or error}")
+    return Copy(str(path), found, trusted, "" if found else "it holds no checkpoint")
+
+
+def milestones(seals: Seals, copies: Iterable[Copy], keys: frozenset[str]) -> Iterator[Milestone]:
+    """All checkpoints by size: those of the store, and those in the copies.
+
+    The same line stands in several places, and is looked at when its size is reached: one signature to check.
+    """
+    return heapq.merge(_from_store(seals, keys), *(_from_copy(copy, keys) for copy in copies))
 
 
 def _from_store(seals: Seals, keys: frozenset[str]) -> Iterator[Milestone]:
@@ -42,16 +72,21 @@ def _from_store(seals: Seals, keys: frozenset[str]) -> Iterator[Milestone]:
             yield msgspec.structs.replace(milestone, size=size, problem=problem)
 
 
-def _from_file(path: Path, keys: frozenset[str]) -> Iterator[Milestone]:
+def _from_copy(copy: Copy, keys: frozenset[str]) -> Iterator[Milestone]:
+    if copy.problem:
+        yield Milestone(0, "", copy.trusted, copy.name, copy.problem, copy.name)
+    for number, line in sorted(copy.lines, key=lambda numbered: _claimed_size(numbered[1])):
+        source = f"line {number} of {copy.name}"
+        milestone = _milestone(line, source, keys, trusted=copy.trusted)
+        yield msgspec.structs.replace(milestone, copy=copy.name)
+
+
+def _claimed_size(line: bytes) -> int:
+    """Only to look at the lines in order: what cannot be read comes first."""
     try:
-        found = False
-        for number, line in lines(path):
-            found = True
-            yield _milestone(line, f"line {number} of {path}", keys, trusted=True)
-        if not found:
-            yield Milestone(0, "", True, str(path), "it holds no checkpoint")
-    except OSError as error:
-        yield Milestone(0, "", True, str(path), f"it cannot be read: {error.strerror or error}")
+        return msgspec.json.decode(line, type=_Sized).size
+    except msgspec.MsgspecError:
+        return 0
 
 
 def _contradiction(kept: KeptCheckpoint, signed: Milestone) -> str:
@@ -65,9 +100,14 @@ def _contradiction(kept: KeptCheckpoint, signed: Milestone) -> str:
     return "" if root == signed.root else "its frontier was changed"
 
 
+@lru_cache(maxsize=64)
+def _checkpoint(line: bytes) -> Checkpoint:
+    return read(Checkpoint, line)
+
+
 def _milestone(line: bytes, source: str, keys: frozenset[str], *, trusted: bool) -> Milestone:
     try:
-        checkpoint = read(Checkpoint, line)
+        checkpoint = _checkpoint(line)
         if checkpoint.public_key not in keys:
             raise BadStatement(f"it is signed by {checkpoint.origin}, which is no key of this workspace")
     except BadStatement as error:

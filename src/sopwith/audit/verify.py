@@ -5,33 +5,33 @@ What this proves, and what it cannot, stands in docs/decisions/0007-the-log.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 
 from sopwith.audit.chain import Chains, Content
 from sopwith.audit.graves import Graves
 from sopwith.audit.report import Finding, Report
 from sopwith.audit.roots import Bad, Roots
-from sopwith.audit.trust import milestones
+from sopwith.audit.trust import Copy, milestones
 from sopwith.ports import Log, LogEntry, Seals
 
 _PAGE = 1000
 
+Keys = Callable[[], frozenset[str]]
+"""The public keys, hex, that this workspace may have signed with; asked for after the state to look at is fixed."""
 
-def verify_all(
-    log: Log, seals: Seals, content: Content, *, keys: frozenset[str], copies: Iterable[Path] = ()
-) -> Report:
-    """Every event, every checkpoint in the store, and those in `copies`: files with checkpoints from outside.
 
-    `keys` are the public keys, hex, that this workspace may have signed with.
+def verify_all(log: Log, seals: Seals, content: Content, *, keys: Keys, copies: Iterable[Copy] = ()) -> Report:
+    """Every event, every checkpoint in the store, and those in `copies`, which were read before.
+
+    Others may write meanwhile: one state of the log is looked at, the one at the first reading.
     """
     with log.reading():
         return _Verification(log, seals, content, keys, copies).all()
 
 
 def verify_run(
-    run_id: str, log: Log, seals: Seals, content: Content, *, keys: frozenset[str], copies: Iterable[Path] = ()
+    run_id: str, log: Log, seals: Seals, content: Content, *, keys: Keys, copies: Iterable[Copy] = ()
 ) -> Report:
     """Every event of one run, and, by their hashes alone, that the log around it is the one that was signed."""
     with log.reading():
@@ -39,11 +39,14 @@ def verify_run(
 
 
 class _Verification:
-    def __init__(self, log: Log, seals: Seals, content: Content, keys: frozenset[str], copies: Iterable[Path]) -> None:
+    def __init__(self, log: Log, seals: Seals, content: Content, keys: Keys, copies: Iterable[Copy]) -> None:
         self._log = log
-        self._graves = Graves(seals.tombstones(), keys)
+        tombstones = seals.tombstones()  # fixes the state that is looked at
+        self._log_size = log.end().high_water
+        known = keys()
+        self._graves = Graves(tombstones, known)
         self._chains = Chains(self._graves, content)
-        self._roots = Roots(milestones(seals, copies, keys))
+        self._roots = Roots(milestones(seals, copies, known))
         self._looked_at = 0
 
     def all(self) -> Report:
@@ -119,6 +122,8 @@ class _Verification:
             checkpoints=self._roots.passed,
             signed_size=self._roots.signed_size,
             trusted_size=self._roots.trusted_size,
+            log_size=self._log_size,
+            reached=self._roots.reached,
             first_bad=first_bad,
         )
 

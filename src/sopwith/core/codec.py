@@ -40,6 +40,11 @@ class _Stored(msgspec.Struct, rename="camel"):
     step_number: int | msgspec.UnsetType | None = msgspec.UNSET
 
 
+# made at import: msgspec crashes where several threads meet a type for the first time
+_DECODER = msgspec.json.Decoder(_Stored)
+_BODIES = msgspec.json.Decoder(EventBody)
+
+
 def event_json(event: Event) -> dict[str, Any]:
     """The event as the specification prints it, plus `seq` and `actor`; without the hashes."""
     details = msgspec.to_builtins(event.body, builtin_types=(datetime,))
@@ -61,7 +66,7 @@ def encode_event(event: Event) -> bytes:
 
 def decode_event(payload: bytes) -> Event:
     """The reverse of `encode_event`. Raises msgspec.ValidationError for what no version of Sopwith wrote."""
-    stored = msgspec.json.decode(payload, type=_Stored)
+    stored = _DECODER.decode(payload)
     fields = dict(stored.details, eventType=stored.event_type)
     if stored.step_number is not msgspec.UNSET:
         fields["stepNumber"] = stored.step_number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -9,13 +10,15 @@ import msgspec
 from sopwith.core.actor import Actor
 from sopwith.core.events import Evidence
 from sopwith.core.instant import Instant
+from sopwith.core.people import NO_PEOPLE, Directory
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """`actor` comes from the door, `now` from the edge."""
+    """`actor` comes from the door, `now` from the edge, `people` are config.json's as just read."""
 
     actor: Actor
     now: Instant
+    people: Directory = NO_PEOPLE
 
 
 class PersonCommand(Command, frozen=True, kw_only=True):
@@ -25,15 +28,19 @@ class PersonCommand(Command, frozen=True, kw_only=True):
 class Answer(PersonCommand, frozen=True, kw_only=True):
     """An answer to a gate. Without `step` and `digest` it means the one gate that is open.
 
-    `digest` is the envelope the caller saw, whole or its first 12 or more characters.
+    `digest` is the envelope the caller saw, whole or its first 12 or more characters. `seen`: the caller named it.
     """
 
     step: int | None = None
     digest: str | None = None
+    seen: bool = False
 
 
 class Approve(Answer, frozen=True, kw_only=True):
+    """`form` holds what the gate's form asks for, as text or as JSON values."""
+
     comment: str = ""
+    form: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Reject(Answer, frozen=True, kw_only=True):
@@ -99,6 +106,13 @@ class OpenGate(Command, frozen=True, kw_only=True):
 
 class Expire(Command, frozen=True, kw_only=True):
     """The deadline of this revision of a gate has passed."""
+
+    step: int | None
+    revision: int
+
+
+class Remind(Command, frozen=True, kw_only=True):
+    """The time of a reminder of this revision of a gate has come."""
 
     step: int | None
     revision: int

@@ -21,12 +21,26 @@ from sopwith.core.evolve import evolve
 from sopwith.core.instant import Instant
 from sopwith.core.moves import MOVES
 from sopwith.core.moves_driver import begin
+from sopwith.core.people import NO_PEOPLE, Directory, Right, check_right, check_runner
 from sopwith.core.procedure import ExecutionMode, Procedure, sha256
 from sopwith.core.refusal import refuse
 from sopwith.core.run import Run, status_of
 from sopwith.errors import NotAllowed
 
-_CONSEQUENCES = (ev.RunStarted, ev.RunCompleted, ev.RunFailed, ev.ApprovalRequested, ev.ApprovalClosed)
+_CONSEQUENCES = (
+    ev.RunStarted,
+    ev.RunCompleted,
+    ev.RunFailed,
+    ev.ApprovalRequested,
+    ev.ApprovalClosed,
+    ev.ApprovalPostponed,
+)
+
+
+_RIGHTS: dict[type[cmd.Command], Right] = dict.fromkeys(
+    (cmd.Resume, cmd.Retry, cmd.Skip, cmd.Complete, cmd.Fail), Right.STEER
+)
+"""What takes a right besides those of a gate. To stop something takes none."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -48,18 +62,24 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     umask: int
     passed: dict[str, str] = msgspec.field(default_factory=dict)
+    pins: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     policy: ev.Policy
     trigger: str
+    engine_version: str = ""
     queued_because: str = ""
 
 
-def create(new: NewRun, *, actor: Actor, now: Instant) -> Decision:
-    """The first events of a run: created, and then queued, waiting for its start approval, or started."""
+def create(new: NewRun, *, actor: Actor, now: Instant, people: Directory = NO_PEOPLE) -> Decision:
+    """The first events of a run: created, and then queued, waiting for its start approval, or started.
+
+    Raises NotAllowed where the actor may not start it.
+    """
+    check_runner(new.procedure, actor, people)
     created = Event(
         run_id=new.run_id,
         seq=1,
         at=now.at,
-        actor=actor,
+        actor=actor.recorded,
         body=ev.RunCreated(
             sop_name=new.procedure.name,
             version=new.procedure.version,
@@ -71,8 +91,10 @@ def create(new: NewRun, *, actor: Actor, now: Instant) -> Decision:
             environment=new.environment,
             umask=new.umask,
             passed=new.passed,
+            pins=new.pins,
             policy=new.policy,
             trigger=new.trigger,
+            engine_version=new.engine_version,
         ),
     )
     run = begin_run(new.procedure, created)
@@ -80,7 +102,7 @@ def create(new: NewRun, *, actor: Actor, now: Instant) -> Decision:
         following: Iterable[ev.EventBody] = [ev.RunQueued(reason=new.queued_because)]
     else:
         digest = sha256(envelope_bytes(start_envelope(run, rebuilding=False)))
-        following = begin(run, cmd.Admit(actor=SYSTEM, now=now, start_digest=digest))
+        following = begin(run, cmd.Admit(actor=SYSTEM, now=now, people=people, start_digest=digest))
     rest = _record(run, following, actor=SYSTEM, now=now)
     return Decision((created, *rest.events), rest.run)
 
@@ -91,14 +113,19 @@ def decide(run: Run, command: cmd.Command) -> Decision:
         raise NotAllowed(
             f"a step of {run.run_id} may not decide about its own run", hint="let somebody outside the run do it"
         )
+    right = _RIGHTS.get(type(command))
+    if right is not None:
+        check_right(command.actor, right, command.people, f"{type(command).__name__.lower()} {run.run_id}")
     move = MOVES.get((status_of(run), type(command)))
     if move is None:
         raise refuse(run, command)
     # a timeout is nobody's decision, whoever's verb settles it
-    actor = SYSTEM if isinstance(command, cmd.Expire) else command.actor
+    actor = SYSTEM if isinstance(command, cmd.Expire | cmd.Remind) else command.actor.recorded
     decided = _record(run, move.handler(run, command), actor=actor, now=command.now)
     events = list(decided.events)
     run = decided.run
+    if any(_is_nobodys(event.body) for event in events):
+        actor = SYSTEM  # and what the run comes to because of it
     while events and (body := conclusion(run, command.now)) is not None:
         followed = _record(run, [body], actor=actor, now=command.now)
         events.extend(followed.events)
@@ -106,9 +133,16 @@ def decide(run: Run, command: cmd.Command) -> Decision:
     return Decision(tuple(events), run)
 
 
+def _is_nobodys(body: ev.EventBody) -> bool:
+    """Whether it is a rejection without a signature: nobody was left who could have approved."""
+    return isinstance(body, ev.ApprovalRejected) and body.signature is None
+
+
 def _record(run: Run, bodies: Iterable[ev.EventBody], *, actor: Actor, now: Instant) -> Decision:
     events = []
     for body in bodies:
+        if _is_nobodys(body):
+            actor = SYSTEM  # and so is what follows from it
         who = SYSTEM if isinstance(body, _CONSEQUENCES) else actor
         # the clock may have been set back; a record's times never run backwards
         at = max(now.at, run.updated_at)

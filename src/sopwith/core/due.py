@@ -36,6 +36,8 @@ class DueKind(StrEnum):
     """The run is being cancelled; end the process."""
     EXPIRE_GATE = "expire_gate"
     """At the deadline, and not before, settle the gate."""
+    REMIND = "remind"
+    """At its time, record that the gate still waits."""
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -62,7 +64,7 @@ def due(run: Run) -> tuple[Due, ...]:
     if run.started_at is None:
         return _before_start(run)
     owed = [item for step in run.steps.values() if (item := _next(run, step)) is not None]
-    return (*owed, *watching, *_expiries(run))
+    return (*owed, *watching, *_expiries(run), *_reminders(run))
 
 
 def ready(items: Iterable[Due], now: datetime) -> tuple[Due, ...]:
@@ -84,7 +86,7 @@ def _before_start(run: Run) -> tuple[Due, ...]:
     gate = run.start_gate
     if needs_start_gate(run.mode) and (gate is None or gate.status is not GateStatus.OPEN):
         return (Due(DueKind.OPEN_GATE, None),)
-    return _expiries(run)
+    return (*_expiries(run), *_reminders(run))
 
 
 def _next(run: Run, step: StepState) -> Due | None:
@@ -100,4 +102,12 @@ def _expiries(run: Run) -> tuple[Due, ...]:
         Due(DueKind.EXPIRE_GATE, number, gate.due_at, gate.revision)
         for number, gate in open_gates(run)
         if gate.due_at is not None
+    )
+
+
+def _reminders(run: Run) -> tuple[Due, ...]:
+    return tuple(
+        Due(DueKind.REMIND, number, gate.remind_at[0], gate.revision)
+        for number, gate in open_gates(run)
+        if gate.remind_at
     )

@@ -9,12 +9,14 @@ from typing import Any
 
 import msgspec
 
+from sopwith.core.approval import NO_RULES, ApprovalRules
+from sopwith.core.approvers import rules_of
 from sopwith.core.events import Policy
 from sopwith.core.gates import gate_terms
 from sopwith.core.procedure import canonical
 from sopwith.core.run import Gate, Run, ancestors
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,17 +42,29 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any]
     inputs: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     """Outputs of the steps this one depends on, directly or not: step number as text -> name -> value."""
+    approvals: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    """What the approvers of those steps filled in, likewise."""
+    pins: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Pinned files: name -> SHA-256; at the start approval, step number as text -> name -> SHA-256."""
     environment: dict[str, str]
     """The allow-listed environment as captured at creation, and what `env.set` adds."""
     passed: dict[str, str] = msgspec.field(default_factory=dict)
     """Variables passed from the driver's environment: name -> HMAC-SHA-256 under the workspace key, hex."""
     policy: Policy
+    approval: ApprovalRules = NO_RULES
     timeout_mins: int | float | None = None
     on_timeout: str | None = None
 
 
 def step_envelope(
-    run: Run, number: int, *, working_dir: str, passed: dict[str, str], program: str | None, rebuilding: bool
+    run: Run,
+    number: int,
+    *,
+    working_dir: str,
+    passed: dict[str, str],
+    pins: dict[str, str],
+    program: str | None,
+    rebuilding: bool,
 ) -> Envelope:
     """The envelope of a step's next start. `rebuilding`: for the gate that was asked, else for the one to ask next."""
     step = run.steps[number]
@@ -77,9 +91,16 @@ def step_envelope(
             for other in ancestors(run.procedure, number)
             if run.steps[other].outputs
         },
+        approvals={
+            str(other): run.steps[other].approval_values
+            for other in ancestors(run.procedure, number)
+            if run.steps[other].approval_values
+        },
+        pins=pins,
         environment=run.environment | run.procedure.env.set_ | definition.env.set_,
         passed=passed,
         policy=run.policy,
+        approval=rules_of(run, number),
         timeout_mins=terms.timeout_mins,
         on_timeout=terms.action,
     )
@@ -100,7 +121,9 @@ def start_envelope(run: Run, *, rebuilding: bool) -> Envelope:
         parameters=dict(run.params),
         environment=dict(run.environment),
         passed=run.passed,
+        pins=run.pins,
         policy=run.policy,
+        approval=rules_of(run, None),
         timeout_mins=terms.timeout_mins,
         on_timeout=terms.action,
     )

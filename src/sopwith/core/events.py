@@ -12,10 +12,12 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
-from sopwith.core.approval import TimeoutAction
+from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.procedure import ExecutionMode
 
 ParamValue = str | int | float | bool
+WHEN = "approval.when"
+"""The `condition` of `condition_evaluated` for a gate's own condition."""
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, tag_field="eventType", rename="camel", omit_defaults=True):
@@ -52,6 +54,25 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     size_bytes: int
 
 
+class Signature(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Who decided, as 21 CFR 11.50 and SOC 2 reviewers ask for it; all of it as it was at that moment.
+
+    `meaning`: approved, rejected, skipped or done by hand. `roles` null: config.json has none. `seen`: the answer
+    named the digest of what it was about.
+    """
+
+    meaning: str
+    printed_name: str = ""
+    user_id: str = ""
+    host: str = ""
+    session: str = ""
+    authenticated_by: str = ""
+    groups: tuple[str, ...] = ()
+    roles: tuple[str, ...] | None = None
+    config_digest: str = ""
+    seen: bool = False
+
+
 class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     """Always seq 1. `environment` is the allow-listed environment as captured; `mode` is never priority_based."""
 
@@ -66,8 +87,12 @@ class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     umask: int = 0o022
     passed: dict[str, str] = msgspec.field(default_factory=dict)
     """Variables that steps pass on, as they were set at creation: name -> HMAC under the workspace key."""
+    pins: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    """Pinned files as they were at creation: step number as text -> name -> SHA-256, empty where there was none."""
     policy: Policy = Policy()
     trigger: str = "manual"
+    engine_version: str = ""
+    """Of the Sopwith that made the run."""
 
 
 class RunQueued(Body, frozen=True, kw_only=True, tag="run_queued"):
@@ -95,7 +120,10 @@ class RunPaused(Body, frozen=True, kw_only=True, tag="run_paused"):
 
 
 class RunResumed(Body, frozen=True, kw_only=True, tag="run_resumed"):
-    """A person lets a paused run go on."""
+    """A person lets a paused run go on. Gate clocks start again, at this reading of the boot clock."""
+
+    boot_id: str = ""
+    boot_ms: int = 0
 
 
 class RunCancelRequested(Body, frozen=True, kw_only=True, tag="run_cancel_requested"):
@@ -133,31 +161,51 @@ class RunRetried(Body, frozen=True, kw_only=True, tag="run_retried"):
     steps: tuple[int, ...]
     from_step: int | None = None
     reason: str = ""
+    boot_id: str = ""
+    boot_ms: int = 0
 
 
 class ApprovalRequested(GateBody, frozen=True, kw_only=True, tag="approval_requested"):
-    """A gate opened over the envelope `digest`. Without `due_at` it waits for ever."""
+    """A gate opened over the envelope `digest`. Without `due_at` it waits for ever; no `approvers`: any person."""
 
     digest: str
+    approvers: tuple[str, ...] = ()
+    votes_needed: int = 1
     due_at: datetime | None = None
     on_timeout: TimeoutAction | None = None
+    remind_at: tuple[datetime, ...] = ()
     boot_id: str = ""
     boot_ms: int = 0
 
 
 class ApprovalGranted(GateBody, frozen=True, kw_only=True, tag="approval_granted"):
-    """A person approved the envelope `digest`."""
+    """The envelope `digest` is approved. `votes` are the ids of all who agreed, the last one included."""
 
     digest: str
     comment: str = ""
+    form: dict[str, FormValue] = msgspec.field(default_factory=dict)
+    votes: tuple[str, ...] = ()
+    signature: Signature | None = None
+
+
+class ApprovalVoteRecorded(GateBody, frozen=True, kw_only=True, tag="approval_vote_recorded"):
+    """Somebody agreed, and more must: `votes` of `needed`."""
+
+    digest: str
+    comment: str = ""
+    form: dict[str, FormValue] = msgspec.field(default_factory=dict)
+    votes: int
+    needed: int
+    signature: Signature | None = None
 
 
 class ApprovalRejected(GateBody, frozen=True, kw_only=True, tag="approval_rejected"):
-    """`action`: what it did to the run: paused or cancelled."""
+    """`action`: what it did to the run: paused or cancelled. By the system where nobody is left who could approve."""
 
     digest: str
     reason: str
     action: str
+    signature: Signature | None = None
 
 
 class ApprovalTimeout(GateBody, frozen=True, kw_only=True, tag="approval_timeout"):
@@ -166,6 +214,33 @@ class ApprovalTimeout(GateBody, frozen=True, kw_only=True, tag="approval_timeout
     digest: str
     action: TimeoutAction
     due_at: datetime
+    clock_jump_ms: int = 0
+    """By how much the wall clock ran ahead of the boot clock while the gate was open, where it did."""
+
+
+class ApprovalEscalated(GateBody, frozen=True, kw_only=True, tag="approval_escalated"):
+    """Nobody answered by `due_at`: from now on `to` may answer too, and the gate waits for ever."""
+
+    digest: str
+    to: tuple[str, ...]
+    due_at: datetime
+
+
+class ApprovalReminded(GateBody, frozen=True, kw_only=True, tag="approval_reminded"):
+    """The gate still waits; `due_at` is when this was due, the latest of several that are overdue."""
+
+    digest: str
+    due_at: datetime
+
+
+class ApprovalPostponed(GateBody, frozen=True, kw_only=True, tag="approval_postponed"):
+    """The wall clock jumped forward while the gate was open: its deadline moves to `due_at`, nothing is settled."""
+
+    digest: str
+    jumped_ms: int
+    due_at: datetime
+    boot_id: str
+    boot_ms: int
 
 
 class ApprovalClosed(GateBody, frozen=True, kw_only=True, tag="approval_closed"):
@@ -194,12 +269,13 @@ class StepStarted(StepBody, frozen=True, kw_only=True, tag="step_started"):
 
 
 class StepReported(StepBody, frozen=True, kw_only=True, tag="step_reported"):
-    """Somebody said how a step went: `outcome` is completed or failed."""
+    """Somebody said how a step went: `outcome` is completed or failed. Signed where it stands for an approval."""
 
     outcome: str
     comment: str = ""
     output: str = ""
     evidence: tuple[Evidence, ...] = ()
+    signature: Signature | None = None
 
 
 class StepEnd(StepBody, frozen=True, kw_only=True):
@@ -221,7 +297,7 @@ class StepCompleted(StepEnd, frozen=True, kw_only=True, tag="step_completed"):
 
 
 class StepFailed(StepEnd, frozen=True, kw_only=True, tag="step_failed"):
-    """`cause`: exit, signal, start, output, reported or cancelled."""
+    """`cause`: exit, signal, start, output, reported, approval_timeout or cancelled."""
 
     error: str
     cause: str
@@ -236,9 +312,19 @@ class StepInterrupted(StepBody, frozen=True, kw_only=True, tag="step_interrupted
 
 
 class StepSkipped(StepBody, frozen=True, kw_only=True, tag="step_skipped"):
-    """The step is passed over; what depends on it goes on."""
+    """The step is passed over; what depends on it goes on. Signed where it had a gate."""
 
     reason: str
+    signature: Signature | None = None
+
+
+class ConditionEvaluated(StepBody, frozen=True, kw_only=True, tag="condition_evaluated"):
+    """What a condition of a step came to. `result` null: it could not be evaluated, and `reason` says why."""
+
+    condition: str
+    expression: str
+    result: bool | None
+    reason: str = ""
 
 
 EventBody = (
@@ -255,8 +341,12 @@ EventBody = (
     | RunRetried
     | ApprovalRequested
     | ApprovalGranted
+    | ApprovalVoteRecorded
     | ApprovalRejected
     | ApprovalTimeout
+    | ApprovalEscalated
+    | ApprovalReminded
+    | ApprovalPostponed
     | ApprovalClosed
     | ApprovalStale
     | StepStarted
@@ -265,6 +355,7 @@ EventBody = (
     | StepFailed
     | StepInterrupted
     | StepSkipped
+    | ConditionEvaluated
 )
 
 

@@ -6,7 +6,7 @@ An event that was recorded is a fact; whether it was allowed was `moves.py`'s qu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any
 
@@ -17,7 +17,7 @@ from sopwith.core.approval import TimeoutAction
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import Procedure
-from sopwith.core.run import Gate, GateStatus, Run, RunStatus, StepState, StepStatus, descendants
+from sopwith.core.run import Gate, GateStatus, Run, RunStatus, StepState, StepStatus, Vote, descendants
 
 
 def replay(procedure: Procedure, events: Iterable[Event]) -> Run:
@@ -44,6 +44,7 @@ def begin(procedure: Procedure, event: Event) -> Run:
         umask=body.umask,
         policy=body.policy,
         passed=body.passed,
+        pins=body.pins,
         created_at=event.at,
         created_by=event.actor,
         updated_at=event.at,
@@ -160,6 +161,8 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
             return replace(
                 step, status=StepStatus.INTERRUPTED, error=body.reason, output=body.output, ended_at=event.at
             )
+        case ev.ConditionEvaluated(condition=ev.WHEN, result=result):
+            return replace(step, waived=result is False)
         case ev.StepSkipped():
             return replace(step, status=StepStatus.SKIPPED, comment=body.reason, ended_at=event.at, error="")
         case other:
@@ -184,6 +187,8 @@ def _apply_gate(run: Run, event: Event, body: ev.GateBody) -> Run:
     ungated = isinstance(body, ev.ApprovalStale) and step.gate is None
     gate = None if ungated else _next_gate(step.gate, event, body)
     match body:
+        case ev.ApprovalVoteRecorded() | ev.ApprovalEscalated() | ev.ApprovalReminded() | ev.ApprovalPostponed():
+            step = replace(step, gate=gate)
         case ev.ApprovalRequested():
             step = replace(step, status=StepStatus.AWAITING_APPROVAL, gate=gate, gate_void=False)
         case ev.ApprovalRejected(reason=reason):
@@ -210,16 +215,27 @@ def _next_gate(gate: Gate | None, event: Event, body: ev.GateBody) -> Gate:
             requested_at=event.at,
             due_at=body.due_at,
             on_timeout=body.on_timeout,
+            remind_at=body.remind_at,
+            clock=Instant(event.at, body.boot_ms, body.boot_id),
         )
     assert gate is not None, "a gate opens before it is answered"
     answered = replace(gate, decided_at=event.at, decided_by=event.actor, left_ms=None)
     match body:
-        case ev.ApprovalGranted(comment=comment):
-            return replace(answered, status=GateStatus.APPROVED, comment=comment)
+        case ev.ApprovalVoteRecorded(form=form, comment=comment):
+            return replace(gate, votes=(*gate.votes, Vote(event.actor, event.at, comment)), form=form)
+        case ev.ApprovalEscalated():
+            return replace(gate, escalated=True, due_at=None, on_timeout=None)
+        case ev.ApprovalReminded(due_at=reminded_at):
+            return replace(gate, remind_at=tuple(at for at in gate.remind_at if at > reminded_at))
+        case ev.ApprovalPostponed():
+            return _postponed(gate, event, body)
+        case ev.ApprovalGranted(comment=comment, form=form):
+            return replace(answered, status=GateStatus.APPROVED, comment=comment, form=form)
         case ev.ApprovalRejected(reason=reason):
             return replace(answered, status=GateStatus.REJECTED, comment=reason)
         case ev.ApprovalTimeout(action=action):
-            return replace(answered, status=GateStatus.TIMED_OUT, on_timeout=action)
+            # what a vote short of the quorum filled in is nobody's decision
+            return replace(answered, status=GateStatus.TIMED_OUT, on_timeout=action, form={})
         case ev.ApprovalClosed(reason=reason):
             return replace(answered, status=GateStatus.CLOSED, comment=reason)
         case ev.ApprovalStale():
@@ -239,14 +255,46 @@ def _each_gate(run: Run, change: Callable[[Gate], Gate]) -> Run:
     return replace(run, steps=steps, start_gate=start)
 
 
+def _postponed(gate: Gate, event: Event, body: ev.ApprovalPostponed) -> Gate:
+    jump = timedelta(milliseconds=body.jumped_ms)
+    return replace(
+        gate,
+        due_at=body.due_at,
+        remind_at=tuple(at + jump for at in gate.remind_at),
+        clock=Instant(event.at, body.boot_ms, body.boot_id),
+    )
+
+
 def _stop_clock(gate: Gate, event: Event) -> Gate:
-    if gate.due_at is None:
+    if gate.clock is None:
         return gate
-    left = gate.due_at - event.at
-    return replace(gate, due_at=None, left_ms=max(0, round(left.total_seconds() * 1000)))
+    return replace(
+        gate,
+        due_at=None,
+        left_ms=None if gate.due_at is None else _left_ms(gate.due_at, event),
+        remind_at=(),
+        remind_left_ms=tuple(_left_ms(at, event) for at in gate.remind_at),
+        clock=None,
+    )
 
 
 def _start_clock(gate: Gate, event: Event) -> Gate:
-    if gate.left_ms is None:
+    if gate.clock is not None:
         return gate
-    return replace(gate, due_at=event.at + timedelta(milliseconds=gate.left_ms), left_ms=None)
+    assert isinstance(event.body, ev.RunResumed | ev.RunRetried)
+    return replace(
+        gate,
+        due_at=None if gate.left_ms is None else _in_ms(gate.left_ms, event),
+        left_ms=None,
+        remind_at=tuple(_in_ms(left, event) for left in gate.remind_left_ms),
+        remind_left_ms=(),
+        clock=Instant(event.at, event.body.boot_ms, event.body.boot_id),
+    )
+
+
+def _left_ms(at: datetime, event: Event) -> int:
+    return max(0, round((at - event.at).total_seconds() * 1000))
+
+
+def _in_ms(left_ms: int, event: Event) -> datetime:
+    return event.at + timedelta(milliseconds=left_ms)

@@ -6,12 +6,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from sopwith.core.actor import Actor, ActorKind
-from sopwith.core.approval import TimeoutAction
+from sopwith.core.approval import NO_RULES, TimeoutAction
 from sopwith.core.events import Policy
 from sopwith.core.procedure import ExecutionMode, Priority, Procedure, Step
 from sopwith.core.run import Run
-from sopwith.errors import ApproverNotAllowed
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -37,7 +35,15 @@ def needs_gate(mode: ExecutionMode, step: Step) -> bool:
 
 def is_gated(run: Run, number: int) -> bool:
     """Whether a person must approve this step in this run: the files, the mode, or what was found to have changed."""
-    return run.steps[number].must_ask or needs_gate(run.mode, run.procedure.step(number))
+    step = run.steps[number]
+    if step.waived and not always_asks(run, number):
+        return False
+    return step.must_ask or needs_gate(run.mode, run.procedure.step(number))
+
+
+def always_asks(run: Run, number: int) -> bool:
+    """Whether no condition of the gate's own can take it away: the mode added it, or something changed."""
+    return run.steps[number].must_ask or run.mode is ExecutionMode.STEP_BY_STEP
 
 
 def needs_start_gate(mode: ExecutionMode) -> bool:
@@ -45,38 +51,33 @@ def needs_start_gate(mode: ExecutionMode) -> bool:
 
 
 def step_terms(procedure: Procedure, step: Step, policy: Policy) -> Terms:
-    """The step's own timeout approves; the config's does what it says, and pauses where the stakes are high."""
+    """The step's own timeout approves unless its rules say otherwise; the config's does what rules or config say,
+    and pauses where the stakes are high.
+    """
     if step.never_times_out:
         return FOR_EVER
+    stated = (step.approval or procedure.approval or NO_RULES).on_timeout
     if step.approval_timeout_mins is not None:
-        return Terms(step.approval_timeout_mins, TimeoutAction.APPROVE)
+        return Terms(step.approval_timeout_mins, stated or TimeoutAction.APPROVE)
     if policy.approval_timeout_mins is None:
         return FOR_EVER
     careful = procedure.priority in (Priority.HIGH, Priority.CRITICAL)
     default = TimeoutAction.PAUSE if careful else TimeoutAction.APPROVE
-    return Terms(policy.approval_timeout_mins, policy.approval_timeout_action or default)
+    return Terms(policy.approval_timeout_mins, stated or policy.approval_timeout_action or default)
 
 
-def start_terms(policy: Policy) -> Terms:
-    """A start gate times out only where the config names an action."""
-    if policy.approval_timeout_mins is None or policy.approval_timeout_action is None:
+def start_terms(procedure: Procedure, policy: Policy) -> Terms:
+    """A start gate times out only where its rules or the config name an action."""
+    stated = (procedure.approval or NO_RULES).on_timeout or policy.approval_timeout_action
+    if policy.approval_timeout_mins is None or stated is None:
         return FOR_EVER
-    return Terms(policy.approval_timeout_mins, policy.approval_timeout_action)
+    return Terms(policy.approval_timeout_mins, stated)
 
 
 def gate_terms(run: Run, number: int | None) -> Terms:
     """The terms of this run's gate before step `number`; None is the start gate."""
     if number is None:
-        return start_terms(run.policy)
-    if not needs_gate(run.mode, run.procedure.step(number)):
+        return start_terms(run.procedure, run.policy)
+    if run.steps[number].waived or not needs_gate(run.mode, run.procedure.step(number)):
         return FOR_EVER  # asked because something changed: silence is no answer to that
     return step_terms(run.procedure, run.procedure.step(number), run.policy)
-
-
-def check_approver(run: Run, actor: Actor) -> None:
-    """ApproverNotAllowed unless a person asks: agents, triggers and the system never wave anything through."""
-    if actor.kind is not ActorKind.HUMAN:
-        raise ApproverNotAllowed(
-            f"{actor} may not approve in {run.run_id}: approval is a person's decision",
-            hint=f"ask a person to look at it: sop approve {run.run_id}",
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.config import Config
+from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode, Priority, Procedure
 from sopwith.errors import NotAllowed
 
@@ -37,14 +38,16 @@ def strictness(mode: ExecutionMode) -> int:
 def choose_mode(
     procedure: Procedure, config: Config, *, requested: ExecutionMode | None, actor: Actor
 ) -> ExecutionMode:
-    """The mode the run gets. Anybody may ask for a stricter one, only a person for a looser one."""
+    """The mode the run gets. Anybody may ask for a stricter one, only a person with the right for a looser one."""
     own = effective_mode(declared_mode(procedure, config), procedure.priority, config)
     if requested is None:
         return own
     wanted = effective_mode(requested, procedure.priority, config)
-    if strictness(wanted) < strictness(own) and actor.kind is not ActorKind.HUMAN:
-        raise NotAllowed(
-            f"{actor} may not run {procedure.name} as {wanted}: it is {own}, and only a person may loosen that",
-            hint="leave out the mode, or ask for a stricter one",
-        )
+    if strictness(wanted) < strictness(own):
+        if actor.kind is not ActorKind.HUMAN:
+            raise NotAllowed(
+                f"{actor} may not run {procedure.name} as {wanted}: it is {own}, and only a person may loosen that",
+                hint="leave out the mode, or ask for a stricter one",
+            )
+        check_right(actor, Right.OPERATE, Directory(config), f"run {procedure.name} as {wanted}, which is {own}")
     return wanted

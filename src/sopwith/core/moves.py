@@ -13,8 +13,9 @@ import msgspec
 
 from sopwith.core import commands as cmd
 from sopwith.core.events import EventBody
-from sopwith.core.moves_answer import answer, expire, open_gate
+from sopwith.core.moves_answer import answer
 from sopwith.core.moves_driver import admit, finish, halt, interrupt, start
+from sopwith.core.moves_gate import expire, open_gate, remind
 from sopwith.core.moves_person import cancel, complete, fail, pause, resume, retry, skip, withdraw_pause
 from sopwith.core.run import Run, RunStatus
 
@@ -38,30 +39,33 @@ class Move(msgspec.Struct, frozen=True):
 
 
 MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
-    (PENDING, cmd.Admit): Move(admit, (WAITING, RUNNING)),
+    (PENDING, cmd.Admit): Move(admit, (WAITING, RUNNING, CANCELLED)),
     (PENDING, cmd.Cancel): Move(cancel, (CANCELLED,)),
-    (WAITING, cmd.Approve): Move(answer, (RUNNING,)),
+    (WAITING, cmd.Approve): Move(answer, (WAITING, RUNNING, CANCELLED)),
     (WAITING, cmd.Reject): Move(answer, (CANCELLED,)),
     (WAITING, cmd.Expire): Move(expire, (WAITING, RUNNING, PAUSED, CANCELLED)),
+    (WAITING, cmd.Remind): Move(remind, (WAITING,)),
     (WAITING, cmd.Pause): Move(pause, (PAUSED,)),
     (WAITING, cmd.Cancel): Move(cancel, (CANCELLED,)),
-    (RUNNING, cmd.OpenGate): Move(open_gate, (RUNNING, WAITING, AWAITING)),
+    (RUNNING, cmd.OpenGate): Move(open_gate, (RUNNING, WAITING, AWAITING, PAUSED, CANCELLED)),
     (RUNNING, cmd.Start): Move(start, (RUNNING,)),
     (RUNNING, cmd.Finish): Move(finish, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED, CANCELLED)),
     (RUNNING, cmd.Interrupt): Move(interrupt, (RUNNING, PAUSED, FAILED, CANCELLED)),
     (RUNNING, cmd.Halt): Move(halt, (RUNNING, PAUSED)),
-    (RUNNING, cmd.Approve): Move(answer, (RUNNING,)),
+    (RUNNING, cmd.Approve): Move(answer, (RUNNING, PAUSED)),
     (RUNNING, cmd.Reject): Move(answer, (RUNNING, PAUSED)),
-    (RUNNING, cmd.Expire): Move(expire, (RUNNING, PAUSED)),
+    (RUNNING, cmd.Expire): Move(expire, (RUNNING, PAUSED, FAILED)),
+    (RUNNING, cmd.Remind): Move(remind, (RUNNING,)),
     (RUNNING, cmd.Complete): Move(complete, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
     (RUNNING, cmd.Fail): Move(fail, (RUNNING, FAILED)),
     (RUNNING, cmd.Skip): Move(skip, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
     (RUNNING, cmd.Resume): Move(withdraw_pause, (RUNNING,)),
     (RUNNING, cmd.Pause): Move(pause, (RUNNING, PAUSED)),
     (RUNNING, cmd.Cancel): Move(cancel, (RUNNING, CANCELLED)),
-    (AWAITING, cmd.Approve): Move(answer, (AWAITING, RUNNING)),
+    (AWAITING, cmd.Approve): Move(answer, (AWAITING, RUNNING, PAUSED)),
     (AWAITING, cmd.Reject): Move(answer, (AWAITING, PAUSED)),
-    (AWAITING, cmd.Expire): Move(expire, (AWAITING, RUNNING, PAUSED)),
+    (AWAITING, cmd.Expire): Move(expire, (AWAITING, RUNNING, PAUSED, COMPLETED, FAILED)),
+    (AWAITING, cmd.Remind): Move(remind, (AWAITING,)),
     (AWAITING, cmd.Skip): Move(skip, (AWAITING, RUNNING, COMPLETED)),
     (AWAITING, cmd.Pause): Move(pause, (PAUSED,)),
     (AWAITING, cmd.Cancel): Move(cancel, (CANCELLED,)),

@@ -1,112 +1,43 @@
-"""Gates: opening, answering and timing out. One answer counts: the first valid one."""
+"""Answers at a gate: approve, reject, vote. One decision counts: the first valid one."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
 from sopwith.core import events as ev
-from sopwith.core.approval import TimeoutAction
-from sopwith.core.commands import Answer, Approve, Expire, OpenGate, Reject
-from sopwith.core.gates import check_approver, gate_terms, is_gated, needs_start_gate
+from sopwith.core.approvers import check_approver, check_comment, check_rejecter, rules_of, signature
+from sopwith.core.commands import Answer, Approve, Reject
+from sopwith.core.forms import read_form
 from sopwith.core.instant import iso
+from sopwith.core.moves_gate import closed_as_unreachable, rejection, title_of
 from sopwith.core.refusal import gate_name, no_such_step, refuse
-from sopwith.core.run import (
-    Gate,
-    GateStatus,
-    Run,
-    RunStatus,
-    StepStatus,
-    dependencies_met,
-    open_gates,
-    running_processes,
-    starts_nothing,
-    status_of,
-)
+from sopwith.core.run import Gate, GateStatus, Run, open_gates
 from sopwith.errors import AlreadyDecided, BadRequest, Refused, StaleApproval
 
 MIN_DIGEST_CHARACTERS = 12
 
 
-def open_gate(run: Run, command: OpenGate) -> list[ev.EventBody]:
-    """Asks for approval. Refused unless the step waits behind a gate that is not open and not passed."""
-    if starts_nothing(run) or not _is_owed(run, command.step):
-        raise refuse(run, command)
-    gate = run.start_gate if command.step is None else run.steps[command.step].gate
-    return [request_approval(run, command.step, gate, command)]
-
-
-def _is_owed(run: Run, number: int | None) -> bool:
-    if number is None:
-        return needs_start_gate(run.mode) and run.started_at is None
-    step = run.steps[number]
-    gated = is_gated(run, number) and not step.gate_passed
-    waits = step.status is StepStatus.PENDING and dependencies_met(run, number)
-    return gated and waits and run.started_at is not None
-
-
-def request_approval(run: Run, number: int | None, gate: Gate | None, command: OpenGate) -> ev.ApprovalRequested:
-    """The next revision of a gate, with its deadline."""
-    terms = gate_terms(run, number)
-    return ev.ApprovalRequested(
-        step_number=number,
-        title=_title(run, number),
-        revision=1 if gate is None else gate.revision + 1,
-        digest=command.digest,
-        # the time that the event will bear, also where the clock was set back
-        due_at=terms.due_at(max(command.now.at, run.updated_at)),
-        on_timeout=terms.action,
-        boot_id=command.now.boot_id,
-        boot_ms=command.now.boot_ms,
-    )
-
-
 def answer(run: Run, command: Answer) -> list[ev.EventBody]:
     """Approve or reject; no event when the same answer was given to this addressed gate before."""
-    if isinstance(command, Approve):
-        check_approver(run, command.actor)
     if isinstance(command, Reject) and not command.reason.strip():
         raise BadRequest(
             f"a rejection needs a reason: {run.run_id} was left as it is",
             hint=f'sop reject {run.run_id} --reason "what is wrong"',
         )
     number, gate = _addressed(run, command)
+    if isinstance(command, Approve):
+        check_approver(run, number, command.actor, command.people)
+    else:
+        check_rejecter(run, command.actor)
     _check_digest(run, number, gate, command)
     if gate.status is not GateStatus.OPEN:
         return _second_answer(run, number, gate, command)
     if run.paused:
         raise refuse(run, command, hint=f"sop resume {run.run_id} first")
-    return (
-        _granted(run, number, gate, command) if isinstance(command, Approve) else _rejected(run, number, gate, command)
-    )
-
-
-def expire(run: Run, command: Expire) -> list[ev.EventBody]:
-    """Settles a gate whose deadline has passed; nothing if it was answered in the meantime or has time left."""
-    gate = run.start_gate if command.step is None else run.steps[command.step].gate
-    if gate is None or gate.status is not GateStatus.OPEN or gate.revision != command.revision:
-        return []
-    if gate.due_at is None or gate.on_timeout is None or command.now.at < gate.due_at:
-        return []
-    title = _title(run, command.step)
-    events: list[ev.EventBody] = [
-        ev.ApprovalTimeout(
-            step_number=command.step,
-            revision=gate.revision,
-            title=title,
-            digest=gate.digest,
-            action=gate.on_timeout,
-            due_at=gate.due_at,
-        )
-    ]
-    where = gate_name(command.step)
-    if gate.on_timeout is TimeoutAction.PAUSE:
-        pausing = ev.RunPauseRequested if running_processes(run) else ev.RunPaused
-        events.append(pausing(cause="approval_timeout", reason=f"nobody answered {where} by {iso(gate.due_at)}"))
-    elif command.step is None and gate.on_timeout is TimeoutAction.APPROVE:
-        events.append(ev.RunStarted())
-    elif command.step is None:
-        events.append(ev.RunCancelled(reason=f"nobody answered {where} by {iso(gate.due_at)}"))
-    return events
+    if isinstance(command, Approve):
+        return _approved(run, number, gate, command)
+    assert isinstance(command, Reject)
+    return _rejected(run, number, gate, command)
 
 
 def addressed(run: Run, command: Answer) -> Answer:
@@ -196,14 +127,39 @@ def _second_answer(run: Run, number: int | None, gate: Gate, command: Answer) ->
     )
 
 
-def _granted(run: Run, number: int | None, gate: Gate, command: Approve) -> list[ev.EventBody]:
+def _approved(run: Run, number: int | None, gate: Gate, command: Approve) -> list[ev.EventBody]:
+    """A vote, or the last one that was missing."""
+    rules = rules_of(run, number)
+    given = read_form(rules.form, command.form, gate.form)
+    voters = [vote.actor.id for vote in gate.votes]
+    if command.actor.id in voters:
+        return []
+    check_comment(run, number, command.comment)
+    voters.append(command.actor.id)
+    signed = signature("approved", command.actor, command.people, seen=command.seen)
+    if len(voters) < rules.votes_needed:
+        voted = ev.ApprovalVoteRecorded(
+            step_number=number,
+            revision=gate.revision,
+            title=title_of(run, number),
+            digest=gate.digest,
+            comment=command.comment,
+            form=given,
+            votes=len(voters),
+            needed=rules.votes_needed,
+            signature=signed,
+        )
+        return [voted, *closed_as_unreachable(run, number, gate, command, voters=voters)]
     events: list[ev.EventBody] = [
         ev.ApprovalGranted(
             step_number=number,
             revision=gate.revision,
-            title=_title(run, number),
+            title=title_of(run, number),
             digest=gate.digest,
             comment=command.comment,
+            form=given,
+            votes=tuple(voters) if rules.votes_needed > 1 else (),
+            signature=signed,
         )
     ]
     if number is None:
@@ -211,23 +167,6 @@ def _granted(run: Run, number: int | None, gate: Gate, command: Approve) -> list
     return events
 
 
-def _rejected(run: Run, number: int | None, gate: Gate, command: Answer) -> list[ev.EventBody]:
-    assert isinstance(command, Reject)
-    at_start = status_of(run) is RunStatus.WAITING_APPROVAL and number is None
-    events: list[ev.EventBody] = [
-        ev.ApprovalRejected(
-            step_number=number,
-            revision=gate.revision,
-            title=_title(run, number),
-            digest=gate.digest,
-            reason=command.reason,
-            action="cancelled" if at_start else "paused",
-        )
-    ]
-    if at_start:
-        events.append(ev.RunCancelled(reason=command.reason))
-    return events
-
-
-def _title(run: Run, number: int | None) -> str:
-    return run.procedure.title if number is None else run.procedure.step(number).title
+def _rejected(run: Run, number: int | None, gate: Gate, command: Reject) -> list[ev.EventBody]:
+    signed = signature("rejected", command.actor, command.people, seen=command.seen)
+    return rejection(run, number, gate, reason=command.reason, signed=signed)

@@ -8,7 +8,7 @@ from sopwith.core import events as ev
 from sopwith.core.commands import Admit, Finish, Halt, Interrupt, OpenGate, Start
 from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
-from sopwith.core.moves_answer import request_approval
+from sopwith.core.moves_gate import make_good, request_approval
 from sopwith.core.refusal import refuse
 from sopwith.core.run import Run, StepState, StepStatus, dependencies_met, running_processes, starts_nothing
 
@@ -21,8 +21,10 @@ def admit(run: Run, command: Admit) -> list[ev.EventBody]:
 def begin(run: Run, command: Admit) -> list[ev.EventBody]:
     """The first event after creation or admission."""
     if needs_start_gate(run.mode):
-        ask = OpenGate(actor=command.actor, now=command.now, step=None, digest=command.start_digest)
-        return [request_approval(run, None, run.start_gate, ask)]
+        ask = OpenGate(
+            actor=command.actor, now=command.now, people=command.people, step=None, digest=command.start_digest
+        )
+        return request_approval(run, None, ask)
     return [ev.RunStarted()]
 
 
@@ -103,9 +105,10 @@ def halt(run: Run, command: Halt) -> list[ev.EventBody]:
     """Something outside is missing; a person puts it right and resumes."""
     if run.pause_requested or run.cancel_requested:
         return []
+    made_good = make_good(run, command)
     if running_processes(run):
-        return [ev.RunPauseRequested(cause="environment", reason=command.reason)]
-    return [ev.RunPaused(cause="environment", reason=command.reason)]
+        return [*made_good, ev.RunPauseRequested(cause="environment", reason=command.reason)]
+    return [*made_good, ev.RunPaused(cause="environment", reason=command.reason)]
 
 
 def _end_of(started: Instant, command: Finish) -> Instant:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sopwith.core import events as ev
-from sopwith.core.commands import Cancel, Complete, Fail, Pause, Resume, Retry, Skip
-from sopwith.core.gates import check_approver, is_gated
+from sopwith.core.approvers import check_approver, signature
+from sopwith.core.commands import Cancel, Command, Complete, Fail, Pause, Resume, Retry, Skip
+from sopwith.core.gates import is_gated
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
+from sopwith.core.moves_gate import make_good
 from sopwith.core.refusal import no_such_step, refuse
 from sopwith.core.run import (
     Run,
@@ -26,9 +28,10 @@ def pause(run: Run, command: Pause) -> list[ev.EventBody]:
     """At once where no process runs, else after it has ended."""
     if run.pause_requested or run.cancel_requested:
         return []
+    made_good = make_good(run, command)
     if running_processes(run):
-        return [ev.RunPauseRequested(reason=command.reason)]
-    return [ev.RunPaused(cause="asked", reason=command.reason)]
+        return [*made_good, ev.RunPauseRequested(reason=command.reason)]
+    return [*made_good, ev.RunPaused(cause="asked", reason=command.reason)]
 
 
 def resume(run: Run, command: Resume) -> list[ev.EventBody]:
@@ -43,14 +46,14 @@ def resume(run: Run, command: Resume) -> list[ev.EventBody]:
             because=f"step {step.number} was {step.status}",
             hint=f"sop retry {run.run_id} asks again, sop skip {run.run_id} passes over it{done}",
         )
-    return [ev.RunResumed()]
+    return [_resumed(command)]
 
 
 def withdraw_pause(run: Run, command: Resume) -> list[ev.EventBody]:
     """Takes back a pause that still waits for a running process."""
     if not run.pause_requested or run.cancel_requested or any(step.stuck for step in run.steps.values()):
         raise refuse(run, command)
-    return [ev.RunResumed()]
+    return [_resumed(command)]
 
 
 def cancel(run: Run, command: Cancel) -> list[ev.EventBody]:
@@ -90,7 +93,14 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
         for number, gate in open_gates(run)
         if number in again
     ]
-    return [*closed, ev.RunRetried(steps=steps, from_step=command.from_step, reason=command.reason)]
+    return [*closed, _retried(command, steps)]
+
+
+def _retried(command: Retry, steps: tuple[int, ...]) -> ev.RunRetried:
+    now = command.now
+    return ev.RunRetried(
+        steps=steps, from_step=command.from_step, reason=command.reason, boot_id=now.boot_id, boot_ms=now.boot_ms
+    )
 
 
 def skip(run: Run, command: Skip) -> list[ev.EventBody]:
@@ -101,8 +111,7 @@ def skip(run: Run, command: Skip) -> list[ev.EventBody]:
             hint=f'sop skip {run.run_id} --reason "why it is not needed"',
         )
     step = _chosen(run, command, command.step, _can_be_skipped)
-    if is_gated(run, step.number):
-        check_approver(run, command.actor)
+    signed = _signed(run, step, command, "skipped")
     title = run.procedure.step(step.number).title
     events: list[ev.EventBody] = []
     if step.gate is not None and step.gate_open:
@@ -111,19 +120,18 @@ def skip(run: Run, command: Skip) -> list[ev.EventBody]:
                 step_number=step.number, title=title, revision=step.gate.revision, reason="the step is skipped"
             )
         )
-    events.append(ev.StepSkipped(step_number=step.number, title=title, reason=command.reason))
-    return [*events, *_going_on(run, step)]
+    events.append(ev.StepSkipped(step_number=step.number, title=title, reason=command.reason, signature=signed))
+    return [*events, *_going_on(run, step, command)]
 
 
 def complete(run: Run, command: Complete) -> list[ev.EventBody]:
     """A manual step is done, or a failed or interrupted one turned out or was made done."""
     step = _chosen(run, command, command.step, _can_be_completed)
-    if step.stuck and is_gated(run, step.number):
-        check_approver(run, command.actor)
+    signed = _signed(run, step, command, "done by hand") if step.stuck else None
     title = run.procedure.step(step.number).title
     milliseconds = _step_ms(step, command.now)
     return [
-        _reported(run, step, command, outcome="completed", comment=command.comment),
+        _reported(run, step, command, outcome="completed", comment=command.comment, signed=signed),
         ev.StepCompleted(
             step_number=step.number,
             title=title,
@@ -131,7 +139,7 @@ def complete(run: Run, command: Complete) -> list[ev.EventBody]:
             duration_ms=milliseconds,
             output=command.output,
         ),
-        *_going_on(run, step),
+        *_going_on(run, step, command),
     ]
 
 
@@ -146,7 +154,7 @@ def fail(run: Run, command: Fail) -> list[ev.EventBody]:
     title = run.procedure.step(step.number).title
     milliseconds = _step_ms(step, command.now)
     return [
-        _reported(run, step, command, outcome="failed", comment=command.reason),
+        _reported(run, step, command, outcome="failed", comment=command.reason, signed=None),
         ev.StepFailed(
             step_number=step.number,
             title=title,
@@ -159,7 +167,17 @@ def fail(run: Run, command: Fail) -> list[ev.EventBody]:
     ]
 
 
-def _reported(run: Run, step: StepState, command: Complete | Fail, *, outcome: str, comment: str) -> ev.EventBody:
+def _signed(run: Run, step: StepState, command: Skip | Complete, meaning: str) -> ev.Signature | None:
+    """What stands in for an approval takes an approver, and a signature; nothing where there is no gate."""
+    if not is_gated(run, step.number):
+        return None
+    check_approver(run, step.number, command.actor, command.people)
+    return signature(meaning, command.actor, command.people)
+
+
+def _reported(
+    run: Run, step: StepState, command: Complete | Fail, *, outcome: str, comment: str, signed: ev.Signature | None
+) -> ev.EventBody:
     return ev.StepReported(
         step_number=step.number,
         title=run.procedure.step(step.number).title,
@@ -167,6 +185,7 @@ def _reported(run: Run, step: StepState, command: Complete | Fail, *, outcome: s
         comment=comment,
         output=command.output,
         evidence=command.evidence,
+        signature=signed,
     )
 
 
@@ -203,13 +222,17 @@ def _can_be_completed(run: Run, step: StepState) -> bool:
     return step.status in (StepStatus.FAILED, StepStatus.INTERRUPTED) or _is_open_manual(run, step)
 
 
-def _going_on(run: Run, resolved: StepState) -> list[ev.EventBody]:
+def _resumed(command: Command) -> ev.RunResumed:
+    return ev.RunResumed(boot_id=command.now.boot_id, boot_ms=command.now.boot_ms)
+
+
+def _going_on(run: Run, resolved: StepState, command: Command) -> list[ev.EventBody]:
     """A run that stopped because of this step goes on once nothing else holds it."""
     left = [step for step in run.steps.values() if step.stuck and step.number != resolved.number]
     if run.ended is RunStatus.FAILED:
-        return [] if any(step.status is StepStatus.FAILED for step in left) else [ev.RunResumed()]
+        return [] if any(step.status is StepStatus.FAILED for step in left) else [_resumed(command)]
     if run.paused and run.pause_cause in ("rejected", "interrupted") and not left:
-        return [ev.RunResumed()]
+        return [_resumed(command)]
     return []
 
 

@@ -63,21 +63,21 @@ def _clashes(values: Mapping[str, ParamValue]) -> list[str]:
 
 def _take(parameter: Parameter, raw: Any, values: dict[str, ParamValue], mistakes: list[str]) -> None:
     try:
-        values[parameter.name] = _typed(parameter, raw)
+        values[parameter.name] = typed(parameter, raw)
     except ValueError as error:
-        mistakes.append(f"{parameter.name}: expected {error}, got {_shown(raw)}")
+        mistakes.append(f"{parameter.name}: expected {error}, got {shown(raw)}")
 
 
 def _name_mistake(name: str, declared: Mapping[str, Parameter]) -> str | None:
     if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
-        return f"{_shown(name)} is not a parameter name (letters, digits and _, not starting with a digit)"
+        return f"{shown(name)} is not a parameter name (letters, digits and _, not starting with a digit)"
     if declared and name not in declared:
         near = get_close_matches(name, declared, n=1)
         return f"no parameter {name} is declared" + (f", did you mean {near[0]}?" if near else "")
     return None
 
 
-def _typed(parameter: Parameter, raw: Any) -> ParamValue:
+def typed(parameter: Parameter, raw: Any) -> ParamValue:
     if isinstance(raw, str):
         if "\x00" in raw:
             raise ValueError("text without NUL")
@@ -152,6 +152,6 @@ def _hint(procedure: Procedure) -> str:
     return "declared: " + ", ".join(p.name + (" (required)" if p.required else "") for p in procedure.parameters)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

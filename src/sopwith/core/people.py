@@ -12,7 +12,8 @@ import msgspec
 
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.config import Config, Role
-from sopwith.core.procedure import canonical, sha256
+from sopwith.core.procedure import Procedure, canonical, sha256
+from sopwith.errors import NotAllowed
 
 USER, GROUP, AGENT = "user:", "group:", "agent:"
 
@@ -40,7 +41,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What config.json says of one actor at one moment. `roles` None: it names no roles, and nobody is held by them.
 
-    `config_digest` is the SHA-256 of what was read.
+    `config_digest` is the SHA-256 of what was read, empty where nothing was.
     """
 
     name: str = ""
@@ -52,15 +53,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         return self.roles is None or any(right in RIGHTS[role] for role in self.roles)
 
 
-UNKNOWN = Standing(roles=())
-"""Nobody in particular: no group, no role, no right."""
-
-
 class Directory:
-    """The people of one workspace, as config.json has them now."""
+    """The people of one workspace, as config.json has them now; None: it was not read."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: Config | None) -> None:
+        self._config = config or Config()
+        self._digest = "" if config is None else sha256(canonical(msgspec.to_builtins(config)))
 
     def standing(self, actor: Actor) -> Standing:
         """What the actor is and may. An agent belongs to no group: it counts by name only."""
@@ -73,7 +71,7 @@ class Directory:
             name=user.name if user else "",
             groups=groups,
             roles=roles if self._config.roles else None,
-            config_digest=sha256(canonical(msgspec.to_builtins(self._config))),
+            config_digest=self._digest,
         )
 
     def members(self, principals: Iterable[str]) -> frozenset[str]:
@@ -85,6 +83,33 @@ class Directory:
             else:
                 found.add(principal)
         return frozenset(found)
+
+
+NO_PEOPLE = Directory(None)
+"""Nobody in particular: config.json was not asked."""
+
+
+def check_right(actor: Actor, right: Right, people: Directory, to: str) -> None:
+    """NotAllowed unless the actor has the right; `to` says what for: "start procedures"."""
+    if people.standing(actor).may(right):
+        return
+    able = " or ".join(role.value for role in RIGHTS if right in RIGHTS[role])
+    raise NotAllowed(
+        f"{actor} may not {to}: config.json gives that to the role {able}",
+        hint="ask somebody who has the role, or have it given to you in config.json",
+    )
+
+
+def check_runner(procedure: Procedure, actor: Actor, people: Directory) -> None:
+    """NotAllowed unless the actor may start the procedure: by right, and by its `runners` where it names some."""
+    if actor.kind in (ActorKind.SYSTEM, ActorKind.TRIGGER):
+        return  # the procedure's own triggers are not people
+    check_right(actor, Right.START, people, "start procedures")
+    if procedure.runners and not matches(procedure.runners, actor, people.standing(actor).groups):
+        raise NotAllowed(
+            f"{actor} may not start {procedure.name}: its runners are {', '.join(procedure.runners)}",
+            hint="ask one of them",
+        )
 
 
 def matches(principals: Iterable[str], actor: Actor, groups: Iterable[str]) -> bool:

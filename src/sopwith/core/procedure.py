@@ -152,6 +152,10 @@ def check_name(name: str) -> str:
     return name
 
 
+# made at import: msgspec crashes where several threads meet a type for the first time
+_DECODER = msgspec.json.Decoder(Procedure)
+
+
 def encode_procedure(procedure: Procedure) -> bytes:
     """The canonical bytes (RFC 8785) that a run pins."""
     return canonical(msgspec.to_builtins(procedure))
@@ -159,7 +163,7 @@ def encode_procedure(procedure: Procedure) -> bytes:
 
 def decode_procedure(data: bytes) -> Procedure:
     """The reverse of `encode_procedure`."""
-    return msgspec.json.decode(data, type=Procedure)
+    return _DECODER.decode(data)
 
 
 def canonical(value: Any) -> bytes:

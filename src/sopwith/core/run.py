@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
-from sopwith.core.approval import TimeoutAction
+from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.events import Evidence, ParamValue, Policy
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import ExecutionMode, Procedure
@@ -50,6 +50,14 @@ class GateStatus(StrEnum):
     CLOSED = "closed"
 
 
+class Vote(msgspec.Struct, frozen=True):
+    """Somebody who agreed, while more must."""
+
+    actor: Actor
+    at: datetime
+    comment: str = ""
+
+
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """One revision of a gate. `left_ms` is set while a pause has stopped its clock."""
 
@@ -60,6 +68,15 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None = None
     on_timeout: TimeoutAction | None = None
     left_ms: int | None = None
+    remind_at: tuple[datetime, ...] = ()
+    """Reminders that have not been given, ascending."""
+    remind_left_ms: tuple[int, ...] = ()
+    clock: Instant | None = None
+    """When its clock last started, by both clocks; None while a pause has stopped it."""
+    escalated: bool = False
+    votes: tuple[Vote, ...] = ()
+    form: dict[str, FormValue] = msgspec.field(default_factory=dict)
+    """What approvers filled in."""
     decided_at: datetime | None = None
     decided_by: Actor | None = None
     comment: str = ""
@@ -80,6 +97,8 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     visit: int = 1
     attempt: int = 0
     gate: Gate | None = None
+    waived: bool = False
+    """The gate's own condition said that nobody need be asked, this time."""
     gate_void: bool = False
     """The latest revision no longer counts: the next start asks again with a new one."""
     must_ask: bool = False
@@ -114,6 +133,11 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     def gate_passed(self) -> bool:
         return self.gate is not None and self.gate.passed and not self.gate_void
 
+    @property
+    def approval_values(self) -> dict[str, FormValue]:
+        """What the approvers of this step filled in; nothing until its gate is passed."""
+        return self.gate.form if self.gate is not None and self.gate_passed else {}
+
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A run after event `seq`. `ended` is completed, cancelled or failed; failed can be retried."""
@@ -128,6 +152,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     umask: int
     policy: Policy
     passed: dict[str, str]
+    pins: dict[str, dict[str, str]]
     created_at: datetime
     created_by: Actor
     updated_at: datetime
@@ -243,11 +268,11 @@ def holds_slot(run: Run) -> bool:
 
 
 def next_due_at(run: Run) -> datetime | None:
-    """The earliest deadline among open gates, None while the run is paused or nothing is timed."""
+    """The earliest deadline or reminder among open gates, None while the run is paused or nothing is timed."""
     if run.ended is not None or run.paused:
         return None
-    gates = [run.start_gate, *(step.gate for step in run.steps.values())]
-    return min((g.due_at for g in gates if g and g.status is GateStatus.OPEN and g.due_at), default=None)
+    times = [at for _number, gate in open_gates(run) for at in (gate.due_at, *gate.remind_at[:1]) if at is not None]
+    return min(times, default=None)
 
 
 def open_gates(run: Run) -> tuple[tuple[int | None, Gate], ...]:

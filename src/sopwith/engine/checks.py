@@ -1,11 +1,18 @@
-"""What `sop validate` can tell beyond the files: executors that are missing, variables that scripts will not see."""
+"""What `sop validate` can tell beyond a procedure's files: gates that nobody here could pass, executors that are
+missing, variables that scripts will not see.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 
+from sopwith.core.approval import NO_RULES, ApprovalRules
+from sopwith.core.config import Config
+from sopwith.core.modes import declared_mode, effective_mode
+from sopwith.core.people import GROUP, USER, Directory
 from sopwith.core.procedure import Procedure, Step
+from sopwith.core.satisfiable import unsatisfiable
 from sopwith.engine.environment import captured_environment
 from sopwith.errors import BadRequest, Problem, Severity
 from sopwith.ports import ExecutorKinds
@@ -13,8 +20,14 @@ from sopwith.ports import ExecutorKinds
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 
 
-def check_procedure(procedure: Procedure, kinds: ExecutorKinds, environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Findings of this machine: warnings, because another machine may have what is missing here."""
+def check_procedure(
+    procedure: Procedure, kinds: ExecutorKinds, environ: Mapping[str, str], config: Config
+) -> Iterator[Problem]:
+    """Findings of this workspace and this machine.
+
+    What config.json makes impossible is an error; what the machine lacks is a warning, as another may have it.
+    """
+    yield from _people(procedure, config)
     for step in procedure.steps:
         try:
             kind = kinds.kind(step.executor)
@@ -24,6 +37,71 @@ def check_procedure(procedure: Procedure, kinds: ExecutorKinds, environ: Mapping
         if kind.check is not None:
             yield from kind.check(step)
         yield from _unpassed(procedure, step, environ)
+
+
+def _people(procedure: Procedure, config: Config) -> Iterator[Problem]:
+    """Who is named and unknown, gates that nobody could pass, timeouts that never come."""
+    yield from _unknown_principals(procedure, config)
+    mode = effective_mode(declared_mode(procedure, config), procedure.priority, config)
+    for number, sentence, hint in unsatisfiable(procedure, Directory(config), starter=None, mode=mode):
+        yield _problem(procedure, _path(number), "nobody_can_pass", sentence, hint)
+    yield from _quorums(procedure)
+    yield from _timeouts_that_never_come(procedure, config)
+
+
+def _quorums(procedure: Procedure) -> Iterator[Problem]:
+    """Without a server all who use a workspace share one account, and count as one person."""
+    rules = [("", procedure.approval), *((_path(step.number), step.approval) for step in procedure.steps)]
+    for path, stated in rules:
+        if stated is not None and stated.votes_needed > 1:
+            yield Problem(
+                severity=Severity.WARNING,
+                code="one_account",
+                file=procedure.name,
+                path=path,
+                message=f"{stated.votes_needed} votes take as many accounts, and a workspace without a server has one",
+                hint="until several people have accounts here, such a gate waits for its timeout",
+            )
+
+
+def _unknown_principals(procedure: Procedure, config: Config) -> Iterator[Problem]:
+    for path, key, principals in _named(procedure):
+        for principal in principals:
+            name = principal.partition(":")[2]
+            if principal.startswith(GROUP) and name not in config.groups:
+                what, where = "group", "groups"
+            elif principal.startswith(USER) and config.users and name not in config.users:
+                what, where = "user", "users"
+            else:
+                continue
+            message = f"{key} names the {what} {name}, which config.json does not have"
+            hint = f'add "{name}" to "{where}" of config.json, or take it out'
+            yield _problem(procedure, path, f"unknown_{what}", message, hint)
+
+
+def _named(procedure: Procedure) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Everybody whom a procedure names: the part of it, the key, and the principals."""
+    yield "", "runners", procedure.runners
+    stated: list[tuple[int | None, ApprovalRules | None]] = [(None, procedure.approval)]
+    stated += [(step.number, step.approval) for step in procedure.steps]
+    for number, rules in stated:
+        if rules is not None:
+            yield _path(number), "approvers", rules.approvers
+            yield _path(number), "escalateTo", rules.escalate_to
+
+
+def _timeouts_that_never_come(procedure: Procedure, config: Config) -> Iterator[Problem]:
+    """`onTimeout` alone, where no file says after how long. With approvers or a quorum it has to be said anyway."""
+    if config.approval_timeout_mins is not None:
+        return
+    for step in procedure.steps:
+        rules = step.approval or NO_RULES
+        asked_for = bool(rules.approvers) or rules.quorum is not None
+        timed = step.approval_timeout_mins is not None or step.never_times_out
+        if rules.on_timeout is not None and not asked_for and not timed:
+            message = f"onTimeout {rules.on_timeout} never happens: no approval timeout is set"
+            hint = "set approvalTimeoutMins in the step or in config.json"
+            yield _warning(procedure, step, "no_timeout", message, hint)
 
 
 def unpassed_variables(procedure: Procedure, step: Step, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -59,11 +137,14 @@ def _unpassed(procedure: Procedure, step: Step, environ: Mapping[str, str]) -> I
 
 
 def _warning(procedure: Procedure, step: Step, code: str, message: str, hint: str) -> Problem:
-    return Problem(
-        severity=Severity.WARNING,
-        code=code,
-        file=procedure.name,
-        path=f"step {step.number}",
-        message=message,
-        hint=hint,
-    )
+    return _problem(procedure, _path(step.number), code, message, hint, severity=Severity.WARNING)
+
+
+def _problem(
+    procedure: Procedure, path: str, code: str, message: str, hint: str, *, severity: Severity = Severity.ERROR
+) -> Problem:
+    return Problem(severity=severity, code=code, file=procedure.name, path=path, message=message, hint=hint)
+
+
+def _path(number: int | None) -> str:
+    return "" if number is None else f"step {number}"

@@ -1,9 +1,13 @@
-"""`sop doctor`: checks the workspace and mends what can be made again: views, the registry. Never the record."""
+"""`sop doctor`: checks the workspace and mends what can be made again: views, summaries, the registry.
+
+Never the record: a summary is mended from the events, and the events are only read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -14,6 +18,7 @@ from sopwith.core.run import Run, running_processes
 from sopwith.engine.engine import Engine
 from sopwith.engine.files import is_file
 from sopwith.engine.library import MANIFEST, SHEET, Entry, has_files
+from sopwith.engine.runs import Loaded, summarise
 from sopwith.engine.template import register
 from sopwith.errors import Severity, SopwithError, WorkspaceError
 from sopwith.ports import RunFilter
@@ -32,12 +37,21 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 def examine(engine: Engine) -> tuple[Finding, ...]:
     """Everything that was found, in the order in which it was looked at."""
-    return (*_database(engine), *_registry(engine), *_runs(engine))
+    return (*_database(engine), *_log(engine), *_registry(engine), *_runs(engine))
 
 
 def _database(engine: Engine) -> Iterator[Finding]:
     for trouble in engine.parts.store.check():
         yield Finding(message=trouble, hint="keep a copy of runs.db and restore the last good one")
+
+
+def _log(engine: Engine) -> Iterator[Finding]:
+    """The whole log against its chain and its checkpoints; costs less than the replaying of all runs below."""
+    try:
+        for trouble in engine.parts.auditing.examine():
+            yield Finding(message=f"the log is not what it was: {trouble}", hint="see: sop audit --verify-all")
+    except SopwithError as error:
+        yield Finding(message=error.message, hint=error.hint or "see: sop audit --verify-all")
 
 
 def _registry(engine: Engine) -> Iterator[Finding]:
@@ -84,8 +98,12 @@ def _runs(engine: Engine) -> Iterator[Finding]:
     for summary in summaries:
         run_id = summary.run_id
         try:
+            if _is_dropped(engine, run_id):
+                yield from _dropped(engine, run_id)
+                continue
             yield from _chain(engine, run_id)
-            run = engine.runs.load(run_id).run
+            loaded = engine.runs.load(run_id)
+            yield from _summary(engine, loaded)
             rebuilt = engine.parts.views.rebuild(run_id, partial(_state_at_rest, engine, run_id))
         except WorkspaceError as error:
             yield Finding(message=error.message, hint=error.hint)
@@ -95,7 +113,7 @@ def _runs(engine: Engine) -> Iterator[Finding]:
             continue
         if rebuilt:
             yield Finding(message=f"the files of {run_id} under runs/ were not up to date: rebuilt", mended=True)
-        yield from _driverless(engine, run)
+        yield from _driverless(engine, loaded.run)
 
 
 def _state_at_rest(engine: Engine, run_id: str) -> bytes | None:
@@ -116,6 +134,50 @@ def _chain(engine: Engine, run_id: str) -> Iterator[Finding]:
             )
             return
         previous = sealed.hash
+
+
+def _summary(engine: Engine, loaded: Loaded) -> Iterator[Finding]:
+    """What lists, limits and timers read of a run, against what its events say."""
+    run_id = loaded.run.run_id
+    stored = engine.parts.store.summary(run_id)
+    true = summarise(loaded.run)
+    if stored is None or stored == true:
+        return
+    told = [
+        f"{name} was {was}, is {now}"
+        for name, was in msgspec.structs.asdict(stored).items()
+        if (now := getattr(true, name)) != was
+    ]
+    # nothing is corrected where somebody has just written, nor where seq and head are wrong: the database check tells
+    if engine.parts.store.correct(true, loaded.head):
+        yield Finding(message=f"the summary of {run_id} did not say what its events do: {', '.join(told)}", mended=True)
+
+
+def _is_dropped(engine: Engine, run_id: str) -> bool:
+    events = engine.parts.store.events(run_id)
+    return bool(events) and not any(event.payload for event in events)
+
+
+def _dropped(engine: Engine, run_id: str) -> Iterator[Finding]:
+    """A run whose content retention took: its hashes still chain, and its files have gone."""
+    events = engine.parts.store.events(run_id)
+    for before, event in pairwise(events):
+        if event.prev_hash != before.hash:
+            yield Finding(
+                message=f"the record of {run_id} was changed: event {event.seq} does not fit the one before",
+                hint="nothing in it can be trusted from there on",
+            )
+            return
+    if engine.parts.auditing.dropped(run_id) is None:
+        error = engine.parts.auditing.why_empty(run_id)
+        yield Finding(message=error.message, hint=error.hint)
+        return
+    if engine.parts.views.rebuild(run_id, lambda: None):
+        yield Finding(message=f"the record of {run_id} was dropped, its files under runs/ were not: gone", mended=True)
+    if engine.parts.workspace.run_folder(run_id).exists():
+        yield Finding(
+            message=f"the record of {run_id} was dropped, its logs under runs/ were not", hint="run: sop audit prune"
+        )
 
 
 def _driverless(engine: Engine, run: Run) -> Iterator[Finding]:

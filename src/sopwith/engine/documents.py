@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 
+from sopwith.core.approval import ApprovalRules
+from sopwith.core.approvers import approvers_of, rules_of
 from sopwith.core.codec import SealedEvent
 from sopwith.core.config import Config
 from sopwith.core.due import at_rest, overdue
-from sopwith.core.gates import gate_terms, is_gated
+from sopwith.core.gates import is_gated
 from sopwith.core.instant import duration_text, iso
 from sopwith.core.modes import declared_mode, effective_mode
 from sopwith.core.procedure import Procedure, Step
@@ -27,6 +29,7 @@ from sopwith.core.run import (
     open_gates,
     status_of,
 )
+from sopwith.engine.auditing import DroppedRecord
 from sopwith.errors import Problem, SopwithError
 from sopwith.ports import Owner, RunSummary
 
@@ -78,7 +81,8 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
 
 
 def gate_document(run: Run, number: int | None, gate: Gate) -> Document:
-    """An open or answered gate."""
+    """An open or answered gate. `votes` are those who agreed while more must; no `approvers`: any person."""
+    rules = rules_of(run, number)
     return {
         "stepNumber": number,
         "title": run.procedure.title if number is None else run.procedure.step(number).title,
@@ -88,6 +92,16 @@ def gate_document(run: Run, number: int | None, gate: Gate) -> Document:
         "requestedAt": iso(gate.requested_at),
         "dueAt": _iso(gate.due_at),
         "onTimeout": gate.on_timeout if gate.due_at or gate.decided_at else None,
+        "remindAt": [iso(at) for at in gate.remind_at],
+        "escalated": gate.escalated,
+        "approvers": list(approvers_of(run, number)),
+        "votesNeeded": rules.votes_needed,
+        "votes": [
+            {"by": msgspec.to_builtins(vote.actor), "at": iso(vote.at), "comment": vote.comment} for vote in gate.votes
+        ],
+        "commentRequired": rules.comment_required,
+        "form": [_without_empty(msgspec.to_builtins(field)) for field in rules.form],
+        "values": gate.form,
         "decidedAt": _iso(gate.decided_at),
         "decidedBy": None if gate.decided_by is None else msgspec.to_builtins(gate.decided_by),
         "comment": gate.comment,
@@ -142,10 +156,16 @@ def summary_document(summary: RunSummary) -> Document:
     }
 
 
-def audit_document(run_id: str, events: Iterable[SealedEvent]) -> Document:
-    """`{runId, events: [{timestamp, type, stepNumber?, actor, details, seq, hash}]}`."""
-    shown = []
+def audit_document(run_id: str, events: Iterable[SealedEvent], dropped: DroppedRecord | None = None) -> Document:
+    """`{runId, events: [{timestamp, type, stepNumber?, actor, details, seq, hash}]}`.
+
+    An event without content has `{seq, contentGone, prevHash, hash}`; `dropped: {at, days}` says by which retention.
+    """
+    shown: list[Document] = []
     for sealed in events:
+        if not sealed.payload:
+            shown.append({"seq": sealed.seq, "contentGone": True, "prevHash": sealed.prev_hash, "hash": sealed.hash})
+            continue
         event = msgspec.json.decode(sealed.payload)
         shown.append(
             {
@@ -159,7 +179,10 @@ def audit_document(run_id: str, events: Iterable[SealedEvent]) -> Document:
                 "hash": sealed.hash,
             }
         )
-    return {"runId": run_id, "events": shown}
+    document: Document = {"runId": run_id, "events": shown}
+    if dropped is not None:
+        document["dropped"] = {"at": iso(dropped.at), "days": dropped.days}
+    return document
 
 
 def procedure_document(procedure: Procedure, config: Config) -> Document:
@@ -176,6 +199,8 @@ def procedure_document(procedure: Procedure, config: Config) -> Document:
         "effectiveMode": effective_mode(declared, procedure.priority, config),
         "cooldownSecs": procedure.cooldown_secs,
         "maxConcurrent": procedure.max_concurrent,
+        "runners": list(procedure.runners),
+        "approval": rules_document(procedure.approval),
         "triggers": [_without_empty(msgspec.to_builtins(trigger)) for trigger in procedure.triggers],
         "params": [_without_empty(msgspec.to_builtins(parameter)) for parameter in procedure.parameters],
         "steps": [step_definition(step) for step in procedure.steps],
@@ -194,6 +219,8 @@ def step_definition(step: Step) -> Document:
         "script": step.script.text if step.script else None,
         "requiresApproval": step.requires_approval,
         "approvalTimeoutMins": step.approval_timeout_mins,
+        "approval": rules_document(step.approval),
+        "pins": list(step.pins),
         "suggestedTools": list(step.suggested_tools),
         "dependsOn": list(step.depends_on),
         "workingDir": step.working_dir,
@@ -202,15 +229,23 @@ def step_definition(step: Step) -> Document:
     }
 
 
+def rules_document(rules: ApprovalRules | None) -> Document | None:
+    """The `approval` object as the files may say it."""
+    if rules is None:
+        return None
+    stated = _without_empty(msgspec.to_builtins(rules))
+    if rules.form:
+        stated["form"] = [_without_empty(field) for field in stated["form"]]
+    return {_camel(key): value for key, value in stated.items()}
+
+
 def inbox_entry(run: Run, number: int | None, gate: Gate, now: datetime) -> Document:
     """What waits for a person: a gate."""
-    terms = gate_terms(run, number)
     return {
         "runId": run.run_id,
         "sopName": run.name,
         "kind": "approval",
         **gate_document(run, number, gate),
-        "onTimeout": terms.action,
         "overdue": gate.due_at is not None and gate.due_at <= now,
         "next": f"sop approve {run.run_id}" + ("" if number is None else f" --step {number}"),
     }

@@ -18,16 +18,26 @@ from sopwith.core.due import Due, DueKind, due, ready
 from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event, StepStarted
 from sopwith.core.gates import is_gated
+from sopwith.core.people import Directory
 from sopwith.core.procedure import sha256
 from sopwith.core.run import Run, is_manual
 from sopwith.engine.engine import limits_of
 from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
-from sopwith.engine.environment import MissingVariables, next_attempt_folder, work_order
+from sopwith.engine.environment import Lacking, next_attempt_folder
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.parts import Parts
 from sopwith.engine.recovery import recovery_order
 from sopwith.engine.runs import Loaded, Runs
-from sopwith.errors import BadRequest, Conflict, CoolingDown, IllegalMove, LimitReached, RunBusy
+from sopwith.errors import (
+    BadRequest,
+    Conflict,
+    CoolingDown,
+    IllegalMove,
+    InvalidProcedure,
+    LimitReached,
+    RunBusy,
+    WorkspaceError,
+)
 from sopwith.ports import Claim, Executor, Lost, Watch, WorkOrder
 
 _Begin = Callable[[WorkOrder, Callable[[bytes], None]], Awaitable[Watch | Lost]]
@@ -75,6 +85,7 @@ async def drive(parts: Parts, run_id: str, observer: Observer | None = None) -> 
         if not events or not ready(due(loaded.run), parts.clock.now().at):
             break
         claim = _claim(parts, run_id)
+    parts.auditing.seal(parts.clock.now().at)
     return loaded.run
 
 
@@ -159,6 +170,10 @@ class _Driver:
                 return self._apply(
                     cmd.Expire(actor=SYSTEM, now=self._parts.clock.now(), step=item.step, revision=item.revision)
                 )
+            case DueKind.REMIND:
+                return self._apply(
+                    cmd.Remind(actor=SYSTEM, now=self._parts.clock.now(), step=item.step, revision=item.revision)
+                )
             case DueKind.START_STEP:
                 return await self._start(_number(item))
             case DueKind.WATCH_STEP:
@@ -168,13 +183,16 @@ class _Driver:
 
     def _admit(self) -> bool:
         run = self._loaded.run
-        limits = limits_of(run.procedure, self._parts.library.config())
+        config = self._parts.library.config()
+        limits = limits_of(run.procedure, config)
 
         def check(occupancy: Occupancy) -> None:
             admit(run.name, limits, occupancy, self._parts.clock.now().at)
 
         contents = envelope_bytes(start_envelope(run, rebuilding=False))
-        command = cmd.Admit(actor=SYSTEM, now=self._parts.clock.now(), start_digest=sha256(contents))
+        command = cmd.Admit(
+            actor=SYSTEM, now=self._parts.clock.now(), people=Directory(config), start_digest=sha256(contents)
+        )
         try:
             return self._apply(command, admit=check, contents=(contents,))
         except (LimitReached, CoolingDown):
@@ -188,9 +206,17 @@ class _Driver:
                 if step is None
                 else step_envelope_bytes(self._parts, run, step, rebuilding=False)
             )
-        except MissingVariables as missing:
-            return self._halt(_missing_text(step, missing))
-        command = cmd.OpenGate(actor=SYSTEM, now=self._parts.clock.now(), step=step, digest=sha256(contents))
+        except Lacking as missing:
+            return self._halt(f"step {step} needs {missing}")
+        except BadRequest as error:
+            return self._halt(f"step {step} cannot be started here: {error.message}")
+        try:
+            people = Directory(self._parts.library.config())
+        except (InvalidProcedure, WorkspaceError) as error:
+            return self._halt(f"nobody can be asked for approval: {error.message}")
+        command = cmd.OpenGate(
+            actor=SYSTEM, now=self._parts.clock.now(), people=people, step=step, digest=sha256(contents)
+        )
         return self._apply(command, contents=(contents,))
 
     async def _start(self, step: int) -> bool:
@@ -199,8 +225,8 @@ class _Driver:
             found = step_envelope_bytes(self._parts, run, step, rebuilding=True)
             changed = self._changed(step, found)
             executor = self._executor(step)
-        except MissingVariables as missing:
-            return self._halt(_missing_text(step, missing))
+        except Lacking as missing:
+            return self._halt(f"step {step} needs {missing}")
         except BadRequest as error:
             return self._halt(f"step {step} cannot be started here: {error.message}")
         if executor is not None:
@@ -210,8 +236,9 @@ class _Driver:
         events = self._commit(command)
         # only the intent that this driver recorded itself is its own to carry out
         if executor is not None and events and isinstance(events[0].body, StepStarted):
-            order = work_order(self._parts, self._loaded.run, step)
-            await self._launch(step, order, executor.start)
+            # recorded is what was found before: looked at once more, for it may have changed while that was written
+            order = recovery_order(self._parts, self._loaded.run, step)
+            await self._launch(step, order, executor.recover if order.withheld else executor.start)
         return events is None or bool(events)
 
     def _changed(self, step: int, found: bytes) -> tuple[str, ...]:
@@ -366,11 +393,6 @@ class _Driver:
 def _number(item: Due) -> int:
     assert item.step is not None
     return item.step
-
-
-def _missing_text(step: int | None, missing: MissingVariables) -> str:
-    noun = "variable" if len(missing.names) == 1 else "variables"
-    return f"step {step} needs the {noun} {', '.join(missing.names)} from the environment, and they are not set here"
 
 
 def _outcome(end: asyncio.Future[cmd.StepResult | Lost]) -> cmd.StepResult | Lost:

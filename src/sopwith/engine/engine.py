@@ -8,30 +8,47 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import msgspec
 
 from sopwith.core import commands as cmd
-from sopwith.core.actor import Actor
+from sopwith.core.actor import SYSTEM, Actor
 from sopwith.core.admission import Limits, Occupancy, admit
+from sopwith.core.approval import TimeoutAction
+from sopwith.core.approvers import gate_of, why_not
 from sopwith.core.config import Config
 from sopwith.core.decide import Decision, NewRun, create, decide
+from sopwith.core.due import Due, overdue
 from sopwith.core.events import Policy
 from sopwith.core.instant import Instant
 from sopwith.core.modes import choose_mode, declared_mode
 from sopwith.core.moves_answer import addressed, answered_step
 from sopwith.core.parameters import resolve_parameters
+from sopwith.core.people import Directory, Right, check_right, check_runner
 from sopwith.core.procedure import ExecutionMode, Procedure, encode_procedure, sha256
-from sopwith.core.run import Run, RunStatus
+from sopwith.core.run import Gate, GateStatus, Run, RunStatus
+from sopwith.core.satisfiable import unsatisfiable
 from sopwith.engine.envelopes import start_envelope_bytes
 from sopwith.engine.environment import captured_environment, passed_at_creation
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
+from sopwith.engine.pins import pinned_at_creation
 from sopwith.engine.runs import Runs
-from sopwith.errors import BadRequest, CoolingDown, LimitReached
+from sopwith.errors import (
+    BadRequest,
+    CoolingDown,
+    IllegalMove,
+    InvalidProcedure,
+    LimitReached,
+    NotAllowed,
+    WorkspaceError,
+)
+from sopwith.version import __version__
 
 MANUAL = "manual"
+_C = TypeVar("_C", bound=cmd.Command)
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +67,13 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     run: Run
     step: int | None
 
+    @property
+    def gate(self) -> Gate:
+        """The gate after the answer: still open where it was a vote that is not the last."""
+        gate = gate_of(self.run, self.step)
+        assert gate is not None
+        return gate
+
 
 class Engine:
     """All that can be done to runs in one workspace."""
@@ -63,24 +87,31 @@ class Engine:
         procedure = self.parts.library.procedure(request.name)
         config = self.parts.library.config()
         self.check_executors(procedure)
+        people = Directory(config)
+        check_runner(procedure, actor, people)
+        mode = choose_mode(procedure, config, requested=request.mode, actor=actor)
+        _check_passable(procedure, mode, actor, people)
         pinned = encode_procedure(procedure)
         new = NewRun(
             run_id=self.parts.ids.run_id(),
             procedure=procedure,
             procedure_digest=sha256(pinned),
-            mode=choose_mode(procedure, config, requested=request.mode, actor=actor),
+            mode=mode,
             declared_mode=declared_mode(procedure, config),
             params=resolve_parameters(procedure, request.params),
             environment=captured_environment(self.parts.environ),
             umask=self.parts.umask,
             passed=passed_at_creation(procedure, self.parts),
+            pins=pinned_at_creation(self.parts.workspace.root, procedure),
             policy=policy_of(config),
             trigger=request.trigger,
+            engine_version=__version__,
         )
         limits = limits_of(procedure, config)
 
         def plan(occupancy: Occupancy, now: Instant) -> tuple[Decision, tuple[bytes, ...]]:
-            decision = create(_queued_if_full(new, request, limits, occupancy, now), actor=actor, now=now)
+            planned = _queued_if_full(new, request, limits, occupancy, now)
+            decision = create(planned, actor=actor, now=now, people=people)
             return decision, (pinned, *_start_contents(decision.run))
 
         return self.runs.create(procedure.name, plan).run
@@ -102,20 +133,33 @@ class Engine:
                 )
 
     def approve(
-        self, run_id: str, *, actor: Actor, step: int | None = None, digest: str | None = None, comment: str = ""
+        self,
+        run_id: str,
+        *,
+        actor: Actor,
+        step: int | None = None,
+        digest: str | None = None,
+        comment: str = "",
+        form: Mapping[str, Any] = MappingProxyType({}),
     ) -> Answered:
-        """Answers the open gate, or the addressed one. Raises AlreadyDecided, StaleApproval, ApproverNotAllowed …"""
-        return self._answer(
-            run_id, lambda now: cmd.Approve(actor=actor, now=now, step=step, digest=digest, comment=comment)
-        )
+        """Answers the open gate, or the addressed one. Raises AlreadyDecided, StaleApproval, ApproverNotAllowed …
+
+        `form`: what the gate's form asks for, by name. What is overdue is settled first, unless it would be approved.
+        """
+        self._settle(run_id, all_but=TimeoutAction.APPROVE)
+        command = partial(cmd.Approve, actor=actor, step=step, digest=digest, seen=digest is not None)
+        return self._answer(run_id, lambda now: command(now=now, comment=comment, form=form))
 
     def reject(
         self, run_id: str, *, actor: Actor, reason: str, step: int | None = None, digest: str | None = None
     ) -> Answered:
         """Answers no, with a reason: the step is rejected and the run paused; at the start gate it is cancelled."""
-        return self._answer(
-            run_id, lambda now: cmd.Reject(actor=actor, now=now, step=step, digest=digest, reason=reason)
-        )
+        command = partial(cmd.Reject, actor=actor, step=step, digest=digest, seen=digest is not None)
+        return self._answer(run_id, lambda now: command(now=now, reason=reason))
+
+    def why_not(self, run: Run, step: int | None, *, actor: Actor) -> str:
+        """Why this actor may not approve at this gate now, in words; empty if nothing stands in the way."""
+        return why_not(run, step, actor, self._people())
 
     def pause(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Starts nothing more; running processes end by themselves."""
@@ -123,8 +167,9 @@ class Engine:
 
     def resume(self, run_id: str, *, actor: Actor) -> Run:
         """Lets a paused run go on. A run that is not paused, not final and not driven only needs a driver: no event."""
-        run = self.runs.load(run_id).run
+        run = self._settle(run_id)
         if run.ended is None and not run.paused and not run.pause_requested:
+            check_right(actor, Right.STEER, self._people(), f"resume {run_id}")
             return run
         return self._do(run_id, lambda now: cmd.Resume(actor=actor, now=now))
 
@@ -134,10 +179,12 @@ class Engine:
 
     def retry(self, run_id: str, *, actor: Actor, from_step: int | None = None, reason: str = "") -> Run:
         """Again from the stuck steps, or from an earlier one. A failed run needs a free slot."""
+        self._settle(run_id)
         return self._do(run_id, lambda now: cmd.Retry(actor=actor, now=now, from_step=from_step, reason=reason))
 
     def skip(self, run_id: str, *, actor: Actor, reason: str, step: int | None = None) -> Run:
         """Passes over a step, with a reason."""
+        self._settle(run_id)
         return self._do(run_id, lambda now: cmd.Skip(actor=actor, now=now, step=step, reason=reason))
 
     def complete(
@@ -170,7 +217,7 @@ class Engine:
 
     def _report(self, run_id: str, make: Callable[..., cmd.Complete | cmd.Fail], evidence: tuple[Path, ...]) -> Run:
         # a report that would be refused leaves no copies behind
-        decide(self.runs.load(run_id).run, make(now=self.parts.clock.now()))
+        decide(self._settle(run_id), make(now=self.parts.clock.now(), people=self._people()))
         kept = keep_evidence(self.parts.workspace.run_folder(run_id), evidence)
         return self._do(run_id, lambda now: make(now=now, evidence=kept))
 
@@ -178,10 +225,10 @@ class Engine:
         meant: list[cmd.Answer] = []
 
         def pinned(run: Run, now: Instant) -> cmd.Answer:
-            # a bare answer means the gate that was open when it came, also where it has to be decided again
+            # an answer means what was asked when it came, also where it has to be decided again
             if not meant:
-                meant.append(addressed(run, make(now)))
-            return meant[0]
+                meant.append(_as_asked(run, make(now)))
+            return self._with_people(meant[0])
 
         loaded, events = self.runs.change(run_id, pinned)
         if events:
@@ -190,8 +237,44 @@ class Engine:
         return Answered(run=loaded.run, step=answered_step(loaded.run, meant[0]))
 
     def _do(self, run_id: str, make: Callable[[Instant], cmd.Command]) -> Run:
-        loaded, _events = self.runs.change(run_id, lambda _run, now: make(now), admit=self._readmission)
+        loaded, _events = self.runs.change(
+            run_id, lambda _run, now: self._with_people(make(now)), admit=self._readmission
+        )
         return loaded.run
+
+    def _settle(self, run_id: str, *, all_but: TimeoutAction | None = None) -> Run:
+        """Settles the gates of this run whose time has run out, each on its own; tells the run after that."""
+        run = self.runs.load(run_id).run
+        while (item := self._unsettled(run, all_but)) is not None:
+            try:
+                run = self._do(run_id, partial(_expire, item))
+            except IllegalMove:
+                # somebody stopped the run meanwhile, and the clocks of its gates with it
+                run = self.runs.load(run_id).run
+        return run
+
+    def _unsettled(self, run: Run, all_but: TimeoutAction | None) -> Due | None:
+        """The first gate whose time has run out; settling one may end the run, or close the others."""
+        for item in overdue(run, self.parts.clock.now().at):
+            gate = gate_of(run, item.step)
+            if gate is not None and gate.on_timeout is not all_but:
+                return item
+        return None
+
+    def _people(self) -> Directory:
+        return Directory(self.parts.library.config())
+
+    def _with_people(self, command: _C) -> _C:
+        """The command with who is who now, read anew for every try.
+
+        To stop something must be easy: where config.json cannot be read, a rejection, pause or cancel needs no people.
+        """
+        try:
+            return msgspec.structs.replace(command, people=self._people())
+        except (InvalidProcedure, WorkspaceError):
+            if isinstance(command, cmd.Reject | cmd.Pause | cmd.Cancel):
+                return command
+            raise
 
     def _readmission(self, run: Run) -> Callable[[Occupancy], None] | None:
         """A failed run gave its slot back; what brings it back to life takes one again, but owes no cooldown."""
@@ -203,6 +286,25 @@ class Engine:
             admit(run.name, limits, occupancy, self.parts.clock.now().at, cooldown=False)
 
         return check
+
+
+def _check_passable(procedure: Procedure, mode: ExecutionMode, actor: Actor, people: Directory) -> None:
+    """NotAllowed where some gate of the run could be passed by nobody."""
+    for _number, sentence, hint in unsatisfiable(procedure, people, starter=actor, mode=mode):
+        raise NotAllowed(f"a run of {procedure.name} could never end well: {sentence}", hint=hint)
+
+
+def _as_asked(run: Run, command: cmd.Answer) -> cmd.Answer:
+    """The answer with the digest of the open gate that it means, where it names none."""
+    if command.digest is None and command.step in run.steps:
+        gate = run.steps[command.step].gate
+        if gate is not None and gate.status is GateStatus.OPEN:
+            return msgspec.structs.replace(command, digest=gate.digest)
+    return addressed(run, command)
+
+
+def _expire(item: Due, now: Instant) -> cmd.Expire:
+    return cmd.Expire(actor=SYSTEM, now=now, step=item.step, revision=item.revision)
 
 
 def limits_of(procedure: Procedure, config: Config) -> Limits:

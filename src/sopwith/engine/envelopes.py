@@ -7,6 +7,7 @@ from sopwith.core.procedure import ExecutionMode, sha256
 from sopwith.core.run import Run
 from sopwith.engine.environment import passed_variables, step_variables, working_dir
 from sopwith.engine.parts import Parts
+from sopwith.engine.pins import pinned_now
 
 
 def start_envelope_bytes(run: Run, *, rebuilding: bool) -> bytes:
@@ -15,7 +16,7 @@ def start_envelope_bytes(run: Run, *, rebuilding: bool) -> bytes:
 
 
 def step_envelope_bytes(parts: Parts, run: Run, number: int, *, rebuilding: bool) -> bytes:
-    """The bytes that the gate of a step covers. Raises MissingVariables.
+    """The bytes that the gate of a step covers. Raises Lacking.
 
     `rebuilding`: as the gate that was asked covers it; else for the gate to be asked next.
     """
@@ -27,17 +28,28 @@ def what_changed(parts: Parts, approved_digest: str, found: bytes) -> tuple[str,
     if sha256(found) == approved_digest:
         return ()
     approved = parts.store.content(approved_digest)
-    return ("envelope",) if approved is None else changed_fields(approved, found)
+    if approved is None or sha256(approved) != approved_digest:
+        return ("envelope",)  # the database has lost or damaged it, so nobody can tell which
+    return changed_fields(approved, found)
 
 
 def changed_since_creation(parts: Parts, run: Run, number: int) -> tuple[str, ...]:
-    """Which passed variables differ from what they were when the run was created. Raises MissingVariables.
+    """Which passed variables and pins differ from what they were when the run was created. Raises Lacking.
 
-    One that was not set then may be set now, unless somebody has approved the start without it.
+    What was not there then may be there now, unless somebody has approved the start without it.
     """
-    passed = _concealed(parts, run, number)
-    known = passed if run.mode is ExecutionMode.SUPERVISED else {n: v for n, v in passed.items() if n in run.passed}
-    return tuple(f"passed {name}" for name, value in known.items() if run.passed.get(name) != value)
+    pins = pinned_now(parts.workspace.root, run.procedure, run.procedure.step(number))
+    return (
+        *_differing("passed", run, _concealed(parts, run, number), run.passed),
+        *_differing("pins", run, pins, run.pins.get(str(number), {})),
+    )
+
+
+def _differing(what: str, run: Run, now: dict[str, str], then: dict[str, str]) -> tuple[str, ...]:
+    approved = run.mode is ExecutionMode.SUPERVISED
+    return tuple(
+        f"{what} {name}" for name, value in now.items() if (approved or then.get(name)) and then.get(name, "") != value
+    )
 
 
 def _build(parts: Parts, run: Run, number: int, *, rebuilding: bool) -> Envelope:
@@ -49,6 +61,7 @@ def _build(parts: Parts, run: Run, number: int, *, rebuilding: bool) -> Envelope
         number,
         working_dir=str(folder),
         passed=_concealed(parts, run, number),
+        pins=pinned_now(parts.workspace.root, run.procedure, definition),
         program=None if locate is None else locate(definition, step_variables(parts, run, definition), folder),
         rebuilding=rebuilding,
     )

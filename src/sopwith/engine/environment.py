@@ -5,6 +5,7 @@ Nothing is ever spliced into script text; parameters arrive only as data.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,19 @@ from sopwith.ports import WorkOrder
 
 _CAPTURED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ")
 _FROM_DRIVER = ("TERM", "TMPDIR")
+_APPROVAL = "APPROVAL_"
 
 
-class MissingVariables(Exception):
+class Lacking(Exception):
+    """The world around a step lacks something; the text says what, after "step 3 needs "."""
+
+
+class MissingVariables(Lacking):
     """Variables that `env.pass` names and that the driver's environment lacks."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__(", ".join(names))
+        noun, verb = ("variable", "it is") if len(names) == 1 else ("variables", "they are")
+        super().__init__(f"the {noun} {', '.join(names)} from the environment, and {verb} not set here")
         self.names = names
 
 
@@ -48,8 +55,9 @@ def passed_at_creation(procedure: Procedure, parts: Parts) -> dict[str, str]:
 
 def working_dir(root: Path, procedure: Procedure, step: Step) -> Path:
     """The project folder, unless the step or the procedure names another, relative to it."""
-    # resolved, so that the envelope names the folder itself and not a link that can be turned elsewhere
-    return (root / (step.working_dir or procedure.working_dir or ".")).resolve()
+    # resolved, so that the envelope names the folder itself and not a link that can be turned elsewhere;
+    # not by Path.resolve, which raises for links that lead in a circle
+    return Path(os.path.realpath(root / (step.working_dir or procedure.working_dir or ".")))
 
 
 def work_order(parts: Parts, run: Run, number: int) -> WorkOrder:
@@ -106,11 +114,19 @@ def step_variables(parts: Parts, run: Run, step: Step) -> dict[str, str]:
 
 
 def _data_variables(run: Run, step: Step) -> dict[str, str]:
-    """Parameters, and the outputs of all steps this one depends on. Bounded where they are made, never cut here."""
+    """Parameters, outputs of all steps this one depends on, and what approvers filled in there and here.
+
+    Bounded where they are made, never cut here.
+    """
     data = {f"SOP_PARAM_{name.upper()}": as_text(value) for name, value in run.params.items()}
     for other in ancestors(run.procedure, step.number):
         for name, value in run.steps[other].outputs.items():
-            data[f"SOP_STEP_{other}_{name.upper()}"] = as_text(value)
+            # no output passes for what an approver said, also where nobody said anything
+            if not name.upper().startswith(_APPROVAL):
+                data[f"SOP_STEP_{other}_{name.upper()}"] = as_text(value)
+    for other in (*ancestors(run.procedure, step.number), step.number):
+        for name, value in run.steps[other].approval_values.items():
+            data[f"SOP_STEP_{other}_{_APPROVAL}{name.upper()}"] = as_text(value)
     return data
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from sopwith.engine.auditing import Auditing
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
 from sopwith.ports import Clock, ExecutorKinds, Ids, Owner, Store, Views, Workspace
@@ -25,3 +26,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     owner: Callable[[], Owner]
     environ: Mapping[str, str]
     umask: int
+    auditing: Auditing = msgspec.field(default_factory=Auditing)

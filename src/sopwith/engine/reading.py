@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
+from sopwith.core.approval import ApprovalRules
+from sopwith.core.approvers import why_not
 from sopwith.core.codec import decode_event
 from sopwith.core.due import at_rest
 from sopwith.core.events import Policy
@@ -17,12 +19,14 @@ from sopwith.core.gates import Terms, needs_gate, needs_start_gate, start_terms,
 from sopwith.core.instant import iso
 from sopwith.core.modes import choose_mode, declared_mode
 from sopwith.core.parameters import resolve_parameters
-from sopwith.core.procedure import ExecutionMode, Procedure
+from sopwith.core.people import Directory
+from sopwith.core.procedure import ExecutionMode, Procedure, sha256
 from sopwith.core.run import Run, RunStatus, StepState, StepStatus, current_step, is_manual, open_gates
 from sopwith.engine.documents import (
     Document,
     audit_document,
     inbox_entry,
+    rules_document,
     run_document,
     step_definition,
     step_document,
@@ -71,21 +75,30 @@ class Reader:
         return {"runs": [summary_document(summary) for summary in summaries], "total": total}
 
     def audit(self, run_id: str) -> Document:
-        """`{runId, events}`: the whole record of a run. Raises NotFound."""
+        """`{runId, events}`: the whole record of a run, or what retention left of it. Raises NotFound."""
         check_run_id(run_id)
         events = self._parts.store.events(run_id)
         if not events:
             raise NotFound(f"no run is called {run_id}", hint="sop history shows all runs")
-        return audit_document(run_id, events)
+        gone = not all(event.payload for event in events)
+        return audit_document(run_id, events, self._parts.auditing.dropped(run_id) if gone else None)
 
-    def inbox(self) -> Document:
-        """`{items, total}`: what waits for a person, the longest waiting first."""
+    def inbox(self, actor: Actor | None = None) -> Document:
+        """`{items, total}`: what waits for a person, the longest waiting first.
+
+        With `actor`, each gate tells whether this actor could approve it now, and if not, why.
+        """
+        people = None if actor is None else Directory(self._parts.library.config())
         summaries, _total = self._parts.store.summaries(RunFilter(statuses=_NEEDS_A_PERSON))
         now = self._parts.clock.now().at
         items: list[Document] = []
         for summary in reversed(summaries):
             run = self._engine.runs.load(summary.run_id).run
-            waiting = [inbox_entry(run, number, gate, now) for number, gate in open_gates(run) if not run.paused]
+            waiting = [
+                inbox_entry(run, number, gate, now) | _open_to(run, number, actor, people)
+                for number, gate in open_gates(run)
+                if not run.paused
+            ]
             waiting += _waiting_steps(run)
             items += waiting or self._standing_still(run)
         return {"items": items, "total": len(items)}
@@ -129,9 +142,11 @@ class Reader:
         )
 
     def envelope(self, digest: str) -> Document | None:
-        """The fields of an envelope as they were asked about, or None if the database has lost it."""
+        """The fields of an envelope as they were asked about, or None if the database has lost or changed it."""
         data = self._parts.store.content(digest)
-        return None if data is None else dict(msgspec.json.decode(data))
+        if data is None or sha256(data) != digest:
+            return None
+        return dict(msgspec.json.decode(data))
 
     def went_stale(self, run_id: str, after_seq: int) -> bool:
         """Whether an approval was found stale since: what was to run was not what had been approved."""
@@ -139,6 +154,13 @@ class Reader:
             decode_event(sealed.payload).event_type == "approval_stale"
             for sealed in self._parts.store.events(run_id, after_seq)
         )
+
+
+def _open_to(run: Run, number: int | None, actor: Actor | None, people: Directory | None) -> Document:
+    if actor is None or people is None:
+        return {}
+    reason = why_not(run, number, actor, people)
+    return {"mayApprove": not reason, "whyNot": reason}
 
 
 def plan_document(
@@ -163,7 +185,9 @@ def plan_document(
         "executionMode": chosen,
         "declaredMode": declared_mode(procedure, config),
         "params": resolve_parameters(procedure, params),
-        "startApproval": _terms(start_terms(policy)) if needs_start_gate(chosen) else None,
+        "startApproval": (
+            _planned_gate(start_terms(procedure, policy), procedure.approval) if needs_start_gate(chosen) else None
+        ),
         "steps": [_planned(workspace, procedure, chosen, policy, number) for number in _order(procedure)],
     }
 
@@ -174,12 +198,15 @@ def _planned(workspace: Workspace, procedure: Procedure, mode: ExecutionMode, po
     return {
         **step_definition(step),
         "workingDir": str(working_dir(workspace.root, procedure, step)),
-        "gate": _terms(step_terms(procedure, step, policy)) if gated else None,
+        "gate": (
+            _planned_gate(step_terms(procedure, step, policy), step.approval or procedure.approval) if gated else None
+        ),
     }
 
 
-def _terms(terms: Terms) -> Document:
-    return {"approvalTimeoutMins": terms.timeout_mins, "onTimeout": terms.action}
+def _planned_gate(terms: Terms, rules: ApprovalRules | None) -> Document:
+    stated = rules_document(rules) or {}
+    return {**stated, "approvalTimeoutMins": terms.timeout_mins, "onTimeout": terms.action}
 
 
 def _order(procedure: Procedure) -> list[int]:

@@ -1,4 +1,4 @@
-"""What a driver may still do with an attempt that a dead one recorded: adopt it always, start it only as recorded."""
+"""What a driver may do with an attempt that was recorded, by itself or by a dead one: start it only as recorded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from sopwith.core.procedure import sha256
 from sopwith.core.run import Run, starts_nothing
 from sopwith.engine.envelopes import step_envelope_bytes
-from sopwith.engine.environment import MissingVariables, work_order
+from sopwith.engine.environment import Lacking, MissingVariables, work_order
 from sopwith.engine.parts import Parts
 from sopwith.ports import WorkOrder
 
@@ -22,10 +22,14 @@ def recovery_order(parts: Parts, run: Run, number: int) -> WorkOrder:
         return _withheld(order, f"{', '.join(missing.names)} is not set here")
     if starts_nothing(run):
         return _withheld(order, "nothing more was to be started")
-    if sha256(step_envelope_bytes(parts, run, number, rebuilding=True)) != run.steps[number].digest:
+    try:
+        found = step_envelope_bytes(parts, run, number, rebuilding=True)
+    except Lacking as lacking:
+        return _withheld(order, f"it needs {lacking}")
+    if sha256(found) != run.steps[number].digest:
         return _withheld(order, "what would run is not what was recorded")
     return order
 
 
 def _withheld(order: WorkOrder, reason: str) -> WorkOrder:
-    return replace(order, withheld=f"its driver died before it started, and now {reason}")
+    return replace(order, withheld=f"it was given up before it started: {reason}")

@@ -12,7 +12,7 @@ import msgspec
 
 from sopwith.core.admission import Occupancy
 from sopwith.core.codec import NO_HASH, decode_event, seal
-from sopwith.core.commands import Command
+from sopwith.core.commands import Admit, Command
 from sopwith.core.decide import Decision, decide
 from sopwith.core.due import at_rest
 from sopwith.core.events import Event, RunCreated
@@ -43,11 +43,13 @@ class Runs:
         self._parts = parts
 
     def load(self, run_id: str) -> Loaded:
-        """The run as it is now. Raises BadName or NotFound."""
+        """The run as it is now. Raises BadName, NotFound or RecordDropped."""
         check_run_id(run_id)
         sealed = self._parts.store.events(run_id)
         if not sealed:
             raise NotFound(f"no run is called {run_id}", hint="sop history shows all runs")
+        if not all(each.payload for each in sealed):
+            raise self._parts.auditing.why_empty(run_id)
         try:
             events = [decode_event(each.payload) for each in sealed]
             return Loaded(replay(self._procedure_of(events[0]), events), sealed[-1].hash)
@@ -94,9 +96,14 @@ class Runs:
         for _ in range(_TRIES):
             command = make(loaded.run, self._parts.clock.now())
             try:
-                return self.commit(loaded, command, admit=admit(loaded.run) if admit else None)
+                after, events = self.commit(loaded, command, admit=admit(loaded.run) if admit else None)
             except Conflict:
                 loaded, _events = self.refresh(loaded)
+                continue
+            if events and at_rest(after.run):
+                # nobody will drive it now: whoever does signs for it where the drive rests
+                self._parts.auditing.seal(self._parts.clock.now().at)
+            return after, events
         raise Conflict(f"{run_id} changed {_TRIES} times while it was to be changed", hint="try again")
 
     def commit(
@@ -116,8 +123,8 @@ class Runs:
         if not decision.events:
             return loaded, ()
         batch, after = self._batch(decision, loaded.head, contents)
-        # a command that leaves the run without a slot, or with the one it has, needs none
-        takes_slot = holds_slot(after.run) and not holds_slot(loaded.run)
+        # a command that leaves the run without a slot, or with the one it has, needs none; the queue is always asked
+        takes_slot = isinstance(command, Admit) or (holds_slot(after.run) and not holds_slot(loaded.run))
         self._parts.store.append(
             loaded.run.run_id, loaded.run.seq, batch, claim=claim, admit=admit if takes_slot else None
         )

@@ -101,7 +101,8 @@ def find_program(name: str, path: str, folder: Path) -> str:
     """Where `name` is found on the step's own PATH, whose relative parts start at its folder. Raises ValueError."""
     for part in path.split(os.pathsep):
         candidate = folder / part / name
-        if candidate.is_file() and os.access(candidate, os.X_OK):
+        # os.path.isfile: a folder that may not be looked into holds nothing for this user
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113
             return str(candidate)
     raise ValueError(f"there is no {name} on its PATH ({path}). Install it, or set PATH in the step's env")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sopwith.core.procedure import ExecutionMode, Priority, Procedure
+from sopwith.core.approval import NO_RULES, TimeoutAction
+from sopwith.core.procedure import ExecutionMode, Priority, Procedure, Step
 from sopwith.parse.findings import Findings, Place
 from sopwith.parse.merge import resolved_mode
 from sopwith.parse.sheet import Sheet
@@ -23,14 +24,20 @@ def check_cautions(procedure: Procedure, sheets: Sequence[Sheet], findings: Find
             hint="gate its risky steps, or choose step_by_step",
         )
     for index, step in enumerate(procedure.steps):
-        if step.approval_timeout_mins is not None and (step.requires_approval or mode is ExecutionMode.STEP_BY_STEP):
+        gated = step.requires_approval or mode is ExecutionMode.STEP_BY_STEP
+        if step.approval_timeout_mins is not None and gated and _silence_approves(procedure, step):
             findings.warning(
                 "auto_approval",
                 f"step {step.number} of a procedure of {procedure.priority.value} priority approves itself after "
                 f"{step.approval_timeout_mins} minutes",
                 at=_place_of_timeout(sheets, index),
-                hint="take the timeout out, or write `none` in SOP.md, to wait until somebody decides",
+                hint="say with onTimeout what else silence means; or take the timeout out, or write `none` in SOP.md",
             )
+
+
+def _silence_approves(procedure: Procedure, step: Step) -> bool:
+    rules = step.approval or procedure.approval or NO_RULES
+    return rules.on_timeout in (None, TimeoutAction.APPROVE)
 
 
 def _place_of_timeout(sheets: Sequence[Sheet], index: int) -> Place:

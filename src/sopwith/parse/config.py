@@ -7,14 +7,36 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from sopwith.core.approval import TimeoutAction
-from sopwith.core.config import Config, Notifications
+from sopwith.core.config import Config, Notifications, Role, User
+from sopwith.core.people import GROUP, USER
 from sopwith.core.procedure import ExecutionMode, Priority
 from sopwith.errors import Problem
-from sopwith.parse.findings import Findings
-from sopwith.parse.model import Minutes
-from sopwith.parse.shape import read_shape
+from sopwith.parse.findings import Findings, Place, shown
+from sopwith.parse.model import USER_ID, Line, Minutes, Principals
+from sopwith.parse.shape import Places, read_shape
 from sopwith.parse.source import SourceFile, read_text
 from sopwith.parse.strict_json import read_json
+
+_NAME = "a name of A-Z a-z 0-9 . _ @ - (64 at most)"
+FilePath = Annotated[
+    str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,1000}$", title="a path (1000 characters at most, none a control character)")
+]
+UserId = Annotated[str, Meta(pattern=f"^{USER_ID}$", title=_NAME)]
+
+
+def _member_hint(value: str) -> str:
+    if value.startswith("agent:"):
+        return "agents are in no group: name the agent itself where it may approve"
+    return "write the name of a user; a group holds no groups" if value.startswith(GROUP) else f"write {_NAME}"
+
+
+Member = Annotated[str, Meta(pattern=f"^(user:)?{USER_ID}$", title="the name of a user", extra={"hint": _member_hint})]
+
+
+class UserFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A person."""
+
+    name: Annotated[Line | None, Meta(description="The printed name that stands beside their decisions.")] = None
 
 
 class NotificationsFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -38,7 +60,9 @@ class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
     approval_timeout_mins: Annotated[
         Minutes | None, Meta(description="Minutes after which a gate without a timeout of its own is settled.")
     ] = None
-    approval_timeout_action: Annotated[TimeoutAction | None, Meta(description="How such a gate is settled.")] = None
+    approval_timeout_action: Annotated[
+        Literal["approve", "reject", "pause"] | None, Meta(description="How such a gate is settled.")
+    ] = None
     max_concurrent_runs: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="How many runs of this workspace may be under way.")
     ] = None
@@ -53,6 +77,26 @@ class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
         dict[Priority, Literal["auto", "supervised", "step_by_step"]],
         Meta(description="What priority_based means for each priority."),
     ] = field(default_factory=dict)
+    users: Annotated[
+        Annotated[dict[UserId, UserFile], Meta(max_length=5000)],
+        Meta(description="The people, by name. Where some are listed, a procedure may name no others."),
+    ] = field(default_factory=dict)
+    groups: Annotated[
+        Annotated[dict[UserId, Annotated[tuple[Member, ...], Meta(max_length=5000)]], Meta(max_length=500)],
+        Meta(description="Groups of people: name to the names of its users."),
+    ] = field(default_factory=dict)
+    roles: Annotated[
+        dict[Role, Principals],
+        Meta(
+            description="What people and agents may do, as user:NAME, group:NAME, agent:NAME; unset holds nobody back."
+        ),
+    ] = field(default_factory=dict)
+    checkpoint_copies: Annotated[
+        Annotated[tuple[FilePath, ...], Meta(max_length=20)] | None,
+        Meta(
+            description="Further files that each checkpoint of the log is appended to; relative to the project folder."
+        ),
+    ] = None
 
 
 def parse_config(source: SourceFile) -> tuple[Config | None, tuple[Problem, ...]]:
@@ -61,16 +105,50 @@ def parse_config(source: SourceFile) -> tuple[Config | None, tuple[Problem, ...]
     text = read_text(source, findings)
     document = read_json(source.path, text, findings) if text is not None else None
     stated = read_shape(document.value, ConfigFile, document, findings) if document is not None else None
+    if stated is not None and document is not None:
+        _check_people(stated, document, findings)
     config = _config(stated) if stated is not None and not findings.has_errors else None
     return config, findings.sorted()
 
 
+def _check_people(stated: ConfigFile, places: Places, findings: Findings) -> None:
+    """Names in groups and roles that stand for nobody."""
+    for group, members in stated.groups.items():
+        for index, member in enumerate(members):
+            _check_user(member.removeprefix(USER), stated, places.at(("groups", group, index)), findings)
+    for role, principals in stated.roles.items():
+        for index, principal in enumerate(principals):
+            at = places.at(("roles", role.value, index))
+            if principal.startswith(USER):
+                _check_user(principal.removeprefix(USER), stated, at, findings)
+            elif principal.startswith(GROUP) and (name := principal.removeprefix(GROUP)) not in stated.groups:
+                findings.unexpected(
+                    "unknown_group",
+                    expected="a group of this file",
+                    got=shown(name),
+                    at=at,
+                    hint=findings.did_you_mean(name, stated.groups) or f'add "{name}" to "groups"',
+                )
+
+
+def _check_user(name: str, stated: ConfigFile, at: Place, findings: Findings) -> None:
+    if stated.users and name not in stated.users:
+        findings.unexpected(
+            "unknown_user",
+            expected="a user of this file",
+            got=shown(name),
+            at=at,
+            hint=findings.did_you_mean(name, stated.users) or f'add "{name}" to "users"',
+        )
+
+
 def _config(stated: ConfigFile) -> Config:
     notifications = stated.notifications
+    action = stated.approval_timeout_action
     return Config(
         default_execution_mode=stated.default_execution_mode,
         approval_timeout_mins=stated.approval_timeout_mins,
-        approval_timeout_action=stated.approval_timeout_action,
+        approval_timeout_action=action and TimeoutAction(action),
         max_concurrent_runs=stated.max_concurrent_runs,
         audit_retention_days=stated.audit_retention_days,
         notifications=Notifications(
@@ -80,4 +158,11 @@ def _config(stated: ConfigFile) -> Config:
             on_run_failed=notifications.on_run_failed,
         ),
         priority_modes={priority: ExecutionMode(mode) for priority, mode in stated.priority_modes.items()},
+        users={name: User(name=user.name or "") for name, user in stated.users.items()},
+        groups={
+            group: tuple(dict.fromkeys(member.removeprefix(USER) for member in members))
+            for group, members in stated.groups.items()
+        },
+        roles=stated.roles,
+        checkpoint_copies=stated.checkpoint_copies or (),
     )

@@ -28,7 +28,15 @@ from sopwith.parse.strict_json import Path
 from sopwith.parse.values import Unreadable
 
 _MAX_UNKNOWN = 100
-_EXAMPLES = {"Approval Required": "Yes", "Approval Timeout": "10 minutes"}
+_EXAMPLES = {
+    "Approval Required": "Yes",
+    "Approval Timeout": "10 minutes",
+    "Approvers": "group:release",
+    "Quorum": "2",
+    "On Timeout": "pause",
+    "Escalate To": "group:oncall",
+    "Comment Required": "Yes",
+}
 _STEERING = frozenset({"parameters", "env"})
 """Keys besides gates that change what a run may be given: lost, they would be missed only when it runs."""
 
@@ -88,7 +96,7 @@ class KeyReader:
                     self._twice(key, first[key.manifest_key], line, path)
                     continue
                 first[key.manifest_key] = line
-                self._places.put((*path, key.manifest_key), line.line, key.name)
+                self._places.put((*path, *key.path), line.line, key.name)
                 if key.manifest_key == "params":
                     stated["params"] = self._parameters(line, block, blocks[index + 1 :])
                 else:
@@ -105,9 +113,13 @@ class KeyReader:
             self._report_hidden(block, (), counts=False)
 
     def _take(self, key: Key, line: KeyLine, path: Path, stated: dict[str, Any]) -> None:
-        at = self._places.at((*path, key.manifest_key))
+        at = self._places.at((*path, *key.path))
+        *outer, last = key.path
         try:
-            stated[key.manifest_key] = key.read(line.value)
+            value = key.read(line.value)
+            for name in outer:
+                stated = stated.setdefault(name, {})
+            stated[last] = value
         except Unreadable as reason:
             if key.manifest_key == "requiresApproval":
                 stated[key.manifest_key] = True

@@ -17,11 +17,16 @@ _LEAST_LIKENESS_OF_APPROVAL = 0.5
 
 
 class Key(Struct, frozen=True):
-    """A key: its name in SOP.md, its name in the manifest, and the reader of its value."""
+    """A key: its name in SOP.md, its name in the manifest (`approval.quorum`), and the reader of its value."""
 
     name: str
     manifest_key: str
     read: Callable[[str], Any]
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Where its value stands in the manifest's object."""
+        return tuple(self.manifest_key.split("."))
 
 
 class KeyLine(Struct, frozen=True):
@@ -41,6 +46,15 @@ def _table(*keys: Key) -> dict[str, Key]:
     return {key.name.casefold(): key for key in keys}
 
 
+_APPROVAL_KEYS = (
+    Key("Approvers", "approval.approvers", values.principals),
+    Key("Quorum", "approval.quorum", values.integer),
+    Key("On Timeout", "approval.onTimeout", values.word),
+    Key("Escalate To", "approval.escalateTo", values.principals),
+    Key("Comment Required", "approval.commentRequired", values.yes_or_no),
+)
+"""What SOP.md can say of an `approval` object; the rest takes a manifest."""
+
 DOCUMENT_KEYS = _table(
     Key("Version", "version", values.text),
     Key("Description", "description", values.text),
@@ -49,6 +63,8 @@ DOCUMENT_KEYS = _table(
     Key("Cooldown", "cooldownSecs", values.cooldown_secs),
     Key("Max Concurrent", "maxConcurrent", values.integer),
     Key("Triggers", "triggers", values.triggers),
+    Key("Runners", "runners", values.principals),
+    *_APPROVAL_KEYS,
     Key("Parameters", "params", values.items),
     Key("Env", "env", values.environment),
     Key("Working Dir", "workingDir", values.text),
@@ -57,6 +73,8 @@ DOCUMENT_KEYS = _table(
 STEP_KEYS = _table(
     Key("Approval Required", "requiresApproval", values.yes_or_no),
     Key("Approval Timeout", "approvalTimeoutMins", values.minutes),
+    *_APPROVAL_KEYS,
+    Key("Pins", "pins", values.items),
     Key("Depends On", "dependsOn", values.dependencies),
     Key("Outputs", "outputs", values.outputs),
     Key("Tools", "suggestedTools", values.items),
@@ -68,8 +86,6 @@ STEP_KEYS = _table(
 
 DESIGNED_KEYS = frozenset(
     {
-        "approval",
-        "approvers",
         "concurrency group",
         "for each",
         "if",
@@ -77,9 +93,6 @@ DESIGNED_KEYS = frozenset(
         "on failure",
         "on interrupt",
         "on reject",
-        "on timeout",
-        "pins",
-        "quorum",
         "retries",
         "rollback",
         "runners",
@@ -92,8 +105,15 @@ DESIGNED_KEYS = frozenset(
     }
 )
 
-GATE_KEYS = ("Approval Required", "Approval Timeout", "Approvers", "Quorum", "On Timeout", "Execution Mode")
-"""Keys that decide who is asked and when: never passed over in silence."""
+GATE_KEYS = (
+    "Approval Required",
+    "Approval Timeout",
+    *(key.name for key in _APPROVAL_KEYS),
+    "Execution Mode",
+    "Pins",
+    "Runners",
+)
+"""Keys that decide who is asked, when and about what: never passed over in silence."""
 _GATES = {name.casefold(): name for name in GATE_KEYS}
 
 

@@ -10,6 +10,15 @@ _GAP = r"(?:[\s*_`~\[\]()\u200b\u00ad-]|<[^<>]{0,60}>|&nbsp;){0,12}"
 _GATE = re.compile(
     rf"(?<![^\W_])(?:requires{_GAP}approval|approval{_GAP}(?:required|(timeout)(?:mins)?))(?![^\W_])", re.IGNORECASE
 )
+_RULE = re.compile(
+    rf"(?<![^\W_])(?:(approvers)|(quorum)|(on{_GAP}timeout)|(escalate{_GAP}to)|(comment{_GAP}required))(?![^\W_])",
+    re.IGNORECASE,
+)
+_RULES = ("Approvers", "Quorum", "On Timeout", "Escalate To", "Comment Required")
+"""The names of `_RULE`'s groups. Common words in prose: only a line that starts with one and sets it is told."""
+_RULE_VALUE = re.compile(r"\b(?:approve|reject|escalate|skip|pause|fail)\b|\b(?:user|group|agent):", re.IGNORECASE)
+_ALSO_PROSE = frozenset({"On Timeout", "Escalate To"})
+_SETS = re.compile(r"[\s*_`~]*[:\uff1a=|]")
 _MODE = re.compile(rf"(?<![^\W_])execution{_GAP}mode(?![^\W_])", re.IGNORECASE)
 _MODE_VALUE = re.compile(r"\b(?:auto|supervised|step[\s_-]by[\s_-]step|priority[\s_-]based)\b", re.IGNORECASE)
 # What may stand before the first word of a line: tags, a task's box, a number, an entity.
@@ -19,6 +28,7 @@ _SEPARATED = re.compile(
     r"(?:[\s*_`~\"'\u2019\u201d)\]\\]|</[a-zA-Z]{1,20}>|&nbsp;)*(?:[:\uff1a=|\u2013\u2014\u2192]|-[->\s]|\s-)"
 )
 _OPENED = re.compile(r"[(\[{,:\u2013\u2014|-][^\w]*\Z")
+_RULE_WORDS = ("approvers", "quorum", "timeout", "escalate", "comment")
 _REACH = 120
 """How much of the line on either side is looked at: the work stays in proportion to the file."""
 
@@ -32,8 +42,10 @@ class Mention(Struct, frozen=True):
 
 def gate_in(line: str, *, whole: bool = True, heading: bool = False) -> Mention | None:
     """A gate that the line names. `whole`: the line starts here; `heading`: it heads a step."""
-    if "approv" not in line.lower():
-        return None
+    folded = line.lower()
+    rule = _rule_in(line) if whole and any(word in folded for word in _RULE_WORDS) else None
+    if rule is not None or "approv" not in folded:
+        return rule
     first: Mention | None = None
     for found in _GATE.finditer(line):
         name = "Approval Timeout" if found[1] else "Approval Required"
@@ -42,6 +54,15 @@ def gate_in(line: str, *, whole: bool = True, heading: bool = False) -> Mention 
             return Mention(name, True)
         first = first or Mention(name, False)
     return first
+
+
+def _rule_in(line: str) -> Mention | None:
+    """A rule of a gate that the line sets as a key would."""
+    found = _RULE.search(line)
+    if found is None or not _starts(line, found) or not _SETS.match(_after(line, found)):
+        return None
+    name = _RULES[(found.lastindex or 1) - 1]
+    return Mention(name, name not in _ALSO_PROSE or _RULE_VALUE.search(_after(line, found)) is not None)
 
 
 def mode_in(line: str) -> Mention | None:

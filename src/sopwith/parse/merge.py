@@ -1,7 +1,8 @@
 """SOP.md and manifest.json -> one procedure (DESIGN section 3).
 
-A gate holds if either file says so, the stricter mode and the longer wait win; scripts and steps must agree; for the
-rest the manifest wins and the difference is told. A key that one of them lacks is no difference.
+A gate holds if either file says so, the stricter mode and the longer wait win; scripts and steps must agree, and so
+must who decides (`approvals.py`). For the rest the manifest wins and the difference is told. A key that one of them
+lacks is no difference.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sopwith.core.procedure import (
     Step,
     Trigger,
 )
+from sopwith.parse.approvals import check_approvals, read_approval
 from sopwith.parse.dependencies import resolve
 from sopwith.parse.findings import Findings
 from sopwith.parse.model import EnvironmentFile, ParameterFile, TriggerFile
@@ -30,7 +32,7 @@ def merge(name: str, sop_md: Sheet | None, manifest: Sheet | None, findings: Fin
     """The procedure that the sheets describe together; at least one of them is there. Errors go to `findings`."""
     pair = Pair(Side(sop_md) if sop_md else None, Side(manifest) if manifest else None, findings)
     priority = pair.pick("priority") or Priority.NORMAL
-    return Procedure(
+    procedure = Procedure(
         name=name,
         title=pair.pick("title") or name,
         description=pair.pick("description") or "",
@@ -41,11 +43,15 @@ def merge(name: str, sop_md: Sheet | None, manifest: Sheet | None, findings: Fin
         cooldown_secs=pair.pick("cooldown_secs") or 0,
         max_concurrent=pair.pick("max_concurrent"),
         triggers=pair.pick("triggers", _triggers) or (Trigger(type="manual"),),
+        runners=pair.pick("runners") or (),
+        approval=read_approval(pair),
         parameters=pair.pick("params", _parameters) or (),
         env=pair.pick("env", _environment) or EnvironmentRules(),
         working_dir=pair.pick("working_dir"),
         steps=_steps(pair),
     )
+    check_approvals(procedure, pair, findings)
+    return procedure
 
 
 def resolved_mode(mode: ExecutionMode, priority: Priority) -> ExecutionMode:
@@ -117,6 +123,8 @@ def _step(pair: Pair, depends_on: tuple[int, ...]) -> Step:
         requires_approval=_requires_approval(pair),
         approval_timeout_mins=timeout,
         never_times_out=never_times_out,
+        approval=read_approval(pair),
+        pins=pair.pick("pins") or (),
         depends_on=depends_on,
         suggested_tools=pair.pick("suggested_tools") or (),
         env=pair.pick("env", _environment) or EnvironmentRules(),
@@ -159,10 +167,29 @@ def _executor(pair: Pair, script: Script | None) -> str:
 
 
 def _requires_approval(pair: Pair) -> bool:
-    ours, theirs = pair.both("requires_approval")
+    ours, theirs = (_gates(side, pair) for side in (pair.sop_md, pair.manifest))
     if ours is not None and theirs is not None and ours != theirs:
         pair.drift("requires_approval", ours, theirs, wins="the step is gated")
     return bool(ours or theirs)
+
+
+def _gates(side: Side | None, pair: Pair) -> bool | None:
+    """Whether this file gates the step, None if it says nothing. An `approval` gates; with a `false` beside it, who
+    would ever be asked?
+    """
+    if side is None:
+        return None
+    stated: bool | None = getattr(side.statement, "requires_approval", None)
+    if side.within("approval") is None:
+        return stated
+    if stated is False:
+        pair.findings.error(
+            "approval_without_gate",
+            "expected no approval rules in a step that requires none, got some",
+            at=side.at("requiresApproval"),
+            hint="take requiresApproval out, or the rules",
+        )
+    return True
 
 
 def _timeout(pair: Pair) -> tuple[int | float | None, bool]:

@@ -6,17 +6,21 @@ supported yet"; a key that is built moves from there into a field. `never_null`:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct, field
 
+from sopwith.core.approval import FieldType, TimeoutAction
+from sopwith.core.conditions import MAX_LENGTH
 from sopwith.core.procedure import NAME_PATTERN, ExecutionMode, ParameterType, Priority
 
 TEN_YEARS_MINS = 10 * 366 * 24 * 60
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 STEP_KEY = r"^[a-z][a-z0-9_-]{0,63}$"
+USER_ID = r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,63}"
 
 Values = Mapping[str, frozenset[str]]
 
@@ -25,7 +29,34 @@ ProcedureName = Annotated[
 ]
 Identifier = Annotated[str, Meta(pattern=IDENTIFIER, title="a name of A-Z a-z 0-9 _ (64 at most, no digit first)")]
 StepKey = Annotated[str, Meta(pattern=STEP_KEY, title="a step key of a-z 0-9 _ - (64 at most, a letter first)")]
+
+
+def _principal_hint(value: str) -> str:
+    """A bare name is most likely a person's."""
+    bare = value.strip().removeprefix("@")
+    if re.fullmatch(USER_ID, bare):
+        return f"write user:{bare} for a person, group:{bare} for a group, agent:{bare} for an agent"
+    return "write user:NAME, group:NAME or agent:NAME; a name has A-Z a-z 0-9 . _ @ - (64 at most)"
+
+
+Principal = Annotated[
+    str,
+    Meta(
+        pattern=f"^(user|group|agent):{USER_ID}$",
+        title="user:NAME, group:NAME or agent:NAME",
+        extra={"hint": _principal_hint},
+    ),
+]
+Principals = Annotated[tuple[Principal, ...], Meta(max_length=100)]
+Pin = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,499}$",
+        title="a path relative to the working directory (500 characters at most, none of them a control character)",
+    ),
+]
 Line = Annotated[str, Meta(min_length=1, max_length=200)]
+FormText = Annotated[str, Meta(max_length=1000)]
 Minutes = Annotated[int, Meta(gt=0, le=TEN_YEARS_MINS)] | Annotated[float, Meta(gt=0, le=TEN_YEARS_MINS)]
 OutputType = Literal["string", "integer", "number", "boolean", "json"]
 
@@ -83,6 +114,84 @@ class ParameterFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     designed_values: ClassVar[Values] = MappingProxyType({"type": frozenset({"secret"})})
 
 
+class FieldFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A value that approvers are asked for."""
+
+    type: Annotated[FieldType, Meta(description="The type of the value.")]
+    title: Annotated[Line | None, Meta(description="What it is called where it is asked for.")] = None
+    description: Annotated[Line | None, Meta(description="What is wanted.")] = None
+    enum: Annotated[
+        Annotated[tuple[FormText | int | float | bool, ...], Meta(max_length=100)] | None,
+        Meta(description="The values to choose from."),
+    ] = None
+    pattern: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=256)] | None,
+        Meta(description="A regular expression that the whole text must match."),
+    ] = None
+    minimum: Annotated[int | float | None, Meta(description="The smallest number.")] = None
+    maximum: Annotated[int | float | None, Meta(description="The largest number.")] = None
+    default: Annotated[FormText | int | float | bool | None, Meta(description="The value if none is given.")] = None
+
+
+class FormFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What approvers fill in: the part of JSON Schema that makes a form."""
+
+    type: Annotated[Literal["object"], Meta(description="Always object.")]
+    properties: Annotated[
+        Annotated[dict[Identifier, FieldFile], Meta(max_length=50)], Meta(description="The fields, in their order.")
+    ]
+    required: Annotated[
+        Annotated[tuple[Identifier, ...], Meta(max_length=50)] | None,
+        Meta(description="Names of the fields that must be filled in."),
+    ] = None
+
+
+class ApprovalFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Who decides at a gate, and how."""
+
+    when: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH)] | None,
+        Meta(description="A CEL condition: where it is false nobody is asked. In a step only."),
+    ] = None
+    approvers: Annotated[Principals | None, Meta(description="Who may approve; any person if not said.")] = None
+    quorum: Annotated[
+        Annotated[int, Meta(ge=1, le=100)] | None,
+        Meta(description="How many different ones must approve; 1 if not said."),
+    ] = None
+    allow_self_approval: Annotated[
+        bool | None,
+        Meta(description="Whether who started the run may; if not said, only without approvers and quorum."),
+    ] = None
+    comment_required: Annotated[bool | None, Meta(description="Whether an approval needs a comment.")] = None
+    form: Annotated[FormFile | None, Meta(description="What approvers fill in. In a step only.")] = None
+    on_timeout: Annotated[
+        TimeoutAction | None,
+        Meta(
+            description="What happens when nobody answers in time: needed with approvers or a quorum. "
+            "skip and fail: in a step only."
+        ),
+    ] = None
+    escalate_to: Annotated[Principals | None, Meta(description="Who may approve too, after onTimeout escalate.")] = None
+    remind_after_mins: Annotated[
+        Annotated[tuple[Minutes, ...], Meta(max_length=20)] | None,
+        Meta(description="Minutes after which it is recorded that the gate still waits; ascending."),
+    ] = None
+
+    never_null: ClassVar[frozenset[str]] = frozenset(
+        {
+            "when",
+            "approvers",
+            "quorum",
+            "allowSelfApproval",
+            "commentRequired",
+            "form",
+            "onTimeout",
+            "escalateTo",
+            "remindAfterMins",
+        }
+    )
+
+
 class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """One step."""
 
@@ -96,7 +205,13 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
     ] = None
     requires_approval: Annotated[bool | None, Meta(description="Whether a person must approve first.")] = None
     approval_timeout_mins: Annotated[
-        Minutes | None, Meta(description="Minutes after which a gate that nobody answered approves itself.")
+        Minutes | None,
+        Meta(description="Minutes after which a gate that nobody answered approves itself, or does onTimeout."),
+    ] = None
+    approval: Annotated[ApprovalFile | None, Meta(description="Who decides at this step's gate, and how.")] = None
+    pins: Annotated[
+        Annotated[tuple[Pin, ...], Meta(max_length=100)] | None,
+        Meta(description="Files whose contents belong to what is approved; relative to the working directory."),
     ] = None
     suggested_tools: Annotated[
         Annotated[tuple[Line, ...], Meta(max_length=100)] | None,
@@ -117,10 +232,9 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
         Meta(description="What the step hands on: names, or names with their types."),
     ] = None
 
-    never_null: ClassVar[frozenset[str]] = frozenset({"requiresApproval", "approvalTimeoutMins"})
+    never_null: ClassVar[frozenset[str]] = frozenset({"requiresApproval", "approvalTimeoutMins", "approval", "pins"})
     designed_keys: ClassVar[frozenset[str]] = frozenset(
         {
-            "approval",
             "forEach",
             "if",
             "maxParallel",
@@ -128,7 +242,6 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
             "onInterrupt",
             "onReject",
             "params",
-            "pins",
             "retry",
             "rollback",
             "runners",
@@ -169,6 +282,13 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
         Annotated[tuple[TriggerFile, ...], Meta(max_length=100)] | None,
         Meta(description="What may start it; a person if not said."),
     ] = None
+    runners: Annotated[
+        Principals | None, Meta(description="Who may start it; everybody who may start anything if not said.")
+    ] = None
+    approval: Annotated[
+        ApprovalFile | None,
+        Meta(description="Who decides before the start, and at every gate that has no approval of its own."),
+    ] = None
     params: Annotated[
         Annotated[tuple[ParameterFile, ...], Meta(max_length=200)] | None, Meta(description="The declared parameters.")
     ] = None
@@ -178,17 +298,16 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
         Annotated[tuple[StepFile, ...], Meta(max_length=1000)] | None, Meta(description="The steps in their order.")
     ] = None
 
+    never_null: ClassVar[frozenset[str]] = frozenset({"approval", "runners"})
     designed_keys: ClassVar[frozenset[str]] = frozenset(
         {
             "admission",
-            "approval",
             "concurrencyGroup",
             "onFailure",
             "onInterrupt",
             "onReject",
             "releaseSlotWhileWaiting",
             "retry",
-            "runners",
             "timeoutSecs",
         }
     )

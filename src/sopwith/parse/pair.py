@@ -14,14 +14,19 @@ from sopwith.parse.sheet import Sheet
 
 
 class Side(Struct, frozen=True):
-    """What one file says about the procedure, or about its step `index`."""
+    """What one file says about the procedure, or about its step `index`; or about one object in it, `part`."""
 
     sheet: Sheet
     index: int | None = None
+    part: str | None = None
 
     @property
     def statement(self) -> Struct:
-        return self.sheet.said if self.index is None else self.sheet.steps[self.index]
+        whole = self.sheet.said if self.index is None else self.sheet.steps[self.index]
+        if self.part is None:
+            return whole
+        part: Struct = getattr(whole, self.part)
+        return part
 
     @property
     def script(self) -> Script | None:
@@ -31,9 +36,14 @@ class Side(Struct, frozen=True):
     def never_times_out(self) -> bool:
         return self.index in self.sheet.never_times_out
 
-    def at(self, key: str) -> Place:
-        """Where the manifest's `key` stands in this file."""
-        return self.sheet.at(key) if self.index is None else self.sheet.at_step(self.index, key)
+    def at(self, *path: str) -> Place:
+        """Where the value at the manifest's `path` stands in this file."""
+        inner = path if self.part is None else (self.part, *path)
+        return self.sheet.at(*inner) if self.index is None else self.sheet.at_step(self.index, *inner)
+
+    def within(self, part: str) -> Side | None:
+        """The side of one object, None if this file does not state it. Its key is its field's name."""
+        return Side(self.sheet, self.index, part) if getattr(self.statement, part) is not None else None
 
 
 class Pair(Struct, frozen=True):
@@ -47,6 +57,11 @@ class Pair(Struct, frozen=True):
         """The pair of one step; a manifest without steps has no side there."""
         manifest = Side(self.manifest.sheet, index) if self.manifest and self.manifest.sheet.said.steps else None
         return Pair(Side(self.sop_md.sheet, index) if self.sop_md else None, manifest, self.findings)
+
+    def part(self, name: str) -> Pair | None:
+        """The pair of one object of this part; None if neither file states it."""
+        ours, theirs = (side.within(name) if side else None for side in (self.sop_md, self.manifest))
+        return Pair(ours, theirs, self.findings) if ours or theirs else None
 
     def both(self, field: str) -> tuple[Any, Any]:
         """What SOP.md and the manifest say; None where one of them says nothing."""
@@ -77,12 +92,18 @@ class Pair(Struct, frozen=True):
             hint="make both files say the same",
         )
 
-    def at(self, field: str) -> Place:
-        """Where a field is stated, in the file that counts; else where its part starts."""
+    def key(self, field: str) -> str:
+        """The manifest's key for a field of this part."""
+        side = self.manifest or self.sop_md
+        assert side is not None
+        return key_of(side.statement, field)
+
+    def at(self, field: str, *inner: str) -> Place:
+        """Where a field is stated, in the file that counts; else where its part starts. `inner` leads on from there."""
         ours, theirs = self.both(field)
         side = self.sop_md if theirs is None and (ours is not None or self.manifest is None) else self.manifest
         assert side is not None
-        return side.at(key_of(side.statement, field))
+        return side.at(key_of(side.statement, field), *inner)
 
 
 def key_of(statement: Struct, field: str) -> str:

@@ -21,6 +21,7 @@ def check_sheet(sheet: Sheet, findings: Findings) -> None:
     _check_parameters(sheet, findings)
     _check_environment(sheet, findings)
     _check_scripts(sheet, findings)
+    _check_pins(sheet, findings)
 
 
 def _check_environment(sheet: Sheet, findings: Findings) -> None:
@@ -36,6 +37,20 @@ def _check_environment(sheet: Sheet, findings: Findings) -> None:
                     at=at,
                     hint="those are set by Sopwith for the script; choose another name",
                 )
+
+
+def _check_pins(sheet: Sheet, findings: Findings) -> None:
+    for index, step in enumerate(sheet.steps):
+        pins = step.pins or ()
+        # ./a and a are one file
+        plain = ["/".join(part for part in pin.split("/") if part not in ("", ".")) for pin in pins]
+        for at in _repeated(plain):
+            findings.error(
+                "repeated_pin",
+                f"expected each file once, got {shown(pins[at])} again",
+                at=sheet.at_step(index, "pins", at),
+                hint="take it out",
+            )
 
 
 def _check_scripts(sheet: Sheet, findings: Findings) -> None:

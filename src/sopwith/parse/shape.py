@@ -51,6 +51,7 @@ class _ShapeCheck:
         if value is FLAWED:
             self.passed = False
             return None
+        hint = _hint_of(kind, value)
         kind, title = _unwrapped(kind)
         if isinstance(kind, inspect.UnionType):
             fitting = [member for member in kind.types if _fits(_unwrapped(member)[0], value)]
@@ -67,7 +68,7 @@ class _ShapeCheck:
             case inspect.VarTupleType():
                 self._list(kind, value, path)
             case inspect.StrType():
-                self._text(kind, value, path, title)
+                self._text(kind, value, path, title, hint)
             case inspect.IntType() | inspect.FloatType():
                 self._number(kind, value, path)
             case inspect.EnumType() | inspect.LiteralType():
@@ -110,9 +111,9 @@ class _ShapeCheck:
             for index, item in enumerate(value):
                 self.value(kind.item_type, item, (*path, index))
 
-    def _text(self, kind: inspect.StrType, value: str, path: Path, title: str) -> None:
+    def _text(self, kind: inspect.StrType, value: str, path: Path, title: str, hint: str) -> None:
         if kind.pattern is not None and not re.fullmatch(kind.pattern, value):
-            self._unexpected(title or f"text that matches {kind.pattern}", value, path)
+            self._unexpected(title or f"text that matches {kind.pattern}", value, path, hint=hint)
         elif kind.min_length and len(value.strip()) < kind.min_length:
             self._unexpected("some text", value, path)
         elif kind.max_length is not None and len(value) > kind.max_length:
@@ -187,6 +188,12 @@ def _unwrapped(kind: inspect.Type) -> tuple[inspect.Type, str]:
         title = str((kind.extra_json_schema or {}).get("title", ""))
         kind = kind.type
     return kind, title
+
+
+def _hint_of(kind: inspect.Type, value: Any) -> str:
+    """What the model itself says of a text that does not fit."""
+    hint = (kind.extra or {}).get("hint") if isinstance(kind, inspect.Metadata) else None
+    return str(hint(value)) if hint is not None and isinstance(value, str) else ""
 
 
 def _is_none(kind: inspect.Type) -> bool:

@@ -46,7 +46,7 @@ def read_sop_md(source: SourceFile, findings: Findings) -> Sheet | None:
 
 _MAX_FRONT_MATTER = 500
 _STEERING_KEYS = frozenset(
-    {"approvalrequired", "approvaltimeout", "approvaltimeoutmins", "requiresapproval", "approvers", "quorum", "steps"}
+    {"approval", "approvalrequired", "approvaltimeout", "approvaltimeoutmins", "pins", "requiresapproval", "steps"}
     | {key.manifest_key.lower() for key in DOCUMENT_KEYS.values()} - {"version", "description"}
     | {name.replace(" ", "") for name in DOCUMENT_KEYS} - {"version", "description"}
 )

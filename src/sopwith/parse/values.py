@@ -108,6 +108,14 @@ def items(value: str) -> list[str]:
     return [unwrapped(item) for item in split(value, ",") if item]
 
 
+def principals(value: str) -> list[str]:
+    """`group:release, user:alice`. Raises Unreadable for `none`, which could mean anybody as well as nobody."""
+    named = items(value)
+    if not named or value.lower() in NOTHING:
+        raise Unreadable("user:NAME, group:NAME or agent:NAME, separated by commas", value)
+    return named
+
+
 def dependencies(value: str) -> list[int | str]:
     """`1, build, Step 3`: numbers as numbers, keys as text; `none` is the empty list."""
     if value.lower() in NOTHING:

@@ -34,6 +34,14 @@ def check_next(batch: Batch, run_id: str, after_seq: int, *, name: str, seq: int
         raise Conflict(f"cannot write event {first.seq} to {run_id}: it was made after another event {seq}")
 
 
+def dropped_run(run_id: str, after_seq: int) -> Conflict:
+    """The answer to a batch that was decided on a record which retention has dropped since."""
+    return Conflict(
+        f"cannot write to {run_id} after event {after_seq}: retention has dropped its record",
+        hint=f"sop audit {run_id} shows what is left",
+    )
+
+
 def unknown_run(run_id: str, after_seq: int) -> Conflict:
     """The answer to a batch for a run that is not stored."""
     return Conflict(f"cannot write to {run_id} after event {after_seq}: there is no such run")

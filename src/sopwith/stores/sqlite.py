@@ -69,6 +69,9 @@ class SqliteStore:
                 raise batches.unknown_run(run_id, after_seq)
             stored = run.summary
             batches.check_next(batch, run_id, after_seq, name=stored.name, seq=stored.seq, head=run.head)
+            # only what has ended is ever dropped, so nothing else needs the look
+            if stored.ended_at is not None and self._db.value("is_dropped", run=run.ordinal, seq=stored.seq):
+                raise batches.dropped_run(run_id, after_seq)
             if claim is not None:
                 self._claims.check(run, claim)
             if admit is not None:
@@ -76,6 +79,15 @@ class SqliteStore:
             update = "progress_run" if only_progressed(stored, batch.summary) else "update_run"
             self._db.run(update, ordinal=run.ordinal, **run_values(batch.summary, batch.events[-1].hash))
             self._insert_events(run.ordinal, batch)
+
+    def correct(self, summary: RunSummary, head: str) -> bool:
+        with self._db.writing():
+            run = self._run(summary.run_id)
+            if run is None or (run.summary.seq, run.head) != (summary.seq, head) or run.summary == summary:
+                return False
+            self._db.run("update_run", ordinal=run.ordinal, **run_values(summary, head))
+            self._db.run("correct_run", ordinal=run.ordinal, **_origin(summary))
+        return True
 
     def events(self, run_id: str, after_seq: int = 0) -> tuple[SealedEvent, ...]:
         return tuple(sealed_event(row) for row in self._db.rows("events_after", run_id=run_id, after_seq=after_seq))
@@ -163,6 +175,12 @@ class SqliteStore:
             self._db.run("insert_event", **event_values(ordinal, event))
         for data in batch.contents:
             self._db.run("insert_content", digest=sha256(data).digest(), data=data)
+
+
+def _origin(summary: RunSummary) -> dict[str, str | int]:
+    """What a run was created as."""
+    created_at = milliseconds(summary.created_at)
+    return {"name": summary.name, "created_at": created_at, "created_by": summary.created_by}
 
 
 def _lookups(which: RunFilter) -> Iterator[tuple[str, dict[str, str]]]:

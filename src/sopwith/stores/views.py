@@ -44,10 +44,13 @@ class FileViews:
     def rebuild(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
         """Writes both files of a run anew where they differ; True if one did. Raises WorkspaceError.
 
-        Nobody else writes while `run_json` is asked. Where it gives None, the state file is left alone.
+        Nobody else writes while `run_json` is asked. Where it gives None, the state file is left alone. A run whose
+        record retention has dropped has no files: what is left of them goes.
         """
         try:
             with self._turn():
+                if self._is_dropped(run_id):
+                    return _remove(self._log_path(run_id), self._state_path(run_id))
                 # the state first: a log that is ahead of it keeps older states away
                 state = run_json()
                 true = {self._log_path(run_id): self._log(run_id)}
@@ -77,7 +80,14 @@ class FileViews:
         return False
 
     def _log(self, run_id: str) -> bytes:
-        return b"".join(map(view_line, self._store.events(run_id)))
+        events = self._store.events(run_id)
+        if not all(event.payload for event in events):
+            raise StoreError(f"cannot show the record of {run_id}: its content is gone", hint="see: sop doctor")
+        return b"".join(map(view_line, events))
+
+    def _is_dropped(self, run_id: str) -> bool:
+        events = self._store.events(run_id)
+        return bool(events) and not any(event.payload for event in events)
 
     def _log_path(self, run_id: str) -> Path:
         return self._folder / f"{run_id}.audit.jsonl"
@@ -163,6 +173,14 @@ def _replace(path: Path, content: bytes) -> None:
     finally:
         os.close(fd)
     draft.replace(path)
+
+
+def _remove(*paths: Path) -> bool:
+    """Whether one of them was there."""
+    there = [path for path in paths if path.exists()]
+    for path in there:
+        path.unlink()
+    return bool(there)
 
 
 def _write(fd: int, content: bytes) -> None:

@@ -2,6 +2,8 @@
 
 Each law is checked as soon as an event is stored or a process begins, with the seed in the sentence that says what
 was broken. Gates are read off the events here, not asked of `core/gates.py`.
+
+Longer than other files: the laws share one bookkeeping, and a law that is read apart from it says nothing.
 """
 
 from __future__ import annotations
@@ -13,16 +15,20 @@ from hashlib import sha256
 import msgspec
 
 from sopwith.core import events as ev
-from sopwith.core.approval import TimeoutAction
+from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.codec import NO_HASH, SealedEvent, decode_event, link
+from sopwith.core.config import Config
 from sopwith.core.events import Event
 from sopwith.core.evolve import begin, evolve, replay
-from sopwith.core.procedure import ExecutionMode, Procedure, Step
+from sopwith.core.procedure import ExecutionMode, Procedure, Step, canonical
 from sopwith.core.run import Run, RunStatus, StepStatus, descendants
 from sopwith.engine.runs import summarise
 from sopwith.ports import Batch, Claim, Store, WorkOrder
 from sopwith.testing.executor import FakeWorld, Key, key_of
 from sopwith.testing.mortal import Process
+
+_TOLERANCE_MS = 5_000
 
 
 class Laws:
@@ -43,6 +49,9 @@ class Laws:
         self._drivers: dict[str, tuple[Claim, Process]] = {}
         self._epochs: Counter[str] = Counter()
         self._launched: Counter[Key] = Counter()
+        self._configs: dict[str, Config] = {}
+        self._boots = 0
+        self._waits: dict[tuple[str, int | None], _Wait] = {}
 
     @property
     def events(self) -> int:
@@ -55,6 +64,14 @@ class Laws:
     def note(self, *what: object) -> None:
         """Adds to the trace, by which two simulations of one seed are compared."""
         self.trace.update(repr(what).encode())
+
+    def configured(self, config: Config) -> None:
+        """This is config.json from now on; a decision says under which one it was made."""
+        self._configs[sha256(canonical(msgspec.to_builtins(config))).hexdigest()] = config
+
+    def restarted(self) -> None:
+        """The boot clock tells nothing any more about what began before."""
+        self._boots += 1
 
     # events
 
@@ -87,6 +104,7 @@ class Laws:
             if before is not None:
                 self._check_event(before, event)
             self.history[run_id].append(event)
+            self._time_gates(run_id, event)
             try:
                 self.runs[run_id] = begin(self._procedures[run_id], event) if before is None else evolve(before, event)
             except (ValueError, AssertionError) as error:
@@ -119,6 +137,10 @@ class Laws:
                 key = _key(before, number)
                 if key in self._launched and key not in self._world.lost:
                     self.breaks(f"{run_id}: step {number} is interrupted, and its process is known well")
+            case ev.ApprovalVoteRecorded() | ev.ApprovalGranted() as body:
+                self._check_vote(before, event, body)
+            case ev.ApprovalTimeout() | ev.ApprovalEscalated() as body:
+                self._check_silence(before, body)
             case _:
                 pass
 
@@ -135,7 +157,7 @@ class Laws:
             self.breaks(f"{where} started again, and nobody had asked for a retry")
         if before.mode is ExecutionMode.SUPERVISED and self._answer(before, None) is None:
             self.breaks(f"{where} started without the start approval")
-        if _gated(before, step):
+        if self._gated(before, step):
             approved = self._answer(before, body.step_number)
             if approved is None:
                 self.breaks(f"{where} started without an approval")
@@ -169,6 +191,92 @@ class Laws:
                 case _:
                     continue
         return None
+
+    def _gated(self, run: Run, step: Step) -> bool:
+        """Whether this try takes an approval: by the files, the mode, or because something had changed."""
+        history = self.history[run.run_id]
+        if run.mode is ExecutionMode.STEP_BY_STEP:
+            return True
+        if any(isinstance(each.body, ev.ApprovalStale) and each.step_number == step.number for each in history):
+            return True
+        return step.requires_approval and not self._waived(run, step)
+
+    def _waived(self, run: Run, step: Step) -> bool:
+        """Whether the gate's own condition was found not to hold, since a retry last asked for the step."""
+        for event in reversed(self.history[run.run_id]):
+            match event.body:
+                case ev.RunRetried() as body if step.number in _retried(run.procedure, body):
+                    return False
+                case ev.ConditionEvaluated(step_number=number, result=result) if number == step.number:
+                    return result is False
+                case _:
+                    continue
+        return False
+
+    # gates
+
+    def _check_vote(self, before: Run, event: Event, body: ev.ApprovalVoteRecorded | ev.ApprovalGranted) -> None:
+        where = f"{before.run_id}: the gate of step {body.step_number}"
+        rules = _rules(before.procedure, body.step_number)
+        asked, voters, escalated = self._asked(before.run_id, body.step_number)
+        needed = rules.quorum or 1
+        if asked is None or asked.revision != body.revision:
+            self.breaks(f"{where} was answered, and that revision was not asked about")
+        if event.actor.id in voters:
+            self.breaks(f"{where} counts {event.actor.id} twice")
+        given = len({*voters, event.actor.id})
+        if isinstance(body, ev.ApprovalGranted) and given != needed:
+            self.breaks(f"{where} was passed with {given} of {needed} votes")
+        config = self._configs.get(body.signature.config_digest if body.signature else "")
+        if config is None:
+            self.breaks(f"{where} was answered without a signature that names a config.json")
+        elif not _may_agree(event.actor, before.created_by, rules, config, escalated=escalated):
+            self.breaks(f"{where} was passed by {event.actor}, who may not")
+
+    def _asked(self, run_id: str, number: int | None) -> tuple[ev.ApprovalRequested | None, list[str], bool]:
+        """The latest question at this gate, who has agreed since, and whether it was handed on."""
+        voters: list[str] = []
+        escalated = False
+        for event in reversed(self.history[run_id]):
+            if not isinstance(event.body, ev.GateBody) or event.body.step_number != number:
+                continue
+            match event.body:
+                case ev.ApprovalRequested() as asked:
+                    return asked, voters, escalated
+                case ev.ApprovalVoteRecorded():
+                    voters.append(event.actor.id)
+                case ev.ApprovalEscalated():
+                    escalated = True
+                case _:
+                    continue
+        return None, voters, escalated
+
+    def _check_silence(self, before: Run, body: ev.ApprovalTimeout | ev.ApprovalEscalated) -> None:
+        where = f"{before.run_id}: the gate of step {body.step_number}"
+        asked, _, _ = self._asked(before.run_id, body.step_number)
+        action = TimeoutAction.ESCALATE if isinstance(body, ev.ApprovalEscalated) else body.action
+        if asked is None or asked.on_timeout is not action:
+            self.breaks(f"{where} met its deadline with {action}, which nobody had named")
+        wait = self._waits.get((before.run_id, body.step_number))
+        if wait is not None and (missing := wait.missing_ms(self._now_ms(), self._boots)) > 0:
+            self.breaks(f"{where} was settled by a jump of the wall clock, {missing} ms too early")
+
+    def _time_gates(self, run_id: str, event: Event) -> None:
+        match event.body:
+            case ev.ApprovalRequested(step_number=number, due_at=due_at):
+                wanted = None if due_at is None else round((due_at - event.at).total_seconds() * 1000)
+                self._waits[run_id, number] = _Wait(wanted, self._now_ms(), self._boots)
+            case ev.RunPauseRequested() | ev.RunPaused() | ev.RunCancelRequested():
+                for wait in self._waits_of(run_id):
+                    wait.stop(self._now_ms(), self._boots)
+            case ev.RunResumed() | ev.RunRetried():
+                for wait in self._waits_of(run_id):
+                    wait.start(self._now_ms(), self._boots)
+            case _:
+                pass
+
+    def _waits_of(self, run_id: str) -> list[_Wait]:
+        return [wait for (waiting, _), wait in self._waits.items() if waiting == run_id]
 
     def _check_end(self, before: Run, body: ev.StepCompleted | ev.StepFailed) -> None:
         state = before.steps[body.step_number]
@@ -222,7 +330,7 @@ class Laws:
             self.breaks(f"{where} was launched after its step had ended")
         elif driver is not None and _stops(driver.knows[order.run_id]):
             self.breaks(f"{where} was launched by a driver that knew that nothing more was to start")
-        elif _gated(run, order.step):
+        elif self._gated(run, order.step):
             self._check_bytes(where, order, started[0].digest)
 
     def _check_bytes(self, where: str, order: WorkOrder, digest: str) -> None:
@@ -287,6 +395,55 @@ class Laws:
             self.breaks(f"the store is damaged: {trouble}")
 
 
+class _Wait:
+    """How long people really had to answer one gate, as long as nothing was restarted."""
+
+    def __init__(self, wanted_ms: int | None, now_ms: int, boots: int) -> None:
+        self._wanted_ms = wanted_ms
+        self._spent_ms = 0
+        self._since: int | None = now_ms
+        self._boots = boots
+        self._restarted = False
+        self._pauses = 1
+
+    def stop(self, now_ms: int, boots: int) -> None:
+        if self._since is not None:
+            self._spent_ms += now_ms - self._since
+            self._restarted |= boots != self._boots
+            self._since = None
+
+    def start(self, now_ms: int, boots: int) -> None:
+        if self._since is None:
+            self._since, self._boots = now_ms, boots
+            self._pauses += 1
+
+    def missing_ms(self, now_ms: int, boots: int) -> int:
+        """By how much it was too short, beyond what the wall clock may be ahead each time it runs."""
+        if self._wanted_ms is None or self._restarted or self._since is None or boots != self._boots:
+            return 0
+        return self._wanted_ms - self._spent_ms - (now_ms - self._since) - _TOLERANCE_MS * self._pauses
+
+
+def _rules(procedure: Procedure, number: int | None) -> ApprovalRules:
+    own = None if number is None else procedure.step(number).approval
+    return own or procedure.approval or ApprovalRules()
+
+
+def _may_agree(actor: Actor, starter: Actor, rules: ApprovalRules, config: Config, *, escalated: bool) -> bool:
+    """Whether this one's vote counts, by the words of decision 0008."""
+    own = actor.id == starter.id
+    listed = {*rules.approvers, *(rules.escalate_to if escalated and rules.approvers else ())}
+    if actor.kind is ActorKind.AGENT:
+        return f"agent:{actor.id}" in listed and not own
+    if actor.kind is not ActorKind.HUMAN:
+        return False
+    free = not rules.approvers and rules.quorum is None
+    if own and not (free if rules.allow_self_approval is None else rules.allow_self_approval):
+        return False
+    groups = {f"group:{name}" for name, members in config.groups.items() if actor.id in members}
+    return not rules.approvers or bool(listed & {f"user:{actor.id}", *groups})
+
+
 def conceal(value: str) -> str:
     """What the simulator's keyring makes of a secret."""
     return sha256(b"simulated\0" + value.encode()).hexdigest()
@@ -299,10 +456,6 @@ def _key(run: Run, number: int) -> Key:
 
 def _stops(run: Run) -> bool:
     return run.pause_requested or run.paused or run.cancel_requested or run.ended is not None
-
-
-def _gated(run: Run, step: Step) -> bool:
-    return step.requires_approval or run.mode is ExecutionMode.STEP_BY_STEP
 
 
 def _retried(procedure: Procedure, body: ev.RunRetried) -> set[int]:

@@ -48,6 +48,8 @@ class MemoryStore:
                 raise batches.unknown_run(run_id, after_seq)
             last = run.events[-1]
             batches.check_next(batch, run_id, after_seq, name=run.summary.name, seq=last.seq, head=last.hash)
+            if run_id in shelf.dropped:
+                raise batches.dropped_run(run_id, after_seq)
             if claim is not None:
                 _check_claim(run, claim)
             if admit is not None:
@@ -55,6 +57,16 @@ class MemoryStore:
             run.summary = batch.summary
             run.events += batch.events
             _commit(shelf, batch)
+
+    def correct(self, summary: RunSummary, head: str) -> bool:
+        with self._using() as shelf:
+            run = shelf.runs.get(summary.run_id)
+            if run is None or (run.events[-1].seq, run.events[-1].hash) != (summary.seq, head):
+                return False
+            is_news = run.summary != summary
+            run.summary = summary
+            shelf.commits += is_news
+        return is_news
 
     def events(self, run_id: str, after_seq: int = 0) -> tuple[SealedEvent, ...]:
         with self._using() as shelf:

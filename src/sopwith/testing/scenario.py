@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
+
 from sopwith.core.actor import Actor, ActorKind
-from sopwith.core.approval import TimeoutAction
+from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.commands import StepResult
 from sopwith.core.config import Config
 from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority, Procedure, Script, Step
-from sopwith.core.run import Run, RunStatus, StepStatus, is_manual, open_gates
+from sopwith.core.run import GateStatus, Run, RunStatus, StepState, StepStatus, is_manual, open_gates
 from sopwith.engine.engine import Engine
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
+from sopwith.errors import ApproverNotAllowed
 from sopwith.ports import Batch, Workspace
 from sopwith.testing.executor import FAILED, SUCCEEDED, Play
 from sopwith.testing.laws import conceal
 
-ANN = Actor("ann", ActorKind.HUMAN, "cli")
+ANN, BEN, CAT, DAN = (Actor(name, ActorKind.HUMAN, "cli") for name in ("ann", "ben", "cat", "dan"))
 BOT = Actor("bot", ActorKind.AGENT, "mcp")
+PEOPLE = (ANN, BEN, CAT, DAN)
+GROUPS = {"release": ("ann", "ben", "cat"), "oncall": ("cat", "dan")}
 
 WORKSPACE = Workspace(Path(tempfile.gettempdir()) / "sopwith-simulator")
 
@@ -31,7 +37,11 @@ Say = Callable[[Engine, str, Actor, int | None], Any]
 
 VERBS: dict[str, tuple[float, bool, Say]] = {
     # verb: how often, whether whoever says it drives the run on, what is said
-    "approve": (9, True, lambda engine, run_id, actor, step: engine.approve(run_id, actor=actor, step=step)),
+    "approve": (
+        9,
+        True,
+        lambda engine, run_id, actor, step: engine.approve(run_id, actor=actor, step=step, comment="I looked"),
+    ),
     "reject": (
         1,
         False,
@@ -51,14 +61,40 @@ def bring_on(engine: Engine, run: Run) -> None:
     """The one thing that brings this run on."""
     by_hand = [s.number for s in run.steps.values() if s.status is StepStatus.RUNNING and is_manual(run, s.number)]
     gates = open_gates(run)
-    if run.ended is RunStatus.FAILED or (run.paused and any(step.stuck for step in run.steps.values())):
+    beyond_reach = [s.number for s in run.steps.values() if s.stuck and _was_given_up(s)]
+    if run.paused and beyond_reach:
+        _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=beyond_reach[0], reason="it cannot be passed"))
+    elif run.ended is RunStatus.FAILED or (run.paused and any(step.stuck for step in run.steps.values())):
         engine.retry(run.run_id, actor=ANN)
     elif run.paused:
         engine.resume(run.run_id, actor=ANN)
     elif gates:
-        engine.approve(run.run_id, actor=ANN, step=gates[0][0], digest=gates[0][1].digest)
+        number, gate = gates[0]
+        voted = {vote.actor.id for vote in gate.votes}
+        say = partial(engine.approve, run.run_id, step=number, digest=gate.digest, comment="I looked")
+        _whoever_may(lambda who: say(actor=who), but=voted)
     elif by_hand:
         engine.complete(run.run_id, actor=ANN, step=by_hand[0])
+
+
+def _was_given_up(step: StepState) -> bool:
+    """Whether the system rejected its gate, because too few are left who could approve."""
+    gate = step.gate
+    if gate is None or gate.status is not GateStatus.REJECTED or gate.decided_by is None:
+        return False
+    return gate.decided_by.kind is ActorKind.SYSTEM
+
+
+def _whoever_may(say: Callable[[Actor], Any], *, but: Collection[str] = ()) -> None:
+    """Said by the first who may, besides those. Raises Refused where nobody may."""
+    *others, last = [who for who in (*PEOPLE, BOT) if who.id not in but]
+    for who in others:
+        try:
+            say(who)
+        except ApproverNotAllowed:
+            continue
+        return
+    say(last)
 
 
 def random_plays(chance: Random) -> dict[int, list[Play]]:
@@ -81,6 +117,7 @@ def random_procedure(chance: Random, name: str) -> Procedure:
         cooldown_secs=chance.choice((0, 0, 0, 4)),
         max_concurrent=chance.choice((None, None, 1, 2)),
         working_dir="/srv",
+        approval=_rules_of_all(chance) if chance.random() < 0.3 else None,
         steps=steps,
     )
 
@@ -95,11 +132,40 @@ def _step(chance: Random, number: int, *, graph: bool) -> Step:
         executor="manual" if by_hand else "shell",
         script=None if by_hand else Script(interpreter="bash", text=f"echo {number}\n"),
         requires_approval=chance.random() < 0.35,
-        approval_timeout_mins=chance.choice((None, None, 0.01, 0.05, 0.2)),
+        approval_timeout_mins=chance.choice((None, None, 0.01, 0.05, 0.2, 1)),
         never_times_out=chance.random() < 0.1,
+        approval=_rules(chance) if chance.random() < 0.4 else None,
         depends_on=tuple(other for other in earlier if chance.random() < 0.35) if graph else in_line,
-        env=EnvironmentRules(pass_=("TOKEN",) if chance.random() < 0.35 else ()),
+        env=EnvironmentRules(pass_=("TOKEN",) if chance.random() < 0.6 else ()),
     )
+
+
+def _rules(chance: Random) -> ApprovalRules:
+    listed: tuple[str, ...] = chance.choice(
+        ((), (), ("group:release",), ("group:release", "agent:bot"), ("user:ben", "user:cat"), ("user:ann", "user:dan"))
+    )
+    return ApprovalRules(
+        when=chance.choice((None, None, "params.to == 'production'", "params.to == 'staging'", "params.where == 1")),
+        approvers=listed,
+        quorum=chance.choice((None, 1, 2, 2)),
+        allow_self_approval=chance.choice((None, True)),
+        comment_required=chance.random() < 0.2,
+        on_timeout=chance.choice(list(TimeoutAction)),
+        escalate_to=chance.choice((("group:oncall",), ("user:dan",))),
+        remind_after_mins=chance.choice(((), (), (0.01, 0.03), (0.1,))),
+    )
+
+
+def _rules_of_all(chance: Random) -> ApprovalRules:
+    """Of a procedure: for its start, and the gates that have none of their own."""
+    silence = chance.choice((TimeoutAction.APPROVE, TimeoutAction.REJECT, TimeoutAction.ESCALATE, TimeoutAction.PAUSE))
+    return replace(_rules(chance), when=None, on_timeout=silence)
+
+
+def random_groups(chance: Random) -> dict[str, tuple[str, ...]]:
+    """The groups after somebody left one, or when all are there again."""
+    left = chance.choice((None, "ann", "ben", "cat", "dan"))
+    return {name: tuple(member for member in members if member != left) for name, members in GROUPS.items()}
 
 
 def random_config(chance: Random) -> Config:
@@ -108,6 +174,7 @@ def random_config(chance: Random) -> Config:
         approval_timeout_mins=chance.choice((None, None, 0.05, 0.3)),
         approval_timeout_action=chance.choice((None, *TimeoutAction)),
         max_concurrent_runs=chance.choice((None, None, 1, 2)),
+        groups=GROUPS,
     )
 
 
@@ -124,6 +191,10 @@ class MadeUpLibrary(Library):
 
     def config(self) -> Config:
         return self._config
+
+    def regroup(self, groups: dict[str, tuple[str, ...]]) -> None:
+        """Somebody edits config.json."""
+        self._config = replace(self._config, groups=groups)
 
 
 class FixedKeyring(Keyring):

@@ -37,7 +37,10 @@ from sopwith.testing.memory import MemoryStore
 from sopwith.testing.mortal import CURRENT, Died, MortalExecutor, Process, mortal_store
 from sopwith.testing.scenario import (
     ANN,
+    BEN,
     BOT,
+    GROUPS,
+    PEOPLE,
     VERBS,
     WORKSPACE,
     DocumentsOnly,
@@ -45,6 +48,7 @@ from sopwith.testing.scenario import (
     MadeUpLibrary,
     bring_on,
     random_config,
+    random_groups,
     random_plays,
     random_procedure,
 )
@@ -53,7 +57,7 @@ from sopwith.testing.virtual_time import Stalled, VirtualClock, VirtualLoop
 _MAX_CALLS = 6000
 """A driver that makes more calls than this in one life turns on the spot."""
 _MAX_RUNS = 3
-_ROUNDS = 80
+_ROUNDS = 120
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +145,7 @@ class _Simulation:
         self.laws = Laws(seed, self._god, self._world, lambda: self._clock.now().boot_ms)
         self._procedures = {p.name: p for p in (random_procedure(self._chance, f"procedure-{n}") for n in (1, 2))}
         self._library = MadeUpLibrary(self._procedures, random_config(self._chance))
+        self.laws.configured(self._library.config())
         self._ids = SequentialIds()
         self._kinds = _Kinds(self._world, self._clock, self, self._delay)
         self._crashes_allowed = self._chance.random() < 0.75
@@ -175,6 +180,7 @@ class _Simulation:
             await self._clock.sleep(self._chance.choice((0, 0.01, 0.2, 0.5, 1, 3)))
             self._act()
         self._troubled = False
+        self._library.regroup(GROUPS)
         self._prepare_the_last_word()
         await self._calm()
         self._check_nobody_is_stranded()
@@ -254,6 +260,7 @@ class _Simulation:
             (1.5, self._resume_somewhere),
             (1, self._finish_something),
             (0.3, lambda: self._clock.set_wall_by(self._chance.choice((-3600, -2, 5, 90, 86400)))),
+            (0.3, self._regroup),
         ]
         if self._crashes_allowed:
             acts += [
@@ -270,7 +277,8 @@ class _Simulation:
         process = self._process(drives=None)
         name = self._chance.choice(list(self._procedures))
         request = RunRequest(name=name, params={"to": "staging"}, queue=self._chance.random() < 0.6)
-        run = self._say(process, "create", lambda engine: engine.create_run(request, actor=ANN))
+        starter = self._chance.choice((ANN, ANN, BEN, BOT))
+        run = self._say(process, "create", lambda engine: engine.create_run(request, actor=starter))
         if run is not None:
             self._carry_on(run.run_id)
 
@@ -281,7 +289,7 @@ class _Simulation:
         verb = self._chance.choices(list(VERBS), [weight for weight, _, _ in VERBS.values()])[0]
         _, drives, say = VERBS[verb]
         step = self._chance.choice((None, None, *self.laws.runs[run_id].steps))
-        actor = BOT if self._chance.random() < 0.08 else ANN
+        actor = BOT if self._chance.random() < 0.1 else self._chance.choice(PEOPLE)
         process = self._process(drives=None)
         said = self._say(process, verb, lambda engine: say(engine, run_id, actor, step))
         if said is not None and drives:
@@ -306,6 +314,10 @@ class _Simulation:
         self.laws.note(verb, outcome)
         return answer
 
+    def _regroup(self) -> None:
+        self._library.regroup(random_groups(self._chance))
+        self.laws.configured(self._library.config())
+
     def _resume_somewhere(self) -> None:
         run_id = self._some_run()
         if run_id is not None:
@@ -329,6 +341,7 @@ class _Simulation:
             if self.laws.is_running(key):
                 self._world.lose(key, "the machine was restarted")
         self._clock.reboot()
+        self.laws.restarted()
 
     def _kill_somebody(self) -> None:
         process = self._some_driver()
@@ -483,7 +496,7 @@ class _Simulation:
         for run_id, run in self.laws.runs.items():
             if self._crashes_allowed and run_id != self._last_word_on:
                 continue
-            left = [item for item in self._ready(run) if item.kind is not DueKind.EXPIRE_GATE]
+            left = [item for item in self._ready(run) if item.kind not in (DueKind.EXPIRE_GATE, DueKind.REMIND)]
             if left:
                 self.laws.breaks(f"{run.run_id} is {status_of(run)} and nobody drives it: {left} is due")
 
@@ -511,7 +524,8 @@ class _Simulation:
             for run_id in unfinished:
                 self._resolve(self.laws.runs[run_id])
                 await self._drive_in_peace(run_id)
-            await self._clock.sleep(1 if patience < _ROUNDS / 2 else 3600)
+            # some gates close soon, and some resting times and deadlines are long
+            await self._clock.sleep(3600 if patience % 10 == 9 else 0.1)
         for run_id in unfinished:
             run = self.laws.runs[run_id]
             self.laws.breaks(f"{run_id} is {status_of(run)} and no person can end it: {run.reason}")

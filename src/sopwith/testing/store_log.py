@@ -6,8 +6,10 @@ from typing import Any
 
 from sopwith.core.admission import Occupancy
 from sopwith.core.procedure import sha256
+from sopwith.core.run import RunStatus
 from sopwith.errors import Conflict, LimitReached
 from sopwith.ports import Batch, DroppedRun, KeptCheckpoint, LogEnd, LogEntry
+from sopwith.testing.clock import START
 from sopwith.testing.samples import first_batch, next_batch
 from sopwith.testing.store_suite import StoreSuite, raises, together
 
@@ -105,6 +107,14 @@ class LogContract(StoreSuite):
         assert self.store.content(sha256(b"gone")) is None
         assert self.store.content(sha256(b"stays")) == b"stays"
         assert list(self.store.log.tombstones()) == [b"a tombstone"]
+
+    def test_nothing_is_written_to_a_run_whose_payloads_were_dropped(self) -> None:
+        """Somebody may have decided to retry it just before."""
+        batch = self.go_on(self.begin("a"), status=RunStatus.FAILED, ended_at=START)
+        self.store.log.drop_payloads([_dropped(batch)], b"a tombstone")
+        with raises(Conflict, match="retention"):
+            self.go_on(batch)
+        assert len(self.store.events("a")) == 2
 
     def test_a_run_that_has_moved_on_keeps_its_payloads_and_so_do_the_others(self) -> None:
         one, other = self.begin("a"), self.begin("b")

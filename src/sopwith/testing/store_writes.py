@@ -67,6 +67,28 @@ class WriteContract(StoreSuite):
         seen = self.occupancy("deploy")
         assert (seen.of_procedure, seen.of_workspace) == (("c", "a"), ("c", "b", "a"))
 
+    def test_a_summary_is_corrected_where_it_differs_and_no_event_changes(self) -> None:
+        batch = self.begin("a", count=2)
+        true, head = batch.summary, batch.events[-1].hash
+        wrong = msgspec.structs.replace(
+            true, status=RunStatus.FAILED, name="release", created_by="eve", holds_slot=False, ended_at=START
+        )
+        assert self.store.correct(wrong, head)
+        assert self.store.summary("a") == wrong
+        assert not self.store.correct(wrong, head)
+        assert self.store.correct(true, head)
+        assert self.store.summary("a") == true
+        assert self.store.events("a") == batch.events
+
+    def test_a_summary_of_another_state_of_the_run_corrects_nothing(self) -> None:
+        before = self.begin("a")
+        after = self.go_on(before)
+        wrong = msgspec.structs.replace(before.summary, status=RunStatus.FAILED)
+        assert not self.store.correct(wrong, before.events[-1].hash)
+        assert not self.store.correct(msgspec.structs.replace(after.summary, version="9"), before.events[-1].hash)
+        assert not self.store.correct(msgspec.structs.replace(wrong, run_id="nobody"), before.events[-1].hash)
+        assert self.store.summary("a") == after.summary
+
     def test_an_ended_run_frees_its_slot(self) -> None:
         self.go_on(self.begin(), holds_slot=False, status=RunStatus.FAILED, ended_at=START)
         assert self.occupancy("deploy").of_workspace == ()

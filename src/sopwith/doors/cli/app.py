@@ -30,7 +30,9 @@ _VERBS = {
     "history": ("looking", "List runs, the newest first"),
     "inbox": ("looking", "Show what waits for a person"),
     "logs": ("looking", "Show what steps printed"),
-    "audit": ("looking", "Show the record of a run"),
+    "audit": ("auditing", "Show the record of a run, or verify it"),
+    "audit export": ("auditing", "Write records so that somebody else can verify them"),
+    "audit prune": ("auditing", "Drop records that are older than auditRetentionDays"),
     "cancel": ("steering", "End a run for good"),
     "pause": ("steering", "Start nothing more for now"),
     "resume": ("steering", "Go on with a run that is paused or that nobody drives"),
@@ -38,10 +40,12 @@ _VERBS = {
     "skip": ("deciding", "Pass over a step, with a reason"),
     "complete": ("deciding", "Report a step as done by hand"),
     "fail": ("deciding", "Report a manual step as failed"),
+    "serve": ("serving", "Drive all runs that nobody else drives"),
     "doctor": ("keeping", "Check the workspace and mend what can be mended"),
     "completion": ("keeping", "Print the shell completion script"),
 }
-_PLANNED = frozenset({"rollback", "test", "serve", "mcp", "token", "backup", "restore", "import", "edit", "worker"})
+SECOND_WORDS = tuple(name.partition(" ")[2] for name in _VERBS if name.startswith("audit "))
+_PLANNED = frozenset({"rollback", "test", "mcp", "token", "backup", "restore", "import", "edit", "worker"})
 _INTERRUPTED = 130
 
 
@@ -55,7 +59,7 @@ class Verbs(click.Group):
         if cmd_name not in _VERBS:
             return None
         module = import_module(f"sopwith.doors.cli.{_VERBS[cmd_name][0]}")
-        command = getattr(module, cmd_name.replace("list", "list_"))
+        command = getattr(module, cmd_name.replace("list", "list_").replace(" ", "_"))
         assert isinstance(command, click.Command)
         command.name = cmd_name
         return command
@@ -64,6 +68,8 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
+        if " ".join(args[:2]) in _VERBS:  # a run is never called by such a second word
+            word, args = " ".join(args[:2]), [" ".join(args[:2]), *args[2:]]
         if word in _PLANNED:
             raise click.UsageError(f"sop {word} is designed but not built yet", ctx)
         if word not in _VERBS and not ctx.resilient_parsing:
@@ -80,7 +86,9 @@ class Verbs(click.Group):
         if incomplete.startswith("-"):
             return click.Command.shell_complete(self, ctx, incomplete)
         return [
-            CompletionItem(name, help=text) for name, (_module, text) in _VERBS.items() if name.startswith(incomplete)
+            CompletionItem(name, help=text)
+            for name, (_module, text) in _VERBS.items()
+            if name.startswith(incomplete) and " " not in name
         ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from sopwith.core.config import Config
 from sopwith.doors.cli import text
 from sopwith.doors.cli.door import Door, complete_procedure, here, procedure_argument, verb
 from sopwith.doors.cli.terminal import shown
@@ -88,9 +89,10 @@ def validate(door: Door, name: str | None) -> None:
     # each unregistered procedure says so itself
     found = tuple(problem for problem in found if problem.code != "unregistered")
     checked = [name] if name is not None else [entry.name for entry in entries]
-    problems: list[Problem] = [] if name is not None else [*found, *door.library.parsed_config()[1]]
+    config, of_config = door.library.parsed_config()
+    problems: list[Problem] = [*([] if name is not None else found), *of_config]
     for each in checked:
-        problems.extend(_validated(door, each))
+        problems.extend(_validated(door, each, config))
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
     door.say(
         {
@@ -123,16 +125,17 @@ def _init_text(root: str, made: list[str]) -> str:
     return "\n".join([*lines, text.next_line("sop create NAME")])
 
 
-def _validated(door: Door, name: str) -> tuple[Problem, ...]:
+def _validated(door: Door, name: str, config: Config | None) -> tuple[Problem, ...]:
+    """The problems of one procedure; who may pass its gates is looked at where config.json can be read."""
     parsed = door.library.parsed(name)
-    if parsed.procedure is None:
+    if parsed.procedure is None or config is None:
         return parsed.problems
     import os
 
     from sopwith.engine.checks import check_procedure
     from sopwith.plugins import Registry
 
-    return (*parsed.problems, *check_procedure(parsed.procedure, Registry(), os.environ))
+    return (*parsed.problems, *check_procedure(parsed.procedure, Registry(), os.environ, config))
 
 
 def _list_text(sops: list[dict[str, object]], problems: tuple[Problem, ...]) -> str:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
+from sopwith.core.approvers import rules_of
+from sopwith.core.run import GateStatus, status_of
 from sopwith.doors.cli import terminal, text
-from sopwith.doors.cli.door import Door, run_argument, verb
+from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Document, Door, run_argument, verb
 from sopwith.doors.cli.driving import carry_on_and_leave, wait_option
+from sopwith.doors.cli.pairs import from_pairs
 from sopwith.doors.cli.question import question_text
 from sopwith.engine.documents import gate_document, run_document
+from sopwith.engine.engine import Answered
 from sopwith.errors import Refused
 
 _step = click.option("--step", type=int, help="Which step, where several wait.")
@@ -28,17 +33,30 @@ _output = click.option("--output", default="", help="What came out of it, in wor
 @_step
 @click.option("--digest", help="Approve only if this is the envelope asked about: its first 12 characters or more.")
 @click.option("--comment", default="", help="Why, for the record.")
+@click.option(
+    "--field", "pairs", multiple=True, metavar="NAME=VALUE", help="What the gate's form asks for; may be given often."
+)
 @click.option("--show", is_flag=True, help="Show what would be approved, whole, and decide nothing.")
 @wait_option
 @verb
 def approve(
-    door: Door, run_id: str, step: int | None, digest: str | None, comment: str, show: bool, wait: bool
+    door: Door,
+    run_id: str,
+    step: int | None,
+    digest: str | None,
+    comment: str,
+    pairs: tuple[str, ...],
+    show: bool,
+    wait: bool,
 ) -> None:
-    """Approve what waits at RUN's gate, and carry the run on."""
+    """Approve what waits at RUN's gate, and carry the run on. Exit code 3 while more votes are needed."""
     if show:
         _show_gates(door, run_id, step)
         return
-    answered = door.engine.approve(run_id, actor=door.actor, step=step, digest=digest, comment=comment)
+    form = from_pairs(pairs, option="--field", doing=f"approve {run_id}")
+    answered = door.engine.approve(run_id, actor=door.actor, step=step, digest=digest, comment=comment, form=form)
+    if not answered.gate.passed:
+        _leave_voted(door, answered)
     head = {"runId": run_id, "stepNumber": answered.step, "status": "approved"}
     if not door.as_json:
         with terminal.optional():
@@ -138,6 +156,24 @@ def _show_gates(door: Door, run_id: str, step: int | None) -> None:
             for (number, gate), envelope in zip(gates, envelopes, strict=True)
         ),
     )
+
+
+def _leave_voted(door: Door, answered: Answered) -> NoReturn:
+    """The vote is recorded, and did not settle the gate; or nobody is left whose votes could."""
+    run, gate = answered.run, answered.gate
+    needed = rules_of(run, answered.step).votes_needed
+    document: Document = {"runId": run.run_id, "stepNumber": answered.step, "votes": len(gate.votes), "needed": needed}
+    if gate.status is GateStatus.OPEN:
+        document["status"] = "vote_recorded"
+        words = f"{click.style(terminal.mark('✔'), fg='green')} vote recorded for {_which(answered.step)}"
+        words += f" of {run.run_id}: {len(gate.votes)} of {needed}"
+    else:
+        document |= {"status": "rejected", "reason": gate.comment}
+        words = f"{click.style(terminal.mark('✘'), fg='red')} {_which(answered.step)} of {run.run_id} was rejected: "
+        words += terminal.safe(gate.comment)
+    shown = run_document(run)
+    door.say({**document, "run": shown}, lambda: f"{words}\n{text.next_line(shown['next'])}")
+    door.leave(NEEDS_A_PERSON if run.ended is None else EXIT_CODES[status_of(run)])
 
 
 def _which(step: int | None) -> str:

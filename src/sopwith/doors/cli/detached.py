@@ -1,4 +1,7 @@
-"""A driver in its own session, started by `--detach`: `python -P -m sopwith.doors.cli.detached ROOT RUN`."""
+"""A driver in its own session, started by `--detach` where no server runs.
+
+It is `python -P -m sopwith.doors.cli.detached ROOT RUN`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +17,7 @@ from sopwith.engine.driver import drive
 from sopwith.engine.files import ensure_private_folder
 from sopwith.errors import RunBusy, WorkspaceError
 from sopwith.ports import Workspace
+from sopwith.stores.serving_lock import ServingLock
 
 if TYPE_CHECKING:
     from sopwith.engine.engine import Engine
@@ -22,7 +27,13 @@ _QUEUE_SECS = 1.0
 
 
 def start_detached(workspace: Workspace, run_id: str) -> None:
-    """Starts a driver that outlives this process; what goes wrong in it stands in `driver.log` of the run."""
+    """Sees to it that a process which outlives this one drives the run: a server that is there, else one of its own.
+
+    What goes wrong in its own stands in `driver.log` of the run.
+    """
+    with closing(ServingLock(workspace.runs)) as lock:
+        if lock.has_server:
+            return
     folder = workspace.run_folder(run_id)
     ensure_private_folder(folder)
     try:
@@ -46,7 +57,11 @@ def main(root: str, run_id: str) -> None:
     from sopwith.assembly import open_engine
 
     engine = open_engine(Workspace(Path(root)))
-    asyncio.run(_drive_when_admitted(engine, run_id))
+    try:
+        asyncio.run(_drive_when_admitted(engine, run_id))
+    finally:
+        for warning in engine.parts.auditing.warnings:
+            sys.stderr.write(f"warning: {warning}\n")
 
 
 async def _drive_when_admitted(engine: Engine, run_id: str) -> None:

@@ -13,6 +13,7 @@ import click
 
 from sopwith.core import events as ev
 from sopwith.core.events import Event
+from sopwith.core.instant import duration_text, iso
 from sopwith.core.run import Run
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.terminal import mark, safe, shown
@@ -194,6 +195,20 @@ def answer_line(event: Event) -> str:
             return f"{click.style(mark('✔'), fg='green')} approved by {event.actor}" + _quoted(comment)
         case ev.ApprovalRejected(reason=reason):
             return f"{click.style(mark('✘'), fg='red')} rejected by {event.actor}" + _quoted(reason)
+        case ev.ApprovalVoteRecorded(votes=votes, needed=needed, comment=comment):
+            told = f"vote {votes} of {needed} by {event.actor}"
+            return f"{click.style(mark('✔'), fg='green')} {told}" + _quoted(comment)
+        case ev.ApprovalEscalated(to=to):
+            return f"{click.style('?', fg='yellow')} nobody answered in time: {safe(', '.join(to))} may answer too"
+        case ev.ApprovalReminded():
+            return f"{click.style('?', fg='yellow')} still waiting for approval"
+        case ev.ApprovalPostponed(jumped_ms=jumped_ms, due_at=due_at):
+            jump = duration_text(jumped_ms)
+            return f"{click.style('!', fg='yellow')} the clock jumped by {jump}: the deadline moves to {iso(due_at)}"
+        case ev.ConditionEvaluated(step_number=number, result=False, expression=expression):
+            return f"- step {number} needs no approval: {safe(expression)} does not hold"
+        case ev.ConditionEvaluated(step_number=number, result=None, reason=reason):
+            return f"{click.style('!', fg='yellow')} step {number} asks: its condition is not known ({safe(reason)})"
         case ev.ApprovalTimeout(action=action):
             return f"{click.style('?', fg='yellow')} nobody answered in time: {action}"
         case ev.ApprovalStale(changed=changed):

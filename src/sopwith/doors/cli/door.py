@@ -10,14 +10,16 @@ import functools
 import os
 import pwd
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.actor import Actor, ActorKind, Session
+from sopwith.core.run import RunStatus
 from sopwith.doors.cli import terminal
-from sopwith.errors import NoWorkspace
+from sopwith.errors import NotFound, NoWorkspace
 from sopwith.ports import Workspace
 from sopwith.settings import find_workspace
 
@@ -27,8 +29,12 @@ if TYPE_CHECKING:
     from sopwith.engine.reading import Reader
 
 Document = dict[str, Any]
+_NO_LOGIN = 2**32 - 1
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
+NEEDS_A_PERSON = 3
+EXIT_CODES = {RunStatus.COMPLETED: 0, RunStatus.FAILED: 4, RunStatus.CANCELLED: 4}
+"""Of a run that has ended; of any other it depends on who drives it."""
 
 
 class Door:
@@ -55,6 +61,14 @@ class Door:
         """Whether a run was ever made here. Verbs that only look make no database."""
         return self.workspace.database.exists()
 
+    def check_run(self, run_id: str) -> None:
+        """Raises BadName, or NotFound where there is no database to look into, and makes none."""
+        from sopwith.engine.runs import check_run_id
+
+        check_run_id(run_id)
+        if not self.has_runs:
+            raise NotFound(f"no run is called {run_id}", hint="nothing was run in this workspace yet: sop run NAME")
+
     @functools.cached_property
     def reader(self) -> Reader:
         from sopwith.engine.reading import Reader
@@ -77,6 +91,17 @@ class Door:
             terminal.echo_json({"success": True, **document})
         elif shown := text():
             terminal.echo(shown)
+
+    def tell_warnings(self) -> None:
+        """Tells on stderr what could not be signed or copied, once a command. Harms nothing that was done."""
+        opened = self.__dict__.get("engine")  # a verb that asked for no engine has none made now
+        for warning in opened.parts.auditing.warnings if opened is not None else ():
+            self.warn(warning)
+
+    def warn(self, words: str) -> None:
+        """One sentence on stderr, with --json too; whether it can be written matters to nobody."""
+        with terminal.optional():
+            terminal.echo(f"{click.style('warning:', fg='yellow')} {terminal.safe(words)}", err=True)
 
     def leave(self, exit_code: int) -> NoReturn:
         """Ends the verb with this exit code."""
@@ -105,7 +130,39 @@ def os_actor() -> Actor:
     found = origin()
     is_marked = os.environ.get("SOPWITH_ACTOR_KIND", "human") not in ("", "human")
     kind = ActorKind.AGENT if is_marked or found.is_agent else ActorKind.HUMAN
-    return Actor(name, kind, "cli", inside=found.inside or os.environ.get("SOP_RUN_ID") or None)
+    inside = found.inside or os.environ.get("SOP_RUN_ID") or None
+    return Actor(name, kind, "cli", inside=inside, session=_session(user_id))
+
+
+def _session(user_id: int) -> Session:
+    """What stands beside a decision: the account, the host, and the terminal or login that it came from."""
+    try:
+        printed_name = pwd.getpwuid(user_id).pw_gecos.partition(",")[0]
+    except KeyError:
+        printed_name = ""
+    return Session(
+        printed_name=printed_name,
+        user_id=f"uid {user_id}",
+        host=os.uname().nodename,
+        session=", ".join(filter(None, (_terminal(), _login()))),
+        authenticated_by="operating system account",
+    )
+
+
+def _terminal() -> str:
+    for descriptor in (0, 1, 2):
+        with suppress(OSError):
+            return os.ttyname(descriptor)
+    return "no terminal"
+
+
+def _login() -> str:
+    """Who logged in at first, which the kernel keeps through su and sudo; empty where it keeps nothing."""
+    try:
+        login_uid = int(Path("/proc/self/loginuid").read_text())
+    except (OSError, ValueError):
+        return ""
+    return "" if login_uid == _NO_LOGIN else f"login uid {login_uid}"
 
 
 def verb(function: Callable[..., None]) -> Callable[..., None]:
@@ -117,7 +174,10 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*args: Any, workspace: str | None, as_json: bool, **kwargs: Any) -> None:
         before = click.get_current_context().obj
         door = Door(workspace=workspace or before["workspace"], as_json=as_json or before["as_json"])
-        function(door, *args, **kwargs)
+        try:
+            function(door, *args, **kwargs)
+        finally:
+            door.tell_warnings()
 
     return wrapped
 

@@ -12,9 +12,9 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sopwith.core.run import Run, RunStatus, next_due_at, status_of
+from sopwith.core.run import Run, next_due_at, status_of
 from sopwith.doors.cli.display import Display, is_interactive
-from sopwith.doors.cli.door import Door
+from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Door
 from sopwith.doors.cli.logs import LogReader
 from sopwith.engine.driver import drive
 from sopwith.errors import RunBusy, SopwithError
@@ -23,13 +23,6 @@ LOOK_SECS = 0.2
 _TICK_SECS = 0.1
 _QUEUE_SECS = 1.0
 _TERMINATED = 128 + signal.SIGTERM
-
-EXIT_CODES = {
-    RunStatus.COMPLETED: 0,
-    RunStatus.FAILED: 4,
-    RunStatus.CANCELLED: 4,
-}
-NEEDS_A_PERSON = 3
 
 
 def carry_on(

@@ -1,4 +1,4 @@
-"""Verbs that look and change nothing: status, history, inbox, logs, audit. None of them makes a database."""
+"""Verbs that look and change nothing: status, history, inbox, logs. None of them makes a database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from sopwith.core.run import RunStatus
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import Document, Door, complete_procedure, run_argument, verb
-from sopwith.doors.cli.terminal import crop, safe, shown
+from sopwith.doors.cli.terminal import safe, shown
 
 if TYPE_CHECKING:
     from sopwith.doors.cli.logs import LogReader
@@ -29,7 +29,7 @@ _PATIENCE_SECS = 5.0
 @verb
 def status(door: Door, run_id: str, step: int | None, watch: bool) -> None:
     """Show a run: where it stands, each step, who decided what, and what can be done now."""
-    _check_run(door, run_id)
+    door.check_run(run_id)
     show = _show_run if step is None else _show_step
     is_animated = watch and not door.as_json and terminal.is_drawable(sys.stdout)
     document = door.reader.status(run_id)
@@ -67,11 +67,15 @@ def history(door: Door, name: str | None, statuses: tuple[str, ...], limit: int)
 
 
 @click.command()
+@click.option("--mine", is_flag=True, help="Only gates that you may approve, and what anybody can do.")
 @verb
-def inbox(door: Door) -> None:
-    """Show what waits for a person: gates, manual steps, stuck runs; since when, and what happens at the timeout."""
-    document = door.reader.inbox() if door.has_runs else {"items": [], "total": 0}
-    door.say(document, lambda: _inbox_text(document))
+def inbox(door: Door, mine: bool) -> None:
+    """Show what waits for whom: gates, manual steps, stuck runs; since when, and what happens at the timeout."""
+    document: Document = door.reader.inbox(door.actor) if door.has_runs else {"items": [], "total": 0}
+    if mine:
+        items = [item for item in document["items"] if item.get("mayApprove", True)]
+        document = {"items": items, "total": len(items)}
+    door.say(document, lambda: _inbox_text(document, mine=mine))
 
 
 @click.command()
@@ -83,7 +87,7 @@ def logs(door: Door, run_id: str, step: int | None, follow: bool) -> None:
     """Print what the steps printed: the last attempt of each, as it is on disk."""
     from sopwith.doors.cli.logs import LogReader
 
-    _check_run(door, run_id)
+    door.check_run(run_id)
     _check_step(door, run_id, step)
     reader = LogReader(door.reader, run_id, step)
     printer = LogPrinter(with_headings=step is None, is_silent=door.as_json)
@@ -94,27 +98,6 @@ def logs(door: Door, run_id: str, step: int | None, follow: bool) -> None:
     printer.end()
     if door.as_json:
         door.say({"runId": run_id, "logs": reader.documents()}, lambda: "")
-
-
-@click.command()
-@run_argument
-@verb
-def audit(door: Door, run_id: str) -> None:
-    """Show the record of a run: every event with its actor, hash-chained."""
-    _check_run(door, run_id)
-    document = door.reader.audit(run_id)
-    door.say(document, lambda: _audit_text(document))
-
-
-def _check_run(door: Door, run_id: str) -> None:
-    """Raises BadName or NotFound where there is no database to look into, and makes none."""
-    if door.has_runs:
-        return
-    from sopwith.engine.runs import check_run_id
-    from sopwith.errors import NotFound
-
-    check_run_id(run_id)
-    raise NotFound(f"no run is called {run_id}", hint="nothing was run in this workspace yet: sop run NAME")
 
 
 def _check_step(door: Door, run_id: str, step: int | None) -> None:
@@ -228,9 +211,9 @@ def _history_text(document: Document, name: str | None, statuses: tuple[str, ...
     return shown + (text.dim(f"\n{terminal.mark('…')} and {left} more: --limit {document['total']}") if left else "")
 
 
-def _inbox_text(document: Document) -> str:
+def _inbox_text(document: Document, *, mine: bool) -> str:
     if not document["items"]:
-        return "nothing waits for a person"
+        return "nothing waits for you" if mine else "nothing waits for a person"
     lines = []
     for item in document["items"]:
         where = "start" if item["stepNumber"] is None else f"step {item['stepNumber']}"
@@ -244,23 +227,18 @@ def _inbox_text(document: Document) -> str:
         if item.get("dueAt"):
             late = click.style("overdue: ", fg="red") if item["overdue"] else ""
             since += f", {late}{item['onTimeout']} at {text.local_time(item['dueAt'])}"
-        lines += [text.dim(since), f"  {item['next']}", ""]
+        lines += [text.dim(since), *_whom(item)]
+        lines += [f"  {item['next']}" if item.get("mayApprove", True) else text.dim(f"  {safe(item['whyNot'])}"), ""]
     return "\n".join(lines).rstrip()
 
 
-def _audit_text(document: Document) -> str:
-    lines = []
-    for event in document["events"]:
-        step = event.get("stepNumber")
-        where = "" if step is None else f" step {step}"
-        told = _told(event["details"])
-        line = f"{event['seq']:>4} {event['timestamp']} {event['type']}{where} by {event['actor']['id']}{told}"
-        lines.append(crop(safe(line), terminal.columns()))
-    return "\n".join(lines)
-
-
-def _told(details: Document) -> str:
-    for key in ("reason", "comment", "error", "duration", "title"):
-        if details.get(key):
-            return f": {details[key]}".replace("\n", " ")
-    return ""
+def _whom(item: Document) -> list[str]:
+    """For whom a gate waits, where it does not wait for just anybody."""
+    if item["kind"] != "approval":
+        return []
+    told = f"for {safe(', '.join(item['approvers']))}" if item["approvers"] else ""
+    if item["votesNeeded"] > 1:
+        told += f"{', ' if told else ''}{text.votes(item)} votes"
+        told += f" ({safe(', '.join(vote['by']['id'] for vote in item['votes']))})" if item["votes"] else ""
+    told += f"{', ' if told else ''}escalated" if item["escalated"] else ""
+    return [text.dim(f"  {told}")] if told else []

@@ -15,8 +15,11 @@ from enum import Enum
 import click
 
 from sopwith.core.actor import Actor
+from sopwith.core.approval import FormField
+from sopwith.core.approvers import rules_of
+from sopwith.core.forms import value_of
 from sopwith.core.run import Gate, Run, StepStatus, is_manual, open_gates
-from sopwith.core.visible import visible
+from sopwith.core.visible import visible, visible_code
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.question import envelope_text, question_text
 from sopwith.doors.cli.terminal import safe, shown
@@ -125,7 +128,11 @@ def _first_question(asking: Asking) -> Callable[[], Awaitable[Outcome]] | None:
     for number, gate in open_gates(run):
         envelope = Reader(asking.engine).envelope(gate.digest)
         terminal.echo("\n" + question_text(run, number, gate, envelope))
-        return lambda: _ask_gate(asking, gate) if envelope is not None else _ask_blind(asking, gate)
+        reason = asking.engine.why_not(run, number, actor=asking.actor)
+        if reason and envelope is not None:
+            terminal.echo(text.dim(f"  {safe(reason)}; this waits for somebody else"))
+            return lambda: _ask_bystander(asking, gate)
+        return lambda: _ask_gate(asking, number, gate) if envelope is not None else _ask_blind(asking, gate)
     for state in run.steps.values():
         if state.status is StepStatus.RUNNING and is_manual(run, state.number):
             step = run.procedure.step(state.number)
@@ -137,15 +144,60 @@ def _first_question(asking: Asking) -> Callable[[], Awaitable[Outcome]] | None:
     return None
 
 
-async def _ask_gate(asking: Asking, gate: Gate) -> Outcome:
-    engine, run_id, actor = asking.engine, asking.run.run_id, asking.actor
+async def _ask_gate(asking: Asking, number: int | None, gate: Gate) -> Outcome:
+    engine = asking.engine
     match await asking.choice("approve", "reject", "view all", "detach"):
         case "approve":
-            return asking.tried(lambda: engine.approve(run_id, actor=actor, digest=gate.digest))
+            return await _approve(asking, number, gate)
         case "reject":
             return await _reject(asking, gate)
         case "view all":
             _view(engine, gate)
+            return Outcome.ASK_AGAIN
+        case _:
+            return Outcome.DETACHED
+
+
+async def _approve(asking: Asking, number: int | None, gate: Gate) -> Outcome:
+    """Asks for what the gate wants filled in, then approves. What an earlier voter gave is not asked again."""
+    rules = rules_of(asking.run, number)
+    form = {}
+    for field in rules.form:
+        if field.name not in gate.form and (given := await _filled_in(asking, field)):
+            form[field.name] = given
+    comment = await asking.line("  comment: ") if rules.comment_required else ""
+    return asking.tried(
+        lambda: asking.engine.approve(
+            asking.run.run_id, actor=asking.actor, digest=gate.digest, comment=comment, form=form
+        )
+    )
+
+
+async def _filled_in(asking: Asking, field: FormField) -> str:
+    """What was typed for a field, once it fits; empty where nothing was and nothing must be."""
+    about = [str(field.type) if not field.values else " or ".join(str(value) for value in field.values)]
+    about += [f"Enter for {field.default}"] if field.default is not None else []
+    about += ["Enter for none"] if field.default is None and not field.required else []
+    title = visible_code(field.name) + (f" ({visible(field.title)})" if field.title else "")
+    while True:
+        given = await asking.line(f"  {title}, {visible(', '.join(about))}: ")
+        if not given and (field.default is not None or not field.required):
+            return ""
+        try:
+            value_of(field, given)
+        except ValueError as error:
+            terminal.echo(text.dim(f"  expected {safe(str(error))}"))
+        else:
+            return given
+
+
+async def _ask_bystander(asking: Asking, gate: Gate) -> Outcome:
+    """Whoever may not approve may still stop it, or wait here until somebody else answers."""
+    match await asking.choice("reject", "view all", "detach"):
+        case "reject":
+            return await _reject(asking, gate)
+        case "view all":
+            _view(asking.engine, gate)
             return Outcome.ASK_AGAIN
         case _:
             return Outcome.DETACHED
@@ -195,13 +247,15 @@ def _what_happened(engine: Engine, before: Run) -> str:
     run = engine.runs.load(before.run_id).run
     if run.seq == before.seq:
         return "its time has come"
-    for number, _gate in open_gates(before):
+    for number, earlier in open_gates(before):
         gate = run.start_gate if number is None else run.steps[number].gate
         if gate is not None and gate.decided_by is not None:
             return f"{gate.status.replace('_', ' ')} by {gate.decided_by}" + (
                 f": {safe(gate.comment)}" if gate.comment else ""
             )
-    return "settled elsewhere"
+        if gate is not None and len(gate.votes) > len(earlier.votes):
+            return f"{gate.votes[-1].actor} voted for it"
+    return "something changed elsewhere"
 
 
 def _forget_typed_ahead() -> None:

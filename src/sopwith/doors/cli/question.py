@@ -26,7 +26,7 @@ def question_text(run: Run, number: int | None, gate: Gate, envelope: Document |
     head = (
         f"{click.style('approve?', fg='yellow', bold=True)} {run.name}, {where}: {text.bold(shown(document['title']))}"
     )
-    lines = [head, *_body(run, number, envelope)]
+    lines = [head, *_body(run, number, envelope), *_terms(document)]
     lines.append(text.dim(f"    envelope {gate.digest[:12]}") + text.deadline(document))
     if whole and envelope is not None:
         lines += ["", text.indented(envelope_text(envelope)), text.dim(f"    SHA-256 {gate.digest}")]
@@ -46,6 +46,32 @@ def envelope_text(envelope: Document) -> str:
     return "\n".join(lines)
 
 
+def _terms(gate: Document) -> list[str]:
+    """Who may answer, how many must, who has, and what they are asked to fill in."""
+    lines = []
+    if gate["approvers"]:
+        lines.append(f"    {click.style('approvers:', fg='cyan')} {visible(', '.join(gate['approvers']))}")
+    if gate["votesNeeded"] > 1:
+        lines.append(f"    {click.style('votes:', fg='cyan')} {text.votes(gate)}")
+    lines += [
+        text.dim(f"      {visible(vote['by']['id'])} at {text.local_time(vote['at'])}")
+        + (f": {visible(vote['comment'])}" if vote["comment"] else "")
+        for vote in gate["votes"]
+    ]
+    for field in gate["form"]:
+        name = field["name"]
+        value = text.assigned(name, gate["values"][name]) if name in gate["values"] else visible_code(name)
+        about = [field.get("type", "string"), "required" if field.get("required") else "optional"]
+        about += [f"one of {', '.join(map(str, field['values']))}"] if field.get("values") else []
+        about += [f"like {field['pattern']}"] if field.get("pattern") else []
+        about += [f"default {field['default']}"] if field.get("default") is not None else []
+        title = f"  {visible(field['title'])}" if field.get("title") else ""
+        lines.append(f"    {click.style('form:', fg='cyan')} {value}  {text.dim(visible(', '.join(about)))}{title}")
+    if gate["commentRequired"]:
+        lines.append(f"    {click.style('comment:', fg='cyan')} required")
+    return lines
+
+
 def _body(run: Run, number: int | None, envelope: Document | None) -> list[str]:
     if envelope is None:
         return ["    what would run is not in the database any more: sop doctor checks it"]
@@ -61,6 +87,11 @@ def _start_body(run: Run, envelope: Document) -> list[str]:
     return [
         text.dim(f"    {envelope['mode']}, version {safe(procedure.version)}"),
         *_captured(envelope["environment"], ()),
+        *(
+            f"    pinned for step {step}: {visible_code(name)}  " + (f"SHA-256 {digest}" if digest else "not there yet")
+            for step, pins in envelope.get("pins", {}).items()
+            for name, digest in pins.items()
+        ),
         *(text.dim(f"    {line}") for line in around),
         *(text.indented(text.defined_step(step_definition(step)), by=2) for step in procedure.steps),
     ]
@@ -72,11 +103,17 @@ def _step_body(run: Run, number: int, envelope: Document) -> list[str]:
         for step, outputs in envelope["inputs"].items()
         for name, value in outputs.items()
     ]
+    lines += [
+        f"    approvers of step {step}: {text.assigned(name, value)}"
+        for step, values in envelope.get("approvals", {}).items()
+        for name, value in values.items()
+    ]
     set_here = run.procedure.env.set_ | run.procedure.step(number).env.set_
     environment = envelope["environment"]
     lines += [f"    sets {text.assigned(name, environment[name])}" for name in set_here if name in environment]
     lines += _captured(environment, set_here)
     lines += [f"    passed from your environment: {visible_code(name)}" for name in envelope["passed"]]
+    lines += [f"    pinned {visible_code(n)}  SHA-256 {digest}" for n, digest in envelope.get("pins", {}).items()]
     if envelope["instructions"]:
         lines.append(text.indented(visible(envelope["instructions"])))
     if envelope["script"] is not None:

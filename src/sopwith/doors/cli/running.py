@@ -11,6 +11,7 @@ import msgspec
 from sopwith.core.procedure import ExecutionMode, check_name
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import Door, procedure_argument, verb
+from sopwith.doors.cli.pairs import from_pairs
 from sopwith.engine.files import MAX_BYTES, read_bounded
 from sopwith.errors import BadParameter
 
@@ -26,7 +27,7 @@ from sopwith.errors import BadParameter
 @click.option("--mode", type=click.Choice([mode.value for mode in ExecutionMode]), help="Run in another mode.")
 @click.option("--dry-run", is_flag=True, help="Show what would run, in order; write and start nothing.")
 @click.option("--queue", is_flag=True, help="Wait for a slot where a limit is reached, instead of being refused.")
-@click.option("--detach", is_flag=True, help="Let a process of its own carry it on, and return at once.")
+@click.option("--detach", is_flag=True, help="Let the server, or a process of its own, carry it on; return at once.")
 @verb
 def run(
     door: Door,
@@ -43,7 +44,7 @@ def run(
     On a terminal it shows the steps live and asks at gates; elsewhere it leaves with exit code 3 at the first gate.
     """
     check_name(name)
-    params = {**_from_file(params_file), **_from_pairs(pairs, name)}
+    params = {**_from_file(params_file), **from_pairs(pairs, option="--param", doing=f"run {name}")}
     wanted = None if mode is None else ExecutionMode(mode)
     if dry_run:
         _show_plan(door, name, params, wanted)
@@ -81,26 +82,6 @@ def _detach(door: Door, run_id: str) -> None:
     document = run_document(door.engine.runs.load(run_id).run)
     word = "is queued and starts when its turn comes" if document["status"] == "pending" else "was started"
     door.say(document, lambda: f"{run_id} {word}\n{text.next_line(f'sop status {run_id} --watch')}")
-
-
-def _from_pairs(pairs: tuple[str, ...], name: str) -> dict[str, object]:
-    """Raises BadParameter with every pair that is none, or names a parameter again."""
-    params: dict[str, object] = {}
-    mistakes = []
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            mistakes.append(f"--param {pair} has no value")
-        elif key in params:
-            mistakes.append(f"--param {key} is given twice")
-        params[key] = value
-    if mistakes:
-        raise BadParameter(
-            f"cannot run {name}: {'; '.join(mistakes)}",
-            hint="write each parameter once, as --param NAME=VALUE",
-            mistakes=tuple(mistakes),
-        )
-    return params
 
 
 def _from_file(path: Path | None) -> dict[str, object]:

@@ -129,6 +129,7 @@ def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
         told += dim(f"  since {clock_time(step['startedAt'])}")
     if gate is not None and gate["status"] == "open":
         told += dim(f"  since {clock_time(gate['requestedAt'])}") + deadline(gate)
+        told += f"  {votes(gate)} votes" if gate["votesNeeded"] > 1 else ""
     elif gate is not None and gate["decidedBy"] is not None and step["status"] != "pending":
         told += dim(f"  {gate['status'].replace('_', ' ')} by {gate['decidedBy']['id']}")
     elif step["requiresApproval"] and step["status"] == "pending":
@@ -164,7 +165,10 @@ def procedure_text(sop: Document) -> str:
     limits = [f"priority {sop['priority']}", mode]
     limits += [f"cooldown {sop['cooldownSecs']} s"] if sop["cooldownSecs"] else []
     limits += [f"at most {sop['maxConcurrent']} at once"] if sop["maxConcurrent"] else []
+    limits += [f"started by {visible(', '.join(sop['runners']))}"] if sop["runners"] else []
     lines.append(dim("  " + ", ".join(limits)))
+    if sop["approval"]:
+        lines.append(dim("  approvals: " + ", ".join(_rules(sop["approval"]))))
     for parameter in sop["params"]:
         needed = "required" if parameter.get("required") else f"default {parameter.get('default', 'none')}"
         about = visible(parameter.get("description", ""))
@@ -235,10 +239,25 @@ def deadline(gate: Document) -> str:
     return click.style(f"  {gate['onTimeout']} at {local_time(gate['dueAt'])} if nobody answers", fg="yellow")
 
 
+def votes(gate: Document) -> str:
+    """`1 of 2`."""
+    return f"{len(gate['votes'])} of {gate['votesNeeded']}"
+
+
 def _terms(terms: Document) -> str:
+    rules = "".join(f", {each}" for each in _rules(terms))
     if terms["approvalTimeoutMins"] is None:
-        return ", waits for ever"
-    return f", {terms['onTimeout']} after {terms['approvalTimeoutMins']} min without an answer"
+        return f"{rules}, waits for ever"
+    return f"{rules}, {terms['onTimeout']} after {terms['approvalTimeoutMins']} min without an answer"
+
+
+def _rules(rules: Document) -> list[str]:
+    """Who must agree and when they are asked, as far as the rules say so."""
+    told = [f"by {visible(', '.join(rules['approvers']))}"] if rules.get("approvers") else []
+    told += [f"{rules['quorum']} votes"] if rules.get("quorum") else []
+    told += ["with a comment"] if rules.get("commentRequired") else []
+    told += [f"form: {visible(', '.join(field['name'] for field in rules['form']))}"] if rules.get("form") else []
+    return [*told, *([f"only if {visible_code(rules['when'])}"] if rules.get("when") else [])]
 
 
 def defined_step(step: Document, *, with_gate: bool = True) -> str:
@@ -246,12 +265,15 @@ def defined_step(step: Document, *, with_gate: bool = True) -> str:
     gated = ""
     if with_gate and step["requiresApproval"]:
         minutes = step["approvalTimeoutMins"]
-        gated = click.style("  approval required", fg="yellow") + (f" ({minutes} min)" if minutes else "")
+        rules = step["approval"] or {}
+        told = _rules(rules) + ([f"{rules.get('onTimeout', 'approve')} after {minutes} min"] if minutes else [])
+        gated = click.style("  approval required", fg="yellow") + (f" ({', '.join(told)})" if told else "")
     kind = step["interpreter"] or step["executor"]
     lines = [f"  {step['number']:>2} {bold(visible(step['title']))}  {dim(kind)}{gated}"]
     if step["description"]:
         lines.append(indented(visible(step["description"]), by=5))
     lines += [dim(f"     {line}") for line in surroundings(step["workingDir"], step["env"])]
+    lines += [dim(f"     pinned {visible_code(name)}") for name in step["pins"]]
     if step["script"] is not None:
         lines.append(indented(dim(visible_code(step["script"].rstrip("\n"))), by=7))
     return "\n".join(lines)

@@ -23,6 +23,14 @@ where ordinal = :ordinal
 update runs set seq = :seq, head = :head, current_step = :current_step, updated_at = :updated_at
 where ordinal = :ordinal
 
+-- name: correct_run
+-- What a run was created as, where its row does not say what its events do.
+update runs set name = :name, created_at = :created_at, created_by = :created_by where ordinal = :ordinal
+
+-- name: is_dropped
+-- Whether retention took the content of a run's last event.
+select payload is null from events where run = :run and seq = :seq
+
 -- name: run_by_id
 -- A run's row, its ordinal and head first.
 select

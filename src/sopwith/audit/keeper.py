@@ -1,0 +1,194 @@
+"""The keeper of one workspace's log: verifies it, exports from it, and drops what is too old.
+
+Verification reads on a store of its own (`assembly` sees to that), because reading holds the store's lock.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from sopwith.audit.export import Exported, Exporter
+from sopwith.audit.report import Report
+from sopwith.audit.retention import Dropped, Retention, forget_files
+from sopwith.audit.sealing import LogAndSeals, Sealer
+from sopwith.audit.signing import known_keys
+from sopwith.audit.statements import BadStatement, Checkpoint, Tombstone, read
+from sopwith.audit.trust import Copy, read_copy
+from sopwith.audit.verify import verify_all, verify_run
+from sopwith.core.actor import SYSTEM, Actor, ActorKind
+from sopwith.core.config import Config, Role
+from sopwith.core.people import Directory
+from sopwith.errors import NotAllowed, NotFound
+from sopwith.ports import RunFilter, RunSummary, Workspace
+
+TOMBSTONES = "tombstones.jsonl"
+
+
+class Shelf(Protocol):
+    """As much of a store as the keeper needs."""
+
+    @property
+    def log(self) -> LogAndSeals: ...
+
+    def content(self, digest: str) -> bytes | None: ...
+
+    def summaries(self, which: RunFilter) -> tuple[tuple[RunSummary, ...], int]: ...
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """One copy of the checkpoints. `size`: it agreed up to this event. `trusted`: it lies outside the workspace."""
+
+    name: str
+    trusted: bool
+    size: int = 0
+    problem: str = ""
+
+    def document(self) -> dict[str, Any]:
+        return {"path": self.name, "outside": self.trusted, "agreesUpTo": self.size, "problem": self.problem}
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """The report, and for each copy of the checkpoints how far it agreed, or why it could not be compared."""
+
+    report: Report
+    copies: tuple[Compared, ...]
+    problems: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form, camelCase."""
+        copies = [copy.document() for copy in self.copies]
+        return {**self.report.document(), "copies": copies, "problems": list(self.problems)}
+
+
+class Keeper:
+    """`config` is asked when something is to be signed, compared or dropped."""
+
+    def __init__(self, shelf: Shelf, workspace: Workspace, config: Callable[[], Config]) -> None:
+        self._shelf = shelf
+        self._workspace = workspace
+        self._config = config
+        self._sealer = Sealer(shelf.log, workspace, config)
+
+    def verify(self, run_id: str | None = None, *, brought: Sequence[Path] = ()) -> Verified:
+        """Verifies the whole log, or one run in it, against the store's checkpoints, our copies and those `brought`.
+
+        A copy of ours that cannot be had is told; one that was brought and cannot be read is a finding.
+        """
+        places, problems = self._sealer.places()
+        ours = [read_copy(path, trusted=path != self._sealer.own) for path in places]
+        compared = [copy for copy in ours if not copy.problem] + [read_copy(path) for path in brought]
+        log = self._shelf.log
+        look = (log, log, self._shelf.content)
+        report = (
+            verify_all(*look, keys=self._keys, copies=compared)
+            if run_id is None
+            else verify_run(run_id, *look, keys=self._keys, copies=compared)
+        )
+        unread = [copy for copy in ours if copy.problem]
+        return Verified(report, tuple(_compared(copy, report) for copy in (*compared, *unread)), problems)
+
+    def examine(self) -> tuple[str, ...]:
+        """What is wrong with the log, for `sop doctor`; empty when all is well."""
+        report = self.verify().report
+        return () if report.first_bad is None else (str(report.first_bad),)
+
+    def export(self, folder: Path, run_ids: Sequence[str], *, now: datetime, brought: Sequence[Path] = ()) -> Exported:
+        """Writes a bundle of these runs, with proofs from the checkpoints `brought`. Raises what Exporter does."""
+        log = self._shelf.log
+        checkpointer, problems = self._sealer.checkpointer()
+        exporter = Exporter(log, log, self._shelf.content, self._sealer.key, checkpointer)
+        exported = exporter.export(folder, run_ids, now=now, sizes=_sizes(brought))
+        return msgspec.structs.replace(exported, failures=problems + exported.failures)
+
+    def runs_since(self, at: datetime | None) -> tuple[str, ...]:
+        """The runs that began at or after an instant, or all, oldest first. Raises NotFound if there are none."""
+        summaries, _total = self._shelf.summaries(RunFilter())
+        found = tuple(run.run_id for run in reversed(summaries) if at is None or run.created_at >= at)
+        if not found:
+            raise NotFound("no run began since then", hint="sop history shows all runs")
+        return found
+
+    def retain(self, now: datetime, *, by: Actor = SYSTEM, dry_run: bool = False) -> Dropped:
+        """Drops the records of runs that ended more than auditRetentionDays ago; nothing where the key is not set.
+
+        What their files left behind goes too, also that of runs that were dropped before. Safe to call at any time,
+        by a server once a day. Raises NotAllowed, StoreError, Conflict.
+        """
+        config = self._config()
+        _check_pruner(by, config)
+        days = config.audit_retention_days
+        if days is None:
+            return Dropped()
+        buried = self._buried()
+        candidates = [run.run_id for run in self._ended_before(now - timedelta(days=days)) if run.run_id not in buried]
+        retention = Retention(
+            self._shelf.log,
+            self._shelf.log,
+            self._sealer.key,
+            checkpointer=self._sealer.checkpointer()[0],
+            places=(self._workspace.runs / TOMBSTONES,),
+        )
+        if dry_run:
+            return Dropped(retention.choose(candidates, days=days, now=now))
+        dropped = retention.sweep(candidates, days=days, now=now, by=str(by))
+        failures = forget_files(self._workspace.runs, self._left_over(buried | set(dropped.run_ids)))
+        return Dropped(dropped.runs, dropped.failures + failures)
+
+    def _keys(self) -> frozenset[str]:
+        return known_keys(self._workspace.keys)
+
+    def _ended_before(self, at: datetime) -> list[RunSummary]:
+        """Only to look at fewer of them: what counts is their last event."""
+        summaries, _total = self._shelf.summaries(RunFilter())
+        return [run for run in summaries if run.ended_at is not None and run.ended_at < at]
+
+    def _buried(self) -> set[str]:
+        found: set[str] = set()
+        for line in self._shelf.log.tombstones():
+            try:
+                found.update(run.run_id for run in read(Tombstone, line).runs)
+            except BadStatement:
+                continue  # it buries nothing; verification tells
+        return found
+
+    def _left_over(self, run_ids: Iterable[str]) -> list[str]:
+        """Those of the runs that still have files."""
+        try:
+            names = {name.partition(".")[0] for name in os.listdir(self._workspace.runs)}  # noqa: PTH208
+        except FileNotFoundError:
+            return []
+        return sorted(names.intersection(run_ids))
+
+
+def _check_pruner(actor: Actor, config: Config) -> None:
+    """NotAllowed for agents, and, where config.json has roles, for whoever is no admin."""
+    if actor.kind is ActorKind.SYSTEM:
+        return
+    roles = Directory(config).standing(actor).roles
+    if actor.kind is not ActorKind.HUMAN or (roles is not None and Role.ADMIN not in roles):
+        raise NotAllowed(
+            f"{actor} may not drop records" + (": that takes the role admin" if roles is not None else ""),
+            hint="a person may" if roles is None else "ask somebody who has the role",
+        )
+
+
+def _compared(copy: Copy, report: Report) -> Compared:
+    return Compared(copy.name, copy.trusted, report.reached.get(copy.name, 0), copy.problem)
+
+
+def _sizes(brought: Sequence[Path]) -> set[int]:
+    """The sizes of the checkpoints that the reader holds; what is no checkpoint has none."""
+    found: set[int] = set()
+    for path in brought:
+        for _number, line in read_copy(path).lines:
+            try:
+                found.add(read(Checkpoint, line).size)
+            except BadStatement:
+                continue
+    return found

@@ -1,0 +1,237 @@
+"""What becomes of a gate by itself: opened, reminded of, timed out, postponed, or beyond anybody's reach."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sopwith.core import events as ev
+from sopwith.core.approval import TimeoutAction
+from sopwith.core.approvers import approvers_at, gate_of, rules_of, votes_left
+from sopwith.core.commands import Command, Expire, OpenGate, Remind
+from sopwith.core.gates import always_asks, gate_terms, is_gated, needs_start_gate
+from sopwith.core.instant import iso
+from sopwith.core.refusal import gate_name, refuse
+from sopwith.core.run import (
+    Gate,
+    GateStatus,
+    Run,
+    StepStatus,
+    dependencies_met,
+    open_gates,
+    running_processes,
+    starts_nothing,
+)
+
+CLOCK_TOLERANCE_MS = 5_000
+"""How far the wall clock may run ahead of the boot clock while a gate is open, before that counts as a jump."""
+
+
+def open_gate(run: Run, command: OpenGate) -> list[ev.EventBody]:
+    """Asks for approval, unless the gate's own condition says that nobody need be asked.
+
+    Refused unless the step waits behind a gate that is not open and not passed.
+    """
+    if starts_nothing(run) or not _is_owed(run, command.step):
+        raise refuse(run, command)
+    condition = _condition(run, command.step)
+    if condition is not None and condition.result is False:
+        return [condition]
+    return [*([condition] if condition else []), *request_approval(run, command.step, command)]
+
+
+def _is_owed(run: Run, number: int | None) -> bool:
+    if number is None:
+        return needs_start_gate(run.mode) and run.started_at is None
+    step = run.steps[number]
+    gated = is_gated(run, number) and not step.gate_passed
+    waits = step.status is StepStatus.PENDING and dependencies_met(run, number)
+    return gated and waits and run.started_at is not None
+
+
+def _condition(run: Run, number: int | None) -> ev.ConditionEvaluated | None:
+    """What `approval.when` comes to, where it decides anything."""
+    expression = rules_of(run, number).when
+    if number is None or expression is None or always_asks(run, number):
+        return None
+    # CEL is imported only where a procedure has a condition
+    from sopwith.core.conditions import evaluate
+    from sopwith.core.scope import scope_of, values_for
+
+    verdict = evaluate(expression, scope_of(run.procedure, number), values_for(run, number))
+    return ev.ConditionEvaluated(
+        step_number=number,
+        title=title_of(run, number),
+        condition=ev.WHEN,
+        expression=expression,
+        result=verdict.result,
+        reason=verdict.reason,
+    )
+
+
+def request_approval(run: Run, number: int | None, command: OpenGate) -> list[ev.EventBody]:
+    """The next revision of a gate, with its deadline; rejected at once where nobody could ever pass it."""
+    terms = gate_terms(run, number)
+    rules = rules_of(run, number)
+    gate = gate_of(run, number)
+    # the time that the event will bear, also where the clock was set back
+    asked_at = max(command.now.at, run.updated_at)
+    requested = ev.ApprovalRequested(
+        step_number=number,
+        title=title_of(run, number),
+        revision=1 if gate is None else gate.revision + 1,
+        digest=command.digest,
+        approvers=approvers_at(run, number, None),
+        votes_needed=rules.votes_needed,
+        due_at=terms.due_at(asked_at),
+        on_timeout=terms.action,
+        remind_at=tuple(asked_at + timedelta(milliseconds=round(mins * 60_000)) for mins in rules.remind_after_mins),
+        boot_id=command.now.boot_id,
+        boot_ms=command.now.boot_ms,
+    )
+    opened = Gate(revision=requested.revision, status=GateStatus.OPEN, digest=requested.digest, requested_at=asked_at)
+    return [requested, *closed_as_unreachable(run, number, opened, command)]
+
+
+def closed_as_unreachable(
+    run: Run, number: int | None, gate: Gate, command: Command, *, voters: list[str] | None = None
+) -> list[ev.EventBody]:
+    """A rejection by the system where fewer people are left who could agree than must; else nothing."""
+    voted = voters or []
+    approvers = approvers_at(run, number, gate)
+    left = votes_left(run, number, approvers, command.people, voted=voted)
+    missing = rules_of(run, number).votes_needed - len(voted)
+    if left is None or left >= missing:
+        return []
+    able = "nobody" if not left else f"only {left}"
+    return rejection(
+        run,
+        number,
+        gate,
+        reason=f"{gate_name(number)} needs {missing} more of {', '.join(approvers)}, and {able} could still approve",
+        signed=None,
+    )
+
+
+def rejection(
+    run: Run, number: int | None, gate: Gate, *, reason: str, signed: ev.Signature | None
+) -> list[ev.EventBody]:
+    """No: the run is cancelled at its start, and paused by the step that is rejected later."""
+    events: list[ev.EventBody] = [
+        ev.ApprovalRejected(
+            step_number=number,
+            revision=gate.revision,
+            title=title_of(run, number),
+            digest=gate.digest,
+            reason=reason,
+            action="cancelled" if number is None else "paused",
+            signature=signed,
+        )
+    ]
+    if number is None:
+        events.append(ev.RunCancelled(reason=reason))
+    return events
+
+
+def remind(run: Run, command: Remind) -> list[ev.EventBody]:
+    """Records that a gate still waits; several reminders that are overdue are one."""
+    gate = gate_of(run, command.step)
+    if gate is None or gate.status is not GateStatus.OPEN or gate.revision != command.revision:
+        return []
+    late = [at for at in gate.remind_at if at <= command.now.at]
+    if not late:
+        return []
+    return [
+        ev.ApprovalReminded(
+            step_number=command.step,
+            revision=gate.revision,
+            title=title_of(run, command.step),
+            digest=gate.digest,
+            due_at=late[-1],
+        )
+    ]
+
+
+def expire(run: Run, command: Expire) -> list[ev.EventBody]:
+    """Settles a gate whose deadline has passed; nothing if it was answered in the meantime or has time left."""
+    gate = gate_of(run, command.step)
+    if gate is None or gate.status is not GateStatus.OPEN or gate.revision != command.revision:
+        return []
+    if gate.due_at is None or gate.on_timeout is None or command.now.at < gate.due_at:
+        return []
+    jumped_ms = _jumped_ms(gate, command)
+    if command.now.at < gate.due_at + timedelta(milliseconds=jumped_ms):
+        return [_postponed(run, command.step, gate, command, jumped_ms)]
+    if gate.on_timeout is TimeoutAction.ESCALATE:
+        return [
+            ev.ApprovalEscalated(
+                step_number=command.step,
+                revision=gate.revision,
+                title=title_of(run, command.step),
+                digest=gate.digest,
+                to=rules_of(run, command.step).escalate_to,
+                due_at=gate.due_at,
+            )
+        ]
+    settled = ev.ApprovalTimeout(
+        step_number=command.step,
+        revision=gate.revision,
+        title=title_of(run, command.step),
+        digest=gate.digest,
+        action=gate.on_timeout,
+        due_at=gate.due_at,
+        clock_jump_ms=jumped_ms,
+    )
+    return [settled, *_consequence(run, command, gate, gate.on_timeout)]
+
+
+def make_good(run: Run, command: Command, *, but: Gate | None = None) -> list[ev.EventBody]:
+    """Before the clocks of the open gates stop: what the wall clock took from them by jumping, given back."""
+    return [
+        _postponed(run, number, gate, command, jumped_ms)
+        for number, gate in open_gates(run)
+        if gate is not but and gate.due_at is not None and (jumped_ms := _jumped_ms(gate, command))
+    ]
+
+
+def _postponed(run: Run, number: int | None, gate: Gate, command: Command, jumped_ms: int) -> ev.EventBody:
+    assert gate.due_at is not None
+    return ev.ApprovalPostponed(
+        step_number=number,
+        revision=gate.revision,
+        title=title_of(run, number),
+        digest=gate.digest,
+        jumped_ms=jumped_ms,
+        due_at=gate.due_at + timedelta(milliseconds=jumped_ms),
+        boot_id=command.now.boot_id,
+        boot_ms=command.now.boot_ms,
+    )
+
+
+def _consequence(run: Run, command: Expire, gate: Gate, action: TimeoutAction) -> list[ev.EventBody]:
+    assert gate.due_at is not None
+    number = command.step
+    reason = f"nobody answered {gate_name(number)} by {iso(gate.due_at)}"
+    if action is TimeoutAction.PAUSE:
+        pausing = ev.RunPauseRequested if running_processes(run) else ev.RunPaused
+        return [*make_good(run, command, but=gate), pausing(cause="approval_timeout", reason=reason)]
+    if number is None:
+        return [ev.RunStarted() if action is TimeoutAction.APPROVE else ev.RunCancelled(reason=reason)]
+    if action is TimeoutAction.SKIP:
+        return [ev.StepSkipped(step_number=number, title=title_of(run, number), reason=reason)]
+    if action is TimeoutAction.FAIL:
+        return [ev.StepFailed(step_number=number, title=title_of(run, number), error=reason, cause="approval_timeout")]
+    return []
+
+
+def _jumped_ms(gate: Gate, command: Command) -> int:
+    """How far the wall clock ran ahead of the boot clock since the gate's clock started; 0 where nobody can tell."""
+    started = gate.clock
+    if started is None or started.boot_id != command.now.boot_id:
+        return 0
+    by_wall = round((command.now.at - started.at).total_seconds() * 1000)
+    ahead = by_wall - (command.now.boot_ms - started.boot_ms)
+    return ahead if ahead > CLOCK_TOLERANCE_MS else 0
+
+
+def title_of(run: Run, number: int | None) -> str:
+    return run.procedure.title if number is None else run.procedure.step(number).title

@@ -1,0 +1,68 @@
+"""Gates that nobody could ever pass: told when a procedure is validated, and before a run of it is made.
+
+Counted with the groups as they are now. A gate that lists nobody can always be passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sopwith.core.actor import Actor
+from sopwith.core.approval import NO_RULES, ApprovalRules
+from sopwith.core.gates import needs_gate, needs_start_gate
+from sopwith.core.people import AGENT, USER, Directory
+from sopwith.core.procedure import ExecutionMode, Procedure
+
+Unsatisfiable = tuple[int | None, str, str]
+"""The step's number (None: the start), what stands in the way, and what to do."""
+
+
+def unsatisfiable(
+    procedure: Procedure, directory: Directory, *, starter: Actor | None, mode: ExecutionMode
+) -> Iterator[Unsatisfiable]:
+    """Every gate of a run in this mode that nobody could pass; and, without a `starter`, runners who are nobody.
+
+    `starter` is who is about to make a run: they count only where they may approve in it themselves, and a gate with a
+    condition counts only where the mode asks in any case. None: anybody may start it, and every gate counts.
+    """
+    if starter is None and procedure.runners and not directory.members(procedure.runners):
+        named = ", ".join(procedure.runners)
+        yield None, f"nobody could start it: its runners, {named}, are nobody", "fill the group in config.json"
+    if needs_start_gate(mode):
+        yield from _gate(None, "the start", procedure.approval or NO_RULES, directory, starter)
+    for step in procedure.steps:
+        rules = step.approval or procedure.approval or NO_RULES
+        asked_anyway = starter is None or rules.when is None or mode is ExecutionMode.STEP_BY_STEP
+        if needs_gate(mode, step) and asked_anyway:
+            yield from _gate(step.number, f"step {step.number}", rules, directory, starter)
+
+
+def _gate(
+    number: int | None, gate: str, rules: ApprovalRules, directory: Directory, starter: Actor | None
+) -> Iterator[Unsatisfiable]:
+    if not rules.approvers:
+        return
+    able = _able(rules, directory, starter)
+    if len(able) >= rules.votes_needed:
+        return
+    needed = "an approval" if rules.votes_needed == 1 else f"{rules.votes_needed} approvals"
+    besides = starter is not None and not _barred(starter, rules).isdisjoint(directory.members(rules.approvers))
+    nobody, others = ("nobody else", " others") if besides else ("nobody", "")
+    could = f"only {len(able)}{others}" if able else nobody
+    named = ", ".join(rules.approvers)
+    hint = "add people to its approvers or to their groups in config.json, or lower the quorum"
+    yield number, f"{gate} needs {needed} of {named}, and {could} could give one", hint
+
+
+def _able(rules: ApprovalRules, directory: Directory, starter: Actor | None) -> frozenset[str]:
+    """The ids of everybody whose approval would count."""
+    members = directory.members(rules.approvers)
+    if starter is not None:
+        members -= _barred(starter, rules)
+    return frozenset(member.partition(":")[2] for member in members)
+
+
+def _barred(starter: Actor, rules: ApprovalRules) -> frozenset[str]:
+    """Who started a run may approve in it only as a person, and only where the rules let them."""
+    agent = AGENT + starter.id
+    return frozenset({agent} if rules.self_approval else {agent, USER + starter.id})

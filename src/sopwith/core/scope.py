@@ -1,0 +1,127 @@
+"""What a condition may name, with types and values: the run, its parameters, and the steps before a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from sopwith.core.approval import FieldType
+from sopwith.core.procedure import ParameterType, Procedure, Step
+from sopwith.core.run import Run, StepState, ancestors
+
+
+class ValueType(StrEnum):
+    """The types that CEL is told of. Under `ANY` nothing is checked: only for what no file declares."""
+
+    TEXT = "string"
+    INTEGER = "int"
+    NUMBER = "double"
+    BOOLEAN = "bool"
+    ANY = "dyn"
+    TEXTS = "map(string, string)"
+    ANYTHING = "map(string, dyn)"
+
+
+Scope = Mapping[str, ValueType]
+"""Dotted name -> type: `params.environment`, `steps.2.outputs.url`, `steps.build.status`."""
+
+_TYPE_OF_PARAMETER = {
+    ParameterType.STRING: ValueType.TEXT,
+    ParameterType.ENUM: ValueType.TEXT,
+    ParameterType.INTEGER: ValueType.INTEGER,
+    ParameterType.NUMBER: ValueType.NUMBER,
+    ParameterType.BOOLEAN: ValueType.BOOLEAN,
+}
+_TYPE_OF_FIELD = {field: _TYPE_OF_PARAMETER[ParameterType(field.value)] for field in FieldType}
+_TYPE_OF_OUTPUT = {**{field.value: kind for field, kind in _TYPE_OF_FIELD.items()}, "json": ValueType.ANY}
+_OF_RUN = ("id", "mode", "name", "priority", "startedBy")
+
+
+def scope_of(procedure: Procedure, number: int) -> Scope:
+    """What a condition of this step may name: the run, its parameters, and the steps that this one depends on."""
+    return _StepScope(procedure, number)
+
+
+class _StepScope(Mapping[str, ValueType]):
+    """Looked up name by name: a procedure of a thousand steps has thousands of names, and a condition has three."""
+
+    def __init__(self, procedure: Procedure, number: int) -> None:
+        self._procedure = procedure
+        self._number = number
+
+    def __getitem__(self, name: str) -> ValueType:
+        root, _, rest = name.partition(".")
+        if root != "steps":
+            return self._plain[name]
+        who, _, inner = rest.partition(".")
+        for other in self._reached:
+            step = self._procedure.step(other)
+            if who in _names_of(step):
+                return dict(_scope_of_step(step))[inner]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._plain
+        for other in self._reached:
+            step = self._procedure.step(other)
+            for who in _names_of(step):
+                yield from (f"steps.{who}.{inner}" for inner, _ in _scope_of_step(step))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @cached_property
+    def _reached(self) -> tuple[int, ...]:
+        return ancestors(self._procedure, self._number)
+
+    @cached_property
+    def _plain(self) -> dict[str, ValueType]:
+        scope = {f"run.{name}": ValueType.TEXT for name in _OF_RUN}
+        if not self._procedure.parameters:
+            return {**scope, "params": ValueType.TEXTS}
+        return scope | {f"params.{each.name}": _TYPE_OF_PARAMETER[each.type] for each in self._procedure.parameters}
+
+
+def values_for(run: Run, number: int) -> dict[str, Any]:
+    """The values of `scope_of` as they are now; what has none yet is left out."""
+    values: dict[str, Any] = {
+        "run.id": run.run_id,
+        "run.mode": run.mode.value,
+        "run.name": run.name,
+        "run.priority": run.procedure.priority.value,
+        "run.startedBy": run.created_by.id,
+    }
+    if run.procedure.parameters:
+        values |= {f"params.{name}": value for name, value in run.params.items()}
+    else:
+        values["params"] = dict(run.params)
+    for other in ancestors(run.procedure, number):
+        step = run.procedure.step(other)
+        for name in _names_of(step):
+            values |= {f"steps.{name}.{inner}": value for inner, value in _values_of_step(step, run.steps[other])}
+    return values
+
+
+def _scope_of_step(step: Step) -> Iterator[tuple[str, ValueType]]:
+    yield "status", ValueType.TEXT
+    if step.outputs:
+        yield from ((f"outputs.{name}", _TYPE_OF_OUTPUT[kind]) for name, kind in step.outputs.items())
+    else:
+        yield "outputs", ValueType.ANYTHING
+    if step.approval is not None:
+        yield from ((f"approval.{field.name}", _TYPE_OF_FIELD[field.type]) for field in step.approval.form)
+
+
+def _values_of_step(step: Step, state: StepState) -> Iterator[tuple[str, Any]]:
+    yield "status", state.status.value
+    if step.outputs:
+        yield from ((f"outputs.{name}", value) for name, value in state.outputs.items())
+    else:
+        yield "outputs", dict(state.outputs)
+    yield from ((f"approval.{name}", value) for name, value in state.approval_values.items())
+
+
+def _names_of(step: Step) -> tuple[str, ...]:
+    return (str(step.number),) if step.key is None else (str(step.number), step.key)

@@ -1,0 +1,271 @@
+"""Verbs about the record: show it, verify it, export it for an auditor, drop what is too old."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sopwith.doors.cli import terminal, text
+from sopwith.doors.cli.door import Document, Door, complete_run, verb
+from sopwith.doors.cli.terminal import crop, safe
+from sopwith.errors import BadRequest, NotFound
+
+if TYPE_CHECKING:
+    from sopwith.audit.export import Exported
+    from sopwith.audit.keeper import Verified
+    from sopwith.audit.retention import Dropped
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from sopwith.doors.cli.app import SECOND_WORDS
+
+    return [*(word for word in SECOND_WORDS if word.startswith(incomplete)), *complete_run(ctx, param, incomplete)]
+
+
+_checkpoints = click.option(
+    "--checkpoint",
+    "brought",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Checkpoints that were kept elsewhere, to compare with. May be given many times.",
+)
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", required=False, shell_complete=_complete)
+@click.option(
+    "--verify", is_flag=True, help="Is RUN's record what it was? Exit code 1 if not; names the first bad event."
+)
+@click.option("--verify-all", is_flag=True, help="The same for the whole log, of all runs.")
+@_checkpoints
+@verb
+def audit(door: Door, run_id: str | None, verify: bool, verify_all: bool, brought: tuple[Path, ...]) -> None:
+    """Show the record of RUN, every event with its actor and hash; or verify it. See also audit export, audit prune."""
+    if verify_all == (run_id is not None) or (verify and run_id is None):
+        raise BadRequest(
+            f"expected {'a run, or' if not verify_all else 'no run beside'} --verify-all",
+            hint="sop audit RUN, sop audit RUN --verify, or sop audit --verify-all",
+        )
+    if brought and not (verify or verify_all):
+        raise BadRequest("--checkpoint is for --verify and --verify-all", hint="add one of them")
+    if run_id is not None:
+        door.check_run(run_id)
+    if verify or verify_all:
+        _verify(door, run_id, brought)
+        return
+    assert run_id is not None
+    document = door.reader.audit(run_id)
+    door.say(document, lambda: _record_text(document))
+
+
+@click.command()
+@click.argument("run_ids", metavar="[RUN]...", nargs=-1, shell_complete=complete_run)
+@click.option(
+    "--since", metavar="DATE", help="The runs that began on this day or later: 2026-01-31, by the clock here."
+)
+@click.option("--all", "everything", is_flag=True, help="All runs.")
+@click.option(
+    "--to", "folder", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="A new or empty folder."
+)
+@_checkpoints
+@verb
+def audit_export(
+    door: Door, run_ids: tuple[str, ...], since: str | None, everything: bool, folder: Path, brought: tuple[Path, ...]
+) -> None:
+    """Write the records of RUN, or of several, as a bundle that tools/verify_audit.py verifies without Sopwith."""
+    if [bool(run_ids), since is not None, everything].count(True) != 1:
+        raise BadRequest("expected runs, --since or --all, and only one of these", hint="sop history shows all runs")
+    for run_id in run_ids:
+        door.check_run(run_id)
+    begin = None if since is None else _day(since)
+    _must_have_a_record(door)
+    from sopwith.assembly import open_keeper
+
+    with open_keeper(door.workspace) as keeper:
+        chosen = run_ids or keeper.runs_since(begin)
+        exported = keeper.export(folder, chosen, now=door.engine.parts.clock.now().at, brought=brought)
+    for failure in exported.failures:
+        door.warn(failure)
+    checkpoint = exported.checkpoint
+    document = {
+        "folder": str(exported.folder),
+        "runs": exported.runs,
+        "events": exported.events,
+        "logSize": checkpoint.size,
+        "signedAt": checkpoint.timestamp,
+        "publicKey": checkpoint.public_key,
+    }
+    door.say(document, lambda: _exported_text(exported))
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only tell what would go.")
+@verb
+def audit_prune(door: Door, dry_run: bool) -> None:
+    """Drop the content of runs that ended more than auditRetentionDays ago. Their hashes stay: the log still verifies.
+
+    What goes: events, envelopes, logs and evidence of those runs. A signed tombstone says so, by whom and when.
+    """
+    days = door.library.config().audit_retention_days
+    dropped = None
+    if door.has_runs and days is not None:
+        from sopwith.assembly import open_keeper
+
+        with open_keeper(door.workspace) as keeper:
+            dropped = keeper.retain(door.engine.parts.clock.now().at, by=door.actor, dry_run=dry_run)
+        for failure in dropped.failures:
+            door.warn(failure)
+    runs = [{"runId": run.run_id, "endedAt": _iso(run.at)} for run in (dropped.runs if dropped else ())]
+    document = {"auditRetentionDays": days, "dryRun": dry_run, "runs": runs, "total": len(runs)}
+    door.say(document, lambda: _pruned_text(dropped, days, dry_run=dry_run))
+
+
+def _verify(door: Door, run_id: str | None, brought: tuple[Path, ...]) -> None:
+    _must_have_a_record(door)
+    from sopwith.assembly import open_keeper
+
+    with open_keeper(door.workspace) as keeper:
+        verified = keeper.verify(run_id, brought=brought)
+    door.say({"runId": run_id, **verified.document()}, lambda: _verified_text(run_id, verified))
+    door.leave(0 if verified.report.fine else 1)
+
+
+def _must_have_a_record(door: Door) -> None:
+    """Raises NotFound where there is no database, and makes none."""
+    if not door.has_runs:
+        raise NotFound(
+            "there is no record here: nothing was run in this workspace yet, or its database is gone",
+            hint=f"it would be {door.workspace.database}",
+        )
+
+
+def _day(words: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(words)
+    except ValueError:
+        raise BadRequest(f"expected a date, got {words!r} in --since", hint="write it as 2026-01-31") from None
+    return found.astimezone()
+
+
+def _iso(at: datetime) -> str:
+    from sopwith.core.instant import iso
+
+    return iso(at)
+
+
+def _verified_text(run_id: str | None, verified: Verified) -> str:
+    report = verified.report
+    lines = [_verdict(run_id, verified)]
+    if not report.fine:
+        lines += [
+            f"  before that, {safe(copy.name)} agrees up to event {copy.size} of the log"
+            for copy in verified.copies
+            if copy.size
+        ]
+        return "\n".join([*lines, text.dim("  keep this workspace and all copies as they are: they are evidence")])
+    signed = max([report.signed_size, *report.reached.values()])
+    if not signed:
+        lines.append("  no checkpoint covers any of it: the events are held together by their chain alone")
+    else:
+        after = f"; {_count(report.unsigned, 'event')} after it, held together by the chain alone"
+        lines.append(f"  newest checkpoint: up to event {signed} of the log{after if report.unsigned else ''}")
+    for copy in verified.copies:
+        where = "outside" if copy.trusted else "inside the workspace"
+        told = copy.problem or f"agrees up to event {copy.size}"
+        word = "not compared:" if copy.problem and copy.size == 0 else "compared with"
+        lines.append(f"  {word} {safe(copy.name)} ({where}): {told}")
+    lines += [f"  {safe(problem)}" for problem in verified.problems]
+    if report.dropped:
+        lines.append(
+            f"  {_count(report.dropped, 'event')} without content: retention dropped it, signed tombstones say"
+        )
+    if report.fine and not report.trusted_size:
+        lines.append(
+            text.dim(
+                "  without a checkpoint from outside, whoever has this folder and its key could have made it all anew"
+            )
+        )
+    return "\n".join(lines)
+
+
+def _verdict(run_id: str | None, verified: Verified) -> str:
+    report = verified.report
+    if report.first_bad is not None:
+        return f"{click.style(terminal.mark('✘'), fg='red')} {safe(str(report.first_bad))}"
+    what = f"the log: {_count(report.events, 'event')} of {_count(report.runs, 'run')}"
+    if run_id is not None:
+        what = f"{run_id}: {_count(report.events, 'event')}"
+    return f"{click.style(terminal.mark('✔'), fg='green')} {what}, as recorded"
+
+
+def _exported_text(exported: Exported) -> str:
+    to = safe(str(exported.folder))
+    return (
+        f"{click.style(terminal.mark('✔'), fg='green')} {_count(exported.runs, 'run')}, "
+        f"{_count(exported.events, 'event')} in {to}: index.html is for reading\n"
+        f"  key {exported.checkpoint.public_key}\n"
+        f"  to verify it: python3 verify_audit.py {to} --checkpoint COPY --key HEX\n"
+        + text.dim(
+            "  verify_audit.py is in tools/ of Sopwith's sources: whoever verifies takes it from there, not from you"
+        )
+    )
+
+
+def _pruned_text(dropped: Dropped | None, days: int | None, *, dry_run: bool) -> str:
+    if days is None:
+        return "auditRetentionDays is not set in config.json: every record is kept for ever"
+    if dropped is None or not dropped.runs:
+        return f"no record to drop: nothing ended more than {_count(days, 'day')} ago"
+    lines = [f"{run.run_id}  ended {text.local_time(_iso(run.at))}" for run in dropped.runs]
+    word = "would be dropped" if dry_run else "dropped; the hashes stay, and a signed tombstone says why"
+    return "\n".join([*lines, f"{_count(len(lines), 'record')} {word}"])
+
+
+_FACTS = (
+    (("expression", "result"), "{1}, by {0}"),
+    (("votes", "needed"), "{} of {}"),
+    (("action", "dueAt"), "{}, due at {}"),
+    (("to", "dueAt"), "to {}, due at {}"),
+    (("jumpedMs", "dueAt"), "by {} ms, to {}"),
+    (("changed",), "changed: {}"),
+    (("cause", "reason"), "{}: {}"),
+)
+"""What says most about events that have neither reason nor comment: keys of the details, and the words around them."""
+
+
+def _record_text(document: Document) -> str:
+    lines = []
+    if "dropped" in document:
+        dropped = document["dropped"]
+        lines.append(
+            f"{document['runId']}: its record was dropped on {dropped['at'][:10]}, after {dropped['days']} days, "
+            "by auditRetentionDays; its hashes are kept"
+        )
+    for event in document["events"]:
+        if event.get("contentGone"):
+            lines.append(crop(f"{event['seq']:>4} content gone, hash {event['hash']}", terminal.columns()))
+            continue
+        step = event.get("stepNumber")
+        where = "" if step is None else f" step {step}"
+        told = _told(event["details"])
+        line = f"{event['seq']:>4} {event['timestamp']} {event['type']}{where} by {event['actor']['id']}{told}"
+        lines.append(crop(safe(line), terminal.columns()))
+    return "\n".join(lines)
+
+
+def _told(details: Document) -> str:
+    facts = [words.format(*(details[key] for key in keys)) for keys, words in _FACTS if all(k in details for k in keys)]
+    if facts:
+        return f": {'; '.join(facts)}".replace("\n", " ")
+    for key in ("reason", "comment", "error", "duration", "title"):
+        if details.get(key):
+            return f": {details[key]}".replace("\n", " ")
+    return ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,101 @@
+"""What the engine asks of whoever keeps the log: sign it now; was this run's record dropped; is it still what it was.
+
+Imports nothing of the keeper, so that readers, who never sign, do not carry it. Signing never fails a run: what stood
+in the way is a warning, told once by the door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from sopwith.core.instant import iso
+from sopwith.errors import RecordDropped, SopwithError, StoreError
+
+
+def _nothing(*_: object) -> tuple[()]:
+    return ()
+
+
+class DroppedRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """When and after how many days retention dropped a run's record, as its tombstone says; unverified."""
+
+    at: datetime
+    days: int
+
+    def __str__(self) -> str:
+        return (
+            f"its record was dropped on {iso(self.at)[:10]}, after {self.days} days, by auditRetentionDays; "
+            "its hashes are kept"
+        )
+
+
+class Auditing:
+    """`seal` signs the log and tells what it could not do; `tombstones` are the store's; `examine` verifies all."""
+
+    def __init__(
+        self,
+        *,
+        seal: Callable[[datetime], tuple[str, ...]] = _nothing,
+        tombstones: Callable[[], Sequence[bytes]] = _nothing,
+        examine: Callable[[], tuple[str, ...]] = _nothing,
+    ) -> None:
+        self._seal = seal
+        self._tombstones = tombstones
+        self.examine = examine
+        """Verifies the whole log: what is wrong with it, a sentence each."""
+        self.warnings: tuple[str, ...] = ()
+        """What could not be signed or copied since this was made, each sentence once."""
+
+    def seal(self, now: datetime) -> None:
+        """Signs what the log is by now and copies that to its places. Never raises."""
+        try:
+            told = self._seal(now)
+        except SopwithError as error:
+            told = (f"{error.message}; {error.hint}" if error.hint else error.message,)
+        except Exception as error:
+            # the run has been recorded, and no fault in here may make it look otherwise
+            told = (f"the record was not signed: {type(error).__name__}: {error}",)
+        self.warnings = tuple(dict.fromkeys((*self.warnings, *told)))
+
+    def dropped(self, run_id: str) -> DroppedRecord | None:
+        """What the newest tombstone over this run says; None if there is none."""
+        named = b'"' + run_id.encode() + b'"'
+        for line in reversed(self._tombstones()):
+            if named not in line:
+                continue
+            try:
+                tombstone = msgspec.json.decode(line, type=_Tombstone)
+            except msgspec.MsgspecError:
+                continue
+            if any(run.run_id == run_id for run in tombstone.runs):
+                return DroppedRecord(at=tombstone.timestamp, days=tombstone.days)
+        return None
+
+    def why_empty(self, run_id: str) -> SopwithError:
+        """The error for whoever needs what a run without payloads said: RecordDropped, or StoreError without leave."""
+        dropped = self.dropped(run_id)
+        if dropped is None:
+            return StoreError(
+                f"the record of {run_id} cannot be read: its content is gone, and no tombstone says why",
+                hint=f"sop audit {run_id} --verify tells more",
+            )
+        return RecordDropped(
+            f"{run_id} cannot be shown or changed: {dropped}",
+            hint=f"sop audit {run_id} shows what is left",
+            run_id=run_id,
+            dropped_at=iso(dropped.at),
+            days=dropped.days,
+        )
+
+
+class _Run(msgspec.Struct, rename="camel"):
+    run_id: str
+
+
+class _Tombstone(msgspec.Struct, rename="camel"):
+    timestamp: datetime
+    days: int
+    runs: tuple[_Run, ...]

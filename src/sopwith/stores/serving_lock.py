@@ -1,0 +1,72 @@
+"""Which process serves a workspace: a lock that dies with it, and beside it a file that says who it is.
+
+The lock tells whether there is one; the file only tells its name, and what it says counts while the lock is held.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from sopwith.errors import WorkspaceError
+from sopwith.ports import Owner
+from sopwith.stores.locks import byte_locks
+
+_SERVING = 0
+"""Held by whoever drives the runs of this workspace, be it only once."""
+_STAYING = 1
+"""Held besides by a server that goes on: what is made now will be taken up by it."""
+
+
+class ServingLock:
+    """The lock of one workspace, whose files lie in `folder`, which exists. Raises StoreError or WorkspaceError."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "server.lock"
+        self._who = folder / "server.json"
+        self._locks = byte_locks(self._path)
+
+    def take(self, owner: Owner, *, staying: bool) -> bool:
+        """Takes the lock; False while a living process holds it."""
+        if not self._locks.acquire(_SERVING):
+            return False
+        try:
+            self._tell(owner)
+        except OSError as error:
+            self._locks.release(_SERVING)
+            raise WorkspaceError.from_os("write", self._who, error) from error
+        if staying:
+            self._locks.acquire(_STAYING)
+        return True
+
+    def stop_staying(self) -> None:
+        """From now on nobody leaves runs to this process."""
+        self._locks.release(_STAYING)
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        self._locks.close()
+
+    def holder(self) -> Owner | None:
+        """Who holds the lock now, as far as its file can be read; None if nobody does, or nobody says who."""
+        if not self._is_held(_SERVING):
+            return None
+        with suppress(OSError, msgspec.MsgspecError):
+            return msgspec.json.decode(self._who.read_bytes(), type=Owner)
+        return None
+
+    @property
+    def has_server(self) -> bool:
+        """Whether a server is alive that takes up what others make. Makes no file."""
+        return self._is_held(_STAYING)
+
+    def _is_held(self, byte: int) -> bool:
+        return self._path.exists() and self._locks.is_held(byte)
+
+    def _tell(self, owner: Owner) -> None:
+        draft = self._who.with_suffix(".new")
+        draft.touch(mode=0o600)
+        draft.write_bytes(msgspec.json.encode(owner))
+        draft.replace(self._who)
