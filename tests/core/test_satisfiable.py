@@ -102,12 +102,15 @@ def told(config: Config, *, runners: tuple[str, ...] = (), **rules: Any) -> list
     return [(problem.severity, problem.code, problem.path) for problem in problems]
 
 
+ONE_ACCOUNT = (Severity.WARNING, "one_account", "step 1")
+
+
 def test_validation_tells_as_an_error_what_nobody_here_could_pass() -> None:
     unknown = (Severity.ERROR, "unknown_group", "step 1")
     nobody = (Severity.ERROR, "nobody_can_pass", "step 1")
     config = Config(groups={"release": ("alice", "bob"), "empty": ()})
-    assert told(config, approvers=("group:release",), quorum=2) == []
-    assert told(config, approvers=("group:release",), quorum=3) == [nobody]
+    assert told(config, approvers=("group:release",), quorum=2) == [ONE_ACCOUNT]
+    assert told(config, approvers=("group:release",), quorum=3) == [nobody, ONE_ACCOUNT]
     assert told(config, approvers=("group:empty",)) == [nobody]
     assert told(config, approvers=("group:gone",)) == [unknown, nobody]
     assert told(config, approvers=("group:gone", "user:carol")) == [unknown]
@@ -130,4 +133,10 @@ def test_an_action_without_any_timeout_is_a_warning() -> None:
     pause = TimeoutAction.PAUSE
     assert told(Config(), on_timeout=pause) == [(Severity.WARNING, "no_timeout", "step 1")]
     assert told(Config(approval_timeout_mins=5), on_timeout=pause) == []
-    assert told(Config(), on_timeout=pause, quorum=2) == []
+    assert told(Config(), on_timeout=pause, quorum=1) == []
+
+
+def test_votes_that_one_account_cannot_give_are_a_warning() -> None:
+    pause = TimeoutAction.PAUSE
+    assert told(Config(), on_timeout=pause, quorum=2) == [ONE_ACCOUNT]
+    assert told(Config(), on_timeout=pause, approvers=("user:bob",)) == []
