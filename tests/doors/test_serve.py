@@ -9,19 +9,26 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from sopwith.ports import Owner
+from sopwith.assembly import open_engine
+from sopwith.clock import SystemClock
+from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.instant import Instant
+from sopwith.engine.engine import Engine, RunRequest
+from sopwith.ports import Owner, Workspace
 from sopwith.stores.serving_lock import ServingLock
 from sopwith.testing.samples import owner
 
 from .workshop import SOP, Terminal, Workshop, eventually
 
 Open = Callable[..., Terminal]
+ANN = Actor("ann", ActorKind.HUMAN, "cli")
 
 
 class Server:
@@ -278,6 +285,29 @@ def test_once_does_what_is_due_and_leaves(workshop: Workshop, serve: Serve, slow
     assert status(workshop, run) == "completed"
     assert status(workshop, waiting) == "awaiting_approval"
     assert workshop.process("serve", "--once").out.splitlines() == [f"serving {workshop.root} once, 1 run open"]
+
+
+class LongAgo(SystemClock):
+    """Three days before now."""
+
+    def now(self) -> Instant:
+        now = super().now()
+        return Instant(now.at - timedelta(days=3), now.boot_ms, now.boot_id)
+
+
+def test_it_drops_what_the_config_lets_go(workshop: Workshop) -> None:
+    workshop.steps("old", "?Act | echo acted")
+    engine = open_engine(Workspace(workshop.root))
+    then = Engine(replace(engine.parts, clock=LongAgo()))
+    run_id = then.create_run(RunRequest(name="old"), actor=ANN).run_id
+    then.cancel(run_id, actor=ANN, reason="not now")
+    young = workshop.started("old")
+
+    Workspace(workshop.root).config.write_text('{"auditRetentionDays": 1}')
+    assert "dropped the records of 1 run, as auditRetentionDays says" in workshop.process("serve", "--once").out
+    assert workshop.process("status", run_id).code == 6
+    assert workshop.process("status", young).code == 0
+    assert workshop.process("audit", "--verify-all").code == 0
 
 
 def test_a_variable_that_the_server_lacks_pauses_the_run(workshop: Workshop, serve: Serve) -> None:
