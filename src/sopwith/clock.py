@@ -27,10 +27,13 @@ class SystemClock:
 
 
 class RandomIds:
-    """Run ids of 60 random bits."""
+    """Run ids of 60 random bits, nonces of 128."""
 
     def run_id(self) -> str:
         return "sop_run_" + base64.b32encode(os.urandom(8)).decode().lower()[:12]
+
+    def nonce(self) -> str:
+        return os.urandom(16).hex()
 
 
 @cache

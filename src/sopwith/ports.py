@@ -91,6 +91,10 @@ class Ids(Protocol):
         """`sop_run_` and 12 characters of base32, never the same twice."""
         ...
 
+    def nonce(self) -> str:
+        """32 hexadecimal digits that nobody could have foreseen."""
+        ...
+
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What lists, limits and timers read of a run without replaying it; written with every append."""

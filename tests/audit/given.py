@@ -149,14 +149,14 @@ class Ledger:
 
     def verify(self, *, trusted: bool = False, copies: Sequence[Path] = ()) -> Report:
         paths = (self.copy, *copies) if trusted else copies
-        outside = [read_copy(path) for path in paths]
+        outside = [read_copy(path, trusted=True) for path in paths]
         return verify_all(self.log, self.log, self.store.content, keys=self.keys, copies=outside)
 
     def keys(self) -> frozenset[str]:
         return known_keys(self.folder / "keys")
 
     def verify_run(self, number: int, *, trusted: bool = False) -> Report:
-        copies = [read_copy(self.copy)] if trusted else []
+        copies = [read_copy(self.copy, trusted=True)] if trusted else []
         return verify_run(run_id(number), self.log, self.log, self.store.content, keys=self.keys, copies=copies)
 
     def retention(self) -> Retention:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -17,9 +18,9 @@ import pytest
 from tests.audit.given import Ledger, batches, put
 
 from sopwith.audit import statements
-from sopwith.audit.checkpoints import Checkpointer
+from sopwith.audit.checkpoints import Checkpointer, copy
 from sopwith.audit.merkle import Frontier
-from sopwith.audit.places import append_line, last_line, lines
+from sopwith.audit.places import Patience, append_line, last_line, lines
 from sopwith.audit.signing import SigningKey, known_keys
 from sopwith.audit.statements import BadStatement, Checkpoint, Manifest, Tombstone, line_of, origin_of, read, signed
 from sopwith.errors import StoreError, WorkspaceError
@@ -172,6 +173,26 @@ def test_many_writers_of_one_place_lose_no_line(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len({line for _, line in lines(path)}) == 200
+
+
+def test_all_places_together_are_waited_for_no_longer_than_patience_lasts(tmp_path: Path) -> None:
+    slept: list[float] = []
+    places = (tmp_path / "one", tmp_path / "two", tmp_path / "three")
+    with places[0].open("wb") as one, places[1].open("wb") as two:
+        fcntl.flock(one, fcntl.LOCK_EX)
+        fcntl.flock(two, fcntl.LOCK_EX)
+        told = copy(places, b"line", Patience(2.0, sleep=slept.append))
+    assert ["another process keeps it" in each for each in told] == [True, True]
+    assert 1.9 <= sum(slept) <= 2.1
+    assert list(lines(places[2])) == [(1, b"line")]
+
+
+def test_a_place_that_is_free_after_a_while_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    with path.open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        append_line(path, b"one", Patience(sleep=lambda _secs: fcntl.flock(other, fcntl.LOCK_UN)))
+    assert list(lines(path)) == [(1, b"one")]
 
 
 def test_a_place_is_a_plain_file() -> None:

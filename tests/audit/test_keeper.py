@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -22,8 +23,9 @@ from sopwith.audit.sealing import Sealer
 from sopwith.audit.statements import Checkpoint, Tombstone, read
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
 from sopwith.core.config import Config, Role
+from sopwith.core.people import RIGHTS, Right
 from sopwith.core.run import RunStatus
-from sopwith.errors import BadRequest, NotAllowed, NotFound
+from sopwith.errors import BadRequest, NotAllowed, NotFound, Refused
 from sopwith.ports import Workspace
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.testing.clock import START
@@ -130,6 +132,87 @@ def test_a_config_that_cannot_be_read_is_told_and_the_log_is_signed_all_the_same
     verified = Keeper(place.store, place.workspace, broken).verify()
     assert verified.report.fine
     assert "config.json has errors" in verified.problems[0]
+
+
+def spellings(place: Place, tmp_path: Path) -> dict[str, str]:
+    """The workspace's own file by other names."""
+    (tmp_path / "door").symlink_to(place.workspace.sops)
+    (tmp_path / "link.jsonl").symlink_to(place.local)
+    (tmp_path / "hard.jsonl").hardlink_to(place.local)
+    return {
+        "dots": ".pi/sops/keys/../runs/checkpoints.jsonl",
+        "folder": str(tmp_path / "door" / "runs" / "checkpoints.jsonl"),
+        "symlink": str(tmp_path / "link.jsonl"),
+        "hardlink": str(tmp_path / "hard.jsonl"),
+    }
+
+
+@pytest.mark.parametrize("how", ["dots", "folder", "symlink", "hardlink"])
+def test_its_own_file_by_another_name_is_one_place_and_not_trusted(place: Place, tmp_path: Path, how: str) -> None:
+    place.fill(1)
+    place.sealer.seal(START)
+    name = spellings(place, tmp_path)[how]
+    place.config = Config(checkpoint_copies=(name,))
+    place.fill(1, first=2)
+    (told,) = place.sealer.seal(START)
+    assert name in told
+    assert "inside the workspace" in told
+    assert sizes(place.local) == [10, 20]
+    for brought in ([], [place.workspace.root / name]):
+        verified = place.keeper.verify(brought=brought)
+        assert verified.problems == (told,)
+        assert verified.report.fine
+        assert (verified.report.signed_size, verified.report.trusted_size) == (20, 0)
+        assert [copy.trusted for copy in verified.copies] == [False] * (1 + len(brought))
+
+
+def test_a_second_file_inside_is_written_warned_of_and_not_trusted(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "away").symlink_to(place.workspace.sops)
+    place.config = Config(checkpoint_copies=(".pi/sops/copy.jsonl", str(tmp_path / "away" / "copy.jsonl")))
+    place.fill(1)
+    told = place.sealer.seal(START)
+    assert ["inside the workspace" in each for each in told] == [True, True]
+    assert sizes(place.workspace.sops / "copy.jsonl") == [10]
+    (tmp_path / "hard.jsonl").hardlink_to(place.workspace.sops / "copy.jsonl")
+    (tmp_path / "soft.jsonl").symlink_to(place.workspace.sops / "copy.jsonl")
+    for brought in (place.workspace.sops / "copy.jsonl", tmp_path / "hard.jsonl", tmp_path / "soft.jsonl"):
+        verified = place.keeper.verify(brought=[brought])
+        assert (verified.report.fine, verified.report.trusted_size) == (True, 0)
+
+
+def test_a_link_that_leads_inside_is_not_trusted(place: Place, tmp_path: Path) -> None:
+    place.fill(1)
+    place.sealer.seal(START)
+    (place.workspace.sops / "other.jsonl").write_bytes(place.local.read_bytes())
+    (tmp_path / "soft.jsonl").symlink_to(place.workspace.sops / "other.jsonl")
+    assert place.keeper.verify(brought=[tmp_path / "soft.jsonl"]).report.trusted_size == 0
+
+
+def test_two_names_of_one_copy_outside_are_one_place(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "share.jsonl").touch()
+    (tmp_path / "link.jsonl").symlink_to("share.jsonl")
+    place.config = Config(checkpoint_copies=(str(tmp_path / "share.jsonl"), str(tmp_path / "link.jsonl")))
+    place.fill(1)
+    assert place.sealer.seal(START) == ()
+    assert sizes(tmp_path / "share.jsonl") == [10]
+    assert place.keeper.verify().report.trusted_size == 10
+
+
+def test_a_place_that_somebody_keeps_is_a_warning_and_holds_nothing_up(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sopwith.audit.places.PATIENCE_SECS", 0.0)
+    share = tmp_path / "share.jsonl"
+    place.config = Config(checkpoint_copies=(str(share),))
+    place.fill(1)
+    with share.open("wb") as kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        (told,) = place.sealer.seal(START)
+        assert told == f"cannot write to {share}: another process keeps it"
+    assert (sizes(place.local), sizes(share)) == ([10], [])
+    place.fill(1, first=2)
+    place.sealer.seal(START)
+    assert sizes(share) == [20]
 
 
 # what it compares with
@@ -326,6 +409,7 @@ def test_a_row_that_was_edited_drops_nothing_young(place: Place, status: RunStat
         (ANN, {Role.ADMIN: ("user:ann",)}, True),
         (ANN, {Role.APPROVER: ("user:ann",)}, False),
         (BOT, {Role.ADMIN: ("agent:bot",)}, False),
+        (Actor("timer", ActorKind.TRIGGER, "serve"), {Role.ADMIN: ("user:ann",)}, False),
     ],
 )
 def test_who_may_drop_records(place: Place, by: Actor, roles: dict[Role, tuple[str, ...]], allowed: bool) -> None:
@@ -337,6 +421,62 @@ def test_who_may_drop_records(place: Place, by: Actor, roles: dict[Role, tuple[s
     with pytest.raises(NotAllowed, match="may not drop records"):
         place.keeper.retain(NOW, by=by)
     assert all(entry.payload for entry in place.log.entries(0, 100))
+
+
+def test_who_may_drop_records_stands_in_the_table_of_rights(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RIGHTS, Role.APPROVER, frozenset({Right.PRUNE}))
+    place.config = Config(audit_retention_days=30, roles={Role.APPROVER: ("user:ann",)})
+    place.end(1, days_ago=31)
+    assert place.keeper.retain(NOW, by=ANN).run_ids == (run_id(1),)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("signed", [True, False])
+def test_nothing_is_dropped_by_a_clock_that_was_set_back(place: Place, dry_run: bool, signed: bool) -> None:
+    """What is later than now tells that the clock is wrong; by how much, nobody knows."""
+    place.config = Config(audit_retention_days=30)
+    place.end(1, days_ago=31)
+    if signed:
+        place.sealer.seal(NOW + timedelta(days=2))
+    else:
+        put(place.store, batches(2, at=NOW + timedelta(days=2))[0])
+    with pytest.raises(Refused, match="the clock is wrong"):
+        place.keeper.retain(NOW, dry_run=dry_run)
+    assert list(place.log.tombstones()) == []
+    assert place.keeper.retain(NOW + timedelta(days=2)).run_ids == (run_id(1),)
+
+
+def test_nothing_is_dropped_by_a_clock_that_is_far_ahead_of_all_that_was_recorded(place: Place) -> None:
+    place.config = Config(audit_retention_days=30)
+    place.end(1, days_ago=31)
+    place.end(2, days_ago=0)
+    for days in (366, 9999):
+        with pytest.raises(Refused, match="the clock is wrong, or nothing ran here for"):
+            place.keeper.retain(NOW + timedelta(days=days))
+    assert place.keeper.retain(NOW + timedelta(days=300)).run_ids == (run_id(2), run_id(1))
+
+
+# which runs of the log are there
+
+
+def test_a_run_that_nothing_knows_is_not_found_rather_than_missing(place: Place) -> None:
+    place.fill(1)
+    with pytest.raises(NotFound, match="no run is called"):
+        place.keeper.verify(run_id(9))
+
+
+def test_a_run_whose_events_are_gone_is_a_finding_still(place: Place) -> None:
+    place.end(1, days_ago=1)
+    place.by_hand("delete from events")
+    assert "event 1 of" in str(place.keeper.verify(run_id(1)).report.first_bad)
+
+
+def test_a_dropped_run_whose_rows_are_gone_is_a_finding_still(place: Place) -> None:
+    place.config = Config(audit_retention_days=30)
+    place.end(1, days_ago=31)
+    place.keeper.retain(NOW)
+    place.by_hand("pragma foreign_keys = off", "delete from events", "delete from runs")
+    assert not place.keeper.verify(run_id(1)).report.fine
 
 
 # which runs go into a bundle

@@ -266,13 +266,19 @@ class Ledger:
         return bool(names & {*roles.get(role, ()), *roles.get(Role.ADMIN, ())})
 
     def _is_unreachable(self, number: int | None) -> bool:
-        if not self._rules(number).approvers:
+        rules = self._rules(number)
+        if not rules.approvers and not self.people.roles:
             return False
-        able = set()
-        for each in self._listed(number):
-            kind, _, name = each.partition(" ")
-            if self._may_pass(Actor(name, ActorKind(kind), "anywhere"), number):
-                able.add(name)
+        everybody = {name for members in self.people.groups.values() for name in members}
+        everybody |= {each.partition(":")[2] for who in self.people.roles.values() for each in who}
+        everybody |= {each.partition(":")[2] for each in (*rules.approvers, *rules.escalate_to)}
+        before = set(self.escalated)
+        if rules.on_timeout is TimeoutAction.ESCALATE:
+            self.escalated.add(number)  # it may come to that
+        kinds = (ActorKind.HUMAN, ActorKind.AGENT)
+        able = {n for n in everybody for kind in kinds if self._may_pass(Actor(n, kind, "anywhere"), number)}
+        self.escalated.clear()
+        self.escalated.update(before)
         return len(able | set(self.votes[number])) < self._needed(number)
 
     def _must_give_up(self, number: int | None) -> None:

@@ -61,7 +61,7 @@ RULES: dict[str, tuple[ApprovalRules | None, Config]] = {
     "no-self": (ApprovalRules(approvers=("user:alice", "user:bob")), Config(groups=GROUPS)),
     "any-no-self": (ApprovalRules(allow_self_approval=False), Config(groups=GROUPS)),
     "roles": (None, Config(groups=GROUPS, roles=ROLES)),
-    "no-role": (None, Config(groups=GROUPS, roles={Role.RUNNER: ROLES[Role.RUNNER]})),
+    "no-role": (None, Config(groups=GROUPS, roles={Role.RUNNER: ROLES[Role.RUNNER], Role.APPROVER: ("user:zoe",)})),
     "listed-no-role": (
         ApprovalRules(approvers=("user:bob", "group:release")),
         Config(groups=GROUPS, roles={Role.RUNNER: ("user:alice", "agent:claude")}),
@@ -424,8 +424,8 @@ def test_how_many_could_still_agree(
     rules = ApprovalRules(approvers=approvers, quorum=quorum, allow_self_approval=self_approval)
     story = Story(shell(gate=True, approval=rules), config=THREE)
     people = Directory(THREE)
-    assert votes_left(story.run, 1, approvers, people) == left
-    assert votes_left(story.run, 1, approvers, people, voted=["bob"]) == (left if left in (None, 0) else left - 1)
+    assert votes_left(story.run, 1, people) == left
+    assert votes_left(story.run, 1, people, voted=["bob"]) == (left if left in (None, 0) else left - 1)
 
 
 def test_a_gate_that_nobody_could_pass_is_rejected_by_the_system_when_it_opens() -> None:
@@ -551,7 +551,23 @@ def test_whom_an_earlier_revision_was_handed_on_to_counts_for_nothing_when_it_op
     story.when(cmd.Reject, actor=ERIK, reason="no")
     story.config = Config(groups={"oncall": ("erik",)})
     story.when(cmd.Retry)
-    assert story.ask(1) == ["approval_requested", "approval_rejected", "run_paused"]
+    assert story.ask(1) == ["approval_requested"], "it can be handed on again"
+    story.refused(ApproverNotAllowed, cmd.Approve, actor=ERIK)
+
+
+def test_whom_a_gate_may_be_handed_on_to_could_still_pass_it() -> None:
+    rules = replace(HANDED_ON, approvers=("group:gone",))
+    story = Story(shell(gate=True, approval_timeout_mins=5, approval=rules), config=THREE).drive()
+    assert story.step(1).gate_open
+    left = replace(rules, on_timeout=TimeoutAction.PAUSE, escalate_to=())
+    assert Story(shell(gate=True, approval=left), config=THREE).drive().status is RunStatus.PAUSED
+
+
+def test_where_roles_are_given_a_gate_that_lists_nobody_needs_somebody_with_the_role() -> None:
+    nobody = Config(roles={Role.RUNNER: ("user:alice",), Role.APPROVER: ("group:gone",)})
+    assert Story(shell(gate=True), config=nobody).drive().status is RunStatus.PAUSED
+    somebody = Config(roles={Role.RUNNER: ("user:alice",), Role.ADMIN: ("user:erik",)})
+    assert Story(shell(gate=True), config=somebody).drive().status is RunStatus.AWAITING_APPROVAL
 
 
 def test_the_same_answer_again_is_a_success_for_somebody_it_was_handed_on_to() -> None:
@@ -611,6 +627,7 @@ SESSION = Session(
 )
 SIGNED_BOB = replace(BOB, session=SESSION)
 SIGNING = Config(
+    digest="c" * 64,
     users={"bob": User(name="Bob Example")},
     groups={"release": ("bob",), "all": ("bob", "carol"), "other": ("carol",)},
     roles={Role.APPROVER: ("group:release",), Role.RUNNER: ("user:alice", "user:bob")},

@@ -15,6 +15,7 @@ from sopwith.core.procedure import EnvironmentRules, ExecutionMode, sha256
 
 from .given import RUN, Story, shell
 
+NONCE = "a" * 32
 BASE = Envelope(
     procedure_name="deploy",
     procedure_digest="d" * 64,
@@ -24,6 +25,8 @@ BASE = Envelope(
     title="Step 2",
     visit=1,
     revision=1,
+    nonce="e" * 32,
+    umask=0o022,
     executor="shell",
     interpreter="bash",
     script="true\n",
@@ -36,6 +39,7 @@ BASE = Envelope(
     environment={"LANG": "C"},
     passed={"TOKEN": "ab"},
     policy=Policy(),
+    working_dirs={"1": "/srv"},
     approval=ApprovalRules(approvers=("group:release",), quorum=2),
     timeout_mins=5,
     on_timeout="approve",
@@ -46,6 +50,7 @@ NAMED = {
     "inputs": "inputs 1",
     "approvals": "approvals 1",
     "pins": "pins deploy.yaml",
+    "working_dirs": "working_dirs 1",
     "approval": "approval approvers",
     "environment": "environment A",
     "passed": "passed TOKEN",
@@ -63,6 +68,9 @@ CHANGES: dict[str, Any] = {
     "title": "Step 3",
     "visit": 2,
     "revision": 2,
+    "nonce": "f" * 32,
+    "umask": 0o077,
+    "working_dirs": {"1": "/tmp"},
     "executor": "manual",
     "interpreter": "sh",
     "program": "/tmp/bash",
@@ -106,7 +114,13 @@ def _story(**more: Any) -> Story:
 
 def _envelope(story: Story, number: int = 2, *, rebuilding: bool = False) -> Envelope:
     return step_envelope(
-        story.run, number, working_dir="/srv", passed={}, pins={}, program="/bin/bash", rebuilding=rebuilding
+        story.run,
+        number,
+        working_dir="/srv",
+        passed={},
+        pins={},
+        program="/bin/bash",
+        asking=None if rebuilding else NONCE,
     )
 
 
@@ -123,7 +137,7 @@ def test_a_steps_envelope_holds_what_steers_it() -> None:
 def test_an_envelope_is_the_same_when_it_is_asked_about_and_when_it_is_rebuilt_for_the_start() -> None:
     story = _story()
     asked = envelope_bytes(_envelope(story))
-    story.when(cmd.OpenGate, step=2, digest=sha256(asked))
+    story.when(cmd.OpenGate, step=2, digest=sha256(asked), nonce=NONCE)
     assert envelope_bytes(_envelope(story, rebuilding=True)) == asked
     story.when(cmd.Approve)
     rebuilt = sha256(envelope_bytes(_envelope(story, rebuilding=True)))
@@ -133,7 +147,7 @@ def test_an_envelope_is_the_same_when_it_is_asked_about_and_when_it_is_rebuilt_f
 def test_the_next_revision_and_the_next_visit_are_other_envelopes() -> None:
     story = _story()
     first = envelope_bytes(_envelope(story))
-    story.when(cmd.OpenGate, step=2, digest=sha256(first))
+    story.when(cmd.OpenGate, step=2, digest=sha256(first), nonce=NONCE)
     story.when(cmd.Pause)
     story.when(cmd.Retry, from_step=2)
     assert changed_fields(first, envelope_bytes(_envelope(story))) == ("revision", "visit")
@@ -156,7 +170,7 @@ def test_a_step_is_given_the_outputs_of_all_steps_before_it_in_a_list() -> None:
 def test_the_start_approval_covers_procedure_parameters_and_mode() -> None:
     policy = Policy(approval_timeout_mins=5, approval_timeout_action=TimeoutAction.REJECT)
     story = Story(shell(), mode=ExecutionMode.SUPERVISED, policy=policy, params={"tag": "v1"})
-    envelope = start_envelope(story.run, rebuilding=True)
+    envelope = start_envelope(story.run)
     assert story.gate(None).digest == sha256(envelope_bytes(envelope))
     assert (envelope.step, envelope.mode, envelope.parameters) == (None, "supervised", {"tag": "v1"})
     assert (envelope.timeout_mins, envelope.on_timeout, envelope.script) == (5, "reject", None)
@@ -180,4 +194,4 @@ def test_the_rules_of_a_gate_are_in_its_envelope() -> None:
     own, common = ApprovalRules(quorum=2), ApprovalRules(comment_required=True)
     story = Story(shell(gate=True, approval=own), shell(gate=True), approval=common, mode=ExecutionMode.SUPERVISED)
     assert (_envelope(story, 1).approval, _envelope(story, 2).approval) == (own, common)
-    assert start_envelope(story.run, rebuilding=False).approval == common
+    assert start_envelope(story.run, asking=NONCE).approval == common

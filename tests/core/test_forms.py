@@ -38,7 +38,7 @@ def refused(fields: tuple[FormField, ...], given: dict[Any, Any], **earlier: Any
     ],
 )
 def test_text_and_json_take_the_fields_type(kind: FieldType, raw: Any, value: Any) -> None:
-    found = read_form((FormField(name="f", type=kind),), {"f": raw}, {})["f"]
+    found = read_form((FormField(name="f", type=kind),), {"f": raw}, None)["f"]
     assert (found, type(found)) == (value, type(value))
 
 
@@ -71,12 +71,12 @@ def test_all_mistakes_come_at_once() -> None:
 
 
 def test_a_gate_without_a_form_takes_no_field() -> None:
-    assert read_form((), {}, {}) == {}
+    assert read_form((), {}, None) == {}
     assert "this gate has no form" in refused((), {"a": 1}).message
 
 
 def test_defaults_are_filled_in_and_the_order_is_the_forms() -> None:
-    found = read_form((LEVEL, COUNT, TICKET), {"ticket": "OPS-1"}, {})
+    found = read_form((LEVEL, COUNT, TICKET), {"ticket": "OPS-1"}, None)
     assert list(found.items()) == [("level", "low"), ("ticket", "OPS-1")]
 
 
@@ -87,9 +87,15 @@ def test_what_an_earlier_voter_gave_stands_for_what_is_left_out() -> None:
 
 def test_what_an_earlier_voter_agreed_to_cannot_be_changed() -> None:
     fields = (TICKET, COUNT, FormField(name="sure", type=BOOLEAN))
-    assert "others agreed to 'OPS-1'" in refused(fields, {"ticket": "OPS-2"}, ticket="OPS-1").message
-    assert "others agreed to nothing" in refused(fields, {"count": 2}, ticket="OPS-1").message
-    assert "others agreed to True" in refused(fields, {"sure": "no"}, ticket="OPS-1", sure=True).message
+    assert "agreed to as 'OPS-1'" in refused(fields, {"ticket": "OPS-2"}, ticket="OPS-1").message
+    assert "agreed to as nothing" in refused(fields, {"count": 2}, ticket="OPS-1").message
+    assert "agreed to as True" in refused(fields, {"sure": "no"}, ticket="OPS-1", sure=True).message
+
+
+def test_nothing_is_what_an_earlier_voter_agreed_to_as_well() -> None:
+    optional = FormField(name="target")
+    assert "agreed to as nothing" in refused((optional,), {"target": "prod"}).message
+    assert read_form((optional,), {}, {}) == {}
 
 
 def test_a_default_is_not_added_to_what_was_agreed_to() -> None:
@@ -107,9 +113,9 @@ FIELDS = st.sampled_from(
 )
 def test_whatever_is_accepted_can_be_recorded_and_given_again(fields: list[FormField], given_: dict[str, Any]) -> None:
     try:
-        found = read_form(tuple(fields), given_, {})
+        found = read_form(tuple(fields), given_, None)
     except BadRequest:
         return
     canonical(found)
-    assert read_form(tuple(fields), found, {}) == found
+    assert read_form(tuple(fields), found, None) == found
     assert read_form(tuple(fields), {}, found) == found

@@ -6,7 +6,8 @@ import pytest
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM, Actor
-from sopwith.core.config import Config
+from sopwith.core.approval import ApprovalRules
+from sopwith.core.config import Config, Role
 from sopwith.core.gates import needs_gate, needs_start_gate
 from sopwith.core.modes import choose_mode, declared_mode, effective_mode, strictness
 from sopwith.core.procedure import ExecutionMode, Priority
@@ -110,3 +111,15 @@ def test_anybody_may_ask_for_a_stricter_mode_and_only_a_person_for_a_looser_one(
         with pytest.raises(NotAllowed) as caught:
             choose_mode(critical, Config(), requested=wanted, actor=actor)
         assert caught.value.message.startswith(f"{actor} may not run deploy as auto: it is supervised")
+
+
+def test_approvals_that_name_somebody_are_taken_away_by_an_admin_only() -> None:
+    for rules in (ApprovalRules(approvers=("user:bob",)), ApprovalRules(quorum=2)):
+        named = procedure(shell(), execution_mode=SUPERVISED, approval=rules)
+        with pytest.raises(NotAllowed, match="takes away approvals"):
+            choose_mode(named, Config(), requested=AUTO, actor=ALICE)
+        admin = Config(roles={Role.ADMIN: ("user:alice",)})
+        assert choose_mode(named, admin, requested=AUTO, actor=ALICE) is AUTO
+        assert choose_mode(named, Config(), requested=STEP_BY_STEP, actor=ALICE) is STEP_BY_STEP
+    anybody = procedure(shell(), execution_mode=SUPERVISED, approval=ApprovalRules(comment_required=True))
+    assert choose_mode(anybody, Config(), requested=AUTO, actor=ALICE) is AUTO

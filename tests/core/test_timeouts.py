@@ -18,7 +18,7 @@ from sopwith.core.procedure import ExecutionMode, Priority
 from sopwith.core.run import GateStatus, RunStatus, StepStatus, next_due_at
 from sopwith.errors import IllegalMove
 
-from .given import ALICE, Story, manual, shell
+from .given import ALICE, Story, digest_of, manual, shell
 
 APPROVE, REJECT, ESCALATE, SKIP, PAUSE, FAIL = TimeoutAction
 FIVE = Policy(approval_timeout_mins=5)
@@ -327,3 +327,14 @@ def test_an_escalated_gate_waits_for_ever_and_escalates_once() -> None:
     story.when(cmd.Pause)
     story.when(cmd.Resume)
     assert (story.gate(1).due_at, story.gate(1).escalated) == (None, True)
+
+
+def test_silence_is_no_answer_to_what_changed_after_it_was_approved() -> None:
+    for action, waits in ((None, False), (TimeoutAction.REJECT, True)):
+        rules = ApprovalRules(on_timeout=action)
+        story = Story(shell(gate=True, approval=rules, approval_timeout_mins=5)).drive()
+        assert story.gate(1).due_at is not None
+        story.when(cmd.Approve)
+        story.when(cmd.Start, step=1, digest=digest_of(1, -1), changed=("pins app.cfg",))
+        story.ask(1)
+        assert (story.gate(1).due_at is not None) is waits

@@ -236,6 +236,23 @@ def test_help_and_completion_know_the_second_words(workshop: Workshop, run: str)
     assert "plain,--dry-run" in completed(workshop, "sop", "audit", "prune", "--d")
 
 
+def test_a_run_that_nothing_knows_is_not_found(workshop: Workshop, run: str) -> None:
+    told = workshop.json("audit", "sop_run_xxxxxxxxxxxx", "--verify", code=6)
+    assert told["error"]["code"] == "not_found"
+    told_in_words = workshop.sop("audit", "sop_run_xxxxxxxxxxxx", "--verify")
+    assert "evidence" not in told_in_words.out + told_in_words.err
+    assert "sop audit --verify-all finds what was removed" in told_in_words.err
+
+
+def test_it_says_that_lists_are_not_compared(workshop: Workshop, run: str) -> None:
+    by_hand(workshop, "update runs set status = 'failed'")
+    told = workshop.sop("audit", "--verify-all")
+    assert told.code == 0
+    assert "not compared here: sop doctor does" in told.out
+    assert workshop.json("audit", "--verify-all")["summariesCompared"] is False
+    assert "did not say what its events do" in workshop.sop("doctor").out
+
+
 # dropping
 
 

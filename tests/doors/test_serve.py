@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -20,6 +22,7 @@ from sopwith.assembly import open_engine
 from sopwith.clock import SystemClock
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.instant import Instant
+from sopwith.doors.cli import serving
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.ports import Owner, Workspace
 from sopwith.stores.serving_lock import ServingLock
@@ -308,6 +311,55 @@ def test_it_drops_what_the_config_lets_go(workshop: Workshop) -> None:
     assert workshop.process("status", run_id).code == 6
     assert workshop.process("status", young).code == 0
     assert workshop.process("audit", "--verify-all").code == 0
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_it_ends_though_dropping_hangs(monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    told: list[object] = []
+
+    class Teller:
+        dropped = staticmethod(told.append)
+
+        def on_trouble(self, _run_id: str | None, error: BaseException) -> None:
+            told.append(str(error))
+
+    def hang(_door: object) -> str:
+        begun.set()
+        assert go_on.wait(20)
+        if ends:
+            raise OSError("too late")
+        return "dropped"
+
+    async def served() -> None:
+        keeping_house = asyncio.ensure_future(serving._keep_house(cast(Any, None), cast(Any, Teller()), once=False))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        keeping_house.cancel()
+
+    monkeypatch.setattr(serving, "_retain", hang)
+    timer = threading.Timer(10, go_on.set)
+    timer.start()
+    asyncio.run(served())
+    assert not go_on.is_set()
+    timer.cancel()
+    go_on.set()
+    assert told == []
+
+
+def test_a_failure_to_drop_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    class Teller:
+        def on_trouble(self, _run_id: str | None, error: BaseException) -> None:
+            told.append(str(error))
+
+    def fail(_door: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(serving, "_retain", fail)
+    asyncio.run(serving._keep_house(cast(Any, None), cast(Any, Teller()), once=True))
+    assert told == ["no space left"]
 
 
 def test_a_variable_that_the_server_lacks_pauses_the_run(workshop: Workshop, serve: Serve) -> None:

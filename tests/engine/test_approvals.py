@@ -241,6 +241,33 @@ def test_a_refused_start_leaves_no_run(bench: Bench) -> None:
     assert bench.reader.history()["total"] == 0
 
 
+def test_who_may_not_start_a_procedure_may_not_run_it_again_from_an_earlier_step(bench: Bench) -> None:
+    bench.procedure("deploy", {}, GATED, runners=["user:ann"])
+    run_id = bench.run("deploy").run_id
+    bench.engine().pause(run_id, actor=CAROL)
+    with pytest.raises(NotAllowed, match="its runners are user:ann"):
+        bench.engine().retry(run_id, actor=CAROL, from_step=1)
+    bench.engine().retry(run_id, actor=ANN, from_step=1)
+
+
+def test_a_step_of_the_run_does_not_even_settle_what_is_overdue(bench: Bench) -> None:
+    run_id = overdue(bench, timed("reject"))
+    before = bench.names(run_id)
+    with pytest.raises(Refused):
+        bench.engine().approve(run_id, actor=replace(BOB, inside=run_id))
+    assert bench.names(run_id) == before
+
+
+def test_what_a_verb_settles_is_told(bench: Bench) -> None:
+    run_id = overdue(bench, timed("reject"))
+    engine = bench.engine()
+    told: list[str] = []
+    engine.on_settled = lambda event, _run: told.append(event.event_type)
+    with pytest.raises(SopwithError):
+        engine.resume(run_id, actor=ANN)
+    assert told == ["approval_timeout", "run_paused"]
+
+
 def test_who_steers_needs_the_role_and_who_stops_needs_none(bench: Bench) -> None:
     bench.config(roles={"runner": ["user:ann"], "viewer": ["user:dave"]})
     bench.world.plays[1] = [Play(result=FAILED)]

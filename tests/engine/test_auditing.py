@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
 from sopwith.core.procedure import canonical
 from sopwith.core.run import RunStatus, status_of
-from sopwith.engine.auditing import Auditing
+from sopwith.engine.auditing import Auditing, Deferred
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine
 from sopwith.engine.reading import Reader
@@ -188,3 +189,42 @@ def test_a_payload_that_was_changed_is_an_error_of_the_record(bench: Bench, engi
     kept.events = (msgspec.structs.replace(kept.events[0], payload=b"{"), *kept.events[1:])
     with pytest.raises(StoreError, match="cannot be read"):
         engine.runs.load(run_id)
+
+
+# for a process that stays
+
+
+def test_a_place_that_hangs_holds_up_only_the_thread_that_signs() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    sealed: list[datetime] = []
+
+    def hang(now: datetime) -> tuple[str, ...]:
+        sealed.append(now)
+        begun.set()
+        go_on.wait(20)
+        return ("told",)
+
+    auditing = Auditing(seal=hang)
+    deferred = Deferred(auditing)
+    times = [datetime(2026, 3, day, tzinfo=UTC) for day in (1, 2, 3)]
+    deferred.seal(times[0])
+    assert begun.wait(20)
+    deferred.seal(times[1])
+    deferred.seal(times[2])
+    deferred.finish(0.01)
+    assert "not signed yet" in auditing.warnings[0]
+    go_on.set()
+    deferred.finish(20)
+    # once for all that was asked for meanwhile
+    assert sealed == [times[0], times[2]]
+    assert auditing.warnings[1:] == ("told",)
+    deferred.seal(times[1])
+    deferred.finish(20)
+    assert sealed[2:] == [times[1]]
+
+
+def test_deferred_signing_answers_what_was_dropped() -> None:
+    asked: list[int] = []
+    deferred = Deferred(Auditing(tombstones=lambda: asked.append(1) or [], examine=lambda: ("bad",)))
+    assert deferred.dropped("sop_run_1") is None
+    assert (asked, deferred.examine()) == ([1], ("bad",))

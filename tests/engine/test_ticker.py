@@ -147,7 +147,91 @@ def test_a_deadline_is_met_while_all_places_are_taken_by_long_steps(bench: Bench
     bench.pass_time(2)
     assert len(bench.world.starts) == 1
     bench.pass_time(58.1)
-    assert ended(bench, timed)
+    # settled on time; what it lets go on takes its turn
+    assert bench.names(timed)[-1] == "approval_timeout 1"
+    server.stop()
+
+
+def test_runs_whose_deadline_came_and_that_run_long_keep_no_other_deadline_waiting(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=None), Play(seconds=None)]
+    bench.procedure("first", TIMED)
+    bench.procedure("second", TIMED)
+    bench.procedure("refused", {**TIMED, "approvalTimeoutMins": 2, "approval": {"onTimeout": "reject"}})
+    first, second, refused = (bench.run(name).run_id for name in ("first", "second", "refused"))
+    server = Server(bench, at_once=1)
+    bench.pass_time(119)
+    assert bench.statuses(refused) == ["awaiting_approval"]
+    bench.pass_time(1.5)
+    assert bench.statuses(refused) == ["rejected"]
+    assert bench.now(refused).paused
+    assert sorted(bench.statuses(first) + bench.statuses(second)) == ["pending", "running"]
+    assert server.events[-1].event_type == "run_paused"
+    server.stop()
+
+
+def test_a_run_that_waits_for_a_place_has_its_deadlines_settled_meanwhile(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=None)]
+    bench.procedure("long", {})
+    rejecting = {**TIMED, "approval": {"onTimeout": "reject"}}
+    bench.procedure("both", {**rejecting, "dependsOn": []}, {**GATED, "dependsOn": []})
+    bench.create("long")
+    server = Server(bench, at_once=1)
+    bench.pass_time(SOON)
+    run_id = bench.run("both").run_id
+    bench.engine().approve(run_id, actor=ANN, step=2)
+    bench.pass_time(58)
+    assert bench.statuses(run_id) == ["awaiting_approval", "pending"]
+    bench.pass_time(3)
+    assert bench.statuses(run_id) == ["rejected", "pending"]
+    server.stop()
+
+
+def test_a_reminder_takes_no_place(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=None)]
+    bench.procedure("long", {})
+    bench.procedure("deploy", {**GATED, "approval": {"remindAfterMins": [1]}})
+    run_id = bench.run("deploy").run_id
+    long = bench.create("long")
+    server = Server(bench, at_once=1)
+    bench.pass_time(60.5)
+    assert bench.names(run_id)[-1] == "approval_reminded 1"
+    assert server.store.claimed == [long]
+    server.stop()
+
+
+def test_a_deadline_of_a_run_that_is_paused_this_moment_is_no_trouble(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.procedure("deploy", TIMED)
+    run_id = bench.run("deploy").run_id
+    change = Runs.change
+
+    def paused_before(self: Runs, *args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(Runs, "change", change)
+        bench.engine().pause(run_id, actor=ANN)
+        return change(self, *args, **options)
+
+    server = Server(bench)
+    bench.pass_time(59)
+    monkeypatch.setattr(Runs, "change", paused_before)
+    bench.pass_time(2)
+    assert bench.now(run_id).paused
+    assert (server.troubles, server.store.claimed) == ([], [])
+    server.stop()
+
+
+def test_a_slot_that_a_deadline_frees_goes_to_the_next_in_the_queue(bench: Bench) -> None:
+    bench.config(approvalTimeoutMins=1, approvalTimeoutAction="reject")
+    bench.procedure("single", {}, executionMode="supervised", maxConcurrent=1)
+    first = bench.run("single").run_id
+    bench.pass_time(2)
+    second = bench.create("single", queue=True)
+    server = Server(bench)
+    bench.pass_time(57)
+    assert bench.now(second).queued
+    bench.pass_time(1.0 + POLL_SECS * 2)
+    assert bench.now(first).ended == "cancelled"
+    assert not bench.now(second).queued
     server.stop()
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sopwith.audit.merkle import Frontier
-from sopwith.audit.places import append_line, holds, last_line
+from sopwith.audit.places import Patience, append_line, holds, last_line
 from sopwith.audit.statements import BadStatement, Checkpoint, Signer, line_of, read, signed
 from sopwith.core.instant import iso
 from sopwith.errors import StoreError
@@ -99,12 +99,13 @@ class Checkpointer:
         return checkpoint
 
 
-def copy(places: tuple[Path, ...], line: bytes) -> list[str]:
-    """Appends the line to each place; tells which could not be written, and why."""
+def copy(places: tuple[Path, ...], line: bytes, patience: Patience | None = None) -> list[str]:
+    """Appends the line to each place; tells which could not be written, and why. `patience` is for all together."""
     failures = []
+    patience = patience or Patience()
     for place in places:
         try:
-            append_line(place, line)
+            append_line(place, line, patience)
         except OSError as error:
             failures.append(f"cannot write to {place}: {_words(error)}")
     return failures

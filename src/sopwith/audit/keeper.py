@@ -15,15 +15,15 @@ import msgspec
 
 from sopwith.audit.export import Exported, Exporter
 from sopwith.audit.report import Report
-from sopwith.audit.retention import Dropped, Retention, forget_files
+from sopwith.audit.retention import Dropped, Retention, check_clock, forget_files
 from sopwith.audit.sealing import LogAndSeals, Sealer
 from sopwith.audit.signing import known_keys
 from sopwith.audit.statements import BadStatement, Checkpoint, Tombstone, read
 from sopwith.audit.trust import Copy, read_copy
 from sopwith.audit.verify import verify_all, verify_run
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
-from sopwith.core.config import Config, Role
-from sopwith.core.people import Directory
+from sopwith.core.config import Config
+from sopwith.core.people import Directory, Right, check_right
 from sopwith.errors import NotAllowed, NotFound
 from sopwith.ports import RunFilter, RunSummary, Workspace
 
@@ -37,6 +37,8 @@ class Shelf(Protocol):
     def log(self) -> LogAndSeals: ...
 
     def content(self, digest: str) -> bytes | None: ...
+
+    def summary(self, run_id: str) -> RunSummary | None: ...
 
     def summaries(self, which: RunFilter) -> tuple[tuple[RunSummary, ...], int]: ...
 
@@ -63,7 +65,12 @@ class Verified(msgspec.Struct, frozen=True):
     def document(self) -> dict[str, Any]:
         """The JSON form, camelCase."""
         copies = [copy.document() for copy in self.copies]
-        return {**self.report.document(), "copies": copies, "problems": list(self.problems)}
+        return {
+            **self.report.document(),
+            "copies": copies,
+            "problems": list(self.problems),
+            "summariesCompared": False,  # what lists show is derived from the events; the doctor compares it
+        }
 
 
 class Keeper:
@@ -79,10 +86,19 @@ class Keeper:
         """Verifies the whole log, or one run in it, against the store's checkpoints, our copies and those `brought`.
 
         A copy of ours that cannot be had is told; one that was brought and cannot be read is a finding.
+        Raises NotFound for a run that neither events nor lists nor tombstones know.
         """
+        if run_id is not None and not self._knows(run_id):
+            raise NotFound(
+                f"no run is called {run_id}",
+                hint="sop history shows all runs; sop audit --verify-all finds what was removed",
+            )
         places, problems = self._sealer.places()
-        ours = [read_copy(path, trusted=path != self._sealer.own) for path in places]
-        compared = [copy for copy in ours if not copy.problem] + [read_copy(path) for path in brought]
+        ours, theirs = (
+            [read_copy(path, trusted=self._sealer.is_outside(path, places)) for path in paths]
+            for paths in (places, brought)
+        )
+        compared = [copy for copy in ours if not copy.problem] + theirs
         log = self._shelf.log
         look = (log, log, self._shelf.content)
         report = (
@@ -118,7 +134,7 @@ class Keeper:
         """Drops the records of runs that ended more than auditRetentionDays ago; nothing where the key is not set.
 
         What their files left behind goes too, also that of runs that were dropped before. Safe to call at any time,
-        by a server once a day. Raises NotAllowed, StoreError, Conflict.
+        by a server once a day. Raises NotAllowed, StoreError, Conflict, or Refused where the clock is wrong.
         """
         config = self._config()
         _check_pruner(by, config)
@@ -127,6 +143,8 @@ class Keeper:
             return Dropped()
         buried = self._buried()
         candidates = [run.run_id for run in self._ended_before(now - timedelta(days=days)) if run.run_id not in buried]
+        if candidates:
+            check_clock(self._shelf.log, self._shelf.log, now)
         retention = Retention(
             self._shelf.log,
             self._shelf.log,
@@ -139,6 +157,11 @@ class Keeper:
         dropped = retention.sweep(candidates, days=days, now=now, by=str(by))
         failures = forget_files(self._workspace.runs, self._left_over(buried | set(dropped.run_ids)))
         return Dropped(dropped.runs, dropped.failures + failures)
+
+    def _knows(self, run_id: str) -> bool:
+        if self._shelf.log.run_entries(run_id, 0, 1) or self._shelf.summary(run_id) is not None:
+            return True
+        return run_id in self._buried()
 
     def _keys(self) -> frozenset[str]:
         return known_keys(self._workspace.keys)
@@ -167,15 +190,12 @@ class Keeper:
 
 
 def _check_pruner(actor: Actor, config: Config) -> None:
-    """NotAllowed for agents, and, where config.json has roles, for whoever is no admin."""
+    """NotAllowed for agents, and, where config.json has roles, for whoever lacks the right."""
     if actor.kind is ActorKind.SYSTEM:
         return
-    roles = Directory(config).standing(actor).roles
-    if actor.kind is not ActorKind.HUMAN or (roles is not None and Role.ADMIN not in roles):
-        raise NotAllowed(
-            f"{actor} may not drop records" + (": that takes the role admin" if roles is not None else ""),
-            hint="a person may" if roles is None else "ask somebody who has the role",
-        )
+    if actor.kind is not ActorKind.HUMAN:
+        raise NotAllowed(f"{actor} may not drop records", hint="a person may")
+    check_right(actor, Right.PRUNE, Directory(config), "drop records")
 
 
 def _compared(copy: Copy, report: Report) -> Compared:
@@ -186,7 +206,7 @@ def _sizes(brought: Sequence[Path]) -> set[int]:
     """The sizes of the checkpoints that the reader holds; what is no checkpoint has none."""
     found: set[int] = set()
     for path in brought:
-        for _number, line in read_copy(path).lines:
+        for _number, line in read_copy(path, trusted=False).lines:
             try:
                 found.add(read(Checkpoint, line).size)
             except BadStatement:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -19,12 +20,16 @@ from sopwith.audit.checkpoints import Checkpointer, copy
 from sopwith.audit.statements import Buried, Signer, Tombstone, line_of, signed
 from sopwith.core.actor import SYSTEM
 from sopwith.core.instant import iso
-from sopwith.errors import StoreError
+from sopwith.errors import Refused, StoreError
 from sopwith.ports import DroppedRun, Log, LogEntry, Seals
 
 ENDING = frozenset({"run_completed", "run_cancelled", "run_failed"})
 _PAGE = 500
 _RUNS_PER_TOMBSTONE = 500
+IDLE_DAYS = 365
+"""After so long without an event or a checkpoint it is likelier that the clock is wrong."""
+_TOLERANCE = timedelta(hours=1)
+_LAST = 100
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +64,43 @@ def too_old(runs: Iterable[Ended], *, days: int, now: datetime) -> tuple[Ended, 
     if days < 1:
         raise ValueError(f"a record is kept for at least one day, not {days}")
     return tuple(run for run in runs if run.event_type in ENDING and run.at < now - timedelta(days=days))
+
+
+def check_clock(log: Log, seals: Seals, now: datetime) -> None:
+    """Refused if by what was recorded last the clock is wrong: dates would then let go what is young.
+
+    A clock that is ahead by less than IDLE_DAYS, or in which something was recorded since, is not noticed.
+    """
+    newest = _newest(log, seals)
+    if newest is None:
+        return
+    if newest > now + _TOLERANCE:
+        raise Refused(
+            f"no record is dropped: the clock is wrong, or was: it says {iso(now)}, and {iso(newest)} was recorded",
+            hint="set the clock right; then prune again",
+        )
+    if newest < now - timedelta(days=IDLE_DAYS):
+        raise Refused(
+            f"no record is dropped: the clock is wrong, or nothing ran here for {(now - newest).days} days",
+            hint="if the clock is right, run something, and then prune again",
+        )
+
+
+def _newest(log: Log, seals: Seals) -> datetime | None:
+    """The latest time that the last events, or the newest checkpoint, tell; unverified."""
+    said = [entry.payload for entry in log.entries(max(0, log.end().high_water - _LAST), _LAST)]
+    checkpoint = seals.newest_checkpoint()
+    if checkpoint is not None:
+        said.append(checkpoint.line)
+    found = []
+    for each in filter(None, said):
+        with suppress(msgspec.MsgspecError):
+            found.append(msgspec.json.decode(each, type=_Dated).timestamp.astimezone(UTC))
+    return max(found, default=None)
+
+
+class _Dated(msgspec.Struct):
+    timestamp: datetime
 
 
 class Retention:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sopwith.audit.checkpoints import Checkpointer
+from sopwith.audit.places import lies_inside, same_file
 from sopwith.audit.signing import SigningKey
 from sopwith.core.config import Config
 from sopwith.errors import SopwithError
@@ -52,9 +53,31 @@ class Sealer:
         return self._workspace.runs / CHECKPOINTS
 
     def places(self) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-        """`own` first; further ones are absolute or relative to the project folder. And why some are not known."""
+        """`own` first, then those of config.json, each once however it is spelt. And what is wrong with them.
+
+        Further ones are absolute or relative to the project folder.
+        """
         try:
             further = self._config().checkpoint_copies
         except SopwithError as error:
             return (self.own,), (f"no checkpoint was copied or compared: {error.message}",)
-        return tuple(dict.fromkeys((self.own, *(self._workspace.root / name for name in further)))), ()
+        found, problems = [self.own], []
+        for name in dict.fromkeys(further):
+            place = self._workspace.root / name
+            if self._is_exposed(place):
+                problems.append(
+                    f"checkpointCopies names {name}, which lies inside the workspace: "
+                    "whoever can change the log can change it too"
+                )
+            if not any(same_file(place, known) for known in found):
+                found.append(place)
+        return tuple(found), tuple(problems)
+
+    def is_outside(self, path: Path, places: tuple[Path, ...]) -> bool:
+        """Whether a file is none of the workspace's, nor, as a hard link, one of those `places` that are."""
+        return not self._is_exposed(path) and not any(
+            self._is_exposed(place) and same_file(path, place) for place in places
+        )
+
+    def _is_exposed(self, path: Path) -> bool:
+        return lies_inside(path, self._workspace.sops) or same_file(path, self.own)

@@ -25,7 +25,7 @@ class Copy(msgspec.Struct, frozen=True):
 
     name: str
     lines: tuple[tuple[int, bytes], ...] = ()
-    trusted: bool = True
+    trusted: bool = False
     problem: str = ""
 
 
@@ -45,7 +45,7 @@ class _Sized(msgspec.Struct):
     size: int
 
 
-def read_copy(path: Path, *, trusted: bool = True) -> Copy:
+def read_copy(path: Path, *, trusted: bool) -> Copy:
     """Reads a file with checkpoints. Do so before the log is read: what is signed meanwhile is no sign of trouble."""
     try:
         found = tuple(lines(path))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sopwith.core.actor import Actor, ActorKind, Session
 from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.events import Signature
-from sopwith.core.people import AGENT, USER, Directory, Right, check_right, matches
+from sopwith.core.people import USER, Directory, Right, check_right, matches
 from sopwith.core.run import Gate, Run
 from sopwith.errors import ApproverNotAllowed, BadRequest, Refused
 
@@ -38,7 +38,8 @@ def gate_of(run: Run, number: int | None) -> Gate | None:
 def check_approver(run: Run, number: int | None, actor: Actor, people: Directory) -> None:
     """ApproverNotAllowed unless this actor may approve at this gate, by the rules and the groups as they are now."""
     approvers = approvers_of(run, number)
-    asked = f"ask {' or '.join(approvers)}" if approvers else "ask a person"
+    others = [principal for principal in approvers if principal != USER + actor.id]
+    asked = f"ask {' or '.join(others)}" if others else "ask somebody else"
     look = f"{asked} to look at it: sop approve {run.run_id}"
     is_starter = actor.id == run.created_by.id
     if actor.kind is ActorKind.AGENT:
@@ -85,19 +86,10 @@ def check_rejecter(run: Run, actor: Actor) -> None:
         )
 
 
-def votes_left(
-    run: Run, number: int | None, approvers: tuple[str, ...], people: Directory, *, voted: Iterable[str] = ()
-) -> int | None:
-    """How many of these approvers could still agree, besides those who did (by id).
-
-    None: nobody is listed and any person may, which nobody can count.
-    """
-    if not approvers:
-        return None
-    agents = {AGENT + run.created_by.id}
-    starter = agents if rules_of(run, number).self_approval else {USER + run.created_by.id, *agents}
-    able = people.members(approvers) - starter
-    return len({who.partition(":")[2] for who in able} - set(voted))
+def votes_left(run: Run, number: int | None, people: Directory, *, voted: Iterable[str] = ()) -> int | None:
+    """How many could still agree, besides those who did (by id). None: any person may, which nobody can count."""
+    able = people.electorate(rules_of(run, number), run.created_by)
+    return None if able is None else len(able - set(voted))
 
 
 def check_comment(run: Run, number: int | None, comment: str) -> None:

@@ -95,6 +95,7 @@ class Admit(Command, frozen=True, kw_only=True):
     """A queued run has got its slot. `start_digest` is the envelope of the start approval."""
 
     start_digest: str
+    nonce: str = ""
 
 
 class OpenGate(Command, frozen=True, kw_only=True):
@@ -102,6 +103,8 @@ class OpenGate(Command, frozen=True, kw_only=True):
 
     step: int | None
     digest: str
+    nonce: str = ""
+    """What makes the envelope one that nobody could have foreseen."""
 
 
 class Expire(Command, frozen=True, kw_only=True):

@@ -50,5 +50,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Group name -> the ids of its users."""
     roles: dict[Role, tuple[str, ...]] = msgspec.field(default_factory=dict)
     """Role -> who has it, as `user:…`, `group:…`, `agent:…`. Empty: roles hold nobody back."""
+    digest: str = ""
+    """SHA-256 of the file as it was read; empty where there is none."""
     checkpoint_copies: tuple[str, ...] = ()
     """Further files that each checkpoint of the log is appended to."""

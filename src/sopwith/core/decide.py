@@ -63,9 +63,12 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     umask: int
     passed: dict[str, str] = msgspec.field(default_factory=dict)
     pins: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    folders: dict[str, str] = msgspec.field(default_factory=dict)
     policy: ev.Policy
     trigger: str
     engine_version: str = ""
+    nonce: str = ""
+    """Of the start approval."""
     queued_because: str = ""
 
 
@@ -92,6 +95,7 @@ def create(new: NewRun, *, actor: Actor, now: Instant, people: Directory = NO_PE
             umask=new.umask,
             passed=new.passed,
             pins=new.pins,
+            folders=new.folders,
             policy=new.policy,
             trigger=new.trigger,
             engine_version=new.engine_version,
@@ -101,8 +105,8 @@ def create(new: NewRun, *, actor: Actor, now: Instant, people: Directory = NO_PE
     if new.queued_because:
         following: Iterable[ev.EventBody] = [ev.RunQueued(reason=new.queued_because)]
     else:
-        digest = sha256(envelope_bytes(start_envelope(run, rebuilding=False)))
-        following = begin(run, cmd.Admit(actor=SYSTEM, now=now, people=people, start_digest=digest))
+        digest = sha256(envelope_bytes(start_envelope(run, asking=new.nonce)))
+        following = begin(run, cmd.Admit(actor=SYSTEM, now=now, people=people, start_digest=digest, nonce=new.nonce))
     rest = _record(run, following, actor=SYSTEM, now=now)
     return Decision((created, *rest.events), rest.run)
 
@@ -116,6 +120,8 @@ def decide(run: Run, command: cmd.Command) -> Decision:
     right = _RIGHTS.get(type(command))
     if right is not None:
         check_right(command.actor, right, command.people, f"{type(command).__name__.lower()} {run.run_id}")
+    if isinstance(command, cmd.Retry) and command.from_step is not None:
+        check_runner(run.procedure, command.actor, command.people)  # to go back is to run it again
     move = MOVES.get((status_of(run), type(command)))
     if move is None:
         raise refuse(run, command)

@@ -31,6 +31,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     visit: int
     revision: int
+    nonce: str = ""
+    """Drawn when the gate opened; empty where nothing asks."""
+    umask: int = 0o022
     executor: str = ""
     interpreter: str | None = None
     program: str | None = None
@@ -51,6 +54,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     passed: dict[str, str] = msgspec.field(default_factory=dict)
     """Variables passed from the driver's environment: name -> HMAC-SHA-256 under the workspace key, hex."""
     policy: Policy
+    working_dirs: dict[str, str] = msgspec.field(default_factory=dict)
+    """At the start approval: where steps that name a working directory will run, by step number as text."""
     approval: ApprovalRules = NO_RULES
     timeout_mins: int | float | None = None
     on_timeout: str | None = None
@@ -64,9 +69,9 @@ def step_envelope(
     passed: dict[str, str],
     pins: dict[str, str],
     program: str | None,
-    rebuilding: bool,
+    asking: str | None = None,
 ) -> Envelope:
-    """The envelope of a step's next start. `rebuilding`: for the gate that was asked, else for the one to ask next."""
+    """The envelope of a step's next start, as its gate asked about it; `asking` is the nonce of a gate to ask next."""
     step = run.steps[number]
     definition = run.procedure.step(number)
     terms = gate_terms(run, number)
@@ -78,7 +83,9 @@ def step_envelope(
         step=number,
         title=definition.title,
         visit=step.visit,
-        revision=_revision(step.gate, rebuilding=rebuilding),
+        revision=_revision(step.gate, asking),
+        nonce=_nonce(step.gate, asking),
+        umask=run.umask,
         executor=definition.executor,
         interpreter=definition.script.interpreter if definition.script else None,
         program=program,
@@ -106,7 +113,7 @@ def step_envelope(
     )
 
 
-def start_envelope(run: Run, *, rebuilding: bool) -> Envelope:
+def start_envelope(run: Run, *, asking: str | None = None) -> Envelope:
     """The envelope of the start approval: the pinned procedure as a whole, its parameters and its mode."""
     terms = gate_terms(run, None)
     return Envelope(
@@ -117,11 +124,14 @@ def start_envelope(run: Run, *, rebuilding: bool) -> Envelope:
         step=None,
         title=run.procedure.title,
         visit=1,
-        revision=_revision(run.start_gate, rebuilding=rebuilding),
+        revision=_revision(run.start_gate, asking),
+        nonce=_nonce(run.start_gate, asking),
+        umask=run.umask,
         parameters=dict(run.params),
         environment=dict(run.environment),
         passed=run.passed,
         pins=run.pins,
+        working_dirs=run.folders,
         policy=run.policy,
         approval=rules_of(run, None),
         timeout_mins=terms.timeout_mins,
@@ -146,6 +156,12 @@ def _differences(name: str, old: Any, new: Any) -> list[str]:
     return [] if old == new else [name]
 
 
-def _revision(gate: Gate | None, *, rebuilding: bool) -> int:
+def _revision(gate: Gate | None, asking: str | None) -> int:
     current = 0 if gate is None else gate.revision
-    return current if rebuilding else current + 1
+    return current if asking is None else current + 1
+
+
+def _nonce(gate: Gate | None, asking: str | None) -> str:
+    if asking is not None:
+        return asking
+    return "" if gate is None else gate.nonce

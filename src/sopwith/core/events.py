@@ -89,6 +89,8 @@ class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     """Variables that steps pass on, as they were set at creation: name -> HMAC under the workspace key."""
     pins: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     """Pinned files as they were at creation: step number as text -> name -> SHA-256, empty where there was none."""
+    folders: dict[str, str] = msgspec.field(default_factory=dict)
+    """Where steps that name a working directory would have run then: step number as text -> path, links followed."""
     policy: Policy = Policy()
     trigger: str = "manual"
     engine_version: str = ""
@@ -169,6 +171,8 @@ class ApprovalRequested(GateBody, frozen=True, kw_only=True, tag="approval_reque
     """A gate opened over the envelope `digest`. Without `due_at` it waits for ever; no `approvers`: any person."""
 
     digest: str
+    nonce: str = ""
+    """Drawn for this question: nobody could prepare two envelopes with digests that look alike."""
     approvers: tuple[str, ...] = ()
     votes_needed: int = 1
     due_at: datetime | None = None

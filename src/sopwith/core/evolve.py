@@ -45,6 +45,7 @@ def begin(procedure: Procedure, event: Event) -> Run:
         policy=body.policy,
         passed=body.passed,
         pins=body.pins,
+        folders=body.folders,
         created_at=event.at,
         created_by=event.actor,
         updated_at=event.at,
@@ -53,10 +54,13 @@ def begin(procedure: Procedure, event: Event) -> Run:
 
 
 def evolve(run: Run, event: Event) -> Run:
-    """The run after one more event. Raises ValueError for a gap in `seq`."""
+    """The run after one more event. Raises ValueError for one that cannot follow: no version of Sopwith wrote it."""
     if event.seq != run.seq + 1:
         raise ValueError(f"{run.run_id}: event {event.seq} does not follow {run.seq}")
-    return replace(_apply(run, event), seq=event.seq, updated_at=event.at)
+    try:
+        return replace(_apply(run, event), seq=event.seq, updated_at=event.at)
+    except (KeyError, AssertionError, AttributeError) as error:
+        raise ValueError(f"{run.run_id}: event {event.seq}, {event.event_type}, cannot follow") from error
 
 
 def _apply(run: Run, event: Event) -> Run:
@@ -163,6 +167,8 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
             )
         case ev.ConditionEvaluated(condition=ev.WHEN, result=result):
             return replace(step, waived=result is False)
+        case ev.ConditionEvaluated():
+            return step  # a condition of a kind that this version does not have
         case ev.StepSkipped():
             return replace(step, status=StepStatus.SKIPPED, comment=body.reason, ended_at=event.at, error="")
         case other:
@@ -212,6 +218,7 @@ def _next_gate(gate: Gate | None, event: Event, body: ev.GateBody) -> Gate:
             revision=body.revision,
             status=GateStatus.OPEN,
             digest=body.digest,
+            nonce=body.nonce,
             requested_at=event.at,
             due_at=body.due_at,
             on_timeout=body.on_timeout,

@@ -16,11 +16,12 @@ from sopwith.errors import BadRequest
 
 
 def read_form(
-    fields: tuple[FormField, ...], given: Mapping[str, Any], earlier: Mapping[str, Any]
+    fields: tuple[FormField, ...], given: Mapping[str, Any], earlier: Mapping[str, Any] | None
 ) -> dict[str, FormValue]:
     """Checked values in the order of the fields, with defaults filled in. Raises BadRequest with every mistake.
 
-    `earlier` is what an earlier voter gave: it stands for what is left out, and may not be changed.
+    `earlier` is what earlier voters agreed to: it stands for what is left out, and may not be changed; None: nobody
+    voted yet.
     """
     known = {field.name: field for field in fields}
     mistakes = [_unknown(name, known) for name in given if name not in known]
@@ -28,9 +29,9 @@ def read_form(
     for field in fields:
         if field.name in given:
             _take(field, given[field.name], earlier, values, mistakes)
-        elif field.name in earlier:
+        elif earlier is not None and field.name in earlier:
             values[field.name] = earlier[field.name]
-        elif field.default is not None and not earlier:
+        elif field.default is not None and earlier is None:
             values[field.name] = field.default
         elif field.required:
             mistakes.append(f"{field.name} is required" + (f" ({field.title})" if field.title else ""))
@@ -53,16 +54,16 @@ def value_of(field: FormField, raw: Any) -> FormValue:
 
 
 def _take(
-    field: FormField, raw: Any, earlier: Mapping[str, Any], values: dict[str, FormValue], mistakes: list[str]
+    field: FormField, raw: Any, earlier: Mapping[str, Any] | None, values: dict[str, FormValue], mistakes: list[str]
 ) -> None:
     try:
         value = value_of(field, raw)
     except ValueError as error:
         mistakes.append(f"{field.name}: expected {error}, got {shown(raw)}")
         return
-    if earlier and not (field.name in earlier and _same(value, earlier[field.name])):
+    if earlier is not None and not (field.name in earlier and _same(value, earlier[field.name])):
         before = shown(earlier[field.name]) if field.name in earlier else "nothing"
-        mistakes.append(f"{field.name}: others agreed to {before}, which cannot become {shown(value)}")
+        mistakes.append(f"{field.name}: agreed to as {before}, which cannot become {shown(value)}")
         return
     values[field.name] = value
 

@@ -80,4 +80,6 @@ def gate_terms(run: Run, number: int | None) -> Terms:
         return start_terms(run.procedure, run.policy)
     if run.steps[number].waived or not needs_gate(run.mode, run.procedure.step(number)):
         return FOR_EVER  # asked because something changed: silence is no answer to that
-    return step_terms(run.procedure, run.procedure.step(number), run.policy)
+    terms = step_terms(run.procedure, run.procedure.step(number), run.policy)
+    silence_approves = terms.action is TimeoutAction.APPROVE
+    return FOR_EVER if run.steps[number].must_ask and silence_approves else terms

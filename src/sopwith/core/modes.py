@@ -49,5 +49,13 @@ def choose_mode(
                 f"{actor} may not run {procedure.name} as {wanted}: it is {own}, and only a person may loosen that",
                 hint="leave out the mode, or ask for a stricter one",
             )
-        check_right(actor, Right.OPERATE, Directory(config), f"run {procedure.name} as {wanted}, which is {own}")
+        people = Directory(config)
+        check_right(actor, Right.OPERATE, people, f"run {procedure.name} as {wanted}, which is {own}")
+        rules = procedure.approval
+        if rules is not None and (rules.approvers or rules.quorum) and people.standing(actor).roles is None:
+            raise NotAllowed(
+                f"{actor} may not run {procedure.name} as {wanted}: that takes away approvals of "
+                f"{', '.join(rules.approvers) or 'several people'}",
+                hint="leave out the mode, or give somebody the role admin in config.json",
+            )
     return wanted

@@ -130,7 +130,7 @@ def _second_answer(run: Run, number: int | None, gate: Gate, command: Answer) ->
 def _approved(run: Run, number: int | None, gate: Gate, command: Approve) -> list[ev.EventBody]:
     """A vote, or the last one that was missing."""
     rules = rules_of(run, number)
-    given = read_form(rules.form, command.form, gate.form)
+    given = read_form(rules.form, command.form, gate.form if gate.votes else None)
     voters = [vote.actor.id for vote in gate.votes]
     if command.actor.id in voters:
         return []

@@ -22,7 +22,12 @@ def begin(run: Run, command: Admit) -> list[ev.EventBody]:
     """The first event after creation or admission."""
     if needs_start_gate(run.mode):
         ask = OpenGate(
-            actor=command.actor, now=command.now, people=command.people, step=None, digest=command.start_digest
+            actor=command.actor,
+            now=command.now,
+            people=command.people,
+            step=None,
+            digest=command.start_digest,
+            nonce=command.nonce,
         )
         return request_approval(run, None, ask)
     return [ev.RunStarted()]

@@ -80,6 +80,7 @@ def request_approval(run: Run, number: int | None, command: OpenGate) -> list[ev
         title=title_of(run, number),
         revision=1 if gate is None else gate.revision + 1,
         digest=command.digest,
+        nonce=command.nonce,
         approvers=approvers_at(run, number, None),
         votes_needed=rules.votes_needed,
         due_at=terms.due_at(asked_at),
@@ -97,17 +98,17 @@ def closed_as_unreachable(
 ) -> list[ev.EventBody]:
     """A rejection by the system where fewer people are left who could agree than must; else nothing."""
     voted = voters or []
-    approvers = approvers_at(run, number, gate)
-    left = votes_left(run, number, approvers, command.people, voted=voted)
+    left = votes_left(run, number, command.people, voted=voted)
     missing = rules_of(run, number).votes_needed - len(voted)
     if left is None or left >= missing:
         return []
     able = "nobody" if not left else f"only {left}"
+    named = ", ".join(approvers_at(run, number, gate)) or "those who may approve"
     return rejection(
         run,
         number,
         gate,
-        reason=f"{gate_name(number)} needs {missing} more of {', '.join(approvers)}, and {able} could still approve",
+        reason=f"{gate_name(number)} needs {missing} more of {named}, and {able} could still approve",
         signed=None,
     )
 

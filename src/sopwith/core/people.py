@@ -11,8 +11,9 @@ from enum import StrEnum
 import msgspec
 
 from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.config import Config, Role
-from sopwith.core.procedure import Procedure, canonical, sha256
+from sopwith.core.procedure import Procedure
 from sopwith.errors import NotAllowed
 
 USER, GROUP, AGENT = "user:", "group:", "agent:"
@@ -27,6 +28,8 @@ class Right(StrEnum):
     APPROVE = "approve"
     OPERATE = "operate"
     """Run a procedure in a looser mode than its own."""
+    PRUNE = "prune"
+    """Drop the records of ended runs, as the retention allows."""
 
 
 RIGHTS: dict[Role, frozenset[Right]] = {
@@ -41,7 +44,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What config.json says of one actor at one moment. `roles` None: it names no roles, and nobody is held by them.
 
-    `config_digest` is the SHA-256 of what was read, empty where nothing was.
+    `config_digest` is the SHA-256 of config.json as it was read, empty where there was none.
     """
 
     name: str = ""
@@ -58,7 +61,6 @@ class Directory:
 
     def __init__(self, config: Config | None) -> None:
         self._config = config or Config()
-        self._digest = "" if config is None else sha256(canonical(msgspec.to_builtins(config)))
 
     def standing(self, actor: Actor) -> Standing:
         """What the actor is and may. An agent belongs to no group: it counts by name only."""
@@ -71,7 +73,7 @@ class Directory:
             name=user.name if user else "",
             groups=groups,
             roles=roles if self._config.roles else None,
-            config_digest=self._digest,
+            config_digest=self._config.digest,
         )
 
     def members(self, principals: Iterable[str]) -> frozenset[str]:
@@ -83,6 +85,25 @@ class Directory:
             else:
                 found.add(principal)
         return frozenset(found)
+
+    def electorate(self, rules: ApprovalRules, starter: Actor | None) -> frozenset[str] | None:
+        """The ids of everybody who could still come to approve at a gate with these rules, an escalation included.
+
+        `starter` is who started the run, where that is known. None: any person may, which nobody can count.
+        """
+        principals = rules.approvers
+        if rules.approvers and rules.on_timeout is TimeoutAction.ESCALATE:
+            principals += rules.escalate_to
+        if not principals and not self._config.roles:
+            return None
+        if not principals:
+            holders = (who for role, who in self._config.roles.items() if Right.APPROVE in RIGHTS[role])
+            principals = tuple(each for who in holders for each in who if not each.startswith(AGENT))
+        able = self.members(principals)
+        if starter is not None:
+            # as a person only, and only where the rules let them
+            able -= {AGENT + starter.id} if rules.self_approval else {AGENT + starter.id, USER + starter.id}
+        return frozenset(member.partition(":")[2] for member in able)
 
 
 NO_PEOPLE = Directory(None)

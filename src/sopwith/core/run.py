@@ -64,6 +64,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     status: GateStatus
     digest: str
+    nonce: str = ""
     requested_at: datetime
     due_at: datetime | None = None
     on_timeout: TimeoutAction | None = None
@@ -153,6 +154,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy
     passed: dict[str, str]
     pins: dict[str, dict[str, str]]
+    folders: dict[str, str]
     created_at: datetime
     created_by: Actor
     updated_at: datetime

@@ -1,6 +1,6 @@
 """Gates that nobody could ever pass: told when a procedure is validated, and before a run of it is made.
 
-Counted with the groups as they are now. A gate that lists nobody can always be passed.
+Counted with groups and roles as they are now. Without roles, a gate that lists nobody can always be passed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from sopwith.core.actor import Actor
 from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.gates import needs_gate, needs_start_gate
-from sopwith.core.people import AGENT, USER, Directory
+from sopwith.core.people import Directory
 from sopwith.core.procedure import ExecutionMode, Procedure
 
 Unsatisfiable = tuple[int | None, str, str]
@@ -40,29 +40,13 @@ def unsatisfiable(
 def _gate(
     number: int | None, gate: str, rules: ApprovalRules, directory: Directory, starter: Actor | None
 ) -> Iterator[Unsatisfiable]:
-    if not rules.approvers:
-        return
-    able = _able(rules, directory, starter)
-    if len(able) >= rules.votes_needed:
+    able = directory.electorate(rules, starter)
+    if able is None or len(able) >= rules.votes_needed:
         return
     needed = "an approval" if rules.votes_needed == 1 else f"{rules.votes_needed} approvals"
-    besides = starter is not None and not _barred(starter, rules).isdisjoint(directory.members(rules.approvers))
+    besides = starter is not None and able != directory.electorate(rules, None)
     nobody, others = ("nobody else", " others") if besides else ("nobody", "")
     could = f"only {len(able)}{others}" if able else nobody
-    named = ", ".join(rules.approvers)
-    hint = "add people to its approvers or to their groups in config.json, or lower the quorum"
+    named = ", ".join(rules.approvers) or "those whose role lets them approve"
+    hint = "add people to its approvers, to their groups or roles in config.json, or lower the quorum"
     yield number, f"{gate} needs {needed} of {named}, and {could} could give one", hint
-
-
-def _able(rules: ApprovalRules, directory: Directory, starter: Actor | None) -> frozenset[str]:
-    """The ids of everybody whose approval would count."""
-    members = directory.members(rules.approvers)
-    if starter is not None:
-        members -= _barred(starter, rules)
-    return frozenset(member.partition(":")[2] for member in members)
-
-
-def _barred(starter: Actor, rules: ApprovalRules) -> frozenset[str]:
-    """Who started a run may approve in it only as a person, and only where the rules let them."""
-    agent = AGENT + starter.id
-    return frozenset({agent} if rules.self_approval else {agent, USER + starter.id})

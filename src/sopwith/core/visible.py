@@ -6,16 +6,23 @@ keeps the letters of its language (`visible`); of what runs, everything outside 
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import Any
 
 TAB = "\u21e5"
+_LINE_FEED = r"\u{000a}"
 _NOT_PLAIN = re.compile(r"[^ -\[\]-~\n]")
 _WORD = re.compile(r"\w+")
 _HIDING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs", "Mn", "Me"})
 _IMITATING = ("CYRILLIC", "GREEK")
 """Scripts whose letters pass for Latin ones."""
+_NOT_OBVIOUS = re.compile(r'["\\\x00-\x1f\x7f]|^ | $|  |^[\[{]|^$')
+"""Of a value: what has to stand in quotation marks, so that its ends and its one line can be seen."""
+_QUOTED = re.compile(r'(?<= ) |[^ -~]|["\\]')
+_SHORT = {"\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 
 
 def visible(text: str) -> str:
@@ -34,6 +41,36 @@ def visible(text: str) -> str:
 def visible_code(text: str) -> str:
     r"""What runs, or decides what runs: as `visible`, but everything outside ASCII is shown as `\u{…}`."""
     return _shown(text, lambda text, index: True)
+
+
+def in_one_line(shown: str) -> str:
+    r"""What `visible` or `visible_code` gave, its line feeds as `\u{000a}`: it cannot pose as a line of its own."""
+    return shown.replace("\n", _LINE_FEED)
+
+
+def visible_value(value: Any, *, only_text: bool = False) -> str:
+    r"""A value in one line, so that no two look the same: plain if that says all, else in quotation marks, or as JSON.
+
+    Within the marks `\\`, `\"`, `\n`, `\t` and `\u{…}` are escapes, and so is every blank after another.
+    `only_text`: nothing but texts can stand here, so one that reads like a number needs no marks.
+    """
+    if not isinstance(value, str):
+        return visible_code(json.dumps(value, default=str))
+    if not _NOT_OBVIOUS.search(value) and (only_text or not _is_json(value)):
+        return visible_code(value)
+    return f'"{_QUOTED.sub(_quoted, value)}"'
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _quoted(match: re.Match[str]) -> str:
+    return _SHORT.get(match[0], f"\\u{{{ord(match[0]):04x}}}")
 
 
 def _shown(text: str, escapes: Callable[[str, int], bool]) -> str:

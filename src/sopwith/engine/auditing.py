@@ -6,6 +6,7 @@ in the way is a warning, told once by the door.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -89,6 +90,43 @@ class Auditing:
             dropped_at=iso(dropped.at),
             days=dropped.days,
         )
+
+
+class Deferred(Auditing):
+    """Signs in a thread of its own, for a process that stays: a place that hangs holds up nothing else.
+
+    What is asked for while it signs is signed once, afterwards. Warnings are those of the one it was made from.
+    """
+
+    def __init__(self, auditing: Auditing) -> None:
+        super().__init__(tombstones=auditing._tombstones, examine=auditing.examine)
+        self._auditing = auditing
+        self._changed = threading.Condition()
+        self._wanted: datetime | None = None
+        self._busy = False
+
+    def seal(self, now: datetime) -> None:
+        with self._changed:
+            self._wanted = now
+            if not self._busy:
+                self._busy = True
+                threading.Thread(target=self._work, name="seal", daemon=True).start()
+
+    def finish(self, patience_secs: float) -> None:
+        """Waits for what was asked for, so long at most; then it is a warning."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._busy, patience_secs):
+                self._auditing.warnings += ("the newest events are not signed yet: a place for checkpoints hangs",)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                now, self._wanted = self._wanted, None
+                if now is None:
+                    self._busy = False
+                    self._changed.notify_all()
+                    return
+            self._auditing.seal(now)
 
 
 class _Run(msgspec.Struct, rename="camel"):

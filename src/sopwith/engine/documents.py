@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from sopwith.core.actor import ActorKind
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import approvers_of, rules_of
 from sopwith.core.codec import SealedEvent
@@ -16,10 +17,12 @@ from sopwith.core.due import at_rest, overdue
 from sopwith.core.gates import is_gated
 from sopwith.core.instant import duration_text, iso
 from sopwith.core.modes import declared_mode, effective_mode
-from sopwith.core.procedure import Procedure, Step
+from sopwith.core.people import AGENT, USER
+from sopwith.core.procedure import ExecutionMode, Procedure, Step
 from sopwith.core.refusal import what_now
 from sopwith.core.run import (
     Gate,
+    GateStatus,
     Run,
     StepState,
     StepStatus,
@@ -69,6 +72,9 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
     ):
         if holds:
             document[key] = True
+    waits_for = dict.fromkeys(each for gate in document["gates"] for each in gate["waitsFor"])
+    if waits_for and not run.paused:
+        document["waitsFor"] = list(waits_for)
     if now is not None:
         late = overdue(run, now)
         if late:
@@ -95,6 +101,7 @@ def gate_document(run: Run, number: int | None, gate: Gate) -> Document:
         "remindAt": [iso(at) for at in gate.remind_at],
         "escalated": gate.escalated,
         "approvers": list(approvers_of(run, number)),
+        "waitsFor": _waits_for(run, number, gate),
         "votesNeeded": rules.votes_needed,
         "votes": [
             {"by": msgspec.to_builtins(vote.actor), "at": iso(vote.at), "comment": vote.comment} for vote in gate.votes
@@ -106,6 +113,14 @@ def gate_document(run: Run, number: int | None, gate: Gate) -> Document:
         "decidedBy": None if gate.decided_by is None else msgspec.to_builtins(gate.decided_by),
         "comment": gate.comment,
     }
+
+
+def _waits_for(run: Run, number: int | None, gate: Gate) -> list[str]:
+    """Whom an open gate names as its approvers, without those who have agreed; nobody where any person may."""
+    if gate.status is not GateStatus.OPEN:
+        return []
+    agreed = {(AGENT if vote.actor.kind is ActorKind.AGENT else USER) + vote.actor.id for vote in gate.votes}
+    return [each for each in approvers_of(run, number) if each not in agreed]
 
 
 def step_document(run: Run, step: StepState) -> Document:
@@ -188,6 +203,15 @@ def audit_document(run_id: str, events: Iterable[SealedEvent], dropped: DroppedR
 def procedure_document(procedure: Procedure, config: Config) -> Document:
     """`{name, …, steps: [{number, title, requiresApproval, approvalTimeoutMins, …}]}`: as the files say it."""
     declared = declared_mode(procedure, config)
+    return _defined(procedure, declared, effective_mode(declared, procedure.priority, config))
+
+
+def pinned_document(run: Run) -> Document:
+    """The same of the procedure as a run pinned it, with the mode that the run has."""
+    return _defined(run.procedure, run.procedure.execution_mode, run.mode)
+
+
+def _defined(procedure: Procedure, mode: ExecutionMode | None, effective: ExecutionMode) -> Document:
     return {
         "name": procedure.name,
         "title": procedure.title,
@@ -195,14 +219,16 @@ def procedure_document(procedure: Procedure, config: Config) -> Document:
         "overview": procedure.overview,
         "version": procedure.version,
         "priority": procedure.priority,
-        "executionMode": declared,
-        "effectiveMode": effective_mode(declared, procedure.priority, config),
+        "executionMode": mode,
+        "effectiveMode": effective,
         "cooldownSecs": procedure.cooldown_secs,
         "maxConcurrent": procedure.max_concurrent,
         "runners": list(procedure.runners),
         "approval": rules_document(procedure.approval),
         "triggers": [_without_empty(msgspec.to_builtins(trigger)) for trigger in procedure.triggers],
         "params": [_without_empty(msgspec.to_builtins(parameter)) for parameter in procedure.parameters],
+        "workingDir": procedure.working_dir,
+        "env": msgspec.to_builtins(procedure.env),
         "steps": [step_definition(step) for step in procedure.steps],
     }
 

@@ -189,9 +189,14 @@ class _Driver:
         def check(occupancy: Occupancy) -> None:
             admit(run.name, limits, occupancy, self._parts.clock.now().at)
 
-        contents = envelope_bytes(start_envelope(run, rebuilding=False))
+        nonce = self._parts.ids.nonce()
+        contents = envelope_bytes(start_envelope(run, asking=nonce))
         command = cmd.Admit(
-            actor=SYSTEM, now=self._parts.clock.now(), people=Directory(config), start_digest=sha256(contents)
+            actor=SYSTEM,
+            now=self._parts.clock.now(),
+            people=Directory(config),
+            start_digest=sha256(contents),
+            nonce=nonce,
         )
         try:
             return self._apply(command, admit=check, contents=(contents,))
@@ -200,11 +205,12 @@ class _Driver:
 
     def _open_gate(self, step: int | None) -> bool:
         run = self._loaded.run
+        nonce = self._parts.ids.nonce()
         try:
             contents = (
-                start_envelope_bytes(run, rebuilding=False)
+                start_envelope_bytes(run, asking=nonce)
                 if step is None
-                else step_envelope_bytes(self._parts, run, step, rebuilding=False)
+                else step_envelope_bytes(self._parts, run, step, asking=nonce)
             )
         except Lacking as missing:
             return self._halt(f"step {step} needs {missing}")
@@ -215,14 +221,19 @@ class _Driver:
         except (InvalidProcedure, WorkspaceError) as error:
             return self._halt(f"nobody can be asked for approval: {error.message}")
         command = cmd.OpenGate(
-            actor=SYSTEM, now=self._parts.clock.now(), people=people, step=step, digest=sha256(contents)
+            actor=SYSTEM,
+            now=self._parts.clock.now(),
+            people=people,
+            step=step,
+            digest=sha256(contents),
+            nonce=nonce,
         )
         return self._apply(command, contents=(contents,))
 
     async def _start(self, step: int) -> bool:
         run = self._loaded.run
         try:
-            found = step_envelope_bytes(self._parts, run, step, rebuilding=True)
+            found = step_envelope_bytes(self._parts, run, step)
             changed = self._changed(step, found)
             executor = self._executor(step)
         except Lacking as missing:

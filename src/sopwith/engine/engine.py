@@ -21,7 +21,7 @@ from sopwith.core.approvers import gate_of, why_not
 from sopwith.core.config import Config
 from sopwith.core.decide import Decision, NewRun, create, decide
 from sopwith.core.due import Due, overdue
-from sopwith.core.events import Policy
+from sopwith.core.events import Event, Policy
 from sopwith.core.instant import Instant
 from sopwith.core.modes import choose_mode, declared_mode
 from sopwith.core.moves_answer import addressed, answered_step
@@ -31,7 +31,7 @@ from sopwith.core.procedure import ExecutionMode, Procedure, encode_procedure, s
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus
 from sopwith.core.satisfiable import unsatisfiable
 from sopwith.engine.envelopes import start_envelope_bytes
-from sopwith.engine.environment import captured_environment, passed_at_creation
+from sopwith.engine.environment import captured_environment, folders_at_creation, passed_at_creation
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
 from sopwith.engine.pins import pinned_at_creation
@@ -81,6 +81,8 @@ class Engine:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.runs = Runs(parts)
+        self.on_settled: Callable[[Event, Run], None] = _tell_nobody
+        """Told of what a driving verb settled before it did its own work."""
 
     def create_run(self, request: RunRequest, *, actor: Actor) -> Run:
         """A new run, admitted or queued. Raises NotFound, InvalidProcedure, BadParameter, LimitReached, CoolingDown."""
@@ -103,9 +105,11 @@ class Engine:
             umask=self.parts.umask,
             passed=passed_at_creation(procedure, self.parts),
             pins=pinned_at_creation(self.parts.workspace.root, procedure),
+            folders=folders_at_creation(self.parts.workspace.root, procedure),
             policy=policy_of(config),
             trigger=request.trigger,
             engine_version=__version__,
+            nonce=self.parts.ids.nonce(),
         )
         limits = limits_of(procedure, config)
 
@@ -146,7 +150,7 @@ class Engine:
 
         `form`: what the gate's form asks for, by name. What is overdue is settled first, unless it would be approved.
         """
-        self._settle(run_id, all_but=TimeoutAction.APPROVE)
+        self._settle(run_id, actor, all_but=TimeoutAction.APPROVE)
         command = partial(cmd.Approve, actor=actor, step=step, digest=digest, seen=digest is not None)
         return self._answer(run_id, lambda now: command(now=now, comment=comment, form=form))
 
@@ -167,7 +171,7 @@ class Engine:
 
     def resume(self, run_id: str, *, actor: Actor) -> Run:
         """Lets a paused run go on. A run that is not paused, not final and not driven only needs a driver: no event."""
-        run = self._settle(run_id)
+        run = self._settle(run_id, actor)
         if run.ended is None and not run.paused and not run.pause_requested:
             check_right(actor, Right.STEER, self._people(), f"resume {run_id}")
             return run
@@ -179,12 +183,12 @@ class Engine:
 
     def retry(self, run_id: str, *, actor: Actor, from_step: int | None = None, reason: str = "") -> Run:
         """Again from the stuck steps, or from an earlier one. A failed run needs a free slot."""
-        self._settle(run_id)
+        self._settle(run_id, actor)
         return self._do(run_id, lambda now: cmd.Retry(actor=actor, now=now, from_step=from_step, reason=reason))
 
     def skip(self, run_id: str, *, actor: Actor, reason: str, step: int | None = None) -> Run:
         """Passes over a step, with a reason."""
-        self._settle(run_id)
+        self._settle(run_id, actor)
         return self._do(run_id, lambda now: cmd.Skip(actor=actor, now=now, step=step, reason=reason))
 
     def complete(
@@ -199,7 +203,7 @@ class Engine:
     ) -> Run:
         """Reports a manual step done, or a stuck one as done by hand. Copies of the evidence stay with the run."""
         make = partial(cmd.Complete, actor=actor, step=step, comment=comment, output=output)
-        return self._report(run_id, make, evidence)
+        return self._report(run_id, actor, make, evidence)
 
     def fail(
         self,
@@ -213,11 +217,13 @@ class Engine:
     ) -> Run:
         """Reports that a manual step did not work out."""
         make = partial(cmd.Fail, actor=actor, step=step, reason=reason, output=output)
-        return self._report(run_id, make, evidence)
+        return self._report(run_id, actor, make, evidence)
 
-    def _report(self, run_id: str, make: Callable[..., cmd.Complete | cmd.Fail], evidence: tuple[Path, ...]) -> Run:
+    def _report(
+        self, run_id: str, actor: Actor, make: Callable[..., cmd.Complete | cmd.Fail], evidence: tuple[Path, ...]
+    ) -> Run:
         # a report that would be refused leaves no copies behind
-        decide(self._settle(run_id), make(now=self.parts.clock.now(), people=self._people()))
+        decide(self._settle(run_id, actor), make(now=self.parts.clock.now(), people=self._people()))
         kept = keep_evidence(self.parts.workspace.run_folder(run_id), evidence)
         return self._do(run_id, lambda now: make(now=now, evidence=kept))
 
@@ -242,12 +248,18 @@ class Engine:
         )
         return loaded.run
 
-    def _settle(self, run_id: str, *, all_but: TimeoutAction | None = None) -> Run:
-        """Settles the gates of this run whose time has run out, each on its own; tells the run after that."""
+    def _settle(self, run_id: str, actor: Actor, *, all_but: TimeoutAction | None = None) -> Run:
+        """Settles the gates of this run whose time has run out, each on its own; tells the run after that.
+
+        Not for a step of the run itself, which may not even do that.
+        """
         run = self.runs.load(run_id).run
-        while (item := self._unsettled(run, all_but)) is not None:
+        while actor.inside != run_id and (item := self._unsettled(run, all_but)) is not None:
             try:
-                run = self._do(run_id, partial(_expire, item))
+                loaded, events = self.runs.change(run_id, partial(_expire, item))
+                run = loaded.run
+                for event in events:
+                    self.on_settled(event, run)
             except IllegalMove:
                 # somebody stopped the run meanwhile, and the clocks of its gates with it
                 run = self.runs.load(run_id).run
@@ -303,7 +315,11 @@ def _as_asked(run: Run, command: cmd.Answer) -> cmd.Answer:
     return addressed(run, command)
 
 
-def _expire(item: Due, now: Instant) -> cmd.Expire:
+def _tell_nobody(event: Event, run: Run) -> None:
+    pass
+
+
+def _expire(item: Due, _run: Run, now: Instant) -> cmd.Expire:
     return cmd.Expire(actor=SYSTEM, now=now, step=item.step, revision=item.revision)
 
 
@@ -333,4 +349,4 @@ def _queued_if_full(new: NewRun, request: RunRequest, limits: Limits, occupancy:
 
 
 def _start_contents(run: Run) -> tuple[bytes, ...]:
-    return () if run.start_gate is None else (start_envelope_bytes(run, rebuilding=True),)
+    return () if run.start_gate is None else (start_envelope_bytes(run),)

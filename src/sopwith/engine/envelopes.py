@@ -10,17 +10,17 @@ from sopwith.engine.parts import Parts
 from sopwith.engine.pins import pinned_now
 
 
-def start_envelope_bytes(run: Run, *, rebuilding: bool) -> bytes:
+def start_envelope_bytes(run: Run, *, asking: str | None = None) -> bytes:
     """The bytes that the start approval covers."""
-    return envelope_bytes(start_envelope(run, rebuilding=rebuilding))
+    return envelope_bytes(start_envelope(run, asking=asking))
 
 
-def step_envelope_bytes(parts: Parts, run: Run, number: int, *, rebuilding: bool) -> bytes:
+def step_envelope_bytes(parts: Parts, run: Run, number: int, *, asking: str | None = None) -> bytes:
     """The bytes that the gate of a step covers. Raises Lacking.
 
-    `rebuilding`: as the gate that was asked covers it; else for the gate to be asked next.
+    As the gate that was asked covers it; with `asking`, a nonce, for the gate to be asked next.
     """
-    return envelope_bytes(_build(parts, run, number, rebuilding=rebuilding))
+    return envelope_bytes(_build(parts, run, number, asking=asking))
 
 
 def what_changed(parts: Parts, approved_digest: str, found: bytes) -> tuple[str, ...]:
@@ -34,12 +34,14 @@ def what_changed(parts: Parts, approved_digest: str, found: bytes) -> tuple[str,
 
 
 def changed_since_creation(parts: Parts, run: Run, number: int) -> tuple[str, ...]:
-    """Which passed variables and pins differ from what they were when the run was created. Raises Lacking.
+    """Which passed variables, pins and folders differ from what they were when the run was created. Raises Lacking.
 
     What was not there then may be there now, unless somebody has approved the start without it.
     """
     pins = pinned_now(parts.workspace.root, run.procedure, run.procedure.step(number))
+    folder = str(working_dir(parts.workspace.root, run.procedure, run.procedure.step(number)))
     return (
+        *(("working_dir",) if run.folders.get(str(number), folder) != folder else ()),
         *_differing("passed", run, _concealed(parts, run, number), run.passed),
         *_differing("pins", run, pins, run.pins.get(str(number), {})),
     )
@@ -52,7 +54,7 @@ def _differing(what: str, run: Run, now: dict[str, str], then: dict[str, str]) -
     )
 
 
-def _build(parts: Parts, run: Run, number: int, *, rebuilding: bool) -> Envelope:
+def _build(parts: Parts, run: Run, number: int, *, asking: str | None = None) -> Envelope:
     definition = run.procedure.step(number)
     folder = working_dir(parts.workspace.root, run.procedure, definition)
     locate = parts.kinds.kind(definition.executor).locate
@@ -63,7 +65,7 @@ def _build(parts: Parts, run: Run, number: int, *, rebuilding: bool) -> Envelope
         passed=_concealed(parts, run, number),
         pins=pinned_now(parts.workspace.root, run.procedure, definition),
         program=None if locate is None else locate(definition, step_variables(parts, run, definition), folder),
-        rebuilding=rebuilding,
+        asking=asking,
     )
 
 

@@ -60,6 +60,12 @@ def working_dir(root: Path, procedure: Procedure, step: Step) -> Path:
     return Path(os.path.realpath(root / (step.working_dir or procedure.working_dir or ".")))
 
 
+def folders_at_creation(root: Path, procedure: Procedure) -> dict[str, str]:
+    """Where the steps that name a folder would run now, by step number as text: a later turn of a link is noticed."""
+    named = (step for step in procedure.steps if step.working_dir or procedure.working_dir)
+    return {str(step.number): str(working_dir(root, procedure, step)) for step in named}
+
+
 def work_order(parts: Parts, run: Run, number: int) -> WorkOrder:
     """The order for the attempt that `step_started` recorded. Raises MissingVariables."""
     definition = run.procedure.step(number)

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from sopwith.core.config import Config
 from sopwith.core.procedure import Procedure, check_name
@@ -123,7 +124,8 @@ class Library:
             return Config(), ()
         from sopwith.parse.config import parse_config
 
-        return parse_config(SourceFile("config.json", data))
+        config, problems = parse_config(SourceFile("config.json", data))
+        return None if config is None else replace(config, digest=hashlib.sha256(data).hexdigest()), problems
 
     def _index(self) -> tuple[dict[str, str], tuple[Problem, ...]]:
         data = read_bounded(self.workspace.index)

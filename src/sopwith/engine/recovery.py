@@ -23,7 +23,7 @@ def recovery_order(parts: Parts, run: Run, number: int) -> WorkOrder:
     if starts_nothing(run):
         return _withheld(order, "nothing more was to be started")
     try:
-        found = step_envelope_bytes(parts, run, number, rebuilding=True)
+        found = step_envelope_bytes(parts, run, number)
     except Lacking as lacking:
         return _withheld(order, f"it needs {lacking}")
     if sha256(found) != run.steps[number].digest:

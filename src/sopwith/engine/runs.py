@@ -6,7 +6,9 @@ A conflict means that somebody else was faster; the command is then decided agai
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import reduce
 
 import msgspec
 
@@ -50,25 +52,30 @@ class Runs:
             raise NotFound(f"no run is called {run_id}", hint="sop history shows all runs")
         if not all(each.payload for each in sealed):
             raise self._parts.auditing.why_empty(run_id)
-        try:
+        with self._readable(run_id):
             events = [decode_event(each.payload) for each in sealed]
             return Loaded(replay(self._procedure_of(events[0]), events), sealed[-1].hash)
-        except (ValueError, KeyError, AssertionError) as error:
-            raise StoreError(
-                f"the record of {run_id} cannot be read: {error}",
-                hint="it was changed: sop doctor tells more",
-            ) from error
 
     def refresh(self, loaded: Loaded) -> tuple[Loaded, tuple[Event, ...]]:
         """The same run with what others have appended since, and those events."""
         sealed = self._parts.store.events(loaded.run.run_id, loaded.run.seq)
         if not sealed:
             return loaded, ()
-        events = tuple(decode_event(each.payload) for each in sealed)
-        run = loaded.run
-        for event in events:
-            run = evolve(run, event)
-        return Loaded(run, sealed[-1].hash), events
+        if not all(each.payload for each in sealed):
+            raise self._parts.auditing.why_empty(loaded.run.run_id)
+        with self._readable(loaded.run.run_id):
+            events = tuple(decode_event(each.payload) for each in sealed)
+            return Loaded(reduce(evolve, events, loaded.run), sealed[-1].hash), events
+
+    @contextmanager
+    def _readable(self, run_id: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, AssertionError) as error:
+            raise StoreError(
+                f"the record of {run_id} cannot be read: {error}",
+                hint="it was changed: sop doctor tells more",
+            ) from error
 
     def create(self, name: str, plan: Callable[[Occupancy, Instant], tuple[Decision, tuple[bytes, ...]]]) -> Loaded:
         """Stores a new run; `plan` decides inside the transaction, may refuse there, and adds contents to keep."""
@@ -98,7 +105,9 @@ class Runs:
             try:
                 after, events = self.commit(loaded, command, admit=admit(loaded.run) if admit else None)
             except Conflict:
-                loaded, _events = self.refresh(loaded)
+                loaded, events = self.refresh(loaded)
+                if not events:
+                    loaded = self.load(run_id)  # it may have been dropped
                 continue
             if events and at_rest(after.run):
                 # nobody will drive it now: whoever does signs for it where the drive rests

@@ -1,6 +1,7 @@
 """`sop serve`: takes up every run that has something due and that nobody drives, until it is told to stop.
 
-It decides nothing; `driver.drive` does the work. This file only says when to look, and at which runs. A run that
+It decides nothing; `driver.drive` does the work, except what a gate's clock brings, which is recorded here when it is
+due. Otherwise this file only says when to look, and at which runs. A run that
 waits costs a row in the store and, where its status does not tell that it waits, an entry here: no task, no replay.
 
 Longer than other files: what is remembered of a run and what makes it worth a look again belong on one page.
@@ -12,17 +13,20 @@ import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
-from sopwith.core.due import due, ready
+from sopwith.core import commands as cmd
+from sopwith.core.actor import SYSTEM
+from sopwith.core.due import Due, DueKind, due, ready
 from sopwith.core.instant import Instant
 from sopwith.core.run import Run, RunStatus, running_processes
 from sopwith.engine.driver import Observer, drive
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
-from sopwith.errors import RunBusy, SopwithError, StoreError
+from sopwith.errors import IllegalMove, RunBusy, SopwithError, StoreError
 from sopwith.ports import RunFilter, RunSummary
 
 POLL_SECS = 0.5
@@ -38,7 +42,9 @@ GRACE_SECS = 0.5
 QUEUE_SECS = 1.0
 """A refused queue asks again no sooner, however often others commit: asking writes to the database."""
 AT_ONCE = 32
-"""So many runs are driven at a time; as many again whose deadline has come, which must not wait behind long steps."""
+"""So many runs are driven at a time. Deadlines take no place: to settle a gate is one commit, and behind long steps
+it would come too late.
+"""
 GIVE_UP_SECS = 60.0
 """A store that cannot even be read for so long ends the server: whoever watches over it starts another."""
 _LONGEST_BACK_OFF_SECS = 60.0
@@ -47,6 +53,7 @@ _LISTING_SHARE = 20
 LISTED = (RunStatus.PENDING, RunStatus.RUNNING)
 """In these a run may have something due now. In all others it is a deadline, which the store finds by itself."""
 _ALL = 1_000_000
+_TIMED = {DueKind.EXPIRE_GATE: cmd.Expire, DueKind.REMIND: cmd.Remind}
 
 
 class Witness(Observer, Protocol):
@@ -103,11 +110,10 @@ class _Later(msgspec.Struct, frozen=True):
 
 
 class _Found(msgspec.Struct, frozen=True):
-    """A run to drive. `overdue`: a deadline of it has come."""
+    """A run to drive."""
 
     name: str
     seq: int
-    overdue: bool
     adopts: tuple[int, ...]
 
 
@@ -208,11 +214,11 @@ class _Server:
         listed, _total = self._store.summaries(RunFilter(statuses=LISTED))
         overdue = self._store.due(self._now.at, _ALL)
         candidates = [*reversed(listed), *(summary for run_id in overdue if (summary := self._store.summary(run_id)))]
+        self._stirred = False
         for summary in _without_those_behind(candidates):
             self._consider(summary)
         kept = {summary.run_id for summary in candidates}
         self._settled = {run_id: settled for run_id, settled in self._settled.items() if run_id in kept}
-        self._stirred = False
         ended_ms = self._now.boot_ms
         self._list_again_ms = ended_ms + (ended_ms - began_ms) * _LISTING_SHARE
 
@@ -223,7 +229,7 @@ class _Server:
         self._alarm = None
         soon = now.at + timedelta(seconds=POLL_SECS)
         for run_id in self._store.due(soon, _ALL):
-            if run_id in self._driven or run_id in self._found or run_id in self._later:
+            if run_id in self._driven or run_id in self._later:
                 continue
             summary = self._store.summary(run_id)
             if summary is not None and summary.due_at is not None and summary.due_at > now.at:
@@ -237,8 +243,9 @@ class _Server:
             self._later.pop(run_id, None)
             return
         run_id = summary.run_id
-        if run_id in self._driven or run_id in self._found or self._still_rests(summary):
+        if run_id in self._driven or self._still_waits(summary) or self._still_rests(summary):
             return
+        self._found.pop(run_id, None)
         self._settled.pop(run_id, None)
         self._later.pop(run_id, None)
         try:
@@ -250,6 +257,12 @@ class _Server:
                 self._examine(self._runs.load(run_id).run)
         except Exception as error:
             self._troubled(run_id, summary.seq, error)
+
+    def _still_waits(self, summary: RunSummary) -> bool:
+        """Whether the run waits for a place, and none of its deadlines has come meanwhile."""
+        if summary.run_id not in self._found:
+            return False
+        return summary.due_at is None or summary.due_at > self._now.at
 
     def _still_rests(self, summary: RunSummary) -> bool:
         now = self._now
@@ -265,22 +278,44 @@ class _Server:
         return GRACE_SECS - age_secs if 0 <= age_secs < GRACE_SECS else 0.0
 
     def _examine(self, run: Run) -> None:
-        now = self._now
-        items = ready(due(run), now.at)
-        if items:
-            overdue = any(item.at is not None for item in items)
-            self._found[run.run_id] = _Found(run.name, run.seq, overdue, running_processes(run))
+        run = self._settle(run)
+        if ready(due(run), self._now.at):
+            self._found[run.run_id] = _Found(run.name, run.seq, running_processes(run))
         else:
             self._settled[run.run_id] = _Settled(run.seq, _earliest(run))
             self._troubles.pop(run.run_id, None)
+
+    def _settle(self, run: Run) -> Run:
+        """Records what the clocks of the run's gates have brought; tells the run after that.
+
+        What cannot be settled is left to whoever drives it.
+        """
+        tried: set[Due] = set()
+        while item := self._timed(run, tried):
+            try:
+                loaded, events = self._runs.change(run.run_id, partial(_clocked, item))
+            except IllegalMove:
+                # somebody stopped the run meanwhile, and the clocks of its gates with it
+                loaded, events = self._runs.load(run.run_id), ()
+            run = loaded.run
+            for event in events:
+                self._witness.on_event(event, run)
+            if events:
+                self._stir_queues()
+            else:
+                tried.add(item)
+        return run
+
+    def _timed(self, run: Run, tried: set[Due]) -> Due | None:
+        items = ready(due(run), self._now.at)
+        return next((item for item in items if item.kind in _TIMED and item not in tried), None)
 
     # driving
 
     def _begin(self) -> None:
         """The first found are the first driven."""
         for run_id, found in list(self._found.items()):
-            room = self._at_once * 2 if found.overdue else self._at_once
-            if len(self._driven) < room:
+            if len(self._driven) < self._at_once:
                 del self._found[run_id]
                 self._later.pop(run_id, None)
                 if found.adopts:
@@ -382,6 +417,10 @@ class _Server:
         if self._alarm is not None:
             waits.append((self._alarm - now.at).total_seconds())
         return max(0.0, min((POLL_SECS, *waits)))
+
+
+def _clocked(item: Due, _run: Run, now: Instant) -> cmd.Command:
+    return _TIMED[item.kind](actor=SYSTEM, now=now, step=item.step, revision=item.revision)
 
 
 def _without_those_behind(summaries: Iterable[RunSummary]) -> Iterable[RunSummary]:

@@ -160,7 +160,7 @@ class _ShapeCheck:
             expected=f"one of {', '.join(known)}",
             got=key[:60],
             hint=self._findings.did_you_mean(key, known)
-            or "take it out, or look its name up in the manifest's reference",
+            or f"take it out, or look its name up in {_reference(self._places.at(path))}",
         )
 
     def _unexpected(self, expected: str, value: Any, path: Path, *, hint: str = "") -> None:
@@ -180,6 +180,11 @@ class _KeyPlaces:
         return self._places.at_key(path)
 
     at_key = at
+
+
+def _reference(at: Place) -> str:
+    """The page that lists the keys of the file."""
+    return "the reference of config.json" if at.file == "config.json" else "the manifest's reference"
 
 
 def _unwrapped(kind: inspect.Type) -> tuple[inspect.Type, str]:

@@ -71,10 +71,15 @@ class SequentialIds:
 
     def __init__(self) -> None:
         self._numbers = count(1)
+        self._nonces = 0
 
     def run_id(self) -> str:
         number = next(self._numbers)
         return "sop_run_" + "".join(_BASE32[number >> shift & 31] for shift in range(55, -1, -5))
+
+    def nonce(self) -> str:
+        self._nonces += 1
+        return f"{self._nonces:032x}"
 
 
 def _wake(woken: asyncio.Future[None]) -> None:

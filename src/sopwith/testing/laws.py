@@ -21,7 +21,7 @@ from sopwith.core.codec import NO_HASH, SealedEvent, decode_event, link
 from sopwith.core.config import Config
 from sopwith.core.events import Event
 from sopwith.core.evolve import begin, evolve, replay
-from sopwith.core.procedure import ExecutionMode, Procedure, Step, canonical
+from sopwith.core.procedure import ExecutionMode, Procedure, Step
 from sopwith.core.run import Run, RunStatus, StepStatus, descendants
 from sopwith.engine.runs import summarise
 from sopwith.ports import Batch, Claim, Store, WorkOrder
@@ -67,7 +67,7 @@ class Laws:
 
     def configured(self, config: Config) -> None:
         """This is config.json from now on; a decision says under which one it was made."""
-        self._configs[sha256(canonical(msgspec.to_builtins(config))).hexdigest()] = config
+        self._configs[config.digest] = config
 
     def restarted(self) -> None:
         """The boot clock tells nothing any more about what began before."""

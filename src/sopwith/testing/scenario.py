@@ -9,13 +9,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.commands import StepResult
 from sopwith.core.config import Config
-from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority, Procedure, Script, Step
+from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority, Procedure, Script, Step, sha256
 from sopwith.core.run import GateStatus, Run, RunStatus, StepState, StepStatus, is_manual, open_gates
 from sopwith.engine.engine import Engine
 from sopwith.engine.keys import Keyring
@@ -178,13 +179,19 @@ def random_config(chance: Random) -> Config:
     )
 
 
+def saved(config: Config) -> Config:
+    """The config as a file of its own digest."""
+    bare = replace(config, digest="")
+    return replace(config, digest=sha256(msgspec.json.encode(bare)))
+
+
 class MadeUpLibrary(Library):
     """Procedures that were never files."""
 
     def __init__(self, procedures: dict[str, Procedure], config: Config) -> None:
         super().__init__(WORKSPACE)
         self._procedures = procedures
-        self._config = config
+        self._config = saved(config)
 
     def procedure(self, name: str) -> Procedure:
         return self._procedures[name]
@@ -194,7 +201,7 @@ class MadeUpLibrary(Library):
 
     def regroup(self, groups: dict[str, tuple[str, ...]]) -> None:
         """Somebody edits config.json."""
-        self._config = replace(self._config, groups=groups)
+        self._config = saved(replace(self._config, groups=groups))
 
 
 class FixedKeyring(Keyring):

@@ -183,6 +183,10 @@ def _verified_text(run_id: str | None, verified: Verified) -> str:
         lines.append(
             f"  {_count(report.dropped, 'event')} without content: retention dropped it, signed tombstones say"
         )
+    if run_id is None:
+        lines.append(
+            "  lists show what is derived from the events, which is not compared here: sop doctor does, and mends it"
+        )
     if report.fine and not report.trusted_size:
         lines.append(
             text.dim(

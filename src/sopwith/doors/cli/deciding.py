@@ -8,13 +8,14 @@ from typing import NoReturn
 import click
 
 from sopwith.core.approvers import rules_of
-from sopwith.core.run import GateStatus, status_of
+from sopwith.core.moves_answer import MIN_DIGEST_CHARACTERS
+from sopwith.core.run import GateStatus, Run, status_of
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Document, Door, run_argument, verb
 from sopwith.doors.cli.driving import carry_on_and_leave, wait_option
 from sopwith.doors.cli.pairs import from_pairs
 from sopwith.doors.cli.question import question_text
-from sopwith.engine.documents import gate_document, run_document
+from sopwith.engine.documents import gate_document, pinned_document, run_document
 from sopwith.engine.engine import Answered
 from sopwith.errors import Refused
 
@@ -54,9 +55,15 @@ def approve(
         _show_gates(door, run_id, step)
         return
     form = from_pairs(pairs, option="--field", doing=f"approve {run_id}")
-    answered = door.engine.approve(run_id, actor=door.actor, step=step, digest=digest, comment=comment, form=form)
+    before = _vote_of(door, run_id, step, digest)
+    if before is not None:
+        # a vote stands as it was given; the digest makes sure that this says so of the gate that it was given to
+        answered = door.engine.approve(run_id, actor=door.actor, digest=before)
+    else:
+        answered = door.engine.approve(run_id, actor=door.actor, step=step, digest=digest, comment=comment, form=form)
     if not answered.gate.passed:
-        _leave_voted(door, answered)
+        given = [*(["comment"] if comment else []), *(["form"] if form else [])]
+        _leave_voted(door, answered, again=before is not None, given=given)
     head = {"runId": run_id, "stepNumber": answered.step, "status": "approved"}
     if not door.as_json:
         with terminal.optional():
@@ -138,6 +145,7 @@ def _show_gates(door: Door, run_id: str, step: int | None) -> None:
     from sopwith.core.refusal import no_such_step
     from sopwith.core.run import open_gates
 
+    door.check_run(run_id)
     run = door.engine.runs.load(run_id).run
     if step is not None and step not in run.steps:
         raise no_such_step(run, step)
@@ -146,7 +154,7 @@ def _show_gates(door: Door, run_id: str, step: int | None) -> None:
         raise Refused(f"{run_id} has no open gate to show", hint=f"sop status {run_id} shows where it stands")
     envelopes = [door.reader.envelope(gate.digest) for _number, gate in gates]
     shown = [
-        {**gate_document(run, number, gate), "envelope": envelope}
+        {**gate_document(run, number, gate), "envelope": envelope, **_procedure(run, number)}
         for (number, gate), envelope in zip(gates, envelopes, strict=True)
     ]
     door.say(
@@ -158,19 +166,45 @@ def _show_gates(door: Door, run_id: str, step: int | None) -> None:
     )
 
 
-def _leave_voted(door: Door, answered: Answered) -> NoReturn:
-    """The vote is recorded, and did not settle the gate; or nobody is left whose votes could."""
+def _procedure(run: Run, number: int | None) -> Document:
+    """At the start the procedure as the run pinned it: the envelope names it by its digest only."""
+    return {"procedure": pinned_document(run)} if number is None else {}
+
+
+def _vote_of(door: Door, run_id: str, step: int | None, digest: str | None) -> str | None:
+    """The digest of the open gate that this answer addresses, if the actor has voted at it."""
+    from sopwith.core.run import open_gates
+
+    gates = [
+        (number, gate)
+        for number, gate in open_gates(door.engine.runs.load(run_id).run)
+        if step in (None, number) and (digest is None or len(digest) >= MIN_DIGEST_CHARACTERS)
+        if digest is None or gate.digest.startswith(digest.lower())
+    ]
+    if len(gates) != 1:
+        return None
+    gate = gates[0][1]
+    return gate.digest if any(vote.actor.id == door.actor.id for vote in gate.votes) else None
+
+
+def _leave_voted(door: Door, answered: Answered, *, again: bool, given: list[str]) -> NoReturn:
+    """The vote is recorded, and did not settle the gate; or nobody is left whose votes could; or it stood already."""
     run, gate = answered.run, answered.gate
     needed = rules_of(run, answered.step).votes_needed
     document: Document = {"runId": run.run_id, "stepNumber": answered.step, "votes": len(gate.votes), "needed": needed}
     if gate.status is GateStatus.OPEN:
         document["status"] = "vote_recorded"
-        words = f"{click.style(terminal.mark('✔'), fg='green')} vote recorded for {_which(answered.step)}"
+        told = "you voted already" if again else "vote recorded"
+        words = f"{click.style(terminal.mark('✔'), fg='green')} {told} for {_which(answered.step)}"
         words += f" of {run.run_id}: {len(gate.votes)} of {needed}"
+        if again:
+            document["alreadyVoted"] = True
+        if again and given:
+            words += f"; the {' and the '.join(given)} {'was' if len(given) == 1 else 'were'} not added"
     else:
         document |= {"status": "rejected", "reason": gate.comment}
         words = f"{click.style(terminal.mark('✘'), fg='red')} {_which(answered.step)} of {run.run_id} was rejected: "
-        words += terminal.safe(gate.comment)
+        words += terminal.shown(gate.comment)
     shown = run_document(run)
     door.say({**document, "run": shown}, lambda: f"{words}\n{text.next_line(shown['next'])}")
     door.leave(NEEDS_A_PERSON if run.ended is None else EXIT_CODES[status_of(run)])

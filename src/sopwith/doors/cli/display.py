@@ -16,7 +16,7 @@ from sopwith.core.events import Event
 from sopwith.core.instant import duration_text, iso
 from sopwith.core.run import Run
 from sopwith.doors.cli import terminal, text
-from sopwith.doors.cli.terminal import mark, safe, shown
+from sopwith.doors.cli.terminal import mark, shown
 
 if TYPE_CHECKING:
     from sopwith.doors.cli.door import Door
@@ -176,11 +176,11 @@ def event_line(event: Event, run: Run) -> str:
         case ev.StepCompleted(step_number=number, duration=duration):
             return f"{click.style(mark('✔'), fg='green')} step {number}/{total} completed in {duration}"
         case ev.StepFailed(step_number=number, error=error):
-            return f"{click.style(mark('✘'), fg='red')} step {number}/{total} failed: {safe(error)}"
+            return f"{click.style(mark('✘'), fg='red')} step {number}/{total} failed: {shown(error)}"
         case ev.StepInterrupted(step_number=number, reason=reason):
-            return f"{click.style('!', fg='magenta')} step {number}/{total} interrupted: {safe(reason)}"
+            return f"{click.style('!', fg='magenta')} step {number}/{total} interrupted: {shown(reason)}"
         case ev.StepSkipped(step_number=number, reason=reason):
-            return f"- step {number}/{total} skipped: {safe(reason)}"
+            return f"- step {number}/{total} skipped: {shown(reason)}"
         case ev.ApprovalRequested(step_number=number, title=title):
             where = "start" if number is None else f"step {number}/{total}"
             return f"{click.style('?', fg='yellow')} approval needed, {where}: {shown(title)}"
@@ -192,33 +192,37 @@ def answer_line(event: Event) -> str:
     """An answer that came from elsewhere, or from the clock; empty for any other event."""
     match event.body:
         case ev.ApprovalGranted(comment=comment):
-            return f"{click.style(mark('✔'), fg='green')} approved by {event.actor}" + _quoted(comment)
+            return f"{click.style(mark('✔'), fg='green')} approved by {shown(str(event.actor))}" + _quoted(comment)
         case ev.ApprovalRejected(reason=reason):
-            return f"{click.style(mark('✘'), fg='red')} rejected by {event.actor}" + _quoted(reason)
+            return f"{click.style(mark('✘'), fg='red')} rejected by {shown(str(event.actor))}" + _quoted(reason)
         case ev.ApprovalVoteRecorded(votes=votes, needed=needed, comment=comment):
-            told = f"vote {votes} of {needed} by {event.actor}"
+            told = f"vote {votes} of {needed} by {shown(str(event.actor))}"
             return f"{click.style(mark('✔'), fg='green')} {told}" + _quoted(comment)
         case ev.ApprovalEscalated(to=to):
-            return f"{click.style('?', fg='yellow')} nobody answered in time: {safe(', '.join(to))} may answer too"
+            return f"{click.style('?', fg='yellow')} nobody answered in time: {shown(', '.join(to))} may answer too"
         case ev.ApprovalReminded():
             return f"{click.style('?', fg='yellow')} still waiting for approval"
         case ev.ApprovalPostponed(jumped_ms=jumped_ms, due_at=due_at):
             jump = duration_text(jumped_ms)
             return f"{click.style('!', fg='yellow')} the clock jumped by {jump}: the deadline moves to {iso(due_at)}"
         case ev.ConditionEvaluated(step_number=number, result=False, expression=expression):
-            return f"- step {number} needs no approval: {safe(expression)} does not hold"
+            return f"- step {number} needs no approval: {shown(expression)} does not hold"
         case ev.ConditionEvaluated(step_number=number, result=None, reason=reason):
-            return f"{click.style('!', fg='yellow')} step {number} asks: its condition is not known ({safe(reason)})"
+            return f"{click.style('!', fg='yellow')} step {number} asks: its condition is not known ({shown(reason)})"
         case ev.ApprovalTimeout(action=action):
             return f"{click.style('?', fg='yellow')} nobody answered in time: {action}"
+        case ev.ApprovalStale(step_number=number, digest="", changed=changed):
+            told = f"what step {number} would run has changed since the run began"
+            return f"{click.style('!', fg='yellow')} {told} ({shown(', '.join(changed))}): asking"
         case ev.ApprovalStale(changed=changed):
-            return f"{click.style('!', fg='yellow')} what was approved has changed ({', '.join(changed)}): asking again"
+            told = f"what was approved has changed ({shown(', '.join(changed))})"
+            return f"{click.style('!', fg='yellow')} {told}: asking again"
         case _:
             return ""
 
 
 def _quoted(comment: str) -> str:
-    return f": {safe(comment)}" if comment else ""
+    return f": {shown(comment)}" if comment else ""
 
 
 def choose_display(door: Door) -> Display:
@@ -250,5 +254,7 @@ def ended_words(run: text.Document) -> str:
     took = f" {'in' if run['status'] == 'completed' else 'after'} {run['duration']}" if run["duration"] else ""
     if run["status"] == "completed":
         return f"{name} {word}{took}" + (": every step was skipped" if run.get("nothingRan") else "")
-    reason = f": {safe(run['reason'])}" if run["reason"] else ""
-    return f"{name} {text.status_words(run)}{took}{reason}\n{text.next_line(run['next'])}"
+    reason = f": {shown(run['reason'])}" if run["reason"] else ""
+    return f"{name} {text.status_words(run)}{took}{reason}\n" + "\n".join(
+        [*text.waits_lines(run), text.next_line(run["next"])]
+    )

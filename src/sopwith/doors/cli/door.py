@@ -24,6 +24,8 @@ from sopwith.ports import Workspace
 from sopwith.settings import find_workspace
 
 if TYPE_CHECKING:
+    from sopwith.core.events import Event
+    from sopwith.core.run import Run
     from sopwith.engine.engine import Engine
     from sopwith.engine.library import Library
     from sopwith.engine.reading import Reader
@@ -54,7 +56,10 @@ class Door:
     def engine(self) -> Engine:
         from sopwith.assembly import open_engine
 
-        return open_engine(self.workspace)
+        engine = open_engine(self.workspace)
+        if not self.as_json:
+            engine.on_settled = _tell_settled
+        return engine
 
     @property
     def has_runs(self) -> bool:
@@ -106,6 +111,15 @@ class Door:
     def leave(self, exit_code: int) -> NoReturn:
         """Ends the verb with this exit code."""
         raise click.exceptions.Exit(exit_code)
+
+
+def _tell_settled(event: Event, run: Run) -> None:
+    """What the clock had decided before the command came to it."""
+    from sopwith.doors.cli.display import event_line
+
+    if line := event_line(event, run):
+        with terminal.optional():
+            terminal.echo(line)
 
 
 def here() -> Path:

@@ -23,7 +23,7 @@ from sopwith.core.events import Event
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.run import Run, StepState, StepStatus, is_manual
 from sopwith.doors.cli.display import Display, Tamer, answer_line
-from sopwith.doors.cli.terminal import crop, mark, safe, shown, tame
+from sopwith.doors.cli.terminal import crop, mark, shown, tame
 from sopwith.doors.cli.text import COLOURS, MARKS
 
 _TAIL_LINES = 8
@@ -122,7 +122,7 @@ class Live(Display):
             for line in tail.lines(_TAIL_LINES, self._console.width - 7):
                 self._print(Text("       " + line, "bright_black"))
         if step.error:
-            self._print(Text("       " + safe(step.error), "red"))
+            self._print(Text("       " + shown(step.error), "red"))
 
     def _region(self) -> Group:
         """What is not over yet, never higher than the screen."""
@@ -134,7 +134,7 @@ class Live(Display):
         room = max(1, self._console.height - 2)
         lines: list[Text] = []
         if run.queued:
-            lines.append(Text(f"  {mark('…')} waits for its turn: {safe(run.reason)}", "yellow"))
+            lines.append(Text(f"  {mark('…')} waits for its turn: {shown(run.reason)}", "yellow"))
         for step in running[:room]:
             lines.append(self._line(run, step))
             lines += self._tail_lines(step.number, (room - len(running)) // max(1, len(running)))

@@ -11,7 +11,8 @@ import click
 from sopwith.core.run import RunStatus
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import Document, Door, complete_procedure, run_argument, verb
-from sopwith.doors.cli.terminal import safe, shown
+from sopwith.doors.cli.terminal import shown
+from sopwith.errors import InvalidProcedure, WorkspaceError
 
 if TYPE_CHECKING:
     from sopwith.doors.cli.logs import LogReader
@@ -71,7 +72,7 @@ def history(door: Door, name: str | None, statuses: tuple[str, ...], limit: int)
 @verb
 def inbox(door: Door, mine: bool) -> None:
     """Show what waits for whom: gates, manual steps, stuck runs; since when, and what happens at the timeout."""
-    document: Document = door.reader.inbox(door.actor) if door.has_runs else {"items": [], "total": 0}
+    document: Document = _inbox(door) if door.has_runs else {"items": [], "total": 0}
     if mine:
         items = [item for item in document["items"] if item.get("mayApprove", True)]
         document = {"items": items, "total": len(items)}
@@ -98,6 +99,16 @@ def logs(door: Door, run_id: str, step: int | None, follow: bool) -> None:
     printer.end()
     if door.as_json:
         door.say({"runId": run_id, "logs": reader.documents()}, lambda: "")
+
+
+def _inbox(door: Door) -> Document:
+    """What waits; where config.json cannot be read nobody can tell who may approve, and the rest is told."""
+    try:
+        return door.reader.inbox(door.actor)
+    except (InvalidProcedure, WorkspaceError) as error:
+        document = door.reader.inbox()
+        door.warn(f"who may approve is not known: {error.message}")
+        return document
 
 
 def _check_step(door: Door, run_id: str, step: int | None) -> None:
@@ -202,13 +213,13 @@ def _history_text(document: Document, name: str | None, statuses: tuple[str, ...
             text.coloured(run["status"]),
             f"{run['currentStep']}/{run['totalSteps']}",
             text.local_time(run["createdAt"]),
-            safe(run["createdBy"]),
+            shown(run["createdBy"]),
         ]
         for run in document["runs"]
     ]
-    shown = text.table(["RUN", "PROCEDURE", "STATUS", "STEP", "CREATED", "BY"], rows)
+    listed = text.table(["RUN", "PROCEDURE", "STATUS", "STEP", "CREATED", "BY"], rows)
     left = document["total"] - len(rows)
-    return shown + (text.dim(f"\n{terminal.mark('…')} and {left} more: --limit {document['total']}") if left else "")
+    return listed + (text.dim(f"\n{terminal.mark('…')} and {left} more: --limit {document['total']}") if left else "")
 
 
 def _inbox_text(document: Document, *, mine: bool) -> str:
@@ -228,7 +239,7 @@ def _inbox_text(document: Document, *, mine: bool) -> str:
             late = click.style("overdue: ", fg="red") if item["overdue"] else ""
             since += f", {late}{item['onTimeout']} at {text.local_time(item['dueAt'])}"
         lines += [text.dim(since), *_whom(item)]
-        lines += [f"  {item['next']}" if item.get("mayApprove", True) else text.dim(f"  {safe(item['whyNot'])}"), ""]
+        lines += [f"  {item['next']}" if item.get("mayApprove", True) else text.dim(f"  {shown(item['whyNot'])}"), ""]
     return "\n".join(lines).rstrip()
 
 
@@ -236,9 +247,9 @@ def _whom(item: Document) -> list[str]:
     """For whom a gate waits, where it does not wait for just anybody."""
     if item["kind"] != "approval":
         return []
-    told = f"for {safe(', '.join(item['approvers']))}" if item["approvers"] else ""
+    told = f"for {shown(', '.join(item['approvers']))}" if item["approvers"] else ""
     if item["votesNeeded"] > 1:
         told += f"{', ' if told else ''}{text.votes(item)} votes"
-        told += f" ({safe(', '.join(vote['by']['id'] for vote in item['votes']))})" if item["votes"] else ""
+        told += f" ({shown(', '.join(vote['by']['id'] for vote in item['votes']))})" if item["votes"] else ""
     told += f"{', ' if told else ''}escalated" if item["escalated"] else ""
     return [text.dim(f"  {told}")] if told else []

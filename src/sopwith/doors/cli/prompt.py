@@ -19,10 +19,10 @@ from sopwith.core.approval import FormField
 from sopwith.core.approvers import rules_of
 from sopwith.core.forms import value_of
 from sopwith.core.run import Gate, Run, StepStatus, is_manual, open_gates
-from sopwith.core.visible import visible, visible_code
+from sopwith.core.visible import visible, visible_value
 from sopwith.doors.cli import terminal, text
-from sopwith.doors.cli.question import envelope_text, question_text
-from sopwith.doors.cli.terminal import safe, shown
+from sopwith.doors.cli.question import question_text, whole_lines
+from sopwith.doors.cli.terminal import shown
 from sopwith.engine.engine import Engine
 from sopwith.engine.reading import Reader
 from sopwith.errors import SopwithError
@@ -130,8 +130,8 @@ def _first_question(asking: Asking) -> Callable[[], Awaitable[Outcome]] | None:
         terminal.echo("\n" + question_text(run, number, gate, envelope))
         reason = asking.engine.why_not(run, number, actor=asking.actor)
         if reason and envelope is not None:
-            terminal.echo(text.dim(f"  {safe(reason)}; this waits for somebody else"))
-            return lambda: _ask_bystander(asking, gate)
+            terminal.echo(text.dim(f"  {shown(reason)}; this waits for somebody else"))
+            return lambda: _ask_bystander(asking, number, gate)
         return lambda: _ask_gate(asking, number, gate) if envelope is not None else _ask_blind(asking, gate)
     for state in run.steps.values():
         if state.status is StepStatus.RUNNING and is_manual(run, state.number):
@@ -139,20 +139,19 @@ def _first_question(asking: Asking) -> Callable[[], Awaitable[Outcome]] | None:
             head = click.style("do this:", fg="yellow", bold=True)
             terminal.echo(f"\n{head} {run.name}, step {step.number}: {text.bold(shown(step.title))}")
             if step.body:
-                terminal.echo(text.indented(visible(step.body)))
+                terminal.echo(text.framed(visible(step.body)))
             return lambda: _ask_manual(asking, step.number)
     return None
 
 
 async def _ask_gate(asking: Asking, number: int | None, gate: Gate) -> Outcome:
-    engine = asking.engine
     match await asking.choice("approve", "reject", "view all", "detach"):
         case "approve":
             return await _approve(asking, number, gate)
         case "reject":
             return await _reject(asking, gate)
         case "view all":
-            _view(engine, gate)
+            _view(asking, number, gate)
             return Outcome.ASK_AGAIN
         case _:
             return Outcome.DETACHED
@@ -175,29 +174,29 @@ async def _approve(asking: Asking, number: int | None, gate: Gate) -> Outcome:
 
 async def _filled_in(asking: Asking, field: FormField) -> str:
     """What was typed for a field, once it fits; empty where nothing was and nothing must be."""
-    about = [str(field.type) if not field.values else " or ".join(str(value) for value in field.values)]
-    about += [f"Enter for {field.default}"] if field.default is not None else []
+    about = [str(field.type) if not field.values else " or ".join(visible_value(value) for value in field.values)]
+    about += [f"Enter for {visible_value(field.default)}"] if field.default is not None else []
     about += ["Enter for none"] if field.default is None and not field.required else []
-    title = visible_code(field.name) + (f" ({visible(field.title)})" if field.title else "")
+    title = text.code(field.name) + (f" ({shown(field.title)})" if field.title else "")
     while True:
-        given = await asking.line(f"  {title}, {visible(', '.join(about))}: ")
+        given = await asking.line(f"  {title}, {', '.join(about)}: ")
         if not given and (field.default is not None or not field.required):
             return ""
         try:
             value_of(field, given)
         except ValueError as error:
-            terminal.echo(text.dim(f"  expected {safe(str(error))}"))
+            terminal.echo(text.dim(f"  expected {shown(str(error))}"))
         else:
             return given
 
 
-async def _ask_bystander(asking: Asking, gate: Gate) -> Outcome:
+async def _ask_bystander(asking: Asking, number: int | None, gate: Gate) -> Outcome:
     """Whoever may not approve may still stop it, or wait here until somebody else answers."""
     match await asking.choice("reject", "view all", "detach"):
         case "reject":
             return await _reject(asking, gate)
         case "view all":
-            _view(asking.engine, gate)
+            _view(asking, number, gate)
             return Outcome.ASK_AGAIN
         case _:
             return Outcome.DETACHED
@@ -233,13 +232,12 @@ async def _ask_manual(asking: Asking, number: int) -> Outcome:
             return Outcome.DETACHED
 
 
-def _view(engine: Engine, gate: Gate) -> None:
-    envelope = Reader(engine).envelope(gate.digest)
+def _view(asking: Asking, number: int | None, gate: Gate) -> None:
+    envelope = Reader(asking.engine).envelope(gate.digest)
     if envelope is None:
         terminal.echo("  the envelope is not in the database: sop doctor checks it")
         return
-    terminal.echo(text.indented(envelope_text(envelope)))
-    terminal.echo(text.dim(f"    SHA-256 {gate.digest}"))
+    terminal.echo("\n".join(whole_lines(asking.run, number, gate, envelope)))
 
 
 def _what_happened(engine: Engine, before: Run) -> str:
@@ -250,11 +248,11 @@ def _what_happened(engine: Engine, before: Run) -> str:
     for number, earlier in open_gates(before):
         gate = run.start_gate if number is None else run.steps[number].gate
         if gate is not None and gate.decided_by is not None:
-            return f"{gate.status.replace('_', ' ')} by {gate.decided_by}" + (
-                f": {safe(gate.comment)}" if gate.comment else ""
+            return f"{gate.status.replace('_', ' ')} by {shown(str(gate.decided_by))}" + (
+                f": {shown(gate.comment)}" if gate.comment else ""
             )
         if gate is not None and len(gate.votes) > len(earlier.votes):
-            return f"{gate.votes[-1].actor} voted for it"
+            return f"{shown(str(gate.votes[-1].actor))} voted for it"
     return "something changed elsewhere"
 
 

@@ -10,13 +10,13 @@ import click
 import msgspec
 
 from sopwith.core.run import Gate, Run
-from sopwith.core.visible import visible, visible_code
+from sopwith.core.visible import visible, visible_code, visible_value
 from sopwith.doors.cli import text
-from sopwith.doors.cli.terminal import safe, shown
-from sopwith.engine.documents import gate_document, step_definition
+from sopwith.doors.cli.terminal import shown
+from sopwith.engine.documents import gate_document, pinned_document, step_definition
 
 Document = dict[str, Any]
-_PROSE = frozenset({"title", "instructions"})
+_PROSE = frozenset({"title", "instructions", "description", "overview"})
 
 
 def question_text(run: Run, number: int | None, gate: Gate, envelope: Document | None, *, whole: bool = False) -> str:
@@ -29,20 +29,33 @@ def question_text(run: Run, number: int | None, gate: Gate, envelope: Document |
     lines = [head, *_body(run, number, envelope), *_terms(document)]
     lines.append(text.dim(f"    envelope {gate.digest[:12]}") + text.deadline(document))
     if whole and envelope is not None:
-        lines += ["", text.indented(envelope_text(envelope)), text.dim(f"    SHA-256 {gate.digest}")]
+        lines += ["", *whole_lines(run, number, gate, envelope)]
     return "\n".join(lines)
 
 
+def whole_lines(run: Run, number: int | None, gate: Gate, envelope: Document) -> list[str]:
+    """Every field of the envelope; at the start also of the procedure, which the envelope names by its digest."""
+    lines = [text.indented(envelope_text(envelope)), text.dim(f"    SHA-256 {gate.digest}")]
+    if number is not None:
+        return lines
+    procedure = pinned_document(run)
+    steps = procedure.pop("steps")
+    lines += ["", text.indented(envelope_text(procedure))]
+    for step in steps:
+        lines += [f"    step {step['number']}:", text.indented(envelope_text(step), by=6)]
+    return lines
+
+
 def envelope_text(envelope: Document) -> str:
-    """Every field of what would be approved; texts of several lines as they are, the rest as JSON."""
+    """Every field of what would be approved; texts of several lines behind a margin, the rest as JSON."""
     lines = []
     for name, value in envelope.items():
         told = value if isinstance(value, str) else msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
         told = visible(told) if name in _PROSE else visible_code(told)
         if isinstance(value, str) and "\n" in value:
-            lines += [f"{visible_code(name)}:", text.indented(told.rstrip("\n"))]
+            lines += [f"{text.code(name)}:", text.framed(told.rstrip("\n"), by=2)]
         else:
-            lines.append(f"{visible_code(name)}: {told}")
+            lines.append(f"{text.code(name)}: {told}")
     return "\n".join(lines)
 
 
@@ -50,23 +63,23 @@ def _terms(gate: Document) -> list[str]:
     """Who may answer, how many must, who has, and what they are asked to fill in."""
     lines = []
     if gate["approvers"]:
-        lines.append(f"    {click.style('approvers:', fg='cyan')} {visible(', '.join(gate['approvers']))}")
+        lines.append(f"    {click.style('approvers:', fg='cyan')} {shown(', '.join(gate['approvers']))}")
     if gate["votesNeeded"] > 1:
         lines.append(f"    {click.style('votes:', fg='cyan')} {text.votes(gate)}")
     lines += [
-        text.dim(f"      {visible(vote['by']['id'])} at {text.local_time(vote['at'])}")
-        + (f": {visible(vote['comment'])}" if vote["comment"] else "")
+        text.dim(f"      {shown(vote['by']['id'])} at {text.local_time(vote['at'])}")
+        + (f": {shown(vote['comment'])}" if vote["comment"] else "")
         for vote in gate["votes"]
     ]
     for field in gate["form"]:
         name = field["name"]
-        value = text.assigned(name, gate["values"][name]) if name in gate["values"] else visible_code(name)
+        value = text.assigned(name, gate["values"][name]) if name in gate["values"] else text.code(name)
         about = [field.get("type", "string"), "required" if field.get("required") else "optional"]
-        about += [f"one of {', '.join(map(str, field['values']))}"] if field.get("values") else []
-        about += [f"like {field['pattern']}"] if field.get("pattern") else []
-        about += [f"default {field['default']}"] if field.get("default") is not None else []
-        title = f"  {visible(field['title'])}" if field.get("title") else ""
-        lines.append(f"    {click.style('form:', fg='cyan')} {value}  {text.dim(visible(', '.join(about)))}{title}")
+        about += [f"one of {', '.join(map(visible_value, field['values']))}"] if field.get("values") else []
+        about += [f"like {text.code(field['pattern'])}"] if field.get("pattern") else []
+        about += [f"default {visible_value(field['default'])}"] if field.get("default") is not None else []
+        title = f"  {shown(field['title'])}" if field.get("title") else ""
+        lines.append(f"    {click.style('form:', fg='cyan')} {value}  {text.dim(', '.join(about))}{title}")
     if gate["commentRequired"]:
         lines.append(f"    {click.style('comment:', fg='cyan')} required")
     return lines
@@ -85,10 +98,10 @@ def _start_body(run: Run, envelope: Document) -> list[str]:
     procedure = run.procedure
     around = text.surroundings(procedure.working_dir, msgspec.to_builtins(procedure.env))
     return [
-        text.dim(f"    {envelope['mode']}, version {safe(procedure.version)}"),
+        text.dim(f"    {envelope['mode']}, version {shown(procedure.version)}"),
         *_captured(envelope["environment"], ()),
         *(
-            f"    pinned for step {step}: {visible_code(name)}  " + (f"SHA-256 {digest}" if digest else "not there yet")
+            f"    pinned for step {step}: {text.code(name)}  " + (f"SHA-256 {digest}" if digest else "not there yet")
             for step, pins in envelope.get("pins", {}).items()
             for name, digest in pins.items()
         ),
@@ -110,22 +123,24 @@ def _step_body(run: Run, number: int, envelope: Document) -> list[str]:
     ]
     set_here = run.procedure.env.set_ | run.procedure.step(number).env.set_
     environment = envelope["environment"]
-    lines += [f"    sets {text.assigned(name, environment[name])}" for name in set_here if name in environment]
+    lines += [
+        f"    sets {text.assigned(name, environment[name], only_text=True)}" for name in set_here if name in environment
+    ]
     lines += _captured(environment, set_here)
-    lines += [f"    passed from your environment: {visible_code(name)}" for name in envelope["passed"]]
-    lines += [f"    pinned {visible_code(n)}  SHA-256 {digest}" for n, digest in envelope.get("pins", {}).items()]
+    lines += [f"    passed from your environment: {text.code(name)}" for name in envelope["passed"]]
+    lines += [f"    pinned {text.code(n)}  SHA-256 {digest}" for n, digest in envelope.get("pins", {}).items()]
     if envelope["instructions"]:
-        lines.append(text.indented(visible(envelope["instructions"])))
+        lines.append(text.framed(visible(envelope["instructions"])))
     if envelope["script"] is not None:
-        lines.append(text.dim(f"    {_interpreter(envelope)} in {visible_code(envelope['working_dir'])}:"))
-        lines.append(text.indented(visible_code(envelope["script"].rstrip("\n")), by=6))
+        lines.append(text.dim(f"    {_interpreter(envelope)} in {text.code(envelope['working_dir'])}:"))
+        lines.append(text.framed(visible_code(envelope["script"].rstrip("\n")), by=6))
     return lines
 
 
 def _captured(environment: dict[str, str], set_here: Iterable[str]) -> list[str]:
     """What the run captured when it was created, where whoever reads this has something else."""
     return [
-        f"    environment: {text.assigned(name, value)}"
+        f"    environment: {text.assigned(name, value, only_text=True)}"
         for name, value in environment.items()
         if name not in set_here and os.environ.get(name) != value
     ]
@@ -133,5 +148,5 @@ def _captured(environment: dict[str, str], set_here: Iterable[str]) -> list[str]
 
 def _interpreter(envelope: Document) -> str:
     program = envelope.get("program")
-    name = visible_code(envelope["interpreter"])
-    return f"{name} ({visible_code(program)})" if program else name
+    name = text.code(envelope["interpreter"])
+    return f"{name} ({text.code(program)})" if program else name

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import click
+import msgspec
 
 from sopwith.core import events as ev
 from sopwith.core.codec import event_json
@@ -20,6 +22,7 @@ from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.display import event_line
 from sopwith.doors.cli.door import Document, Door, verb
 from sopwith.doors.cli.terminal import mark, safe
+from sopwith.engine.auditing import Deferred
 from sopwith.engine.documents import error_document
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.ticker import serve as serve_runs
@@ -30,6 +33,9 @@ from sopwith.stores.serving_lock import ServingLock
 if TYPE_CHECKING:
     from sopwith.audit.retention import Dropped
 
+_T = TypeVar("_T")
+_SIGNING_SECS = 3.0
+"""How long the end waits for the last signature; longer than it takes to give up on a place that somebody keeps."""
 _DAY_SECS = 24 * 60 * 60
 _OPEN = tuple(status for status in RunStatus if status not in ("completed", "failed", "cancelled"))
 
@@ -69,10 +75,13 @@ async def _serve(door: Door, lock: ServingLock, *, once: bool) -> None:
     teller = _Teller(door)
     teller.began(once=once)
     keeping_house = asyncio.ensure_future(_keep_house(door, teller, once=once))
-    left = await serve_runs(door.engine.parts, teller, stop=stop, once=once)
+    signing = Deferred(door.engine.parts.auditing)
+    parts = msgspec.structs.replace(door.engine.parts, auditing=signing)
+    left = await serve_runs(parts, teller, stop=stop, once=once)
     if once and not stop.is_set():
         await keeping_house
     keeping_house.cancel()
+    signing.finish(_SIGNING_SECS)
     if stop.is_set():
         teller.ended(left)
 
@@ -81,7 +90,7 @@ async def _keep_house(door: Door, teller: _Teller, *, once: bool) -> None:
     """Drops what auditRetentionDays lets go, at the start and once a day. A failure is told and tried the next day."""
     while True:
         try:
-            dropped = await asyncio.to_thread(_retain, door)
+            dropped = await _aside(lambda: _retain(door))
         except Exception as error:
             teller.on_trouble(None, error)
         else:
@@ -89,6 +98,33 @@ async def _keep_house(door: Door, teller: _Teller, *, once: bool) -> None:
         if once:
             return
         await asyncio.sleep(_DAY_SECS)
+
+
+async def _aside(work: Callable[[], _T]) -> _T:
+    """Does it in a thread that nobody waits for when the process ends, as one of asyncio's own would be."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_T] = loop.create_future()
+
+    def tell(result: _T | None, error: Exception | None) -> None:
+        if done.done():
+            return  # cancelled
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(cast(_T, result))
+
+    def run() -> None:
+        result, failed = None, None
+        try:
+            result = work()
+        except Exception as error:
+            failed = error
+        # a server that has ended listens no more
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, result, failed)
+
+    threading.Thread(target=run, name="retention", daemon=True).start()
+    return await done
 
 
 def _retain(door: Door) -> Dropped:

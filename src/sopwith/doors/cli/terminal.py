@@ -18,9 +18,9 @@ from typing import IO, Any
 import click
 import msgspec
 
-from sopwith.core.visible import visible
+from sopwith.core.visible import in_one_line, visible
 
-_MARKS = {"✔": "+", "▶": ">", "✘": "x", "·": ".", "…": "..."}
+_MARKS = {"✔": "+", "▶": ">", "✘": "x", "·": ".", "…": "...", "│": "|"}
 _UNBOUND = 100_000
 _USUAL_COLUMNS = 80
 _ESCAPE_SEQUENCES = re.compile(
@@ -173,13 +173,13 @@ def pad(text: str, to: int) -> str:
 
 
 def shown(text: str) -> str:
-    """One line that a person wrote: whole, trustworthy, and in characters that stdout has."""
-    return printable(visible(text).replace("\n", " "))
+    """What a person or an agent wrote, in one line: whole, trustworthy, and in characters that stdout has."""
+    return printable(in_one_line(visible(text)))
 
 
 def safe(text: str) -> str:
-    """A message, reason or comment: what could steer the screen is shown as an escape, the rest as it is."""
-    return printable(_NOT_PLAIN.sub(_tamed, text))
+    """A message of Sopwith's own, in one line: what could steer the screen is shown as an escape, the rest as it is."""
+    return in_one_line(_unsteering(text))
 
 
 def tame(text: str) -> str:
@@ -187,7 +187,7 @@ def tame(text: str) -> str:
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     lines = (line.rstrip("\r").rpartition("\r")[2] for line in _ESCAPE_SEQUENCES.sub("", text).split("\n"))
-    return safe("\n".join(lines).replace("\t", "    "))
+    return _unsteering("\n".join(lines).replace("\t", "    "))
 
 
 def printable(text: str) -> str:
@@ -232,6 +232,10 @@ def _write(stream: IO[str], words: str) -> None:
         stream.flush()
     except BrokenPipeError as error:
         raise ReaderGone from error
+
+
+def _unsteering(text: str) -> str:
+    return printable(_NOT_PLAIN.sub(_tamed, text))
 
 
 def _tamed(match: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sopwith.core.visible import visible, visible_code
+from sopwith.core.visible import in_one_line, visible, visible_code, visible_value
 from sopwith.doors.cli import terminal
 from sopwith.doors.cli.terminal import columns, crop, pad, safe, shown, tame, width
 from sopwith.errors import Problem, Severity, SopwithError
@@ -71,6 +71,16 @@ def next_line(next_: str) -> str:
     )
 
 
+def waits_lines(run: Document) -> list[str]:
+    """For whom a run waits, where its gates do not wait for just anybody; several gates on a line each."""
+    waiting = [gate for gate in run["gates"] if gate["waitsFor"]] if "waitsFor" in run else []
+    alone = len(run["gates"]) == 1
+    return [
+        f"{'' if alone else 'step ' + str(gate['stepNumber']) + ' '}waits for {shown(', '.join(gate['waitsFor']))}"
+        for gate in waiting
+    ]
+
+
 def dim(text: str) -> str:
     return click.style(text, fg="bright_black")
 
@@ -101,14 +111,13 @@ def run_text(run: Document) -> str:
     """A run as `sop status` shows it."""
     lines = [f"{bold(run['sopName'])}  {run['runId']}  {coloured(run['status'])}{_flags(run)}"]
     if run["reason"]:
-        lines.append(f"  {safe(run['reason'])}")
+        lines.append(f"  {shown(run['reason'])}")
     lines += [
-        dim(f"  {run['executionMode']}, version {safe(run['version'])}, priority {run['priority']}")
-        + dim(f", started by {run['createdBy']['id']} at {local_time(run['createdAt'])}")
+        dim(f"  {run['executionMode']}, version {shown(run['version'])}, priority {run['priority']}")
+        + dim(f", started by {shown(run['createdBy']['id'])} at {local_time(run['createdAt'])}")
     ]
-    if run["params"]:
-        lines.append(dim("  " + ", ".join(f"{name}={safe(str(value))}" for name, value in run["params"].items())))
-    lines += ["", *step_lines(run["stepResults"]), "", next_line(run["next"])]
+    lines += [dim(f"  {assigned(name, value)}") for name, value in run["params"].items()]
+    lines += ["", *step_lines(run["stepResults"]), "", *waits_lines(run), next_line(run["next"])]
     return "\n".join(lines)
 
 
@@ -131,10 +140,10 @@ def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
         told += dim(f"  since {clock_time(gate['requestedAt'])}") + deadline(gate)
         told += f"  {votes(gate)} votes" if gate["votesNeeded"] > 1 else ""
     elif gate is not None and gate["decidedBy"] is not None and step["status"] != "pending":
-        told += dim(f"  {gate['status'].replace('_', ' ')} by {gate['decidedBy']['id']}")
+        told += dim(f"  {gate['status'].replace('_', ' ')} by {shown(gate['decidedBy']['id'])}")
     elif step["requiresApproval"] and step["status"] == "pending":
         told += dim("  needs approval")
-    error = f"\n       {click.style(safe(step['error']), fg='red')}" if step["error"] else ""
+    error = f"\n       {click.style(shown(step['error']), fg='red')}" if step["error"] else ""
     title = pad(crop(shown(step["title"]), title_width), title_width)
     return f"  {status_mark(step['status'])} {step['stepNumber']:>2} {title}  {told}{error}"
 
@@ -143,35 +152,36 @@ def step_text(step: Document) -> str:
     """One step in full, as `sop status --step` shows it."""
     lines = [step_line(step), ""]
     if step["description"]:
-        lines += [visible(step["description"]), ""]
+        lines += [framed(visible(step["description"]), by=2), ""]
     if step["script"] is not None:
-        lines += [dim(f"{step['interpreter']}:"), indented(visible_code(step["script"].rstrip("\n"))), ""]
+        lines += [dim(f"{step['interpreter']}:"), framed(visible_code(step["script"].rstrip("\n")), by=2), ""]
     if step["comment"]:
-        lines.append(f"comment: {safe(step['comment'])}")
+        lines.append(f"comment: {shown(step['comment'])}")
     lines += [f"output {assigned(name, value)}" for name, value in step["outputs"].items()]
-    lines += [f"evidence {visible(each['name'])}, SHA-256 {each['sha256']}" for each in step["evidence"]]
+    lines += [f"evidence {shown(each['name'])}, SHA-256 {each['sha256']}" for each in step["evidence"]]
     if step["output"]:
-        lines += [dim("printed:"), indented(tame(step["output"].rstrip("\n")))]
+        lines += [dim("printed:"), framed(tame(step["output"].rstrip("\n")), by=2)]
     return "\n".join(lines).rstrip()
 
 
 def procedure_text(sop: Document) -> str:
     """A procedure as `sop show` shows it."""
-    lines = [f"{bold(visible(sop['title']))}  {sop['name']}  version {visible(sop['version'])}"]
+    lines = [f"{bold(shown(sop['title']))}  {sop['name']}  version {shown(sop['version'])}"]
     if sop["description"]:
-        lines.append(f"  {visible(sop['description'])}")
+        lines.append(framed(visible(sop["description"]), by=2))
     mode = sop["executionMode"]
     mode += f" ({sop['effectiveMode']})" if sop["effectiveMode"] != mode else ""
     limits = [f"priority {sop['priority']}", mode]
     limits += [f"cooldown {sop['cooldownSecs']} s"] if sop["cooldownSecs"] else []
     limits += [f"at most {sop['maxConcurrent']} at once"] if sop["maxConcurrent"] else []
-    limits += [f"started by {visible(', '.join(sop['runners']))}"] if sop["runners"] else []
+    limits += [f"started by {shown(', '.join(sop['runners']))}"] if sop["runners"] else []
     lines.append(dim("  " + ", ".join(limits)))
     if sop["approval"]:
         lines.append(dim("  approvals: " + ", ".join(_rules(sop["approval"]))))
     for parameter in sop["params"]:
-        needed = "required" if parameter.get("required") else f"default {parameter.get('default', 'none')}"
-        about = visible(parameter.get("description", ""))
+        default = visible_value(parameter["default"]) if "default" in parameter else "none"
+        needed = "required" if parameter.get("required") else f"default {default}"
+        about = shown(parameter.get("description", ""))
         lines.append(f"  --param {parameter['name']}=…  {dim(parameter['type'] + ', ' + needed)}  {about}")
     for step in sop["steps"]:
         lines += ["", defined_step(step)]
@@ -181,7 +191,7 @@ def procedure_text(sop: Document) -> str:
 def plan_text(plan: Document) -> str:
     """A dry run: what would happen, in order."""
     lines = [
-        f"{bold(visible(plan['title']))}  {plan['sopName']}  dry run, {plan['executionMode']}: nothing was started",
+        f"{bold(shown(plan['title']))}  {plan['sopName']}  dry run, {plan['executionMode']}: nothing was started",
     ]
     lines += [f"  {assigned(name, value)}" for name, value in plan["params"].items()]
     if plan["startApproval"] is not None:
@@ -204,6 +214,12 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def indented(text: str, by: int = 4) -> str:
     return "\n".join(" " * by + line for line in text.split("\n"))
+
+
+def framed(text: str, by: int = 4) -> str:
+    """A block of lines that others wrote, each with a mark in the margin: none can pose as a line around the block."""
+    margin = " " * by + dim(terminal.mark("│")) + " "
+    return "\n".join(margin + line for line in text.split("\n"))
 
 
 def local_time(timestamp: str | None) -> str:
@@ -253,11 +269,11 @@ def _terms(terms: Document) -> str:
 
 def _rules(rules: Document) -> list[str]:
     """Who must agree and when they are asked, as far as the rules say so."""
-    told = [f"by {visible(', '.join(rules['approvers']))}"] if rules.get("approvers") else []
+    told = [f"by {shown(', '.join(rules['approvers']))}"] if rules.get("approvers") else []
     told += [f"{rules['quorum']} votes"] if rules.get("quorum") else []
     told += ["with a comment"] if rules.get("commentRequired") else []
-    told += [f"form: {visible(', '.join(field['name'] for field in rules['form']))}"] if rules.get("form") else []
-    return [*told, *([f"only if {visible_code(rules['when'])}"] if rules.get("when") else [])]
+    told += [f"form: {shown(', '.join(field['name'] for field in rules['form']))}"] if rules.get("form") else []
+    return [*told, *([f"only if {code(rules['when'])}"] if rules.get("when") else [])]
 
 
 def defined_step(step: Document, *, with_gate: bool = True) -> str:
@@ -269,24 +285,29 @@ def defined_step(step: Document, *, with_gate: bool = True) -> str:
         told = _rules(rules) + ([f"{rules.get('onTimeout', 'approve')} after {minutes} min"] if minutes else [])
         gated = click.style("  approval required", fg="yellow") + (f" ({', '.join(told)})" if told else "")
     kind = step["interpreter"] or step["executor"]
-    lines = [f"  {step['number']:>2} {bold(visible(step['title']))}  {dim(kind)}{gated}"]
+    lines = [f"  {step['number']:>2} {bold(shown(step['title']))}  {dim(kind)}{gated}"]
     if step["description"]:
-        lines.append(indented(visible(step["description"]), by=5))
+        lines.append(framed(visible(step["description"]), by=5))
     lines += [dim(f"     {line}") for line in surroundings(step["workingDir"], step["env"])]
-    lines += [dim(f"     pinned {visible_code(name)}") for name in step["pins"]]
+    lines += [dim(f"     pinned {code(name)}") for name in step["pins"]]
     if step["script"] is not None:
-        lines.append(indented(dim(visible_code(step["script"].rstrip("\n"))), by=7))
+        lines.append(framed(visible_code(step["script"].rstrip("\n")), by=7))
     return "\n".join(lines)
 
 
 def surroundings(working_dir: str | None, env: Document) -> list[str]:
     """`in DIR`, `passes A, B` and `sets K = V`, as far as a procedure or a step says so."""
-    lines = [f"in {visible_code(working_dir)}"] if working_dir else []
+    lines = [f"in {code(working_dir)}"] if working_dir else []
     if env["pass"]:
-        lines.append(f"passes {', '.join(visible_code(name) for name in env['pass'])}")
-    return lines + [f"sets {assigned(name, value)}" for name, value in env["set"].items()]
+        lines.append(f"passes {', '.join(code(name) for name in env['pass'])}")
+    return lines + [f"sets {assigned(name, value, only_text=True)}" for name, value in env["set"].items()]
 
 
-def assigned(name: str, value: object) -> str:
-    """`name = value` as an approver may trust it."""
-    return f"{visible_code(name)} = {visible_code(str(value))}"
+def assigned(name: str, value: object, *, only_text: bool = False) -> str:
+    """`name = value` in one line, as an approver may trust it."""
+    return f"{code(name)} = {visible_value(value, only_text=only_text)}"
+
+
+def code(text: str) -> str:
+    """A name, path or expression in one line, as an approver may trust it."""
+    return in_one_line(visible_code(text))
