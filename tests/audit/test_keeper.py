@@ -114,9 +114,17 @@ def test_a_copy_that_vanished_is_told_when_it_begins_anew(place: Place) -> None:
     assert place.sealer.seal(START) == ()
     place.local.unlink()
     put(place.store, batches(5)[0])
-    (told,) = place.sealer.seal(START)
+    (told,) = place.sealer.seal(START + timedelta(minutes=2))
     assert "though there were some before" in told
     assert sizes(place.local) == [15]
+
+
+def test_a_copy_that_another_process_is_about_to_write_is_not_missed(place: Place) -> None:
+    place.fill(1)
+    assert place.sealer.seal(START) == ()
+    place.local.unlink()
+    put(place.store, batches(5)[0])
+    assert place.sealer.seal(START + timedelta(seconds=2)) == ()
 
 
 def test_a_config_that_cannot_be_read_is_told_and_the_log_is_signed_all_the_same(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ somebody changed behind it stays visible. A log that is shorter than what was si
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sopwith.audit.merkle import Frontier
@@ -18,6 +18,7 @@ from sopwith.ports import KeptCheckpoint, Log, Seals
 
 PAGE = 2000
 _PREFIX = b'{"format":"sopwith/checkpoint/1",'
+_SETTLED_AFTER = timedelta(minutes=1)
 
 
 class Checkpointer:
@@ -38,7 +39,7 @@ class Checkpointer:
         Raises StoreError, signing nothing, if the log is not what was signed before.
         """
         self.failures = ()
-        known = self._seals.newest_checkpoint() is not None
+        known = _is_settled(self._seals.newest_checkpoint(), now)
         ahead = self._furthest(known=known)  # before the log is read: what is signed meanwhile is no sign of trouble
         newest = self._seals.newest_checkpoint()
         frontier = _frontier_of(newest)
@@ -51,7 +52,7 @@ class Checkpointer:
         return self._keep(frontier, now) if frontier.size else None
 
     def _furthest(self, *, known: bool) -> Checkpoint | None:
-        """The greatest among the last lines of the places. `known`: there were checkpoints before."""
+        """The greatest among the last lines of the places. `known`: there are some for a while."""
         found = []
         self._usable = ()
         for place in self._places:
@@ -97,6 +98,16 @@ class Checkpointer:
             return None
         self.failures += tuple(copy(self._usable, line))
         return checkpoint
+
+
+def _is_settled(newest: KeptCheckpoint | None, now: datetime) -> bool:
+    """Whether there are checkpoints for so long that whoever took them has written them to every place."""
+    if newest is None:
+        return False
+    try:
+        return datetime.fromisoformat(read(Checkpoint, newest.line).timestamp) < now - _SETTLED_AFTER
+    except (BadStatement, ValueError):
+        return True
 
 
 def copy(places: tuple[Path, ...], line: bytes, patience: Patience | None = None) -> list[str]:
