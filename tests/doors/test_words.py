@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from sopwith.doors.cli import terminal
+from sopwith.doors.cli.display import ended_words
 
 from .workshop import Workshop, end_process, eventually
 
@@ -35,6 +36,14 @@ def test_next_names_what_can_be_done(workshop: Workshop, verb: tuple[str, ...], 
     run = workshop.started("gated")
     name, *more = verb
     assert f"next: {wanted.format(run=run)}" in workshop.sop(name, run, *more).out
+
+
+def test_a_run_that_has_ended_goes_on_nowhere(workshop: Workshop) -> None:
+    workshop.steps("plain", "Look | echo looked")
+    workshop.started("plain", code=0)
+    document = workshop.json("status", workshop.run_id("plain")) | {"drivenBy": {"host": "here", "pid": 999}}
+    assert "goes on" not in ended_words(document)
+    assert "goes on" in ended_words(document | {"endedAt": None})
 
 
 def test_validate_reports_an_unregistered_folder_once(workshop: Workshop) -> None:

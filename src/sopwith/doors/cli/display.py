@@ -248,7 +248,7 @@ def is_interactive(*, as_json: bool) -> bool:
 def ended_words(run: text.Document) -> str:
     """How the run stands when the command leaves it."""
     name = run["runId"]
-    if run.get("drivenBy"):
+    if run.get("drivenBy") and run["endedAt"] is None:
         return f"{name} goes on in process {run['drivenBy']['pid']}: sop status {name} --watch"
     word = text.coloured(run["status"])
     took = f" {'in' if run['status'] == 'completed' else 'after'} {run['duration']}" if run["duration"] else ""

@@ -253,6 +253,10 @@ def _what_happened(engine: Engine, before: Run) -> str:
             )
         if gate is not None and len(gate.votes) > len(earlier.votes):
             return f"{shown(str(gate.votes[-1].actor))} voted for it"
+    for state in before.steps.values():
+        now = run.steps[state.number]
+        if state.status is StepStatus.RUNNING and now.status is not StepStatus.RUNNING:
+            return f"step {state.number} was reported {now.status} elsewhere"
     return "something changed elsewhere"
 
 
