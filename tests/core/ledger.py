@@ -273,7 +273,8 @@ class Ledger:
         everybody |= {each.partition(":")[2] for who in self.people.roles.values() for each in who}
         everybody |= {each.partition(":")[2] for each in (*rules.approvers, *rules.escalate_to)}
         before = set(self.escalated)
-        if rules.on_timeout is TimeoutAction.ESCALATE:
+        asked = self.asked.get(number)
+        if rules.on_timeout is TimeoutAction.ESCALATE and asked is not None and asked.due_at is not None:
             self.escalated.add(number)  # it may come to that
         kinds = (ActorKind.HUMAN, ActorKind.AGENT)
         able = {n for n in everybody for kind in kinds if self._may_pass(Actor(n, kind, "anywhere"), number)}

@@ -21,10 +21,10 @@ from sopwith.core.decide import decide
 from sopwith.core.modes import choose_mode
 from sopwith.core.people import Directory, check_runner
 from sopwith.core.procedure import ExecutionMode
-from sopwith.core.run import GateStatus, RunStatus, StepStatus
+from sopwith.core.run import Gate, GateStatus, RunStatus, StepStatus
 from sopwith.errors import AlreadyDecided, ApproverNotAllowed, BadRequest, NotAllowed, SopwithError
 
-from .given import ALICE, BOB, CAROL, INSIDE, RUN, TRIGGER, Story, manual, procedure, shell
+from .given import ALICE, BOB, CAROL, INSIDE, NOON, RUN, TRIGGER, Story, manual, procedure, shell
 
 DORA, ERIK = (Actor(name, ActorKind.HUMAN, "cli") for name in ("dora", "erik"))
 CLAUDE, CODEX = (Actor(name, ActorKind.AGENT, "mcp") for name in ("claude", "codex"))
@@ -424,8 +424,9 @@ def test_how_many_could_still_agree(
     rules = ApprovalRules(approvers=approvers, quorum=quorum, allow_self_approval=self_approval)
     story = Story(shell(gate=True, approval=rules), config=THREE)
     people = Directory(THREE)
-    assert votes_left(story.run, 1, people) == left
-    assert votes_left(story.run, 1, people, voted=["bob"]) == (left if left in (None, 0) else left - 1)
+    gate = Gate(revision=1, status=GateStatus.OPEN, digest="", requested_at=NOON)
+    assert votes_left(story.run, 1, gate, people) == left
+    assert votes_left(story.run, 1, gate, people, voted=["bob"]) == (left if left in (None, 0) else left - 1)
 
 
 def test_a_gate_that_nobody_could_pass_is_rejected_by_the_system_when_it_opens() -> None:
@@ -559,6 +560,8 @@ def test_whom_a_gate_may_be_handed_on_to_could_still_pass_it() -> None:
     rules = replace(HANDED_ON, approvers=("group:gone",))
     story = Story(shell(gate=True, approval_timeout_mins=5, approval=rules), config=THREE).drive()
     assert story.step(1).gate_open
+    never = Story(shell(gate=True, approval=rules), config=THREE).drive()
+    assert never.status is RunStatus.PAUSED, "without a deadline it is never handed on"
     left = replace(rules, on_timeout=TimeoutAction.PAUSE, escalate_to=())
     assert Story(shell(gate=True, approval=left), config=THREE).drive().status is RunStatus.PAUSED
 

@@ -86,9 +86,10 @@ def check_rejecter(run: Run, actor: Actor) -> None:
         )
 
 
-def votes_left(run: Run, number: int | None, people: Directory, *, voted: Iterable[str] = ()) -> int | None:
+def votes_left(run: Run, number: int | None, gate: Gate, people: Directory, *, voted: Iterable[str] = ()) -> int | None:
     """How many could still agree, besides those who did (by id). None: any person may, which nobody can count."""
-    able = people.electorate(rules_of(run, number), run.created_by)
+    escalates = gate.escalated or gate.due_at is not None
+    able = people.electorate(rules_of(run, number), run.created_by, escalates=escalates)
     return None if able is None else len(able - set(voted))
 
 

@@ -89,7 +89,13 @@ def request_approval(run: Run, number: int | None, command: OpenGate) -> list[ev
         boot_id=command.now.boot_id,
         boot_ms=command.now.boot_ms,
     )
-    opened = Gate(revision=requested.revision, status=GateStatus.OPEN, digest=requested.digest, requested_at=asked_at)
+    opened = Gate(
+        revision=requested.revision,
+        status=GateStatus.OPEN,
+        digest=requested.digest,
+        requested_at=asked_at,
+        due_at=requested.due_at,
+    )
     return [requested, *closed_as_unreachable(run, number, opened, command)]
 
 
@@ -98,7 +104,7 @@ def closed_as_unreachable(
 ) -> list[ev.EventBody]:
     """A rejection by the system where fewer people are left who could agree than must; else nothing."""
     voted = voters or []
-    left = votes_left(run, number, command.people, voted=voted)
+    left = votes_left(run, number, gate, command.people, voted=voted)
     missing = rules_of(run, number).votes_needed - len(voted)
     if left is None or left >= missing:
         return []

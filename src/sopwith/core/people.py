@@ -86,13 +86,16 @@ class Directory:
                 found.add(principal)
         return frozenset(found)
 
-    def electorate(self, rules: ApprovalRules, starter: Actor | None) -> frozenset[str] | None:
-        """The ids of everybody who could still come to approve at a gate with these rules, an escalation included.
+    def electorate(
+        self, rules: ApprovalRules, starter: Actor | None, *, escalates: bool = True
+    ) -> frozenset[str] | None:
+        """The ids of everybody who could still come to approve at a gate with these rules.
 
-        `starter` is who started the run, where that is known. None: any person may, which nobody can count.
+        `starter` is who started the run, where that is known; `escalates`: the gate was or will be handed on, if its
+        rules say so. None: any person may, which nobody can count.
         """
         principals = rules.approvers
-        if rules.approvers and rules.on_timeout is TimeoutAction.ESCALATE:
+        if rules.approvers and escalates and rules.on_timeout is TimeoutAction.ESCALATE:
             principals += rules.escalate_to
         if not principals and not self._config.roles:
             return None
