@@ -10,7 +10,7 @@ from pathlib import Path
 
 import apsw
 
-from benchmarks import cold_start, steps, verification
+from benchmarks import cold_start, planning, steps, verification
 from sopwith import __version__
 
 
@@ -29,6 +29,7 @@ def main() -> None:
             "cpus": os.cpu_count(),
             "coldStart": cold_start.measure(Path(one)),
             "shellSteps": steps.measure(Path(two)),
+            "planning": planning.measure(),
             "verification": verification.measure(Path(three)),
         }
     print(json.dumps(document, indent=2))

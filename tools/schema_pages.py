@@ -115,6 +115,12 @@ def _type(member: Schema, definitions: Schema) -> str:
     match member.get("type"):
         case "array":
             return f"list of {_type(member['items'], definitions)}"
+        case "object" if "properties" in member:
+            keys = [
+                f"{code(key)}: {_type(inner, definitions)}" + (f" ({told})" if (told := _description(inner)) else "")
+                for key, inner in member["properties"].items()
+            ]
+            return f"object: {'; '.join(keys)}"
         case "object":
             return f"object: name to {_type(member['additionalProperties'], definitions)}"
         case "string":

@@ -11,7 +11,11 @@ from sopwith.errors import BadRequest
 from sopwith.ports import ExecutorKind
 
 ENTRY_POINTS = "sopwith.executors"
-_BUILT_IN = {"shell": "sopwith.executors.shell:KIND", "manual": "sopwith.executors.manual:KIND"}
+_BUILT_IN = {
+    "shell": "sopwith.executors.shell:KIND",
+    "manual": "sopwith.executors.manual:KIND",
+    "wait": "sopwith.executors.wait:KIND",
+}
 
 
 class Registry:

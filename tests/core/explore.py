@@ -16,7 +16,7 @@ from sopwith.core.config import Config
 from sopwith.core.decide import decide
 from sopwith.core.instant import Instant
 from sopwith.core.people import Directory
-from sopwith.core.run import Gate, Run
+from sopwith.core.run import Gate, Run, times_out_at
 from sopwith.errors import SopwithError
 
 from .given import ALICE, BOB, DRIVER_COMMANDS, digest_of
@@ -77,10 +77,25 @@ def _about_step(run: Run, number: int) -> Iterator[cmd.Command]:
         yield _command(run, verb, step=number, reason="no")
     yield _command(run, cmd.Start, step=number, digest=step.gate.digest if step.gate else digest_of(number, 0))
     yield _command(run, cmd.Start, step=number, digest=digest_of(number, -1), changed=("script",))
+    yield from _about_time(run, number)
     yield _command(run, cmd.Interrupt, step=number, attempt=step.attempt, reason="gone")
     for error, cause in (("", "exit"), ("exit code 1", "exit"), ("killed", "cancelled")):
         result = cmd.StepResult(error=error, cause=cause)
         yield _command(run, cmd.Finish, step=number, attempt=step.attempt, result=result)
+
+
+def _about_time(run: Run, number: int) -> Iterator[cmd.Command]:
+    step = run.steps[number]
+    yield _command(run, cmd.Evaluate, step=number)
+    yield _command(run, cmd.EndWait, step=number)
+    yield _command(run, cmd.TimeOut, step=number, attempt=step.attempt)
+    if (over := times_out_at(run, step)) is not None:
+        yield _command(run, cmd.TimeOut, step=number, attempt=step.attempt, now=_after_a_restart(over))
+    if step.wake_at is not None:
+        now = _after_a_restart(step.wake_at)
+        yield _command(run, cmd.EndWait, step=number, now=now)
+        digest = step.gate.digest if step.gate else digest_of(number, 0)
+        yield _command(run, cmd.Start, step=number, digest=digest, now=now)
 
 
 def _votes(run: Run, step: int | None) -> Iterator[cmd.Command]:
@@ -125,7 +140,12 @@ def _command(run: Run, command: type[cmd.Command], **fields: Any) -> cmd.Command
 
 def _key(run: Run) -> tuple[object, ...]:
     steps = tuple(
-        (step.status, step.gate_void, step.waived, step.attempt > 0, _gate(step.gate)) for step in run.steps.values()
+        (
+            *(step.status, step.gate_void, step.waived, step.attempt > 0, _gate(step.gate), min(step.tries, 2)),
+            *(step.wake_at is None, step.condition_held, step.condition_unknown, step.passed_over),
+            step.stopped_at is None,
+        )
+        for step in run.steps.values()
     )
     flags = (run.queued, run.ended, run.paused, run.pause_cause, run.pause_requested, run.cancel_requested)
     return (steps, flags, run.started_at is None, run.executed, _gate(run.start_gate))

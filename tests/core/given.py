@@ -16,7 +16,7 @@ from sopwith.core.actor import SYSTEM, Actor, ActorKind
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.config import Config
 from sopwith.core.decide import NewRun, create, decide
-from sopwith.core.due import DueKind, due
+from sopwith.core.due import DueKind, due, ready
 from sopwith.core.events import Event, Policy
 from sopwith.core.instant import Instant
 from sopwith.core.people import Directory
@@ -41,6 +41,9 @@ DRIVER_COMMANDS = (
     cmd.Finish,
     cmd.Interrupt,
     cmd.Halt,
+    cmd.Evaluate,
+    cmd.EndWait,
+    cmd.TimeOut,
 )
 
 MakeStep = Callable[[int], Step]
@@ -54,6 +57,13 @@ def shell(*, gate: bool = False, after: tuple[int, ...] | None = None, **more: A
 def manual(*, gate: bool = False, after: tuple[int, ...] | None = None, **more: Any) -> MakeStep:
     """A step that somebody carries out by hand."""
     return _step("manual", gate, after, **more)
+
+
+def wait(
+    wait_secs: float | None = None, *, gate: bool = False, after: tuple[int, ...] | None = None, **more: Any
+) -> MakeStep:
+    """A step that only waits."""
+    return _step("wait", gate, after, wait_secs=wait_secs, **more)
 
 
 def _step(executor: str, gate: bool, after: tuple[int, ...] | None, **more: Any) -> MakeStep:
@@ -98,8 +108,9 @@ class Story:
         params: dict[str, Any] | None = None,
         approval: ApprovalRules | None = None,
         config: Config | None = None,
+        max_parallel: int | None = None,
     ) -> None:
-        self.procedure = procedure(*steps, priority=priority, approval=approval)
+        self.procedure = procedure(*steps, priority=priority, approval=approval, max_parallel=max_parallel)
         self.config = config or Config()
         self.now = Instant(NOON, 1_000_000, "boot-1")
         new = NewRun(
@@ -154,12 +165,22 @@ class Story:
         return command(**{"actor": actor, "now": self.now, "people": Directory(self.config), **fields})
 
     def drive(self) -> Story:
-        """Opens every gate and starts every step that is owed; answers, waits for and ends nothing."""
-        while todo := [item for item in due(self.run) if item.kind in (DueKind.OPEN_GATE, DueKind.START_STEP)]:
+        """Asks every condition, opens every gate, starts every step that is owed now; answers and ends nothing."""
+        kinds = (DueKind.EVALUATE, DueKind.OPEN_GATE, DueKind.START_STEP)
+        while todo := [item for item in ready(due(self.run), self.now.at) if item.kind in kinds]:
             if todo[0].kind is DueKind.OPEN_GATE:
                 self.ask(todo[0].step)
+            elif todo[0].kind is DueKind.EVALUATE:
+                self.when(cmd.Evaluate, step=todo[0].step)
             else:
                 self.start(todo[0].step or 0)
+        return self
+
+    def at(self, number: int) -> Story:
+        """Lets the time pass until the step wakes up; the next command comes a moment after it."""
+        wake_at = self.run.steps[number].wake_at
+        assert wake_at is not None
+        self.tick(max(0.0, (wake_at - self.now.at).total_seconds() - 1))
         return self
 
     def ask(self, step: int | None) -> list[str]:

@@ -109,6 +109,14 @@ class Ledger:
         self.escalated: set[int | None] = set()
         self.clocks: dict[int | None, Clock] = {}
         self.next: tuple[type[ev.Body], int | None] | None = None
+        self.held: dict[int, bool] = {}
+        self.unknown: set[int] = set()
+        self.tries: dict[int, int] = {}
+        self.retrying: dict[int, datetime] = {}
+        self.waiting: set[int] = set()
+        self.begun: dict[int, tuple[datetime, Instant]] = {}
+        self.skips: list[int] = []
+        self.failure: ev.StepFailed | None = None
         self.people, self.now = Config(), Instant(datetime.min.replace(tzinfo=UTC), 0, "")
 
     def read(self, event: Event, people: Config, now: Instant) -> None:
@@ -121,6 +129,9 @@ class Ledger:
             assert isinstance(body, what), f"{what.__name__} must follow, not {type(body).__name__}"
             assert getattr(body, "step_number", None) == number
             self.next = None
+        if self.skips:
+            assert isinstance(body, ev.StepSkipped), "what lies between is skipped at once"
+            assert body.step_number in self.skips
         if isinstance(body, ev.GateBody):
             self._gate(event, body)
         elif isinstance(body, ev.StepBody):
@@ -316,6 +327,7 @@ class Ledger:
         before = self.asked.get(number)
         assert body.revision == (before.revision if before else 0)
         self.approved.pop(number, None)
+        self.retrying.pop(number, None)
         self.changed.add(number)
 
     def _requested(self, event: Event, body: ev.ApprovalRequested) -> None:
@@ -328,6 +340,7 @@ class Ledger:
             assert self.started, "a step's gate before the start"
             assert self._needs(number), "a gate where none is needed"
             assert number not in self.running | self.stuck.keys() | self.finished.keys()
+            assert number not in self.waiting | self.retrying.keys(), "an automatic try asks nobody"
             self._may_begin(number)
         rules = self._rules(number)
         assert (body.approvers, body.votes_needed) == (rules.approvers, self._needed(number))
@@ -354,7 +367,23 @@ class Ledger:
         number = body.step_number
         match body:
             case ev.StepStarted():
-                self._start(body)
+                self._start(body, event.at)
+                limit = self.procedure.max_parallel
+                assert limit is None or len(self._processes()) <= limit, "more at once than the procedure says"
+            case ev.WaitStarted():
+                self._start(body, event.at)
+                self.running.discard(number)
+                self.waiting.add(number)
+                seconds = self.procedure.step(number).wait_secs
+                assert seconds is None or body.until == event.at + timedelta(seconds=seconds)
+            case ev.WaitEnded():
+                assert number in self.waiting
+                self._time_was_over(number, self.procedure.step(number).wait_secs or 0)
+                self.waiting.discard(number)
+                self.running.add(number)
+                self.next = (ev.StepCompleted, number)
+            case ev.StepRetryScheduled():
+                self._scheduled(body, event.at)
             case ev.StepReported():
                 self._signed(event, body.signature, number, "done by hand", needed=number in self.stuck)
             case ev.StepCompleted():
@@ -368,11 +397,25 @@ class Ledger:
                     self._end(number)
                 if body.cause != "cancelled":
                     self.stuck[number] = "failed"
+                self._led_on(body)
             case ev.StepInterrupted():
                 self._end(number)
                 self.stuck[number] = "interrupted"
+            case ev.ConditionEvaluated(condition="if"):
+                self._may_begin(number)
+                assert self.procedure.step(number).condition == body.expression
+                assert number not in self.held, "a condition asked twice"
+                assert number not in self.running | self.stuck.keys() | self.finished.keys() | self.open
+                assert number not in self.approved, "asked after its gate"
+                self.unknown.discard(number)
+                if body.result is None:
+                    self.unknown.add(number)
+                else:
+                    self.held[number] = body.result
+                    self.skips = [] if body.result else [number]
             case ev.ConditionEvaluated():
                 assert number in self.gated
+                assert self.held.get(number, self.procedure.step(number).condition is None), "asked before its if"
                 assert not self.step_by_step
                 assert number not in self.changed, "a condition where it decides nothing"
                 if body.result is False:
@@ -381,12 +424,66 @@ class Ledger:
                     self.next = (ev.ApprovalRequested, number)
             case ev.StepSkipped():
                 assert number not in self.finished
+                if number in self.skips:
+                    assert body.signature is None
+                    self.skips.remove(number)
+                    self.finished[number] = "skipped"
+                    return
                 silence = event.actor.kind is ActorKind.SYSTEM and number in self.asked
                 if not silence or self.asked[number].on_timeout is not TimeoutAction.SKIP:
                     self._signed(event, body.signature, number, "skipped", needed=True)
                 self.running.discard(number)
+                self.waiting.discard(number)
+                self.retrying.pop(number, None)
+                self.unknown.discard(number)
                 self.stuck.pop(number, None)
                 self.finished[number] = "skipped"
+
+    def _scheduled(self, body: ev.StepRetryScheduled, at: datetime) -> None:
+        """An automatic try follows a failure, as its rules say."""
+        number, failed = body.step_number, self.failure
+        rules = self.procedure.step(number).retry
+        assert rules is not None
+        assert failed is not None, "a try that follows no failure"
+        assert (failed.step_number, failed.then) == (number, "")
+        assert failed.cause not in ("reported", "approval_timeout", "cancelled")
+        assert not rules.on_exit_codes or failed.exit_code in rules.on_exit_codes
+        assert body.attempt == self.tries[number] + 1 <= rules.max_attempts == body.max_attempts, "one try too many"
+        wanted = rules.delay_secs * rules.backoff ** (self.tries[number] - 1)
+        wanted = wanted if rules.max_delay_secs is None else min(wanted, rules.max_delay_secs)
+        assert abs(body.delay_ms - wanted * 1000) <= 1
+        assert body.at == at + timedelta(milliseconds=body.delay_ms)
+        del self.stuck[number]
+        self.retrying[number] = body.at
+
+    def _led_on(self, body: ev.StepFailed) -> None:
+        """A failure that the procedure goes on after, and what is passed by."""
+        number = body.step_number
+        self.failure = body
+        step = self.procedure.step(number)
+        if body.cause == "timeout":
+            assert step.timeout_secs is not None
+            self._time_was_over(number, step.timeout_secs)
+        if not body.then:
+            return
+        assert body.cause not in ("cancelled", "approval_timeout")
+        assert step.on_failure == body.then
+        del self.stuck[number]
+        self.finished[number] = "passed over"
+        if step.goto is not None:
+            before = {n for n in self.visit if n != step.goto and step.goto in descendants(self.procedure, n)}
+            between = before & descendants(self.procedure, number) - {number}
+            self.skips = [n for n in between if n not in self.finished]
+
+    def _time_was_over(self, number: int, seconds: float) -> None:
+        at, began = self.begun[number]
+        if began.boot_id == self.now.boot_id:
+            assert self.now.boot_ms - began.boot_ms >= seconds * 1000, "over before its time"
+        else:
+            assert self.now.at - at >= timedelta(seconds=seconds), "over before its time"
+
+    def _processes(self) -> set[int]:
+        return {n for n in self.running if self.procedure.step(n).executor == "shell"}
 
     def _signed(self, event: Event, signed: ev.Signature | None, number: int, meaning: str, *, needed: bool) -> None:
         """What stands in for an approval takes who could give one."""
@@ -397,8 +494,14 @@ class Ledger:
         assert signed.meaning == meaning
         assert self._may_pass(event.actor, number), "passed over by somebody who may not"
 
-    def _start(self, body: ev.StepStarted) -> None:
+    def _start(self, body: ev.StepStarted | ev.WaitStarted, at: datetime) -> None:
         number = body.step_number
+        assert self.procedure.step(number).condition is None or self.held.get(number), "its condition does not hold"
+        assert number not in self.waiting, "a wait started twice"
+        assert at >= self.retrying.pop(number, at), "an automatic try before its time"
+        self.tries[number] = self.tries.get(number, 0) + 1
+        assert self.tries[number] == 1 or self._has_tries(number), "a try that nobody asked for"
+        self.begun[number] = (at, self.now)
         assert self.started, "a step before the start approval"
         assert number not in self.running | self.finished.keys()
         self._may_begin(number)
@@ -411,6 +514,10 @@ class Ledger:
         assert body.attempt == 1 or (number, body.visit, body.attempt - 1) in self.starts, "an attempt was left out"
         self.starts.add(key)
         self.running.add(number)
+
+    def _has_tries(self, number: int) -> bool:
+        rules = self.procedure.step(number).retry
+        return rules is not None and self.tries[number] <= rules.max_attempts
 
     def _may_begin(self, number: int) -> None:
         assert not self.paused
@@ -433,7 +540,7 @@ class Ledger:
             self.clocks[number].start(at, self.now)
 
     def _run(self, event: Event, body: ev.EventBody) -> None:
-        processes = {n for n in self.running if self.procedure.step(n).executor != "manual"}
+        processes = self._processes()
         match body:
             case ev.RunStarted():
                 assert None not in self.asked or None in self.approved, "started without its approval"
@@ -444,6 +551,7 @@ class Ledger:
                 self.stopping = True
             case ev.RunPaused():
                 assert not processes, "paused over a running process"
+                assert body.cause != "condition" or self.unknown, "paused for a condition that is known"
                 self._stop_clocks(event.at)
                 self.paused, self.stopping = True, False
             case ev.RunResumed():
@@ -464,7 +572,8 @@ class Ledger:
                 self.final = True
             case ev.RunCompleted():
                 assert self.finished.keys() == self.visit.keys(), "completed with a step left"
-                assert body.nothing_ran == ("completed" not in self.finished.values())
+                assert body.nothing_ran == (set(self.finished.values()) == {"skipped"})
+                assert body.with_failures == ("passed over" in self.finished.values())
                 self.final = True
 
     def _retried(self, body: ev.RunRetried) -> None:
@@ -477,6 +586,10 @@ class Ledger:
             self.stuck.pop(number, None)
             self.approved.pop(number, None)
             self.waived.discard(number)
+            self.unknown.discard(number)
+            self.waiting.discard(number)
+            for kept in (self.held, self.tries, self.retrying):
+                kept.pop(number, None)
         for number in again:
             self.visit[number] += 1
         self.paused = False

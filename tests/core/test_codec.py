@@ -65,6 +65,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "policy": st.builds(ev.Policy, approval_timeout_mins=st.none() | st.floats(0, 1e6) | SMALL),
     "evidence": st.tuples(st.builds(ev.Evidence, size_bytes=SMALL)),
     "due_at": TIMES,
+    "at": TIMES,
+    "until": TIMES,
     "remind_at": st.tuples(TIMES, TIMES),
     "form": st.dictionaries(st.text(max_size=5), JSON_SCALARS, max_size=3),
     "signature": st.none() | st.builds(ev.Signature, roles=st.none() | st.tuples(st.text(max_size=5))),
@@ -76,7 +78,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "from_step": st.none() | st.integers(1, 99),
 }
 INTEGERS = ("revision", "visit", "attempt", "boot_ms", "duration_ms", "output_bytes", "umask", "total_steps")
-INTEGERS += ("needed", "votes_needed", "jumped_ms", "clock_jump_ms")
+INTEGERS += ("needed", "votes_needed", "jumped_ms", "clock_jump_ms", "max_attempts", "delay_ms")
 FIELDS |= dict.fromkeys(INTEGERS, SMALL)
 
 

@@ -11,7 +11,7 @@ from sopwith.core import commands as cmd
 from sopwith.core.approval import ApprovalRules, FormField, TimeoutAction
 from sopwith.core.envelope import Envelope, changed_fields, envelope_bytes, start_envelope, step_envelope
 from sopwith.core.events import Policy
-from sopwith.core.procedure import EnvironmentRules, ExecutionMode, sha256
+from sopwith.core.procedure import EnvironmentRules, ExecutionMode, RetryRules, sha256
 
 from .given import RUN, Story, shell
 
@@ -43,6 +43,8 @@ BASE = Envelope(
     approval=ApprovalRules(approvers=("group:release",), quorum=2),
     timeout_mins=5,
     on_timeout="approve",
+    timeout_secs=60,
+    retry=RetryRules(max_attempts=3),
 )
 
 NAMED = {
@@ -52,6 +54,7 @@ NAMED = {
     "pins": "pins deploy.yaml",
     "working_dirs": "working_dirs 1",
     "approval": "approval approvers",
+    "retry": "retry on_exit_codes",
     "environment": "environment A",
     "passed": "passed TOKEN",
     "policy": "policy approvalTimeoutMins",
@@ -87,6 +90,8 @@ CHANGES: dict[str, Any] = {
     "approval": ApprovalRules(approvers=("user:bob",), quorum=2),
     "timeout_mins": None,
     "on_timeout": None,
+    "timeout_secs": None,
+    "retry": RetryRules(max_attempts=3, on_exit_codes=(7,)),
 }
 
 

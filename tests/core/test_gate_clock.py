@@ -10,11 +10,11 @@ import pytest
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.approval import ApprovalRules, TimeoutAction
-from sopwith.core.due import Due, DueKind, due, overdue, ready
+from sopwith.core.due import Due, DueKind, due, next_due_at, overdue, ready
 from sopwith.core.events import Policy
 from sopwith.core.moves_gate import CLOCK_TOLERANCE_MS
 from sopwith.core.procedure import ExecutionMode
-from sopwith.core.run import GateStatus, RunStatus, next_due_at
+from sopwith.core.run import GateStatus, RunStatus
 
 from .given import ALICE, BOB, Story, manual, shell
 

@@ -14,13 +14,13 @@ from sopwith.core.config import Config
 from sopwith.core.due import due
 from sopwith.core.events import Policy
 from sopwith.core.moves import MOVES
-from sopwith.core.procedure import ExecutionMode
+from sopwith.core.procedure import ExecutionMode, OnFailure, RetryRules
 from sopwith.core.refusal import what_now
 from sopwith.core.run import Run, RunStatus, is_final, open_gates, running_processes, status_of
 from sopwith.errors import IllegalMove
 
 from .explore import Outcome, commands_for, every_state
-from .given import RUN, Story, manual, shell
+from .given import RUN, Story, manual, shell, wait
 
 SUPERVISED = ExecutionMode.SUPERVISED
 APPROVE, REJECT, ESCALATE, SKIP, PAUSE, FAIL = (
@@ -67,6 +67,30 @@ STORIES: dict[str, Callable[[], Story]] = {
     "a process beside a gate that fails": lambda: Story(shell(), manual(gate=True, after=()), policy=FAIL),
     "a start gate that skips": lambda: Story(manual(gate=True), mode=SUPERVISED, policy=SKIP),
     "three in a row": lambda: Story(manual(), shell(gate=True), shell(gate=True)),
+    "a condition that does not hold": lambda: Story(shell(condition="params.go == 'yes'"), params={"go": "no"}),
+    "a condition that does not hold beside a gate": lambda: Story(
+        shell(condition="params.go == 'yes'"), manual(gate=True, after=()), params={"go": "no"}
+    ),
+    "a condition that nobody knows": lambda: Story(manual(gate=True, condition="params.go == 'yes'")),
+    "a condition that nobody knows beside a process": lambda: Story(
+        shell(condition="params.go == 'yes'"), shell(after=())
+    ),
+    "a condition that nobody knows beside a gate": lambda: Story(
+        shell(condition="params.go == 'yes'"), manual(gate=True, after=())
+    ),
+    "a wait": lambda: Story(wait(60)),
+    "a wait beside a gate": lambda: Story(wait(60, gate=True), manual(gate=True, after=())),
+    "a limit by hand": lambda: Story(manual(timeout_secs=60)),
+    "a limit by hand beside a gate": lambda: Story(manual(timeout_secs=60), manual(gate=True, after=())),
+    "a limit by hand that is passed over": lambda: Story(manual(timeout_secs=60, on_failure=OnFailure.CONTINUE)),
+    "a limit by hand beside a gate, passed over": lambda: Story(
+        manual(timeout_secs=60, on_failure=OnFailure.CONTINUE), manual(gate=True, after=())
+    ),
+    "retries": lambda: Story(shell(gate=True, retry=RetryRules(max_attempts=2, delay_secs=60))),
+    "retries beside a gate": lambda: Story(
+        shell(retry=RetryRules(max_attempts=2, delay_secs=60)), manual(gate=True, after=())
+    ),
+    "a way around": lambda: Story(shell(on_failure=OnFailure.GOTO, goto=3), manual(), manual(gate=True)),
     "one of each": lambda: Story(shell(), manual(after=()), shell(gate=True, after=())),
 }
 

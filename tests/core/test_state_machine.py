@@ -26,12 +26,12 @@ from sopwith.core.approvers import rules_of
 from sopwith.core.codec import NO_HASH, decode_event, encode_event, seal
 from sopwith.core.config import Config, Role
 from sopwith.core.decide import decide
-from sopwith.core.due import Due, DueKind, due
+from sopwith.core.due import Due, DueKind, due, next_due_at
 from sopwith.core.events import Policy
 from sopwith.core.evolve import begin, evolve, replay
 from sopwith.core.instant import Instant
 from sopwith.core.moves import MOVES
-from sopwith.core.procedure import ExecutionMode, Priority
+from sopwith.core.procedure import ExecutionMode, OnFailure, Priority, RetryRules
 from sopwith.core.run import (
     GateStatus,
     RunStatus,
@@ -40,14 +40,13 @@ from sopwith.core.run import (
     holds_slot,
     is_final,
     is_manual,
-    next_due_at,
     open_gates,
     running_processes,
     status_of,
 )
 from sopwith.errors import BadRequest, IllegalMove, Refused
 
-from .given import AGENT, ALICE, BOB, CAROL, INSIDE, TRIGGER, MakeStep, Story, digest_of, manual, shell
+from .given import AGENT, ALICE, BOB, CAROL, INSIDE, TRIGGER, MakeStep, Story, digest_of, manual, shell, wait
 from .ledger import Ledger
 
 DORA = Actor("dora", ActorKind.HUMAN, "cli")
@@ -114,27 +113,62 @@ OF_THE_PROCEDURE = RULES.map(
 )
 FORMS = st.sampled_from([{}, {}, {"ticket": "OPS-1"}, {"ticket": "OPS-2"}])
 REASONS = st.sampled_from(["because", "no", "again", "", " "])
+STOPPED = cmd.StepResult(signal="SIGTERM", error="killed by SIGTERM", cause="cancelled")
 RESULTS = st.sampled_from(
     [
         cmd.StepResult(exit_code=0, output="done\n", output_bytes=5, outputs={"url": "http://é", "n": 1.5}),
         cmd.StepResult(exit_code=0),
         cmd.StepResult(exit_code=1, error="exit code 1", warnings=("it left children behind",)),
         cmd.StepResult(signal="SIGKILL", error="killed by SIGKILL", cause="signal"),
-        cmd.StepResult(signal="SIGTERM", error="killed by SIGTERM", cause="cancelled"),
+        STOPPED,
     ]
 )
+
+
+CONDITIONS = st.sampled_from(
+    [*[None] * 5, "params.go == 'yes'", "params.go != 'yes'", "params.nothing == 1", "steps['1'].status == 'failed'"]
+)
+RETRIES = st.none() | st.builds(
+    RetryRules,
+    max_attempts=st.integers(2, 4),
+    delay_secs=st.sampled_from([0, 1, 30]),
+    backoff=st.sampled_from([1, 2, 1.5]),
+    max_delay_secs=st.sampled_from([None, 40]),
+    on_exit_codes=st.sampled_from([(), (), (1,), (2,)]),
+)
+
+
+@st.composite
+def flows(draw: st.DrawFn) -> dict[str, Any]:
+    """When a step runs, and what its failure leads to."""
+    more: dict[str, Any] = {"condition": draw(CONDITIONS)}
+    more["timeout_secs"] = draw(st.sampled_from([None, None, 5, 120]))
+    leads = draw(st.sampled_from([*[OnFailure.STOP] * 3, OnFailure.CONTINUE, OnFailure.GOTO]))
+    # a step that is no descendant is passed to, too: nothing lies between
+    return {**more, "on_failure": leads, "goto": draw(st.integers(1, 8)) if leads is OnFailure.GOTO else None}
 
 
 @st.composite
 def procedures(draw: st.DrawFn) -> list[MakeStep]:
     steps = []
-    for number in range(1, draw(st.integers(1, 6)) + 1):
+    plain = draw(st.booleans())
+    last = draw(st.integers(1, 8))
+    for number in range(1, last + 1):
         before = st.sets(st.integers(1, number - 1), max_size=2) if number > 1 else st.just(set())
         more: dict[str, Any] = {"gate": draw(st.booleans()), "approval_timeout_mins": draw(MINUTES)}
         more["never_times_out"] = draw(st.sampled_from([False, False, False, True]))
         more["after"] = tuple(sorted(draw(before)))
         more["approval"] = draw(st.one_of(st.none(), RULES))
-        steps.append(draw(st.sampled_from([shell, shell, manual]))(**more))
+        make = draw(st.sampled_from([shell, shell, manual] if plain else [shell, shell, shell, manual, wait]))
+        more |= {} if plain else draw(flows())
+        if not plain and more["goto"] is not None:
+            more["goto"] = min(more["goto"], last)
+        if not plain and make is shell:
+            more["retry"] = draw(RETRIES)
+        if make is wait:
+            timed = st.sampled_from([{"wait_secs": 0.5}, {"wait_secs": 300}, {"wait_until": "2026-03-02T12:05:00Z"}])
+            more |= {**draw(timed), "timeout_secs": None}
+        steps.append(make(**more))
     return steps
 
 
@@ -151,6 +185,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         config=CONFIGS,
         starter=st.sampled_from([ALICE, ALICE, BOB, AGENT, SAME_USER, TRIGGER]),
         go=st.sampled_from(["yes", "no"]),
+        max_parallel=st.sampled_from([None, None, 1, 2]),
     )
     def create(self, steps: list[MakeStep], starter: Actor, go: str, **more: Any) -> None:
         self.story = Story(*steps, actor=starter, params={"go": go}, **more)
@@ -169,7 +204,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         self._do(*self._carried_out(data, item))
 
     @rule(
-        step=st.sampled_from([None, 1, 2, 3, 4, 5, 6]),
+        step=st.sampled_from([None, *range(1, 9)]),
         actor=st.sampled_from([*PEOPLE, *PEOPLE, AGENT]),
         no=st.sampled_from([False, False, False, True]),
         form=FORMS,
@@ -224,7 +259,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
 
     @rule(
         command=st.sampled_from([cmd.Approve, cmd.Reject, cmd.Skip, cmd.Complete, cmd.Fail, cmd.Retry, cmd.Resume]),
-        step=st.integers(1, 6),
+        step=st.integers(1, 8),
         reason=REASONS,
         actor=ACTORS,
         digest=st.sampled_from([None, None, "", "0" * 12, digest_of(1, 1), digest_of(2, 2)[:12]]),
@@ -255,7 +290,12 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
 
     @rule(
         data=st.data(),
-        command=st.sampled_from([cmd.OpenGate, cmd.Expire, cmd.Remind, cmd.Start, cmd.Finish, cmd.Interrupt]),
+        command=st.sampled_from(
+            [
+                *(cmd.OpenGate, cmd.Expire, cmd.Remind, cmd.Start, cmd.Finish, cmd.Interrupt),
+                *(cmd.Evaluate, cmd.EndWait, cmd.TimeOut, cmd.Start),
+            ]
+        ),
     )
     def the_driver_is_late_or_confused(self, data: st.DataObject, command: type[cmd.Command]) -> None:
         number = data.draw(st.sampled_from([*self.story.run.steps]), "step")
@@ -269,6 +309,9 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             cmd.Start: {"digest": digest_of(number, revision)},
             cmd.Finish: {"attempt": step.attempt + near, "result": cmd.StepResult()},
             cmd.Interrupt: {"attempt": step.attempt + near, "reason": "gone"},
+            cmd.Evaluate: {},
+            cmd.EndWait: {},
+            cmd.TimeOut: {"attempt": step.attempt + near},
         }
         self._do(command, {"step": number, **fields[command]})
 
@@ -300,6 +343,15 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
                 return cmd.Expire, {"step": number, "revision": item.revision}
             case DueKind.REMIND:
                 return cmd.Remind, {"step": number, "revision": item.revision}
+            case DueKind.EVALUATE:
+                return cmd.Evaluate, {"step": number}
+            case DueKind.END_WAIT:
+                return cmd.EndWait, {"step": number}
+            case DueKind.TIME_OUT if step is not None and number in running_processes(run):
+                return cmd.Finish, {"step": number, "attempt": step.attempt, "result": STOPPED}
+            case DueKind.TIME_OUT:
+                assert step is not None
+                return cmd.TimeOut, {"step": number, "attempt": step.attempt}
             case DueKind.START_STEP:
                 same = digest_of(number, gate.revision if gate else 0)
                 changed = data.draw(st.sampled_from([same, same, same, digest_of(number, -1)]), "digest")
@@ -383,12 +435,13 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         elif run.paused:
             assert status is RunStatus.PAUSED
         else:
-            only_gates = statuses & {StepStatus.RUNNING} == set() and not self._can_begin()
+            only_gates = statuses & {StepStatus.RUNNING, StepStatus.WAITING} == set() and not self._can_begin()
             assert (status is RunStatus.AWAITING_APPROVAL) == (only_gates and bool(open_gates(run)))
 
     def _can_begin(self) -> bool:
         run = self.story.run
-        return any(item.kind in (DueKind.OPEN_GATE, DueKind.START_STEP) for item in due(run))
+        kinds = (DueKind.EVALUATE, DueKind.OPEN_GATE, DueKind.START_STEP)
+        return any(item.kind in kinds for item in due(run))
 
     @invariant()
     def slots_ends_and_deadlines_agree(self) -> None:
@@ -401,6 +454,14 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         assert next_due_at(run) == min((item.at for item in due(run) if item.at is not None), default=None)
         assert 1 <= current_step(run) <= len(run.steps)
         assert run.executed == bool(self.ledger.starts)
+
+    @invariant()
+    def the_frontier_is_what_all_steps_together_make_it(self) -> None:
+        run = self.story.run
+        done = {n for n, step in run.steps.items() if step.finished}
+        wanted = {step.number: set(step.depends_on) for step in run.procedure.steps}
+        live = [n for n, step in run.steps.items() if n not in done and (step.status != "pending" or wanted[n] <= done)]
+        assert (run.frontier, run.left) == (tuple(live), len(run.steps) - len(done))
 
     @invariant()
     def there_is_always_a_way_on(self) -> None:

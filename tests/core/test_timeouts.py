@@ -10,12 +10,12 @@ from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.codec import decode_event, encode_event
-from sopwith.core.due import Due, DueKind, due, overdue, ready
+from sopwith.core.due import Due, DueKind, due, next_due_at, overdue, ready
 from sopwith.core.events import Policy
 from sopwith.core.evolve import replay
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import ExecutionMode, Priority
-from sopwith.core.run import GateStatus, RunStatus, StepStatus, next_due_at
+from sopwith.core.run import GateStatus, RunStatus, StepStatus
 from sopwith.errors import IllegalMove
 
 from .given import ALICE, Story, digest_of, manual, shell

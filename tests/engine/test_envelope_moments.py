@@ -17,7 +17,7 @@ from msgspec.structs import asdict, replace
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.envelope import Envelope, envelope_bytes, start_envelope
 from sopwith.core.events import ApprovalStale, Policy
-from sopwith.core.procedure import encode_procedure, sha256
+from sopwith.core.procedure import RetryRules, encode_procedure, sha256
 from sopwith.core.run import Run
 from sopwith.engine import envelopes
 from sopwith.engine.driver import drive
@@ -190,6 +190,8 @@ OTHER: dict[str, Any] = {
     "approval": ApprovalRules(approvers=("user:mallory",)),
     "timeout_mins": 1,
     "on_timeout": "approve",
+    "timeout_secs": 7,
+    "retry": RetryRules(max_attempts=9),
 }
 """For each field a value that it does not have in the scene. A new field belongs here."""
 
@@ -528,6 +530,8 @@ NOT_OF_THE_START = {
     "working_dir",
     "inputs",
     "approvals",
+    "timeout_secs",
+    "retry",
 }
 """Fields that speak of one step; the procedure's digest stands for all of them at once."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sopwith.core import approvers, gates, moves, moves_answer, moves_driver, moves_gate, moves_person
+from sopwith.core import approvers, gates, moves, moves_answer, moves_driver, moves_flow, moves_gate, moves_person
 from sopwith.core import due as due_module
 from sopwith.core import evolve as evolve_module
 from sopwith.core.approval import ApprovalRules
@@ -101,10 +101,13 @@ def an_append_that_ignores_after_seq(patch: pytest.MonkeyPatch) -> None:
 
 def an_append_that_forgets(patch: pytest.MonkeyPatch) -> None:
     append = MemoryStore.append
+    forgotten = set()
 
     def forgetful(self, run_id, after_seq, batch, **options):
         append(self, run_id, after_seq, batch, **options)
-        if after_seq == 7:
+        # once: a verb that settles a gate would try for ever
+        if after_seq == 7 and run_id not in forgotten:
+            forgotten.add(run_id)
             kept = self._shelf.runs[run_id]
             kept.events = kept.events[:7]
 
@@ -150,6 +153,7 @@ def a_start_that_ignores_the_digest(patch: pytest.MonkeyPatch) -> None:
 def a_start_before_its_dependencies(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(moves_driver, "dependencies_met", lambda _run, _number: True)
     patch.setattr(due_module, "dependencies_met", lambda _run, _number: True)
+    patch.setattr(evolve_module, "dependencies_met", lambda _run, _number: True)
 
 
 def a_driver_that_starts_before_it_records(patch: pytest.MonkeyPatch) -> None:
@@ -209,12 +213,12 @@ def a_cancel_that_does_not_wait(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_driver_that_never_settles_a_timeout(patch: pytest.MonkeyPatch) -> None:
-    original = due_module.ready
+    original = due_module.ready_now
 
-    def without_deadlines(items, now):
-        return tuple(item for item in original(items, now) if item.kind is not DueKind.EXPIRE_GATE)
+    def without_deadlines(run, now):
+        return tuple(item for item in original(run, now) if item.kind is not DueKind.EXPIRE_GATE)
 
-    patch.setattr(driver_module, "ready", without_deadlines)
+    patch.setattr(driver_module, "ready_now", without_deadlines)
 
 
 def a_recovery_that_trusts_marks_from_before_a_restart(patch: pytest.MonkeyPatch) -> None:
@@ -265,6 +269,57 @@ def a_waiver_that_outweighs_a_change(patch: pytest.MonkeyPatch) -> None:
     is_gated = _rewritten(patch, gates, "is_gated", waived)
     for module in (due_module, moves_driver, moves_gate, moves_person, driver_module):
         patch.setattr(module, "is_gated", is_gated)
+
+
+def a_retry_without_limit(patch: pytest.MonkeyPatch) -> None:
+    _rewritten(patch, moves_flow, "_next_try", {"step.tries >= rules.max_attempts": "False"})
+
+
+def a_start_before_its_time(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(moves_driver, "_is_startable", lambda _run, step, _command: step.status in ("pending", "waiting"))
+    next_ = due_module._next
+
+    def hasty(run, step, *, room):
+        item = next_(run, step, room=room)
+        hurried = item is not None and item.kind is DueKind.START_STEP
+        return Due(item.kind, item.step) if hurried else item
+
+    patch.setattr(due_module, "_next", hasty)
+    patch.setattr(due_module, "left_ms", lambda _run, _item, _now: None)
+
+
+def a_condition_that_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    _rewritten(patch, moves_flow, "evaluate", {"if verdict.result is False:": "if False:"})
+    _rewritten(patch, due_module, "_next", {"and step.condition_held is None": "and not step.condition_held and False"})
+    start = _rewritten(patch, moves_driver, "start", {"and not step.condition_held": "and False"})
+    _moved_by_name(patch, "start", start)
+
+
+def a_run_that_ignores_max_parallel(patch: pytest.MonkeyPatch) -> None:
+    for module in (due_module, moves_driver):
+        patch.setattr(module, "has_room", lambda _run: True)
+
+
+def a_limit_that_trusts_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    from sopwith.core import run as run_module
+
+    def by_wall(start, end):
+        return max(0, round((end.at - start.at).total_seconds() * 1000))
+
+    patch.setattr(run_module, "elapsed_ms", by_wall)
+
+
+def a_driver_that_sets_no_limit(patch: pytest.MonkeyPatch) -> None:
+    async def never(self, step):
+        return False
+
+    patch.setattr(_Driver, "_time_out", never)
+
+
+def _moved_by_name(patch: pytest.MonkeyPatch, name: str, mutant) -> None:
+    for key, move in list(moves.MOVES.items()):
+        if move.handler.__name__ == name:
+            patch.setitem(moves.MOVES, key, moves.Move(mutant, move.to))
 
 
 def _rewritten(patch: pytest.MonkeyPatch, module, name: str, changes: dict[str, str]):
@@ -325,8 +380,14 @@ PLANTED: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     an_escalation_that_approves,
     a_waiver_that_outlives_a_retry,
     a_waiver_that_outweighs_a_change,
+    a_retry_without_limit,
+    a_start_before_its_time,
+    a_condition_that_is_ignored,
+    a_run_that_ignores_max_parallel,
+    a_limit_that_trusts_the_wall_clock,
+    a_driver_that_sets_no_limit,
 )
-SEEDS = 160
+SEEDS = 240
 """Within how many seeds each must be found."""
 
 

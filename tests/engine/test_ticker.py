@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from sopwith.core.due import due
+from sopwith.core.due import due, next_due_at
 from sopwith.core.events import Event
-from sopwith.core.run import Run, RunStatus, next_due_at, status_of
+from sopwith.core.run import Run, RunStatus, status_of
 from sopwith.engine.runs import Loaded, Runs
 from sopwith.engine.ticker import AT_ONCE, GRACE_SECS, LISTED, POLL_SECS, QUEUE_SECS, SWEEP_SECS, serve
 from sopwith.errors import StoreError
-from sopwith.ports import WorkOrder
-from sopwith.testing.executor import Play
+from sopwith.ports import ExecutorKind, WorkOrder
+from sopwith.testing.executor import FAILED, Play
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.simulator import simulate
 
@@ -243,6 +243,30 @@ def test_a_clock_that_is_set_forward_brings_the_deadline(bench: Bench) -> None:
     bench.clock.set_wall_by(600)
     bench.pass_time(POLL_SECS * 2)
     assert bench.names(run_id)[-1] != "approval_requested 1"
+    server.stop()
+
+
+def test_a_wait_and_a_next_try_are_taken_up_at_their_time_and_hold_no_place_until_then(bench: Bench) -> None:
+    bench.kinds.known["wait"] = ExecutorKind(name="wait", needs_script=False, by_hand=True)
+    bench.world.plays[2] = [Play(result=FAILED), Play()]
+    retry = {"maxAttempts": 2, "delaySecs": 30}
+    bench.procedure("deploy", {"run": None, "waitSecs": 60}, {"dependsOn": [], "retry": retry})
+    bench.procedure("other", {})
+    run_id = bench.create("deploy")
+    server = Server(bench, at_once=1)
+    bench.pass_time(SOON)
+    assert bench.statuses(run_id) == ["waiting", "waiting"]
+    other = bench.create("other")
+    bench.pass_time(SOON)
+    assert ended(bench, other)
+    claims = len(server.store.claimed)
+    bench.pass_time(30 - 2 * SOON)
+    assert (len(server.store.claimed), bench.statuses(run_id)) == (claims, ["waiting", "waiting"])
+    bench.pass_time(SOON)
+    assert bench.statuses(run_id) == ["waiting", "completed"]
+    bench.pass_time(30)
+    assert ended(bench, run_id)
+    assert len(server.store.claimed) == claims + 2
     server.stop()
 
 

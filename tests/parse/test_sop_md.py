@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Parameter, ParameterType, Priority, Script, Trigger
+from sopwith.core.procedure import (
+    EnvironmentRules,
+    ExecutionMode,
+    OnFailure,
+    Parameter,
+    ParameterType,
+    Priority,
+    Procedure,
+    RetryRules,
+    Script,
+    Trigger,
+)
 from sopwith.errors import Severity
 from sopwith.parse.procedure import SourceFile, parse_procedure
 
@@ -266,12 +277,70 @@ def test_any_other_unknown_key_is_a_warning_and_stays_prose() -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        *("If", "Timeout", "Retries", "On Failure", "On Interrupt"),
-        *("For Each", "Uses", "Wait", "Verify", "Runners"),
+        *("On Interrupt", "For Each", "Uses", "Verify", "Runners"),
     ],
 )
 def test_a_key_that_is_not_built_yet_is_refused(key: str) -> None:
     assert only(parse(step(f"**{key}**: x"))).code == "not_supported_yet"
+
+
+def sound(document: str) -> Procedure:
+    """The procedure of a document without errors."""
+    parsed = parse(document)
+    assert codes(parsed, Severity.ERROR) == []
+    assert parsed.procedure is not None
+    return parsed.procedure
+
+
+SCRIPT = "\n\n```bash\ntrue\n```"
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "meaning"),
+    [
+        ("**If**: params.go == 'yes'", "condition", "params.go == 'yes'"),
+        ("**Timeout**: 90", "timeout_secs", 90),
+        ("**Timeout**: 2 minutes", "timeout_secs", 120),
+        ("**Retries**: 2", "retry", RetryRules(max_attempts=3)),
+        ("**Retries**: none", "retry", None),
+        ("**On Failure**: continue", "on_failure", OnFailure.CONTINUE),
+        ("**On Failure**: stop", "on_failure", OnFailure.STOP),
+    ],
+)
+def test_what_a_key_about_the_flow_means(line: str, field: str, meaning: object) -> None:
+    assert getattr(sound(step(line + SCRIPT)).steps[0], field) == meaning
+
+
+@pytest.mark.parametrize("said", ["goto 3", "goto:3", "Goto step 3", "go to 3"])
+def test_a_failure_may_lead_on(said: str) -> None:
+    later = "\n\n".join(f"### Step {number}: Later\n\nDo it." for number in (2, 3))
+    first = sound(step(f"**On Failure**: {said}{SCRIPT}\n\n{later}")).steps[0]
+    assert (first.on_failure, first.goto) == (OnFailure.GOTO, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "meaning"),
+    [
+        ("**Wait**: 30", "wait_secs", 30),
+        ("**Wait**: 1 hour", "wait_secs", 3600),
+        ("**Wait Until**: 2026-12-01T08:00:00Z", "wait_until", "2026-12-01T08:00:00Z"),
+    ],
+)
+def test_a_step_that_only_waits(line: str, field: str, meaning: object) -> None:
+    waiting = sound(step(line)).steps[0]
+    assert (waiting.executor, getattr(waiting, field)) == ("wait", meaning)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("**Timeout**: soon", "**Retries**: often", "**Retries**: -1", "**On Failure**: rollback"),
+        *("**On Failure**: shrug", "**Wait**: a bit", "**Wait Until**: tomorrow"),
+    ],
+)
+def test_a_key_about_the_flow_that_nobody_can_read_is_an_error(line: str) -> None:
+    parsed = parse(step(line))
+    assert codes(parsed, Severity.ERROR) != []
 
 
 @pytest.mark.parametrize("contents", ["#### Rollback\n\n```bash\nundo\n```", "```http\nGET /\n```"])

@@ -121,6 +121,25 @@ class Remind(Command, frozen=True, kw_only=True):
     revision: int
 
 
+class Evaluate(Command, frozen=True, kw_only=True):
+    """Ask the step's own condition."""
+
+    step: int
+
+
+class EndWait(Command, frozen=True, kw_only=True):
+    """The time of a wait has come."""
+
+    step: int
+
+
+class TimeOut(Command, frozen=True, kw_only=True):
+    """Attempt `attempt` of a step that somebody carries out has used up its time."""
+
+    step: int
+    attempt: int
+
+
 class Start(Command, frozen=True, kw_only=True):
     """Record the intent to start; `digest` was computed just now. `changed` tells the fields if it differs."""
 

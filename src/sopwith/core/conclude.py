@@ -23,10 +23,10 @@ def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
     busy = bool(running_processes(run))
     if run.cancel_requested:
         return None if busy else ev.RunCancelled(reason=run.reason)
-    stuck = [step for step in run.steps.values() if step.stuck]
+    stuck = [step for step in run.live if step.stuck]
     if stuck:
         return _close_a_gate(run) or _stop(run, stuck, now)
-    if all(step.finished for step in run.steps.values()):
+    if not run.left:
         return _completed(run, now)
     if run.pause_requested and not busy:
         return ev.RunPaused(cause=run.pause_cause, reason=run.reason)
@@ -34,7 +34,7 @@ def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
 
 
 def _close_a_gate(run: Run) -> ev.EventBody | None:
-    for step in run.steps.values():
+    for step in run.live:
         gate = step.gate
         if gate is not None and (step.gate_open or (step.status is StepStatus.PENDING and step.gate_passed)):
             return _closed(run, step, gate)
@@ -49,7 +49,7 @@ def _closed(run: Run, step: StepState, gate: Gate) -> ev.EventBody:
 
 
 def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None:
-    if any(step.status is StepStatus.RUNNING for step in run.steps.values()):
+    if any(step.status is StepStatus.RUNNING for step in run.live):
         return None
     failed = [step for step in stuck if step.status is StepStatus.FAILED]
     if failed:
@@ -71,7 +71,8 @@ def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None
 def _completed(run: Run, now: Instant) -> ev.EventBody:
     milliseconds = _run_ms(run, now)
     return ev.RunCompleted(
-        nothing_ran=not any(step.status is StepStatus.COMPLETED for step in run.steps.values()),
+        nothing_ran=not any(step.status is StepStatus.COMPLETED or step.passed_over for step in run.steps.values()),
+        with_failures=any(step.passed_over for step in run.steps.values()),
         duration=duration_text(milliseconds),
         duration_ms=milliseconds,
     )

@@ -12,14 +12,20 @@ from enum import StrEnum
 import msgspec
 
 from sopwith.core.gates import is_gated, needs_start_gate
+from sopwith.core.instant import Instant
 from sopwith.core.run import (
     GateStatus,
     Run,
     StepState,
     StepStatus,
     dependencies_met,
+    has_room,
+    is_wait,
     open_gates,
     running_processes,
+    takes_a_process,
+    time_left_ms,
+    times_out_at,
 )
 
 
@@ -36,6 +42,12 @@ class DueKind(StrEnum):
     """The run is being cancelled; end the process."""
     EXPIRE_GATE = "expire_gate"
     """At the deadline, and not before, settle the gate."""
+    EVALUATE = "evaluate"
+    """Ask the step's own condition."""
+    TIME_OUT = "time_out"
+    """The step has used up its time: end its process, or call it failed where a person carries it out."""
+    END_WAIT = "end_wait"
+    """The time of a wait has come."""
     REMIND = "remind"
     """At its time, record that the gate still waits."""
 
@@ -58,12 +70,13 @@ def due(run: Run) -> tuple[Due, ...]:
     watched = running_processes(run)
     if run.cancel_requested:
         return tuple(Due(DueKind.STOP_STEP, number) for number in watched)
-    watching = tuple(Due(DueKind.WATCH_STEP, number) for number in watched)
-    if run.paused or run.pause_requested or any(step.stuck for step in run.steps.values()):
+    watching = (*(Due(DueKind.WATCH_STEP, number) for number in watched), *_time_outs(run))
+    if run.paused or run.pause_requested or any(step.stuck for step in run.live):
         return watching
     if run.started_at is None:
         return _before_start(run)
-    owed = [item for step in run.steps.values() if (item := _next(run, step)) is not None]
+    room = has_room(run)
+    owed = [item for step in run.live if (item := _next(run, step, room=room)) is not None]
     return (*owed, *watching, *_expiries(run), *_reminders(run))
 
 
@@ -72,9 +85,29 @@ def ready(items: Iterable[Due], now: datetime) -> tuple[Due, ...]:
     return tuple(item for item in items if item.at is None or item.at <= now)
 
 
+def ready_now(run: Run, now: Instant) -> tuple[Due, ...]:
+    """All that is due now. Limits, lengths and delays count by the boot clock, which nobody sets."""
+    items = due(run)
+    timed = {item: left for item in items if (left := left_ms(run, item, now)) is not None}
+    by_wall = ready((item for item in items if item not in timed), now.at)
+    return (*by_wall, *(item for item, left in timed.items() if left <= 0))
+
+
+def left_ms(run: Run, item: Due, now: Instant) -> int | None:
+    """How much time an item has that counts by the boot clock; None: it does not."""
+    if item.kind not in (DueKind.TIME_OUT, DueKind.END_WAIT, DueKind.START_STEP) or item.step is None:
+        return None
+    return time_left_ms(run, run.steps[item.step], now)
+
+
 def at_rest(run: Run) -> bool:
     """Whether nothing can be carried out now: the run has ended, or waits for a person or a deadline."""
     return all(item.at is not None for item in due(run))
+
+
+def next_due_at(run: Run) -> datetime | None:
+    """The earliest time of all that is due at a time; None where nothing is."""
+    return min((item.at for item in due(run) if item.at is not None), default=None)
 
 
 def overdue(run: Run, now: datetime) -> tuple[Due, ...]:
@@ -89,12 +122,23 @@ def _before_start(run: Run) -> tuple[Due, ...]:
     return (*_expiries(run), *_reminders(run))
 
 
-def _next(run: Run, step: StepState) -> Due | None:
+def _next(run: Run, step: StepState, *, room: bool) -> Due | None:
+    if step.status is StepStatus.WAITING:
+        if step.tries and is_wait(run, step.number):
+            return Due(DueKind.END_WAIT, step.number, step.wake_at)
+        return Due(DueKind.START_STEP, step.number, step.wake_at) if room else None
     if step.status is not StepStatus.PENDING or not dependencies_met(run, step.number):
         return None
+    if run.procedure.step(step.number).condition is not None and step.condition_held is None:
+        return Due(DueKind.EVALUATE, step.number)
     if is_gated(run, step.number) and not step.gate_passed:
         return Due(DueKind.OPEN_GATE, step.number)
-    return Due(DueKind.START_STEP, step.number)
+    return Due(DueKind.START_STEP, step.number) if room or not takes_a_process(run, step.number) else None
+
+
+def _time_outs(run: Run) -> tuple[Due, ...]:
+    timed = ((step.number, times_out_at(run, step)) for step in run.live)
+    return tuple(Due(DueKind.TIME_OUT, number, at) for number, at in timed if at is not None)
 
 
 def _expiries(run: Run) -> tuple[Due, ...]:

@@ -13,7 +13,7 @@ from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.approvers import rules_of
 from sopwith.core.events import Policy
 from sopwith.core.gates import gate_terms
-from sopwith.core.procedure import canonical
+from sopwith.core.procedure import RetryRules, canonical
 from sopwith.core.run import Gate, Run, ancestors
 
 FORMAT = 2
@@ -59,6 +59,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     approval: ApprovalRules = NO_RULES
     timeout_mins: int | float | None = None
     on_timeout: str | None = None
+    timeout_secs: int | float | None = None
+    """How long the step itself may take."""
+    retry: RetryRules | None = None
 
 
 def step_envelope(
@@ -110,6 +113,8 @@ def step_envelope(
         approval=rules_of(run, number),
         timeout_mins=terms.timeout_mins,
         on_timeout=terms.action,
+        timeout_secs=definition.timeout_secs,
+        retry=definition.retry,
     )
 
 

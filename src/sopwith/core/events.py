@@ -16,6 +16,8 @@ from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.procedure import ExecutionMode
 
 ParamValue = str | int | float | bool
+IF = "if"
+"""The `condition` of `condition_evaluated` for a step's own condition."""
 WHEN = "approval.when"
 """The `condition` of `condition_evaluated` for a gate's own condition."""
 
@@ -153,6 +155,8 @@ class RunCompleted(Body, frozen=True, kw_only=True, tag="run_completed"):
     """Final. `nothing_ran`: every step was skipped."""
 
     nothing_ran: bool = False
+    with_failures: bool = False
+    """A step failed, and the procedure goes on after it."""
     duration: str = ""
     duration_ms: int = 0
 
@@ -301,11 +305,43 @@ class StepCompleted(StepEnd, frozen=True, kw_only=True, tag="step_completed"):
 
 
 class StepFailed(StepEnd, frozen=True, kw_only=True, tag="step_failed"):
-    """`cause`: exit, signal, start, output, reported, approval_timeout or cancelled."""
+    """`cause`: exit, signal, start, output, reported, timeout, approval_timeout or cancelled.
+
+    `then`: continue or goto, where the run goes on in spite of it; empty: the step is stuck, or tried again.
+    """
 
     error: str
     cause: str
     signal: str | None = None
+    then: str = ""
+
+
+class StepRetryScheduled(StepBody, frozen=True, kw_only=True, tag="step_retry_scheduled"):
+    """The step is tried again by itself at `at`, under the same approval; `attempt` of `max_attempts`."""
+
+    attempt: int
+    max_attempts: int
+    at: datetime
+    delay_ms: int
+    boot_id: str = ""
+    boot_ms: int = 0
+
+
+class WaitStarted(StepBody, frozen=True, kw_only=True, tag="wait_started"):
+    """The step waits until `until`; no process does. `digest` is the envelope that was approved, where one was."""
+
+    visit: int
+    attempt: int
+    digest: str
+    until: datetime
+    boot_id: str
+    boot_ms: int
+
+
+class WaitEnded(StepBody, frozen=True, kw_only=True, tag="wait_ended"):
+    """The time of a wait has come."""
+
+    until: datetime
 
 
 class StepInterrupted(StepBody, frozen=True, kw_only=True, tag="step_interrupted"):
@@ -360,6 +396,9 @@ EventBody = (
     | StepInterrupted
     | StepSkipped
     | ConditionEvaluated
+    | StepRetryScheduled
+    | WaitStarted
+    | WaitEnded
 )
 
 

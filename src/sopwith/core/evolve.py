@@ -17,7 +17,19 @@ from sopwith.core.approval import TimeoutAction
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import Procedure
-from sopwith.core.run import Gate, GateStatus, Run, RunStatus, StepState, StepStatus, Vote, descendants
+from sopwith.core.run import (
+    Gate,
+    GateStatus,
+    Run,
+    RunStatus,
+    StepState,
+    StepStatus,
+    Vote,
+    dependencies_met,
+    descendants,
+    is_manual,
+    times_out_at,
+)
 
 
 def replay(procedure: Procedure, events: Iterable[Event]) -> Run:
@@ -33,7 +45,7 @@ def begin(procedure: Procedure, event: Event) -> Run:
     """The run right after its run_created."""
     body = event.body
     assert isinstance(body, ev.RunCreated)
-    return Run(
+    run = Run(
         procedure=procedure,
         procedure_digest=body.procedure_digest,
         run_id=event.run_id,
@@ -50,7 +62,9 @@ def begin(procedure: Procedure, event: Event) -> Run:
         created_by=event.actor,
         updated_at=event.at,
         steps={step.number: StepState(number=step.number) for step in procedure.steps},
+        followers=_followers(procedure),
     )
+    return _surveyed(run)
 
 
 def evolve(run: Run, event: Event) -> Run:
@@ -58,9 +72,49 @@ def evolve(run: Run, event: Event) -> Run:
     if event.seq != run.seq + 1:
         raise ValueError(f"{run.run_id}: event {event.seq} does not follow {run.seq}")
     try:
-        return replace(_apply(run, event), seq=event.seq, updated_at=event.at)
+        return _evolved(run, event)
     except (KeyError, AssertionError, AttributeError) as error:
         raise ValueError(f"{run.run_id}: event {event.seq}, {event.event_type}, cannot follow") from error
+
+
+def _evolved(run: Run, event: Event) -> Run:
+    after = _apply(run, event)
+    if isinstance(event.body, ev.StepBody | ev.GateBody):
+        number = event.body.step_number
+        after = after if number is None else _moved_on(after, run.steps[number])
+    elif after.steps is not run.steps:
+        after = _surveyed(after)
+    return replace(after, seq=event.seq, updated_at=event.at)
+
+
+def _followers(procedure: Procedure) -> dict[int, tuple[int, ...]]:
+    followers: dict[int, tuple[int, ...]] = {}
+    for step in procedure.steps:
+        for other in step.depends_on:
+            followers[other] = (*followers.get(other, ()), step.number)
+    return followers
+
+
+def _surveyed(run: Run) -> Run:
+    """With the frontier as all its steps make it."""
+    left = [number for number, step in run.steps.items() if not step.finished]
+    return replace(run, frontier=tuple(number for number in left if _is_live(run, number)), left=len(left))
+
+
+def _is_live(run: Run, number: int) -> bool:
+    step = run.steps[number]
+    return not step.finished and (step.status is not StepStatus.PENDING or dependencies_met(run, number))
+
+
+def _moved_on(run: Run, before: StepState) -> Run:
+    """With the frontier after one of its steps has changed."""
+    number = before.number
+    if before.finished == run.steps[number].finished and number in run.frontier:
+        return run
+    if before.finished or number not in run.frontier:
+        return _surveyed(run)
+    freed = {other for other in run.followers.get(number, ()) if _is_live(run, other)}
+    return replace(run, frontier=tuple(sorted({*run.frontier, *freed} - {number})), left=run.left - 1)
 
 
 def _apply(run: Run, event: Event) -> Run:
@@ -75,13 +129,13 @@ def _apply(run: Run, event: Event) -> Run:
             return replace(run, queued=False, started_at=event.at)
         case ev.RunPauseRequested(cause=cause, reason=reason):
             asked = replace(run, pause_requested=True, pause_cause=cause, reason=reason)
-            return _each_gate(asked, lambda gate: _stop_clock(gate, event))
+            return _each_gate(_hold(asked, event), lambda gate: _stop_clock(gate, event))
         case ev.RunPaused(cause=cause, reason=reason):
             paused = replace(run, paused=True, pause_requested=False, pause_cause=cause, reason=reason)
-            return _each_gate(paused, lambda gate: _stop_clock(gate, event))
+            return _each_gate(_hold(paused, event), lambda gate: _stop_clock(gate, event))
         case ev.RunResumed():
             resumed = _going_on(run)
-            return _each_gate(resumed, lambda gate: _start_clock(gate, event))
+            return _each_gate(_let_go(resumed, event), lambda gate: _start_clock(gate, event))
         case ev.RunCancelRequested(reason=reason):
             asked = replace(run, cancel_requested=True, reason=reason)
             return _each_gate(asked, lambda gate: _stop_clock(gate, event))
@@ -89,10 +143,11 @@ def _apply(run: Run, event: Event) -> Run:
             return _cancelled(run, event, reason)
         case ev.RunFailed(error=error):
             return _ended(run, event, RunStatus.FAILED, reason=error)
-        case ev.RunCompleted(nothing_ran=nothing_ran):
-            return replace(_ended(run, event, RunStatus.COMPLETED), nothing_ran=nothing_ran)
+        case ev.RunCompleted(nothing_ran=nothing_ran, with_failures=with_failures):
+            ended = _ended(run, event, RunStatus.COMPLETED)
+            return replace(ended, nothing_ran=nothing_ran, with_failures=with_failures)
         case ev.RunRetried():
-            return _each_gate(_retried(run, event.body), lambda gate: _start_clock(gate, event))
+            return _each_gate(_let_go(_retried(run, event.body), event), lambda gate: _start_clock(gate, event))
         case other:
             raise ValueError(f"{type(other).__name__} cannot follow run_created")
 
@@ -103,7 +158,7 @@ def _ended(run: Run, event: Event, status: RunStatus, *, reason: str = "") -> Ru
     )
 
 
-_CALLED_OFF = (StepStatus.PENDING, StepStatus.AWAITING_APPROVAL, StepStatus.RUNNING)
+_CALLED_OFF = (StepStatus.PENDING, StepStatus.AWAITING_APPROVAL, StepStatus.RUNNING, StepStatus.WAITING)
 
 
 def _cancelled(run: Run, event: Event, reason: str) -> Run:
@@ -112,7 +167,11 @@ def _cancelled(run: Run, event: Event, reason: str) -> Run:
 
     def stop(step: StepState) -> StepState:
         # what is known of a step, or known not to be known, outlives the run
-        return replace(step, status=StepStatus.CANCELLED) if step.status in _CALLED_OFF else step
+        return (
+            replace(step, status=StepStatus.CANCELLED, wake_at=None, resting=None)
+            if step.status in _CALLED_OFF
+            else step
+        )
 
     ended = _each_gate(_ended(run, event, RunStatus.CANCELLED, reason=reason), close)
     return replace(ended, cancel_requested=False, steps={n: stop(step) for n, step in ended.steps.items()})
@@ -142,8 +201,27 @@ def _asked_again(step: StepState, *, new_visit: bool) -> StepState:
     )
 
 
+def _hold(run: Run, event: Event) -> Run:
+    """Stops the clock of steps that are carried out by hand and have a limit."""
+    held = {
+        number: replace(step, stopped_at=event.at)
+        for number, step in run.steps.items()
+        if step.stopped_at is None and is_manual(run, number) and times_out_at(run, step) is not None
+    }
+    return replace(run, steps={**run.steps, **held}) if held else run
+
+
+def _let_go(run: Run, event: Event) -> Run:
+    going = {
+        number: replace(step, stopped_at=None, held_ms=step.held_ms + _ms(event.at - step.stopped_at))
+        for number, step in run.steps.items()
+        if step.stopped_at is not None
+    }
+    return replace(run, steps={**run.steps, **going}) if going else run
+
+
 def _with_step(run: Run, step: StepState, body: ev.StepBody) -> Run:
-    executed = run.executed or isinstance(body, ev.StepStarted)
+    executed = run.executed or isinstance(body, ev.StepStarted | ev.WaitStarted)
     return replace(run, steps={**run.steps, step.number: step}, executed=executed)
 
 
@@ -152,15 +230,44 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
         case ev.StepStarted():
             started = Instant(event.at, body.boot_ms, body.boot_id)
             return replace(
-                step, status=StepStatus.RUNNING, attempt=body.attempt, started=started, digest=body.digest, error=""
+                step,
+                status=StepStatus.RUNNING,
+                attempt=body.attempt,
+                tries=step.tries + 1,
+                wake_at=None,
+                resting=None,
+                started=started,
+                stopped_at=None,
+                held_ms=0,
+                digest=body.digest,
+                error="",
             )
+        case ev.WaitStarted(until=until):
+            started = Instant(event.at, body.boot_ms, body.boot_id)
+            return replace(
+                step,
+                status=StepStatus.WAITING,
+                attempt=body.attempt,
+                tries=step.tries + 1,
+                wake_at=until,
+                started=started,
+                digest=body.digest,
+            )
+        case ev.WaitEnded():
+            return replace(step, wake_at=None, resting=None)
+        case ev.StepRetryScheduled(at=at):
+            since = Instant(event.at, body.boot_ms, body.boot_id)
+            return replace(step, status=StepStatus.WAITING, wake_at=at, resting=(since, body.delay_ms))
+        case ev.ConditionEvaluated(condition=ev.IF, result=result):
+            return replace(step, condition_held=result, condition_unknown=result is None)
         case ev.StepReported():
             return replace(step, comment=body.comment, output=body.output, evidence=step.evidence + body.evidence)
         case ev.StepCompleted():
             return replace(step, status=StepStatus.COMPLETED, outputs=body.outputs, error="", **_end(step, event, body))
         case ev.StepFailed():
             status = StepStatus.CANCELLED if body.cause == "cancelled" else StepStatus.FAILED
-            return replace(step, status=status, error=body.error, **_end(step, event, body))
+            failed = replace(step, status=status, error=body.error, **_end(step, event, body))
+            return replace(failed, passed_over=bool(body.then), wake_at=None, resting=None)
         case ev.StepInterrupted():
             return replace(
                 step, status=StepStatus.INTERRUPTED, error=body.reason, output=body.output, ended_at=event.at
@@ -170,7 +277,17 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
         case ev.ConditionEvaluated():
             return step  # a condition of a kind that this version does not have
         case ev.StepSkipped():
-            return replace(step, status=StepStatus.SKIPPED, comment=body.reason, ended_at=event.at, error="")
+            return replace(
+                step,
+                status=StepStatus.SKIPPED,
+                comment=body.reason,
+                ended_at=event.at,
+                error="",
+                wake_at=None,
+                resting=None,
+                passed_over=False,
+                condition_unknown=False,
+            )
         case other:
             raise ValueError(f"{type(other).__name__} is not a step's event")
 
@@ -202,7 +319,15 @@ def _apply_gate(run: Run, event: Event, body: ev.GateBody) -> Run:
         case ev.ApprovalClosed():
             step = replace(step, status=StepStatus.PENDING, gate=gate, gate_void=True)
         case ev.ApprovalStale():
-            step = replace(step, status=StepStatus.PENDING, gate=gate, gate_void=gate is not None, must_ask=True)
+            step = replace(
+                step,
+                status=StepStatus.PENDING,
+                gate=gate,
+                gate_void=gate is not None,
+                must_ask=True,
+                wake_at=None,
+                resting=None,
+            )
         case ev.ApprovalTimeout(action=TimeoutAction.REJECT):
             step = replace(step, status=StepStatus.REJECTED, gate=gate, error="nobody answered in time")
         case ev.ApprovalTimeout(action=TimeoutAction.PAUSE):
@@ -300,7 +425,11 @@ def _start_clock(gate: Gate, event: Event) -> Gate:
 
 
 def _left_ms(at: datetime, event: Event) -> int:
-    return max(0, round((at - event.at).total_seconds() * 1000))
+    return max(0, _ms(at - event.at))
+
+
+def _ms(span: timedelta) -> int:
+    return round(span.total_seconds() * 1000)
 
 
 def _in_ms(left_ms: int, event: Event) -> datetime:

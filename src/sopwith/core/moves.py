@@ -15,6 +15,7 @@ from sopwith.core import commands as cmd
 from sopwith.core.events import EventBody
 from sopwith.core.moves_answer import answer
 from sopwith.core.moves_driver import admit, finish, halt, interrupt, start
+from sopwith.core.moves_flow import end_wait, evaluate, time_out
 from sopwith.core.moves_gate import expire, open_gate, remind
 from sopwith.core.moves_person import cancel, complete, fail, pause, resume, retry, skip, withdraw_pause
 from sopwith.core.run import Run, RunStatus
@@ -48,6 +49,9 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (WAITING, cmd.Pause): Move(pause, (PAUSED,)),
     (WAITING, cmd.Cancel): Move(cancel, (CANCELLED,)),
     (RUNNING, cmd.OpenGate): Move(open_gate, (RUNNING, WAITING, AWAITING, PAUSED, CANCELLED)),
+    (RUNNING, cmd.Evaluate): Move(evaluate, (RUNNING, AWAITING, PAUSED, COMPLETED)),
+    (RUNNING, cmd.EndWait): Move(end_wait, (RUNNING, AWAITING, COMPLETED)),
+    (RUNNING, cmd.TimeOut): Move(time_out, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
     (RUNNING, cmd.Start): Move(start, (RUNNING,)),
     (RUNNING, cmd.Finish): Move(finish, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED, CANCELLED)),
     (RUNNING, cmd.Interrupt): Move(interrupt, (RUNNING, PAUSED, FAILED, CANCELLED)),
@@ -57,7 +61,7 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (RUNNING, cmd.Expire): Move(expire, (RUNNING, PAUSED, FAILED)),
     (RUNNING, cmd.Remind): Move(remind, (RUNNING,)),
     (RUNNING, cmd.Complete): Move(complete, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
-    (RUNNING, cmd.Fail): Move(fail, (RUNNING, FAILED)),
+    (RUNNING, cmd.Fail): Move(fail, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
     (RUNNING, cmd.Skip): Move(skip, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
     (RUNNING, cmd.Resume): Move(withdraw_pause, (RUNNING,)),
     (RUNNING, cmd.Pause): Move(pause, (RUNNING, PAUSED)),
@@ -72,8 +76,8 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (PAUSED, cmd.Resume): Move(resume, (WAITING, RUNNING, AWAITING)),
     (PAUSED, cmd.Retry): Move(retry, (RUNNING, AWAITING)),
     (PAUSED, cmd.Complete): Move(complete, (PAUSED, RUNNING, COMPLETED, FAILED)),
-    (PAUSED, cmd.Fail): Move(fail, (PAUSED, FAILED)),
-    (PAUSED, cmd.Skip): Move(skip, (PAUSED, RUNNING, COMPLETED, FAILED)),
+    (PAUSED, cmd.Fail): Move(fail, (PAUSED, COMPLETED, FAILED)),
+    (PAUSED, cmd.Skip): Move(skip, (PAUSED, RUNNING, AWAITING, COMPLETED, FAILED)),
     (PAUSED, cmd.Cancel): Move(cancel, (CANCELLED,)),
     (FAILED, cmd.Retry): Move(retry, (RUNNING,)),
     (FAILED, cmd.Complete): Move(complete, (FAILED, PAUSED, RUNNING, COMPLETED)),

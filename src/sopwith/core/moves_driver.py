@@ -8,9 +8,21 @@ from sopwith.core import events as ev
 from sopwith.core.commands import Admit, Finish, Halt, Interrupt, OpenGate, Start
 from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
+from sopwith.core.moves_flow import after_failure, begin_wait, timeout_text
 from sopwith.core.moves_gate import make_good, request_approval
 from sopwith.core.refusal import refuse
-from sopwith.core.run import Run, StepState, StepStatus, dependencies_met, running_processes, starts_nothing
+from sopwith.core.run import (
+    Run,
+    StepState,
+    StepStatus,
+    dependencies_met,
+    has_room,
+    is_wait,
+    running_processes,
+    starts_nothing,
+    takes_a_process,
+    time_left_ms,
+)
 
 
 def admit(run: Run, command: Admit) -> list[ev.EventBody]:
@@ -38,11 +50,17 @@ def start(run: Run, command: Start) -> list[ev.EventBody]:
     step = run.steps[command.step]
     definition = run.procedure.step(step.number)
     gated = is_gated(run, step.number)
-    startable = step.status is StepStatus.PENDING and dependencies_met(run, step.number)
+    startable = _is_startable(run, step, command) and dependencies_met(run, step.number)
     if not startable or starts_nothing(run) or (gated and not step.gate_passed) or run.started_at is None:
         raise refuse(run, command)
+    if definition.condition is not None and not step.condition_held:
+        raise refuse(run, command, because=f"the condition of step {step.number} does not hold")
+    if takes_a_process(run, step.number) and not has_room(run):
+        raise refuse(run, command, because=f"{run.procedure.max_parallel} steps run already")
     if _is_stale(step, command, gated=gated):
         return [_stale(run, step, command)]
+    if is_wait(run, step.number):
+        return begin_wait(run, step, command, command.digest)
     return [
         ev.StepStarted(
             step_number=step.number,
@@ -55,6 +73,13 @@ def start(run: Run, command: Start) -> list[ev.EventBody]:
             boot_ms=command.now.boot_ms,
         )
     ]
+
+
+def _is_startable(run: Run, step: StepState, command: Start) -> bool:
+    if step.status is StepStatus.WAITING and not is_wait(run, step.number):
+        left_ms = time_left_ms(run, step, command.now)
+        return left_ms is None or left_ms <= 0
+    return step.status is StepStatus.PENDING
 
 
 def _is_stale(step: StepState, command: Start, *, gated: bool) -> bool:
@@ -93,10 +118,21 @@ def finish(run: Run, command: Finish) -> list[ev.EventBody]:
         "warnings": result.warnings,
     }
     if result.error:
-        # a step counts as cancelled only where the run is being cancelled: it is stuck otherwise
-        cause = "signal" if result.cause == "cancelled" and not run.cancel_requested else result.cause
-        return [ev.StepFailed(**end, error=result.error, cause=cause, signal=result.signal)]
+        cause, error = _cause(run, step, command)
+        failed = ev.StepFailed(**end, error=error, cause=cause, signal=result.signal)
+        return after_failure(run, step, failed, command)
     return [ev.StepCompleted(**end, outputs=result.outputs)]
+
+
+def _cause(run: Run, step: StepState, command: Finish) -> tuple[str, str]:
+    """Why it failed, and in words. One that was ended counts as cancelled only where the run is being cancelled."""
+    result = command.result
+    if result.cause != "cancelled" or run.cancel_requested:
+        return result.cause, result.error
+    left_ms = None if step.started is None else time_left_ms(run, step, _end_of(step.started, command))
+    if left_ms is not None and left_ms <= 0:
+        return "timeout", timeout_text(run, step)
+    return "signal", result.error
 
 
 def interrupt(run: Run, command: Interrupt) -> list[ev.EventBody]:

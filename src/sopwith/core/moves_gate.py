@@ -45,7 +45,8 @@ def _is_owed(run: Run, number: int | None) -> bool:
     step = run.steps[number]
     gated = is_gated(run, number) and not step.gate_passed
     waits = step.status is StepStatus.PENDING and dependencies_met(run, number)
-    return gated and waits and run.started_at is not None
+    held = run.procedure.step(number).condition is None or step.condition_held is True
+    return gated and waits and held and run.started_at is not None
 
 
 def _condition(run: Run, number: int | None) -> ev.ConditionEvaluated | None:

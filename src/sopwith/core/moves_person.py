@@ -8,7 +8,8 @@ from sopwith.core import events as ev
 from sopwith.core.approvers import check_approver, signature
 from sopwith.core.commands import Cancel, Command, Complete, Fail, Pause, Resume, Retry, Skip
 from sopwith.core.gates import is_gated
-from sopwith.core.instant import Instant, duration_text, elapsed_ms
+from sopwith.core.instant import duration_text
+from sopwith.core.moves_flow import after_failure, step_ms
 from sopwith.core.moves_gate import make_good
 from sopwith.core.refusal import no_such_step, refuse
 from sopwith.core.run import (
@@ -129,7 +130,7 @@ def complete(run: Run, command: Complete) -> list[ev.EventBody]:
     step = _chosen(run, command, command.step, _can_be_completed)
     signed = _signed(run, step, command, "done by hand") if step.stuck else None
     title = run.procedure.step(step.number).title
-    milliseconds = _step_ms(step, command.now)
+    milliseconds = step_ms(step, command.now)
     return [
         _reported(run, step, command, outcome="completed", comment=command.comment, signed=signed),
         ev.StepCompleted(
@@ -152,18 +153,19 @@ def fail(run: Run, command: Fail) -> list[ev.EventBody]:
         )
     step = _chosen(run, command, command.step, _is_open_manual)
     title = run.procedure.step(step.number).title
-    milliseconds = _step_ms(step, command.now)
+    milliseconds = step_ms(step, command.now)
+    failed = ev.StepFailed(
+        step_number=step.number,
+        title=title,
+        error=command.reason,
+        cause="reported",
+        duration=duration_text(milliseconds),
+        duration_ms=milliseconds,
+        output=command.output,
+    )
     return [
         _reported(run, step, command, outcome="failed", comment=command.reason, signed=None),
-        ev.StepFailed(
-            step_number=step.number,
-            title=title,
-            error=command.reason,
-            cause="reported",
-            duration=duration_text(milliseconds),
-            duration_ms=milliseconds,
-            output=command.output,
-        ),
+        *after_failure(run, step, failed, command),
     ]
 
 
@@ -215,11 +217,14 @@ def _is_open_manual(run: Run, step: StepState) -> bool:
 
 
 def _can_be_skipped(run: Run, step: StepState) -> bool:
-    return step.stuck or step.status is StepStatus.AWAITING_APPROVAL or _is_open_manual(run, step)
+    waits = step.status in (StepStatus.AWAITING_APPROVAL, StepStatus.WAITING)
+    return step.stuck or waits or step.condition_unknown or _is_open_manual(run, step)
 
 
 def _can_be_completed(run: Run, step: StepState) -> bool:
-    return step.status in (StepStatus.FAILED, StepStatus.INTERRUPTED) or _is_open_manual(run, step)
+    # not what the procedure went on after, which holds nothing up
+    by_hand = step.stuck and step.status in (StepStatus.FAILED, StepStatus.INTERRUPTED)
+    return by_hand or _is_open_manual(run, step)
 
 
 def _resumed(command: Command) -> ev.RunResumed:
@@ -228,13 +233,10 @@ def _resumed(command: Command) -> ev.RunResumed:
 
 def _going_on(run: Run, resolved: StepState, command: Command) -> list[ev.EventBody]:
     """A run that stopped because of this step goes on once nothing else holds it."""
-    left = [step for step in run.steps.values() if step.stuck and step.number != resolved.number]
+    others = [step for step in run.steps.values() if step.number != resolved.number]
+    left = [step for step in others if step.stuck or step.condition_unknown]
     if run.ended is RunStatus.FAILED:
         return [] if any(step.status is StepStatus.FAILED for step in left) else [_resumed(command)]
-    if run.paused and run.pause_cause in ("rejected", "interrupted") and not left:
+    if (run.paused or run.pause_requested) and run.pause_cause in ("rejected", "interrupted", "condition") and not left:
         return [_resumed(command)]
     return []
-
-
-def _step_ms(step: StepState, now: Instant) -> int:
-    return 0 if step.started is None else elapsed_ms(step.started, now)

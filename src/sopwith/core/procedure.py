@@ -71,6 +71,27 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class RetryRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a failed step is tried again by itself. `max_attempts` counts the first one.
+
+    The delay before try n is `delay_secs` * `backoff` ** (n - 2), `max_delay_secs` at most; `on_exit_codes` empty: any.
+    """
+
+    max_attempts: int
+    delay_secs: int | float = 1
+    backoff: int | float = 1
+    max_delay_secs: int | float | None = None
+    on_exit_codes: tuple[int, ...] = ()
+
+
+class OnFailure(StrEnum):
+    """What a step's failure does to the run, once its retries are used up."""
+
+    STOP = "stop"
+    CONTINUE = "continue"
+    GOTO = "goto"
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One step. `depends_on` holds step numbers and is already resolved: in a plain list, the step before."""
 
@@ -89,6 +110,16 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     pins: tuple[str, ...] = ()
     """Files, relative to the working directory, whose bytes belong to what is approved."""
     depends_on: tuple[int, ...] = ()
+    condition: str | None = None
+    """`if`, in CEL: where it does not hold the step is skipped."""
+    timeout_secs: int | float | None = None
+    retry: RetryRules | None = None
+    on_failure: OnFailure = OnFailure.STOP
+    goto: int | None = None
+    """The step that a failure leads to, with `on_failure` goto."""
+    wait_secs: int | float | None = None
+    wait_until: str | None = None
+    """When a wait ends: RFC 3339."""
     suggested_tools: tuple[str, ...] = ()
     env: EnvironmentRules = EnvironmentRules()
     working_dir: str | None = None
@@ -123,6 +154,8 @@ class Procedure(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[Parameter, ...] = ()
     env: EnvironmentRules = EnvironmentRules()
     working_dir: str | None = None
+    max_parallel: int | None = None
+    """How many steps may run at once in one run; None: as many as can."""
     steps: tuple[Step, ...] = ()
 
     def step(self, number: int) -> Step:

@@ -40,6 +40,9 @@ def what_now(run: Run) -> str:
     if by_hand and status in (RunStatus.RUNNING, RunStatus.PAUSED):
         step = f" --step {by_hand[0]}" if len(by_hand) > 1 else ""
         return f'sop complete {run.run_id}{step} or sop fail {run.run_id}{step} --reason "why"'
+    unknown = [s.number for s in run.steps.values() if s.condition_unknown and s.status is StepStatus.PENDING]
+    if status is RunStatus.PAUSED and unknown:
+        return f'sop skip {run.run_id} --step {unknown[0]} --reason "why" or sop resume {run.run_id}'
     stuck = [s.status for s in run.steps.values() if s.stuck]
     if status is RunStatus.PAUSED and stuck:
         other = "sop complete {id}" if StepStatus.INTERRUPTED in stuck else 'sop skip {id} --reason "why"'

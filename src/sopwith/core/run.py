@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 from sopwith.core.actor import Actor
 from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.events import Evidence, ParamValue, Policy
-from sopwith.core.instant import Instant
+from sopwith.core.instant import Instant, elapsed_ms
 from sopwith.core.procedure import ExecutionMode, Procedure
 
 
@@ -33,6 +33,8 @@ class StepStatus(StrEnum):
     PENDING = "pending"
     AWAITING_APPROVAL = "awaiting_approval"
     RUNNING = "running"
+    WAITING = "waiting"
+    """For the time of a wait, or of its next try."""
     COMPLETED = "completed"
     FAILED = "failed"
     REJECTED = "rejected"
@@ -98,6 +100,18 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     visit: int = 1
     attempt: int = 0
     gate: Gate | None = None
+    tries: int = 0
+    """Starts since a person last asked for the step: what automatic retries are counted by."""
+    wake_at: datetime | None = None
+    """When a wait ends, or the next try begins."""
+    resting: tuple[Instant, int] | None = None
+    """Since when the step rests before its next try, and for how many milliseconds."""
+    condition_held: bool | None = None
+    """What the step's own condition came to; None: not asked yet."""
+    condition_unknown: bool = False
+    """It could not be evaluated; a person skips the step, or resumes to ask again."""
+    passed_over: bool = False
+    """It failed, and the procedure goes on all the same."""
     waived: bool = False
     """The gate's own condition said that nobody need be asked, this time."""
     gate_void: bool = False
@@ -107,6 +121,10 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     """The envelope that was started."""
     started: Instant | None = None
+    stopped_at: datetime | None = None
+    """Since when a pause has stopped the clock of a step that is carried out by hand."""
+    held_ms: int = 0
+    """How long pauses have stopped it, in the present attempt."""
     ended_at: datetime | None = None
     duration_ms: int | None = None
     exit_code: int | None = None
@@ -119,12 +137,13 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def finished(self) -> bool:
         """Whether what depends on this step may go on."""
-        return self.status in (StepStatus.COMPLETED, StepStatus.SKIPPED)
+        return self.status in (StepStatus.COMPLETED, StepStatus.SKIPPED) or self.passed_over
 
     @property
     def stuck(self) -> bool:
         """Whether a person must resolve this step before the run goes on."""
-        return self.status in (StepStatus.FAILED, StepStatus.REJECTED, StepStatus.INTERRUPTED)
+        stuck = (StepStatus.FAILED, StepStatus.REJECTED, StepStatus.INTERRUPTED)
+        return self.status in stuck and not self.passed_over
 
     @property
     def gate_open(self) -> bool:
@@ -167,16 +186,31 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     executed: bool = False
     """Whether any step was ever started: what the cooldown counts from."""
     nothing_ran: bool = False
+    with_failures: bool = False
     paused: bool = False
     pause_cause: str = ""
     pause_requested: bool = False
     cancel_requested: bool = False
     reason: str = ""
     """Why it paused, failed or was cancelled, in words."""
+    followers: dict[int, tuple[int, ...]] = msgspec.field(default_factory=dict)
+    """Step -> the steps that name it as what they depend on."""
+    frontier: tuple[int, ...] = ()
+    """The steps that anything can be about: not finished, and begun or with all done that they depend on. Ascending.
+
+    Kept along by `evolve`, so that planning costs as much as there is to do, however long the procedure is.
+    """
+    left: int = 0
+    """How many steps are not finished."""
 
     @property
     def name(self) -> str:
         return self.procedure.name
+
+    @property
+    def live(self) -> list[StepState]:
+        """The states of the steps of the frontier."""
+        return [self.steps[number] for number in self.frontier]
 
 
 def is_manual(run: Run, number: int) -> bool:
@@ -184,11 +218,19 @@ def is_manual(run: Run, number: int) -> bool:
     return run.procedure.step(number).executor == "manual"
 
 
+def is_wait(run: Run, number: int) -> bool:
+    """Whether the step only waits for a time."""
+    return run.procedure.step(number).executor == "wait"
+
+
+def takes_a_process(run: Run, number: int) -> bool:
+    """Whether carrying the step out means a process of ours."""
+    return not is_manual(run, number) and not is_wait(run, number)
+
+
 def running_processes(run: Run) -> tuple[int, ...]:
     """Numbers of the steps that a process of ours is carrying out."""
-    return tuple(
-        s.number for s in run.steps.values() if s.status is StepStatus.RUNNING and not is_manual(run, s.number)
-    )
+    return tuple(s.number for s in run.live if s.status is StepStatus.RUNNING and takes_a_process(run, s.number))
 
 
 def status_of(run: Run) -> RunStatus:
@@ -201,8 +243,9 @@ def status_of(run: Run) -> RunStatus:
         return RunStatus.PAUSED if run.paused else RunStatus.WAITING_APPROVAL
     if run.paused:
         return RunStatus.PAUSED
-    states = {step.status for step in run.steps.values()}
-    if StepStatus.RUNNING not in states and StepStatus.AWAITING_APPROVAL in states and not _startable(run):
+    states = {step.status for step in run.live}
+    busy = StepStatus.RUNNING in states or StepStatus.WAITING in states
+    if not busy and StepStatus.AWAITING_APPROVAL in states and not _startable(run):
         return RunStatus.AWAITING_APPROVAL
     return RunStatus.RUNNING
 
@@ -214,22 +257,21 @@ def is_final(run: Run) -> bool:
 
 def is_failing(run: Run) -> bool:
     """Whether a step is stuck while others still run."""
-    return run.ended is None and not run.paused and any(step.stuck for step in run.steps.values())
+    return run.ended is None and not run.paused and any(step.stuck for step in run.live)
 
 
 def starts_nothing(run: Run) -> bool:
     """Whether no step may start and no gate open: a pause or cancel was asked, or a step is stuck."""
-    return run.pause_requested or run.cancel_requested or any(step.stuck for step in run.steps.values())
+    return run.pause_requested or run.cancel_requested or any(step.stuck for step in run.live)
 
 
 def current_step(run: Run) -> int:
     """The lowest active step, else the next one, else the number of steps."""
-    waiting = (StepStatus.RUNNING, StepStatus.AWAITING_APPROVAL, StepStatus.FAILED, StepStatus.REJECTED)
-    for wanted in ((*waiting, StepStatus.INTERRUPTED), (StepStatus.PENDING,)):
-        for step in run.steps.values():
-            if step.status in wanted:
-                return step.number
-    return len(run.steps)
+    active = (StepStatus.RUNNING, StepStatus.WAITING, StepStatus.AWAITING_APPROVAL)
+    for step in run.live:
+        if step.status in active or step.stuck:
+            return step.number
+    return next((n for n, step in run.steps.items() if step.status is StepStatus.PENDING), len(run.steps))
 
 
 def dependencies_met(run: Run, number: int) -> bool:
@@ -269,12 +311,34 @@ def holds_slot(run: Run) -> bool:
     return run.ended is None and not run.queued
 
 
-def next_due_at(run: Run) -> datetime | None:
-    """The earliest deadline or reminder among open gates, None while the run is paused or nothing is timed."""
-    if run.ended is not None or run.paused:
+def times_out_at(run: Run, step: StepState) -> datetime | None:
+    """When the running attempt of the step has used up its time, by the wall clock; None where nothing limits it."""
+    limit = run.procedure.step(step.number).timeout_secs
+    if step.status is not StepStatus.RUNNING or step.started is None or limit is None or step.stopped_at is not None:
         return None
-    times = [at for _number, gate in open_gates(run) for at in (gate.due_at, *gate.remind_at[:1]) if at is not None]
-    return min(times, default=None)
+    return step.started.at + timedelta(milliseconds=round(limit * 1000) + step.held_ms)
+
+
+def time_left_ms(run: Run, step: StepState, now: Instant) -> int | None:
+    """What a running attempt has left of its limit, a wait of its length, a rest of its delay; None: none of these.
+
+    By the boot clock while one boot lasts: a jump of the wall clock ends nothing.
+    """
+    if step.resting is not None:
+        since, delay_ms = step.resting
+        return delay_ms - elapsed_ms(since, now)
+    definition = run.procedure.step(step.number)
+    waits = step.status is StepStatus.WAITING and definition.executor == "wait"
+    seconds = definition.wait_secs if waits else definition.timeout_secs
+    if step.started is None or seconds is None or not (waits or times_out_at(run, step)):
+        return None
+    return round(seconds * 1000) + step.held_ms - elapsed_ms(step.started, now)
+
+
+def has_room(run: Run) -> bool:
+    """Whether one more process may be started beside those that run."""
+    limit = run.procedure.max_parallel
+    return limit is None or len(running_processes(run)) < limit
 
 
 def open_gates(run: Run) -> tuple[tuple[int | None, Gate], ...]:
@@ -282,9 +346,9 @@ def open_gates(run: Run) -> tuple[tuple[int | None, Gate], ...]:
     found: list[tuple[int | None, Gate]] = []
     if run.start_gate is not None and run.start_gate.status is GateStatus.OPEN:
         found.append((None, run.start_gate))
-    found.extend((s.number, s.gate) for s in run.steps.values() if s.gate is not None and s.gate_open)
+    found.extend((s.number, s.gate) for s in run.live if s.gate is not None and s.gate_open)
     return tuple(found)
 
 
 def _startable(run: Run) -> bool:
-    return any(step.status is StepStatus.PENDING and dependencies_met(run, step.number) for step in run.steps.values())
+    return any(step.status is StepStatus.PENDING for step in run.live)

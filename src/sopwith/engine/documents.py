@@ -69,6 +69,7 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
         ("pauseRequested", run.pause_requested),
         ("cancelRequested", run.cancel_requested),
         ("nothingRan", run.nothing_ran),
+        ("withFailures", run.with_failures),
     ):
         if holds:
             document[key] = True
@@ -138,6 +139,7 @@ def step_document(run: Run, step: StepState) -> Document:
         "endedAt": _iso(step.ended_at),
         "durationMs": step.duration_ms,
         "duration": None if step.duration_ms is None else duration_text(step.duration_ms),
+        "wakeAt": _iso(step.wake_at),
         "exitCode": step.exit_code,
         "output": step.output,
         "outputs": step.outputs,
@@ -249,6 +251,12 @@ def step_definition(step: Step) -> Document:
         "pins": list(step.pins),
         "suggestedTools": list(step.suggested_tools),
         "dependsOn": list(step.depends_on),
+        "if": step.condition,
+        "timeoutSecs": step.timeout_secs,
+        "retry": None if step.retry is None else _camelled(msgspec.to_builtins(step.retry)),
+        "onFailure": f"goto:{step.goto}" if step.goto is not None else step.on_failure,
+        "waitSecs": step.wait_secs,
+        "waitUntil": step.wait_until,
         "workingDir": step.working_dir,
         "env": msgspec.to_builtins(step.env),
         "outputs": step.outputs,
@@ -302,6 +310,10 @@ def _duration(run: Run) -> str | None:
 
 def _iso(at: datetime | None) -> str | None:
     return None if at is None else iso(at)
+
+
+def _camelled(document: Document) -> Document:
+    return {_camel(key): value for key, value in document.items()}
 
 
 def _camel(key: str) -> str:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.admission import Occupancy, admit
-from sopwith.core.due import Due, DueKind, due, ready
+from sopwith.core.due import Due, DueKind, due, left_ms, ready, ready_now
 from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event, StepStarted
 from sopwith.core.gates import is_gated
+from sopwith.core.instant import Instant
 from sopwith.core.people import Directory
 from sopwith.core.procedure import sha256
-from sopwith.core.run import Run, is_manual
+from sopwith.core.run import Run, takes_a_process
 from sopwith.engine.engine import limits_of
 from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
 from sopwith.engine.environment import Lacking, next_attempt_folder
@@ -64,8 +65,11 @@ class Silent:
         pass
 
 
-async def drive(parts: Parts, run_id: str, observer: Observer | None = None) -> Run:
-    """Carries the run on until nothing is left to do now. Raises RunBusy while somebody else drives it."""
+async def drive(parts: Parts, run_id: str, observer: Observer | None = None, *, linger: bool = True) -> Run:
+    """Carries the run on until nothing is left to do now. Raises RunBusy while somebody else drives it.
+
+    `linger`: stays for the end of waits and for the next try of a step, which nobody need decide.
+    """
     runs = Runs(parts)
     observer = observer or Silent()
     loaded = runs.load(run_id)
@@ -73,7 +77,7 @@ async def drive(parts: Parts, run_id: str, observer: Observer | None = None) -> 
     if claim is None:
         raise _busy(parts, run_id)
     while claim is not None:
-        driver = _Driver(parts, runs, loaded, claim, observer)
+        driver = _Driver(parts, runs, loaded, claim, observer, linger=linger)
         try:
             loaded = await driver.run()
         finally:
@@ -129,7 +133,10 @@ class _Attempt:
 
 
 class _Driver:
-    def __init__(self, parts: Parts, runs: Runs, loaded: Loaded, claim: Claim, observer: Observer) -> None:
+    def __init__(
+        self, parts: Parts, runs: Runs, loaded: Loaded, claim: Claim, observer: Observer, *, linger: bool
+    ) -> None:
+        self._linger = linger
         self._parts = parts
         self._runs = runs
         self._loaded = loaded
@@ -146,7 +153,7 @@ class _Driver:
                 self._refresh()
                 if await self._carry_out_one() or self._settle_one():
                     continue
-                if not self._watched:
+                if not self._watched and not (self._linger and self._has_timer()):
                     return self._loaded
                 await self._wait(version)
         finally:
@@ -155,7 +162,7 @@ class _Driver:
 
     async def _carry_out_one(self) -> bool:
         """Carries out the first item that changes anything. Tells whether there was one."""
-        for item in ready(due(self._loaded.run), self._parts.clock.now().at):
+        for item in ready_now(self._loaded.run, self._parts.clock.now()):
             if await self._carry_out(item):
                 return True
         return False
@@ -170,6 +177,12 @@ class _Driver:
                 return self._apply(
                     cmd.Expire(actor=SYSTEM, now=self._parts.clock.now(), step=item.step, revision=item.revision)
                 )
+            case DueKind.EVALUATE:
+                return self._apply(cmd.Evaluate(actor=SYSTEM, now=self._parts.clock.now(), step=_number(item)))
+            case DueKind.END_WAIT:
+                return self._apply(cmd.EndWait(actor=SYSTEM, now=self._parts.clock.now(), step=_number(item)))
+            case DueKind.TIME_OUT:
+                return await self._time_out(_number(item))
             case DueKind.REMIND:
                 return self._apply(
                     cmd.Remind(actor=SYSTEM, now=self._parts.clock.now(), step=item.step, revision=item.revision)
@@ -261,10 +274,10 @@ class _Driver:
         return changed_since_creation(self._parts, run, step)
 
     def _executor(self, step: int) -> Executor | None:
-        """What carries the step out; None for a manual one. Raises BadRequest if nothing here can."""
+        """What carries the step out; None where no process does. Raises BadRequest if nothing here can."""
         run = self._loaded.run
         kind = self._parts.kinds.kind(run.procedure.step(step).executor)
-        if is_manual(run, step):
+        if not takes_a_process(run, step):
             return None
         if kind.make is None:
             raise BadRequest(f"executor {kind.name} makes nothing that could carry a step out")
@@ -296,6 +309,17 @@ class _Driver:
         if step not in self._watched:
             return await self._watch(step)
         return self._watched[step].stop()
+
+    async def _time_out(self, step: int) -> bool:
+        run = self._loaded.run
+        if takes_a_process(run, step):
+            return await self._stop(step)
+        attempt = run.steps[step].attempt
+        return self._apply(cmd.TimeOut(actor=SYSTEM, now=self._parts.clock.now(), step=step, attempt=attempt))
+
+    def _has_timer(self) -> bool:
+        """Whether the run goes on by itself after a while."""
+        return any(item.kind in (DueKind.START_STEP, DueKind.END_WAIT) for item in due(self._loaded.run))
 
     def _settle_one(self) -> bool:
         """Records the end of one process that has ended."""
@@ -381,24 +405,37 @@ class _Driver:
 
     async def _wait(self, version: int) -> None:
         """Until a process ends, a deadline comes, or somebody else may have changed the run since `version`."""
-        deadline = min((item.at for item in due(self._loaded.run) if item.at is not None), default=None)
+        alarm = _alarm(self._loaded.run, self._parts.clock.now())
         awaited = set().union(*(attempt.awaited for attempt in self._watched.values()))
         while not any(task.done() for task in awaited):
-            if self._parts.store.version() != version or self._has_passed(deadline):
+            if self._parts.store.version() != version or self._seconds_to(alarm) <= 0:
                 return
-            look = asyncio.ensure_future(self._parts.clock.sleep(self._seconds_to(deadline)))
+            look = asyncio.ensure_future(self._parts.clock.sleep(self._seconds_to(alarm)))
             try:
                 await asyncio.wait({*awaited, look}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 look.cancel()
 
-    def _seconds_to(self, deadline: datetime | None) -> float:
-        if deadline is None:
-            return LOOK_SECS
-        return min(LOOK_SECS, max(0.0, (deadline - self._parts.clock.now().at).total_seconds()))
+    def _seconds_to(self, alarm: _Alarm) -> float:
+        now = self._parts.clock.now()
+        by_wall = LOOK_SECS if alarm.at is None else (alarm.at - now.at).total_seconds()
+        by_boot = LOOK_SECS if alarm.boot_ms is None else (alarm.boot_ms - now.boot_ms) / 1000
+        return max(0.0, min(LOOK_SECS, by_wall, by_boot))
 
-    def _has_passed(self, deadline: datetime | None) -> bool:
-        return deadline is not None and deadline <= self._parts.clock.now().at
+
+class _Alarm(NamedTuple):
+    """When something comes due, by each clock; None: nothing does."""
+
+    at: datetime | None
+    boot_ms: int | None
+
+
+def _alarm(run: Run, now: Instant) -> _Alarm:
+    """The next alarm. What is late by now was tried: a process that is being ended, say."""
+    items = due(run)
+    left = [left for item in items if (left := left_ms(run, item, now)) is not None and left > 0]
+    at = (item.at for item in items if item.at is not None and item.at > now.at and left_ms(run, item, now) is None)
+    return _Alarm(min(at, default=None), now.boot_ms + min(left) if left else None)
 
 
 def _number(item: Due) -> int:

@@ -48,6 +48,7 @@ from sopwith.errors import (
 from sopwith.version import __version__
 
 MANUAL = "manual"
+WITHOUT_PROCESS = (MANUAL, "wait")
 _C = TypeVar("_C", bound=cmd.Command)
 
 
@@ -124,7 +125,7 @@ class Engine:
         """Raises BadRequest for a step that nothing installed here could carry out."""
         for step in procedure.steps:
             kind = self.parts.kinds.kind(step.executor)
-            if kind.make is None and kind.name != MANUAL:
+            if kind.make is None and kind.name not in WITHOUT_PROCESS:
                 raise BadRequest(
                     f"step {step.number} of {procedure.name} wants executor {kind.name}, which makes nothing that "
                     "could carry it out",

@@ -16,12 +16,12 @@ from sopwith.core.admission import Occupancy
 from sopwith.core.codec import NO_HASH, decode_event, seal
 from sopwith.core.commands import Admit, Command
 from sopwith.core.decide import Decision, decide
-from sopwith.core.due import at_rest
+from sopwith.core.due import at_rest, next_due_at
 from sopwith.core.events import Event, RunCreated
 from sopwith.core.evolve import evolve, replay
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import Procedure, decode_procedure, sha256
-from sopwith.core.run import Run, current_step, holds_slot, next_due_at, status_of
+from sopwith.core.run import Run, current_step, holds_slot, status_of
 from sopwith.engine.documents import run_document
 from sopwith.engine.parts import Parts
 from sopwith.errors import BadName, Conflict, NotFound, StoreError

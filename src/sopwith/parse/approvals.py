@@ -16,7 +16,7 @@ from sopwith.core.patterns import check_pattern
 from sopwith.core.people import GROUP
 from sopwith.core.procedure import Procedure, Step
 from sopwith.core.scope import scope_of
-from sopwith.parse.findings import Findings, shown
+from sopwith.parse.findings import Findings, Place, shown
 from sopwith.parse.model import FormFile
 from sopwith.parse.pair import Pair
 
@@ -47,8 +47,10 @@ def read_approval(around: Pair) -> ApprovalRules | None:
 def check_approvals(procedure: Procedure, around: Pair, findings: Findings) -> None:
     """Reports rules that cannot be what their author means. The procedure's steps are those of the pair."""
     _check_whole(procedure, around, findings)
-    conditions: list[tuple[int, str, Pair]] = []
+    conditions: list[tuple[int, str, Place]] = []
     for index, step in enumerate(procedure.steps):
+        if step.condition is not None:
+            conditions.append((index + 1, step.condition, around.step(index).at("if_")))
         pair = around.step(index).part("approval")
         if pair is None or step.approval is None:
             continue
@@ -56,8 +58,8 @@ def check_approvals(procedure: Procedure, around: Pair, findings: Findings) -> N
         _check_form(step.approval, pair, findings)
         _check_times(step, step.approval, pair, findings)
         if step.approval.when is not None:
-            conditions.append((index + 1, step.approval.when, pair))
-    _check_conditions(procedure, conditions, findings)
+            conditions.append((index + 1, step.approval.when, pair.at("when")))
+    check_conditions(procedure, conditions, findings)
 
 
 def _as_set(principals: tuple[str, ...]) -> tuple[str, ...]:
@@ -223,17 +225,17 @@ def _check_reminders(rules: ApprovalRules, timeout: int | float | None, pair: Pa
         )
 
 
-def _check_conditions(procedure: Procedure, conditions: Iterable[tuple[int, str, Pair]], findings: Findings) -> None:
-    """Whether each `when` could be evaluated. Bounded: compiling thousands of them would hold up a caller."""
+def check_conditions(procedure: Procedure, conditions: Iterable[tuple[int, str, Place]], findings: Findings) -> None:
+    """Whether each `if` and `when` could be evaluated. Bounded: compiling thousands of them would hold up a caller."""
     size = unsound = 0
-    for count, (number, expression, pair) in enumerate(conditions, start=1):
+    for count, (number, expression, at) in enumerate(conditions, start=1):
         size += len(expression)
         if count > _MAX_CONDITIONS or size > _MAX_CONDITION_CHARACTERS:
             findings.unexpected(
                 "too_many_conditions",
                 expected=f"at most {_MAX_CONDITIONS} conditions, {_MAX_CONDITION_CHARACTERS} characters in all",
                 got="more",
-                at=pair.at("when"),
+                at=at,
                 hint="make the conditions shorter, or split the procedure",
             )
             return
@@ -244,7 +246,7 @@ def _check_conditions(procedure: Procedure, conditions: Iterable[tuple[int, str,
                 "bad_condition",
                 expected="a CEL condition",
                 got=f"{shown(expression)}: {wrong}",
-                at=pair.at("when"),
+                at=at,
                 hint="it may name params, run, and the status, outputs and approval of steps that this one depends on",
             )
         if unsound >= _MAX_UNSOUND:

@@ -68,6 +68,8 @@ DOCUMENT_KEYS = _table(
     Key("Parameters", "params", values.items),
     Key("Env", "env", values.environment),
     Key("Working Dir", "workingDir", values.text),
+    Key("Max Parallel", "maxParallel", values.integer),
+    Key("On Failure", "onFailure", values.on_failure),
 )
 
 STEP_KEYS = _table(
@@ -76,6 +78,12 @@ STEP_KEYS = _table(
     *_APPROVAL_KEYS,
     Key("Pins", "pins", values.items),
     Key("Depends On", "dependsOn", values.dependencies),
+    Key("If", "if", values.text),
+    Key("Timeout", "timeoutSecs", values.seconds),
+    Key("Retries", "retry", values.retries),
+    Key("On Failure", "onFailure", values.on_failure),
+    Key("Wait", "waitSecs", values.seconds),
+    Key("Wait Until", "waitUntil", values.text),
     Key("Outputs", "outputs", values.outputs),
     Key("Tools", "suggestedTools", values.items),
     Key("Executor", "executor", values.word),
@@ -88,19 +96,12 @@ DESIGNED_KEYS = frozenset(
     {
         "concurrency group",
         "for each",
-        "if",
-        "max parallel",
-        "on failure",
         "on interrupt",
         "on reject",
-        "retries",
         "rollback",
         "runners",
-        "timeout",
         "uses",
         "verify",
-        "wait",
-        "wait until",
         "with",
     }
 )

@@ -7,6 +7,8 @@ lacks is no difference.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sopwith.core.procedure import (
     EnvironmentRules,
     ExecutionMode,
@@ -21,6 +23,7 @@ from sopwith.core.procedure import (
 from sopwith.parse.approvals import check_approvals, read_approval
 from sopwith.parse.dependencies import resolve
 from sopwith.parse.findings import Findings
+from sopwith.parse.flow import WAIT, check_flow, read_flow, waits
 from sopwith.parse.model import EnvironmentFile, ParameterFile, TriggerFile
 from sopwith.parse.pair import Pair, Side
 from sopwith.parse.sheet import Sheet
@@ -48,9 +51,12 @@ def merge(name: str, sop_md: Sheet | None, manifest: Sheet | None, findings: Fin
         parameters=pair.pick("params", _parameters) or (),
         env=pair.pick("env", _environment) or EnvironmentRules(),
         working_dir=pair.pick("working_dir"),
+        max_parallel=pair.pick("max_parallel"),
         steps=_steps(pair),
     )
     check_approvals(procedure, pair, findings)
+    if not findings.has_errors:
+        check_flow(procedure, pair, findings)
     return procedure
 
 
@@ -88,7 +94,7 @@ def _steps(pair: Pair) -> tuple[Step, ...]:
         return ()
     steps = tuple(pair.step(index) for index in range(stated[0]))
     depends_on = resolve(steps, pair.findings)
-    return tuple(_step(step, depends_on[index]) for index, step in enumerate(steps))
+    return tuple(_step(step, depends_on[index], read_flow(step, pair, steps)) for index, step in enumerate(steps))
 
 
 def _report_missing_steps(pair: Pair) -> None:
@@ -107,7 +113,7 @@ def _report_missing_steps(pair: Pair) -> None:
     )
 
 
-def _step(pair: Pair, depends_on: tuple[int, ...]) -> Step:
+def _step(pair: Pair, depends_on: tuple[int, ...], flow: dict[str, Any]) -> Step:
     side = pair.manifest or pair.sop_md
     assert side is not None
     script = _script(pair)
@@ -126,6 +132,7 @@ def _step(pair: Pair, depends_on: tuple[int, ...]) -> Step:
         approval=read_approval(pair),
         pins=pair.pick("pins") or (),
         depends_on=depends_on,
+        **flow,
         suggested_tools=pair.pick("suggested_tools") or (),
         env=pair.pick("env", _environment) or EnvironmentRules(),
         working_dir=pair.pick("working_dir"),
@@ -163,7 +170,15 @@ def _executor(pair: Pair, script: Script | None) -> str:
             at=pair.at("executor"),
             hint="add a `bash` fence, or take out Executor",
         )
-    return str(stated or ("manual" if script is None else "shell"))
+    if stated is not None and stated != WAIT and waits(pair):
+        pair.findings.error(
+            "wait_with_executor",
+            f"expected no executor but wait in a step that waits, got {stated}",
+            at=pair.at("executor"),
+            hint="take the executor out, or the wait",
+        )
+    without = WAIT if waits(pair) else "manual"
+    return str(stated or (without if script is None or waits(pair) else "shell"))
 
 
 def _requires_approval(pair: Pair) -> bool:

@@ -58,6 +58,22 @@ Pin = Annotated[
 Line = Annotated[str, Meta(min_length=1, max_length=200)]
 FormText = Annotated[str, Meta(max_length=1000)]
 Minutes = Annotated[int, Meta(gt=0, le=TEN_YEARS_MINS)] | Annotated[float, Meta(gt=0, le=TEN_YEARS_MINS)]
+Span = Annotated[int, Meta(gt=0, le=TEN_YEARS_MINS * 60)] | Annotated[float, Meta(gt=0, le=TEN_YEARS_MINS * 60)]
+Delay = Annotated[int, Meta(ge=0, le=TEN_YEARS_MINS * 60)] | Annotated[float, Meta(ge=0, le=TEN_YEARS_MINS * 60)]
+FailureText = Annotated[
+    str,
+    Meta(
+        pattern=r"^(stop|continue|goto *[: ] *([0-9]{1,6}|[a-z][a-z0-9_-]{0,63}))$", title="stop, continue or goto:STEP"
+    ),
+]
+Instant = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}"
+        r"(:[0-9]{2}(\.[0-9]{1,6})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})$",
+        title="a time with its zone, such as 2026-12-01T08:00:00Z",
+    ),
+]
 OutputType = Literal["string", "integer", "number", "boolean", "json"]
 
 
@@ -192,6 +208,24 @@ class ApprovalFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
     )
 
 
+class RetryFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """How often a failed step is tried again by itself, under the same approval."""
+
+    max_attempts: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)], Meta(description="How often it is tried in all, the first time included.")
+    ]
+    delay_secs: Annotated[Delay | None, Meta(description="Seconds before the second try; 1 if not said.")] = None
+    backoff: Annotated[
+        Annotated[int, Meta(ge=1, le=100)] | Annotated[float, Meta(ge=1, le=100)] | None,
+        Meta(description="What each further delay is multiplied by; 1 if not said."),
+    ] = None
+    max_delay_secs: Annotated[Delay | None, Meta(description="The longest delay.")] = None
+    on_exit_codes: Annotated[
+        Annotated[tuple[Annotated[int, Meta(ge=1, le=255)], ...], Meta(max_length=100)] | None,
+        Meta(description="Only after these exit codes; any failure if not said."),
+    ] = None
+
+
 class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """One step."""
 
@@ -201,7 +235,8 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
     description: Annotated[str | None, Meta(description="Prose for people; used where SOP.md has none.")] = None
     run: Annotated[str | None, Meta(description="A bash script. Without one, a person does the step.")] = None
     executor: Annotated[
-        Literal["shell", "manual"] | None, Meta(description="Who does it: shell with a script, manual without one.")
+        Literal["shell", "manual", "wait"] | None,
+        Meta(description="Who does it: shell with a script, manual without one, wait with waitSecs or waitUntil."),
     ] = None
     requires_approval: Annotated[bool | None, Meta(description="Whether a person must approve first.")] = None
     approval_timeout_mins: Annotated[
@@ -221,6 +256,22 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
         Annotated[tuple[int | StepKey, ...], Meta(max_length=1000)] | None,
         Meta(description="Numbers or keys of the steps that must be done before; [] for none."),
     ] = None
+    if_: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH)] | None,
+        Meta(description="A CEL condition: where it does not hold the step is skipped."),
+    ] = field(default=None, name="if")
+    timeout_secs: Annotated[Span | None, Meta(description="Seconds that one try may take; no limit if not said.")] = (
+        None
+    )
+    retry: Annotated[RetryFile | None, Meta(description="How often a failure is tried again by itself.")] = None
+    on_failure: Annotated[
+        FailureText | None,
+        Meta(description="What a failure does: stop, continue, or goto:STEP, a later step by number or key."),
+    ] = None
+    wait_secs: Annotated[Span | None, Meta(description="A step that only waits: for so many seconds.")] = None
+    wait_until: Annotated[
+        Instant | None, Meta(description="A step that only waits: until then, such as 2026-12-01T08:00:00Z.")
+    ] = None
     env: Annotated[EnvironmentFile | None, Meta(description="Environment variables of this step.")] = None
     working_dir: Annotated[Line | None, Meta(description="The folder it runs in; relative to the project folder.")] = (
         None
@@ -236,20 +287,14 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
     designed_keys: ClassVar[frozenset[str]] = frozenset(
         {
             "forEach",
-            "if",
             "maxParallel",
-            "onFailure",
             "onInterrupt",
             "onReject",
             "params",
-            "retry",
             "rollback",
             "runners",
-            "timeoutSecs",
             "uses",
             "verify",
-            "waitSecs",
-            "waitUntil",
             "with",
         }
     )
@@ -294,6 +339,12 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
     ] = None
     env: Annotated[EnvironmentFile | None, Meta(description="Environment variables of every step.")] = None
     working_dir: Annotated[Line | None, Meta(description="The folder of every step.")] = None
+    max_parallel: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="How many steps of a run may run at once.")
+    ] = None
+    on_failure: Annotated[
+        Literal["stop", "continue"] | None, Meta(description="What a failure does in steps that do not say.")
+    ] = None
     steps: Annotated[
         Annotated[tuple[StepFile, ...], Meta(max_length=1000)] | None, Meta(description="The steps in their order.")
     ] = None
@@ -303,7 +354,6 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
         {
             "admission",
             "concurrencyGroup",
-            "onFailure",
             "onInterrupt",
             "onReject",
             "releaseSlotWhileWaiting",

@@ -103,6 +103,21 @@ def minutes(value: str) -> int | float:
     return read
 
 
+def retries(value: str) -> dict[str, int]:
+    """`2` more tries after the first; `none`. Raises Unreadable."""
+    more = 0 if value.lower() in NOTHING else integer(value)
+    if not 0 <= more < 1000:
+        raise Unreadable("a number of further tries", value)
+    return {"maxAttempts": more + 1}
+
+
+def on_failure(value: str) -> str:
+    """`stop`, `continue`, `goto 5`, `goto step 5`, `goto:clean-up`."""
+    said = re.sub(r"\s+", " ", value.strip().lower())
+    target = re.fullmatch(r"go ?to ?:? ?(?:step )?(\S+)", said)
+    return f"goto:{target[1]}" if target else said
+
+
 def items(value: str) -> list[str]:
     """The comma-separated items, each without its code span. Commas inside a code span do not separate."""
     return [unwrapped(item) for item in split(value, ",") if item]

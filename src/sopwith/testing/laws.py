@@ -52,6 +52,7 @@ class Laws:
         self._configs: dict[str, Config] = {}
         self._boots = 0
         self._waits: dict[tuple[str, int | None], _Wait] = {}
+        self._timed: dict[tuple[str, int], _Timed] = {}
 
     @property
     def events(self) -> int:
@@ -131,6 +132,14 @@ class Laws:
         match event.body:
             case ev.StepStarted() as body:
                 self._check_started(before, body)
+                self._check_room(before, body.step_number)
+            case ev.WaitStarted() as body:
+                self._check_started(before, body)
+                self._timed[run_id, body.step_number] = _Timed(self._now_ms(), self._boots)
+            case ev.WaitEnded(step_number=number):
+                self._check_time(before, number, before.procedure.step(number).wait_secs, "the wait has ended")
+            case ev.StepRetryScheduled() as body:
+                self._check_scheduled(before, event, body)
             case ev.StepCompleted() | ev.StepFailed() as body:
                 self._check_end(before, body)
             case ev.StepInterrupted(step_number=number):
@@ -144,7 +153,7 @@ class Laws:
             case _:
                 pass
 
-    def _check_started(self, before: Run, body: ev.StepStarted) -> None:
+    def _check_started(self, before: Run, body: ev.StepStarted | ev.WaitStarted) -> None:
         where = f"{before.run_id}: step {body.step_number}"
         step = before.procedure.step(body.step_number)
         if any(not before.steps[other].finished for other in step.depends_on):
@@ -154,7 +163,9 @@ class Laws:
         if any(state.stuck for state in before.steps.values()):
             self.breaks(f"{where} started while another step is stuck")
         if self._started_since_retry(before, body.step_number):
-            self.breaks(f"{where} started again, and nobody had asked for a retry")
+            self._check_next_try(before, step)
+        if step.condition is not None and not self._condition_held(before, step):
+            self.breaks(f"{where} started, and its condition was not found to hold")
         if before.mode is ExecutionMode.SUPERVISED and self._answer(before, None) is None:
             self.breaks(f"{where} started without the start approval")
         if self._gated(before, step):
@@ -163,6 +174,61 @@ class Laws:
                 self.breaks(f"{where} started without an approval")
             elif approved != body.digest:
                 self.breaks(f"{where} started as {body.digest[:12]}, and {approved[:12]} was approved")
+
+    def _check_next_try(self, before: Run, step: Step) -> None:
+        where = f"{before.run_id}: step {step.number}"
+        starts, scheduled = 0, None
+        for past in reversed(self.history[before.run_id]):
+            if isinstance(past.body, ev.RunRetried) and step.number in _retried(before.procedure, past.body):
+                break
+            if isinstance(past.body, ev.StepRetryScheduled) and past.body.step_number == step.number:
+                scheduled = scheduled or (None if starts else past.body)
+            starts += isinstance(past.body, ev.StepStarted) and past.body.step_number == step.number
+        if step.retry is None or scheduled is None:
+            self.breaks(f"{where} started again, and nobody had asked for a retry")
+        elif starts >= step.retry.max_attempts:
+            self.breaks(f"{where} started {starts + 1} times, and {step.retry.max_attempts} were allowed")
+        else:
+            self._check_time(before, step.number, scheduled.delay_ms / 1000, "it was tried again")
+
+    def _condition_held(self, run: Run, step: Step) -> bool:
+        for event in reversed(self.history[run.run_id]):
+            match event.body:
+                case ev.RunRetried() as body if step.number in _retried(run.procedure, body):
+                    return False
+                case ev.ConditionEvaluated(step_number=number, condition=ev.IF, result=result) if number == step.number:
+                    return result is True
+                case _:
+                    continue
+        return False
+
+    def _check_room(self, before: Run, number: int) -> None:
+        self._timed[before.run_id, number] = _Timed(self._now_ms(), self._boots)
+        limit = before.procedure.max_parallel
+        shell = {step.number for step in before.procedure.steps if step.executor == "shell"}
+        running = [n for n in shell if before.steps[n].status is StepStatus.RUNNING]
+        if number in shell and limit is not None and len(running) >= limit:
+            self.breaks(f"{before.run_id}: step {number} started beside {len(running)}, and {limit} may run at once")
+
+    def _check_scheduled(self, before: Run, event: Event, body: ev.StepRetryScheduled) -> None:
+        rules = before.procedure.step(body.step_number).retry
+        where = f"{before.run_id}: step {body.step_number}"
+        self._timed[before.run_id, body.step_number] = _Timed(self._now_ms(), self._boots)
+        last = self.history[before.run_id][-1].body
+        if not isinstance(last, ev.StepFailed) or last.step_number != body.step_number:
+            self.breaks(f"{where} is to be tried again, and it has not failed")
+        if rules is None or body.attempt > rules.max_attempts:
+            self.breaks(f"{where} is to be tried more often than its rules allow")
+        elif body.at < event.at:
+            self.breaks(f"{where} is to be tried again at a time that has passed")
+
+    def _check_time(self, before: Run, number: int, seconds: float | None, what: str) -> None:
+        """That a time was really over, as long as nothing was restarted."""
+        timed = self._timed.get((before.run_id, number))
+        if timed is None or seconds is None or timed.boots != self._boots:
+            return
+        if self._now_ms() - timed.since_ms < seconds * 1000:
+            self.breaks(f"{before.run_id}: step {number}: {what} before its time")
 
     def _started_since_retry(self, run: Run, number: int) -> bool:
         for event in reversed(self.history[run.run_id]):
@@ -177,8 +243,6 @@ class Laws:
         for event in reversed(self.history[run.run_id]):
             match event.body:
                 case ev.RunRetried() as body if number is not None and number in _retried(run.procedure, body):
-                    return None
-                case ev.StepStarted(step_number=started) if number is not None and started == number:
                     return None
                 case ev.GateBody(step_number=asked) if asked != number:
                     continue
@@ -207,7 +271,9 @@ class Laws:
             match event.body:
                 case ev.RunRetried() as body if step.number in _retried(run.procedure, body):
                     return False
-                case ev.ConditionEvaluated(step_number=number, result=result) if number == step.number:
+                case ev.ConditionEvaluated(step_number=number, condition=ev.WHEN, result=result) if (
+                    number == step.number
+                ):
                     return result is False
                 case _:
                     continue
@@ -280,7 +346,9 @@ class Laws:
 
     def _check_end(self, before: Run, body: ev.StepCompleted | ev.StepFailed) -> None:
         state = before.steps[body.step_number]
-        if before.procedure.step(state.number).executor == "manual" or state.status is not StepStatus.RUNNING:
+        if isinstance(body, ev.StepFailed) and body.cause == "timeout":
+            self._check_time(before, state.number, before.procedure.step(state.number).timeout_secs, "it was ended")
+        if before.procedure.step(state.number).executor != "shell" or state.status is not StepStatus.RUNNING:
             return
         key = _key(before, state.number)
         where = f"{before.run_id}: step {state.number}"
@@ -393,6 +461,13 @@ class Laws:
                 self.breaks(f"{run_id}: event {one.seq} was acknowledged, and is gone")
         for trouble in self._store.check():
             self.breaks(f"the store is damaged: {trouble}")
+
+
+class _Timed(msgspec.Struct, frozen=True):
+    """When the present try of a step, or its wait, began, and how often the machine had been restarted by then."""
+
+    since_ms: int
+    boots: int
 
 
 class _Wait:

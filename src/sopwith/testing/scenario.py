@@ -16,8 +16,18 @@ from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.commands import StepResult
 from sopwith.core.config import Config
-from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority, Procedure, Script, Step, sha256
-from sopwith.core.run import GateStatus, Run, RunStatus, StepState, StepStatus, is_manual, open_gates
+from sopwith.core.procedure import (
+    EnvironmentRules,
+    ExecutionMode,
+    OnFailure,
+    Priority,
+    Procedure,
+    RetryRules,
+    Script,
+    Step,
+    sha256,
+)
+from sopwith.core.run import GateStatus, Run, RunStatus, StepState, StepStatus, descendants, is_manual, open_gates
 from sopwith.engine.engine import Engine
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
@@ -62,11 +72,14 @@ def bring_on(engine: Engine, run: Run) -> None:
     """The one thing that brings this run on."""
     by_hand = [s.number for s in run.steps.values() if s.status is StepStatus.RUNNING and is_manual(run, s.number)]
     gates = open_gates(run)
+    unknown = [s.number for s in run.steps.values() if s.condition_unknown]
     beyond_reach = [s.number for s in run.steps.values() if s.stuck and _was_given_up(s)]
     if run.paused and beyond_reach:
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=beyond_reach[0], reason="it cannot be passed"))
     elif run.ended is RunStatus.FAILED or (run.paused and any(step.stuck for step in run.steps.values())):
         engine.retry(run.run_id, actor=ANN)
+    elif run.paused and unknown:
+        _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=unknown[0], reason="nobody can know"))
     elif run.paused:
         engine.resume(run.run_id, actor=ANN)
     elif gates:
@@ -110,6 +123,10 @@ def _play(chance: Random) -> Play:
 def random_procedure(chance: Random, name: str) -> Procedure:
     graph = chance.random() < 0.5
     steps = tuple(_step(chance, number, graph=graph) for number in range(1, chance.randint(1, 6) + 1))
+    # in plain ones, gates and crashes meet more often
+    flows = chance.random() < 0.5
+    if flows:
+        steps = _led_on(chance, tuple(_with_flow(chance, step) for step in steps))
     return Procedure(
         name=name,
         title=name.capitalize(),
@@ -119,6 +136,7 @@ def random_procedure(chance: Random, name: str) -> Procedure:
         max_concurrent=chance.choice((None, None, 1, 2)),
         working_dir="/srv",
         approval=_rules_of_all(chance) if chance.random() < 0.3 else None,
+        max_parallel=chance.choice((None, None, 1, 2)) if graph and flows else None,
         steps=steps,
     )
 
@@ -139,6 +157,48 @@ def _step(chance: Random, number: int, *, graph: bool) -> Step:
         depends_on=tuple(other for other in earlier if chance.random() < 0.35) if graph else in_line,
         env=EnvironmentRules(pass_=("TOKEN",) if chance.random() < 0.6 else ()),
     )
+
+
+def _with_flow(chance: Random, step: Step) -> Step:
+    """The step with a condition, a limit, retries, or as one that only waits."""
+    kind = "wait" if chance.random() < 0.12 else step.executor
+    runs = kind == "shell"
+    return replace(
+        step,
+        executor=kind,
+        script=step.script if runs else None,
+        condition=chance.choice((*[None] * 6, *_CONDITIONS)),
+        timeout_secs=chance.choice((None, None, None, 0.3, 2, 60)) if kind != "wait" else None,
+        retry=_retry(chance) if runs and chance.random() < 0.4 else None,
+        wait_secs=chance.choice((0.2, 1, 5, 60)) if kind == "wait" else None,
+        on_failure=OnFailure.CONTINUE if chance.random() < 0.2 else OnFailure.STOP,
+    )
+
+
+_CONDITIONS = ("params.to == 'staging'", "params.to == 'production'", "params.where == 1")
+
+
+def _retry(chance: Random) -> RetryRules:
+    return RetryRules(
+        max_attempts=chance.choice((2, 2, 3, 5)),
+        delay_secs=chance.choice((0, 0.5, 3, 30)),
+        backoff=chance.choice((1, 2)),
+        max_delay_secs=chance.choice((None, 10)),
+        on_exit_codes=chance.choice(((), (), (1,), (2,))),
+    )
+
+
+def _led_on(chance: Random, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Some failures lead to a later step."""
+    made = Procedure(name="made", title="Made", steps=steps)
+    chosen = []
+    for step in steps:
+        later = [other for other in descendants(made, step.number) if other != step.number]
+        if later and chance.random() < 0.15:
+            chosen.append(replace(step, on_failure=OnFailure.GOTO, goto=chance.choice(sorted(later))))
+        else:
+            chosen.append(step)
+    return tuple(chosen)
 
 
 def _rules(chance: Random) -> ApprovalRules:

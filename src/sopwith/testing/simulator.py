@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sopwith.core.due import DueKind, due, ready
+from sopwith.core.due import DueKind, ready_now
 from sopwith.core.run import Run, is_final, status_of
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
@@ -160,6 +160,7 @@ class _Simulation:
         self._last_calls_left = 0
         self._last_word_on: str | None = None
         self._crashes = 0
+        self._set_back = 0
         self._takeovers = 0
 
     def report(self) -> Report:
@@ -180,6 +181,8 @@ class _Simulation:
             await self._clock.sleep(self._chance.choice((0, 0.01, 0.2, 0.5, 1, 3)))
             self._act()
         self._troubled = False
+        # after a restart only the wall clock tells how long a wait has lasted: it gets back what was taken from it
+        self._clock.set_wall_by(self._set_back)
         self._library.regroup(GROUPS)
         self._prepare_the_last_word()
         await self._calm()
@@ -259,7 +262,7 @@ class _Simulation:
             (1.5 if len(self.laws.runs) < _MAX_RUNS else 0, self._create),
             (1.5, self._resume_somewhere),
             (1, self._finish_something),
-            (0.3, lambda: self._clock.set_wall_by(self._chance.choice((-3600, -2, 5, 90, 86400)))),
+            (0.3, self._set_the_clock),
             (0.3, self._regroup),
         ]
         if self._crashes_allowed:
@@ -342,6 +345,11 @@ class _Simulation:
                 self._world.lose(key, "the machine was restarted")
         self._clock.reboot()
         self.laws.restarted()
+
+    def _set_the_clock(self) -> None:
+        seconds = self._chance.choice((-3600, -2, 5, 90, 86400))
+        self._clock.set_wall_by(seconds)
+        self._set_back += max(0, -seconds)
 
     def _kill_somebody(self) -> None:
         process = self._some_driver()
@@ -428,7 +436,7 @@ class _Simulation:
     async def _drive(self, process: Process, run_id: str) -> None:
         outcome = "done"
         try:
-            run = await drive(self._parts(process), run_id)
+            run = await drive(self._parts(process), run_id, linger=self._chance.random() < 0.7)
             self.laws.check_driven(run)
         except (Died, asyncio.CancelledError):
             outcome = "died"
@@ -496,7 +504,7 @@ class _Simulation:
         for run_id, run in self.laws.runs.items():
             if self._crashes_allowed and run_id != self._last_word_on:
                 continue
-            left = [item for item in self._ready(run) if item.kind not in (DueKind.EXPIRE_GATE, DueKind.REMIND)]
+            left = [item for item in self._ready(run) if item.at is None]
             if left:
                 self.laws.breaks(f"{run.run_id} is {status_of(run)} and nobody drives it: {left} is due")
 
@@ -513,7 +521,7 @@ class _Simulation:
 
     def _ready(self, run: Run) -> list[Any]:
         """What a driver could do now; waiting for a slot is not in its power."""
-        return [item for item in ready(due(run), self._clock.now().at) if item.kind is not DueKind.ADMIT]
+        return [item for item in ready_now(run, self._clock.now()) if item.kind is not DueKind.ADMIT]
 
     async def _end_all_runs(self) -> None:
         """A patient person ends every run: there is no state that nobody can resolve."""

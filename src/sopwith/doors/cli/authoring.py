@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from sopwith.core.config import Config
-from sopwith.doors.cli import text
+from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import Door, complete_procedure, here, procedure_argument, verb
 from sopwith.doors.cli.terminal import shown
 from sopwith.engine.documents import problem_document, procedure_document
-from sopwith.errors import Problem, Severity, SopwithError
+from sopwith.errors import BadRequest, Problem, Severity, SopwithError
 
 
 @click.command()
@@ -73,9 +73,21 @@ def list_(door: Door) -> None:
 
 @click.command()
 @procedure_argument
+@click.option("--graph", "as_graph", is_flag=True, help="Draw which step follows which, and where gates stand.")
+@click.option(
+    "--format", "format_", type=click.Choice(["text", "mermaid", "svg"]), help="Of the graph; text if not said."
+)
+@click.option(
+    "--output", "-o", "file", metavar="FILE", type=click.Path(path_type=Path), help="Write the graph to FILE."
+)
 @verb
-def show(door: Door, name: str) -> None:
-    """Show one procedure: parameters, steps, scripts and gates."""
+def show(door: Door, name: str, *, as_graph: bool, format_: str | None, file: Path | None) -> None:
+    """Show one procedure: parameters, steps, scripts and gates; or its graph."""
+    if as_graph:
+        _show_graph(door, name, format_ or "text", file)
+        return
+    if format_ is not None or file is not None:
+        raise BadRequest("--format and -o are for --graph", hint=f"sop show {name} --graph")
     sop = procedure_document(door.library.procedure(name), door.library.config())
     door.say({"sop": sop}, lambda: text.procedure_text(sop))
 
@@ -116,6 +128,26 @@ def schema(door: Door, kind: str) -> None:
 
     document = manifest_schema() if kind == "manifest" else config_schema()
     door.say({"kind": kind, "schema": document}, lambda: json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _show_graph(door: Door, name: str, format_: str, file: Path | None) -> None:
+    """In the file, or as JSON, or on the screen, which alone limits its columns and characters."""
+    from sopwith.doors.cli.graph import Format, picture
+    from sopwith.doors.cli.graph.flow import flow_of
+    from sopwith.doors.cli.graph.pen import pen_for_stdout
+
+    flow, form = flow_of(door.library.procedure(name), door.library.config()), Format(format_)
+    if not door.as_json and file is None and form is Format.TEXT:
+        terminal.echo(picture(flow, form, columns=terminal.columns(), pen=pen_for_stdout()))
+        return
+    drawn = click.unstyle(picture(flow, form))
+    if file is not None:
+        file.write_text(drawn + "\n", encoding="utf-8")
+        door.say({"format": form, "file": str(file)}, lambda: f"wrote {shown(str(file))}")
+    elif door.as_json:
+        door.say({"format": form, "graph": drawn}, str)
+    else:
+        terminal.echo_bytes(f"{drawn}\n".encode())
 
 
 def _init_text(root: str, made: list[str]) -> str:

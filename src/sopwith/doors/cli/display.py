@@ -205,9 +205,14 @@ def answer_line(event: Event) -> str:
         case ev.ApprovalPostponed(jumped_ms=jumped_ms, due_at=due_at):
             jump = duration_text(jumped_ms)
             return f"{click.style('!', fg='yellow')} the clock jumped by {jump}: the deadline moves to {iso(due_at)}"
-        case ev.ConditionEvaluated(step_number=number, result=False, expression=expression):
+        case ev.StepRetryScheduled(step_number=number, attempt=attempt, max_attempts=max_attempts, delay_ms=delay_ms):
+            again = f"tries again in {duration_text(delay_ms)}: {attempt} of {max_attempts}"
+            return f"{click.style(mark('▶'), fg='yellow')} step {number} {again}"
+        case ev.WaitStarted(step_number=number, until=until):
+            return f"{click.style(mark('▶'), fg='yellow')} step {number} waits until {text.local_time(iso(until))}"
+        case ev.ConditionEvaluated(step_number=number, condition=ev.WHEN, result=False, expression=expression):
             return f"- step {number} needs no approval: {shown(expression)} does not hold"
-        case ev.ConditionEvaluated(step_number=number, result=None, reason=reason):
+        case ev.ConditionEvaluated(step_number=number, condition=ev.WHEN, result=None, reason=reason):
             return f"{click.style('!', fg='yellow')} step {number} asks: its condition is not known ({shown(reason)})"
         case ev.ApprovalTimeout(action=action):
             return f"{click.style('?', fg='yellow')} nobody answered in time: {action}"
@@ -253,7 +258,9 @@ def ended_words(run: text.Document) -> str:
     word = text.coloured(run["status"])
     took = f" {'in' if run['status'] == 'completed' else 'after'} {run['duration']}" if run["duration"] else ""
     if run["status"] == "completed":
-        return f"{name} {word}{took}" + (": every step was skipped" if run.get("nothingRan") else "")
+        told = ": every step was skipped" if run.get("nothingRan") else ""
+        told += ", with failures" if run.get("withFailures") else ""
+        return f"{name} {word}{took}{told}"
     reason = f": {shown(run['reason'])}" if run["reason"] else ""
     return f"{name} {text.status_words(run)}{took}{reason}\n" + "\n".join(
         [*text.waits_lines(run), text.next_line(run["next"])]

@@ -12,7 +12,8 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sopwith.core.run import Run, next_due_at, status_of
+from sopwith.core.due import next_due_at
+from sopwith.core.run import Run, status_of
 from sopwith.doors.cli.display import Display, is_interactive
 from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Door
 from sopwith.doors.cli.logs import LogReader

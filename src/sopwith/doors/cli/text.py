@@ -18,6 +18,7 @@ Document = dict[str, Any]
 COLOURS = {
     "completed": "green",
     "running": "blue",
+    "waiting": "blue",
     "approved": "green",
     "failed": "red",
     "rejected": "red",
@@ -35,6 +36,7 @@ _BESIDE_TITLE = 44
 MARKS = {
     "completed": "✔",
     "running": "▶",
+    "waiting": "▶",
     "failed": "✘",
     "rejected": "✘",
     "interrupted": "!",
@@ -134,6 +136,8 @@ def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
     told = coloured(step["status"])
     if step["duration"]:
         told += f"  {step['duration']}"
+    elif step["status"] == "waiting" and step["wakeAt"]:
+        told += dim(f"  until {local_time(step['wakeAt'])}")
     elif step["status"] == "running":
         told += dim(f"  since {clock_time(step['startedAt'])}")
     if gate is not None and gate["status"] == "open":
@@ -240,6 +244,7 @@ def _flags(run: Document) -> str:
         "pauseRequested": "pausing after this step",
         "cancelRequested": "being cancelled",
         "nothingRan": "every step was skipped",
+        "withFailures": "with failures",
         "overdue": "overdue",
     }
     words = [text for key, text in told.items() if run.get(key)]

@@ -1,0 +1,193 @@
+"""What happens between steps: conditions, waits, time limits, and where a failure leads."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from sopwith.core import events as ev
+from sopwith.core.commands import Command, EndWait, Evaluate, TimeOut
+from sopwith.core.instant import Instant, duration_text, elapsed_ms
+from sopwith.core.moves_gate import make_good
+from sopwith.core.procedure import OnFailure, RetryRules
+from sopwith.core.refusal import refuse
+from sopwith.core.run import (
+    Run,
+    StepState,
+    StepStatus,
+    ancestors,
+    dependencies_met,
+    descendants,
+    is_manual,
+    is_wait,
+    running_processes,
+    starts_nothing,
+    time_left_ms,
+)
+
+_LONGEST_DELAY_SECS = 10 * 366 * 24 * 3600
+"""What multiplies without a limit must still be a date."""
+_LEFT = (StepStatus.PENDING, StepStatus.AWAITING_APPROVAL, StepStatus.WAITING)
+
+
+def evaluate(run: Run, command: Evaluate) -> list[ev.EventBody]:
+    """Asks the step's own condition: it holds, the step is skipped, or the run pauses because nobody can know."""
+    step = run.steps[command.step]
+    definition = run.procedure.step(step.number)
+    waits = step.status is StepStatus.PENDING and dependencies_met(run, step.number)
+    if definition.condition is None or step.condition_held is not None or not waits or starts_nothing(run):
+        raise refuse(run, command)
+    # CEL is imported only where a procedure has a condition
+    from sopwith.core import conditions, scope
+
+    verdict = conditions.evaluate(
+        definition.condition,
+        scope.scope_of(run.procedure, step.number),
+        scope.values_for(run, step.number),
+    )
+    evaluated = ev.ConditionEvaluated(
+        step_number=step.number,
+        title=definition.title,
+        condition=ev.IF,
+        expression=definition.condition,
+        result=verdict.result,
+        reason=verdict.reason,
+    )
+    if verdict.result is False:
+        reason = f"`{definition.condition}` does not hold"
+        return [evaluated, ev.StepSkipped(step_number=step.number, title=definition.title, reason=reason)]
+    if verdict.result is None:
+        pausing = ev.RunPauseRequested if running_processes(run) else ev.RunPaused
+        why = f"the condition of step {step.number} could not be evaluated: {verdict.reason}"
+        return [evaluated, *make_good(run, command), pausing(cause="condition", reason=why)]
+    return [evaluated]
+
+
+def begin_wait(run: Run, step: StepState, command: Command, digest: str) -> list[ev.EventBody]:
+    """A step that only waits starts without a process."""
+    definition = run.procedure.step(step.number)
+    now = max(command.now.at, run.updated_at)
+    return [
+        ev.WaitStarted(
+            step_number=step.number,
+            title=definition.title,
+            visit=step.visit,
+            attempt=step.attempt + 1,
+            digest=digest,
+            until=_until(now, definition.wait_secs, definition.wait_until),
+            boot_id=command.now.boot_id,
+            boot_ms=command.now.boot_ms,
+        )
+    ]
+
+
+def _until(now: datetime, wait_secs: int | float | None, wait_until: str | None) -> datetime:
+    if wait_until is not None:
+        at = datetime.fromisoformat(wait_until)
+        return at.replace(microsecond=at.microsecond // 1000 * 1000)
+    return now + timedelta(milliseconds=round((wait_secs or 0) * 1000))
+
+
+def end_wait(run: Run, command: EndWait) -> list[ev.EventBody]:
+    """Nothing before its time, or where the wait has ended."""
+    step = run.steps[command.step]
+    if step.status is not StepStatus.WAITING or not is_wait(run, step.number) or step.wake_at is None:
+        return []
+    left_ms = time_left_ms(run, step, command.now)
+    if left_ms > 0 if left_ms is not None else command.now.at < step.wake_at:
+        return []
+    title = run.procedure.step(step.number).title
+    milliseconds = step_ms(step, command.now)
+    return [
+        ev.WaitEnded(step_number=step.number, title=title, until=step.wake_at),
+        ev.StepCompleted(
+            step_number=step.number,
+            title=title,
+            duration=duration_text(milliseconds),
+            duration_ms=milliseconds,
+        ),
+    ]
+
+
+def time_out(run: Run, command: TimeOut) -> list[ev.EventBody]:
+    """A step that somebody carries out has used up its time. One with a process is ended by its driver instead."""
+    step = run.steps[command.step]
+    left_ms = time_left_ms(run, step, command.now)
+    if left_ms is None or left_ms > 0 or not is_manual(run, step.number) or step.attempt != command.attempt:
+        return []
+    milliseconds = step_ms(step, command.now)
+    failed = ev.StepFailed(
+        step_number=step.number,
+        title=run.procedure.step(step.number).title,
+        error=timeout_text(run, step),
+        cause="timeout",
+        duration=duration_text(milliseconds),
+        duration_ms=milliseconds,
+    )
+    return after_failure(run, step, failed, command)
+
+
+def timeout_text(run: Run, step: StepState) -> str:
+    limit = run.procedure.step(step.number).timeout_secs or 0
+    return f"not done within {duration_text(round(limit * 1000))}"
+
+
+def after_failure(run: Run, step: StepState, failed: ev.StepFailed, command: Command) -> list[ev.EventBody]:
+    """The failure, and what the procedure says comes of it: another try, or going on in spite of it."""
+    definition = run.procedure.step(step.number)
+    if failed.cause == "cancelled" or run.cancel_requested:
+        return [failed]
+    scheduled = _next_try(run, step, failed, definition.retry, command)
+    if scheduled is not None:
+        return [failed, scheduled]
+    if definition.on_failure is OnFailure.CONTINUE:
+        return [replace(failed, then="continue")]
+    if definition.on_failure is OnFailure.GOTO and definition.goto is not None:
+        return [replace(failed, then="goto"), *_passed_by(run, step.number, definition.goto)]
+    return [failed]
+
+
+def _next_try(
+    run: Run, step: StepState, failed: ev.StepFailed, rules: RetryRules | None, command: Command
+) -> ev.StepRetryScheduled | None:
+    if rules is None or step.tries >= rules.max_attempts or failed.cause in ("reported", "approval_timeout"):
+        return None
+    if rules.on_exit_codes and failed.exit_code not in rules.on_exit_codes:
+        return None
+    delay_ms = _delay_ms(rules, step.tries)
+    return ev.StepRetryScheduled(
+        step_number=step.number,
+        title=failed.title,
+        attempt=step.tries + 1,
+        max_attempts=rules.max_attempts,
+        at=max(command.now.at, run.updated_at) + timedelta(milliseconds=delay_ms),
+        delay_ms=delay_ms,
+        boot_id=command.now.boot_id,
+        boot_ms=command.now.boot_ms,
+    )
+
+
+def _delay_ms(rules: RetryRules, tries: int) -> int:
+    longest = _LONGEST_DELAY_SECS if rules.max_delay_secs is None else rules.max_delay_secs
+    delay_secs = float(rules.delay_secs)
+    for _ in range(tries - 1):
+        delay_secs *= rules.backoff  # past all numbers this is infinite, where a power would raise
+    return round(min(delay_secs, longest) * 1000)
+
+
+def _passed_by(run: Run, number: int, target: int) -> list[ev.EventBody]:
+    """The steps between a failed one and the one that it leads to, which are skipped."""
+    between = descendants(run.procedure, number) & set(ancestors(run.procedure, target)) - {number}
+    events: list[ev.EventBody] = []
+    for other in sorted(between):
+        if run.steps[other].status in _LEFT:
+            title = run.procedure.step(other).title
+            reason = f"step {number} failed, which leads to step {target}"
+            events.append(ev.StepSkipped(step_number=other, title=title, reason=reason))
+    return events
+
+
+def step_ms(step: StepState, now: Instant) -> int:
+    """How long the present attempt has taken."""
+    return 0 if step.started is None else elapsed_ms(step.started, now)

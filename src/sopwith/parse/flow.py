@@ -1,0 +1,134 @@
+"""Where a step leads: its condition, waits, tries and failures, and whether they can be what their author means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sopwith.core.procedure import OnFailure, Procedure, RetryRules, Step
+from sopwith.core.run import ancestors
+from sopwith.parse.findings import Findings, shown
+from sopwith.parse.model import RetryFile
+from sopwith.parse.pair import Pair
+
+WAIT = "wait"
+
+
+def read_flow(pair: Pair, around: Pair, steps: Sequence[Pair]) -> dict[str, Any]:
+    """The fields of a step that say when it runs and what follows; `around` is the procedure's pair."""
+    on_failure, goto = _on_failure(pair, around, steps)
+    return {
+        "condition": pair.pick("if_"),
+        "timeout_secs": pair.pick("timeout_secs"),
+        "retry": pair.pick("retry", _retry),
+        "on_failure": on_failure,
+        "goto": goto,
+        "wait_secs": pair.pick("wait_secs"),
+        "wait_until": pair.pick("wait_until"),
+    }
+
+
+def waits(pair: Pair) -> bool:
+    """Whether the files make the step one that only waits."""
+    return any(value is not None for field in ("wait_secs", "wait_until") for value in pair.both(field))
+
+
+def check_flow(procedure: Procedure, around: Pair, findings: Findings) -> None:
+    """Reports what cannot be meant. The procedure's steps are those of the pair."""
+    for index, step in enumerate(procedure.steps):
+        pair = around.step(index)
+        _check_wait(step, pair, findings)
+        _check_retry(step, pair, findings)
+        _check_goto(procedure, step, pair, findings)
+
+
+def _retry(stated: RetryFile) -> RetryRules | None:
+    if stated.max_attempts == 1:
+        return None
+    return RetryRules(
+        max_attempts=stated.max_attempts,
+        delay_secs=1 if stated.delay_secs is None else stated.delay_secs,
+        backoff=stated.backoff or 1,
+        max_delay_secs=stated.max_delay_secs,
+        on_exit_codes=stated.on_exit_codes or (),
+    )
+
+
+def _on_failure(pair: Pair, around: Pair, steps: Sequence[Pair]) -> tuple[OnFailure, int | None]:
+    said = pair.pick("on_failure", lambda text: text.replace(" ", "")) or around.pick("on_failure") or "stop"
+    if not said.startswith("goto"):
+        return OnFailure(said), None
+    name = said.removeprefix("goto").lstrip(":")
+    if name.isdigit():
+        return OnFailure.GOTO, int(name)
+    keys = [step.both("key") for step in steps]
+    return OnFailure.GOTO, next((at for at, both in enumerate(keys, start=1) if name in both), 0)
+
+
+def _check_wait(step: Step, pair: Pair, findings: Findings) -> None:
+    if step.executor != WAIT:
+        return
+    field = "wait_secs" if step.wait_secs is not None else "wait_until"
+    if step.wait_secs is not None and step.wait_until is not None:
+        findings.error(
+            "two_waits",
+            "expected either a time to wait or a time to wait until, got both",
+            at=pair.at("wait_until"),
+            hint="keep the one that is meant",
+        )
+    if step.script is not None:
+        findings.error(
+            "wait_with_script",
+            "expected no script in a step that only waits, got one",
+            at=pair.at(field),
+            hint="let the step after it run the script",
+        )
+    if step.wait_secs is None and step.wait_until is None:
+        findings.error(
+            "wait_for_nothing",
+            "expected waitSecs or waitUntil in a step that waits, got neither",
+            at=pair.at("executor"),
+            hint="say how long, or take the executor out",
+        )
+    if step.wait_until is not None and not _is_time(step.wait_until):
+        findings.unexpected(
+            "bad_value",
+            expected="a time with its zone, such as 2026-12-01T08:00:00Z",
+            got=shown(step.wait_until),
+            at=pair.at("wait_until"),
+            hint="check the day and the hour",
+        )
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_retry(step: Step, pair: Pair, findings: Findings) -> None:
+    if step.retry is not None and step.script is None:
+        findings.error(
+            "retry_by_hand",
+            "expected retries of a step that runs a script, got them where none runs",
+            at=pair.at("retry"),
+            hint="take them out: whoever carries the step out tries again",
+        )
+
+
+def _check_goto(procedure: Procedure, step: Step, pair: Pair, findings: Findings) -> None:
+    if step.on_failure is not OnFailure.GOTO:
+        return
+    known = step.goto is not None and procedure.find_step(step.goto) is not None
+    if not known or step.number not in ancestors(procedure, step.goto or 0):
+        later = [other.number for other in procedure.steps if step.number in ancestors(procedure, other.number)]
+        findings.unexpected(
+            "bad_goto",
+            expected="a later step that depends on this one",
+            got=shown(str(step.goto) if known else "a step that is not there"),
+            at=pair.at("on_failure"),
+            hint=f"it may be {', '.join(str(number) for number in later[:10])}" if later else "there is none: say stop",
+        )
