@@ -28,15 +28,18 @@ NOBODY = Directory(Config())
 """The same groups when everybody has left them."""
 
 
-def every_state(start: Run) -> Iterator[tuple[Run, list[Outcome]]]:
-    """Each state once, with each command that is accepted there and the run it leads to."""
+def every_state(start: Run, *, not_after: tuple[type[cmd.Command], ...] = ()) -> Iterator[tuple[Run, list[Outcome]]]:
+    """Each state once, with each command that is accepted there and the run it leads to.
+
+    `not_after`: what these commands lead to is not looked at further.
+    """
     known = {_key(start)}
     frontier = deque([start])
     while frontier:
         run = frontier.popleft()
         outcomes = list(_outcomes(run))
-        for _, after in outcomes:
-            if (key := _key(after)) not in known:
+        for command, after in outcomes:
+            if not isinstance(command, not_after) and (key := _key(after)) not in known:
                 known.add(key)
                 frontier.append(after)
         yield run, outcomes
@@ -54,7 +57,7 @@ def commands_for(run: Run) -> Iterator[cmd.Command]:
     """Every command about every step, sensible or not; a second after the run's last event, or at a deadline."""
     yield _command(run, cmd.Admit, start_digest=digest_of(None, 1))
     yield _command(run, cmd.Halt, reason="a variable is missing")
-    for verb in (cmd.Pause, cmd.Resume, cmd.Cancel, cmd.Retry, cmd.Approve):
+    for verb in (cmd.Pause, cmd.Resume, cmd.Cancel, cmd.Retry, cmd.Rollback, cmd.Approve):
         yield _command(run, verb)
     if _has_rules(run):
         yield _command(run, cmd.Admit, start_digest=digest_of(None, 1), people=NOBODY)
@@ -148,7 +151,11 @@ def _key(run: Run) -> tuple[object, ...]:
         for step in run.steps.values()
     )
     flags = (run.queued, run.ended, run.paused, run.pause_cause, run.pause_requested, run.cancel_requested)
-    return (steps, flags, run.started_at is None, run.executed, _gate(run.start_gate))
+    undoing = (
+        None if run.rollback is None else (run.rollback.left, run.rollback.ends, run.rollback.declined),
+        tuple(step.rollback_begun for step in run.steps.values()),
+    )
+    return (steps, flags, run.started_at is None, run.executed, _gate(run.start_gate), undoing)
 
 
 def _gate(gate: Gate | None) -> tuple[object, ...]:
@@ -156,4 +163,4 @@ def _gate(gate: Gate | None) -> tuple[object, ...]:
         return ()
     voters = tuple(sorted(vote.actor.id for vote in gate.votes))
     clock = (gate.due_at is None, gate.left_ms is None, len(gate.remind_at), len(gate.remind_left_ms))
-    return (gate.status, gate.on_timeout, gate.escalated, voters, *clock)
+    return (gate.status, gate.on_timeout, gate.escalated, gate.rollback, voters, *clock)

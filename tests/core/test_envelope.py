@@ -92,6 +92,7 @@ CHANGES: dict[str, Any] = {
     "on_timeout": None,
     "timeout_secs": None,
     "retry": RetryRules(max_attempts=3, on_exit_codes=(7,)),
+    "rollback": True,
 }
 
 

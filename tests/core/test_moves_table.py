@@ -15,12 +15,14 @@ from sopwith.core.due import due
 from sopwith.core.events import Policy
 from sopwith.core.moves import MOVES
 from sopwith.core.procedure import ExecutionMode, OnFailure, RetryRules
-from sopwith.core.refusal import what_now
+from sopwith.core.refusal import verb_of, what_now
 from sopwith.core.run import Run, RunStatus, is_final, open_gates, running_processes, status_of
 from sopwith.errors import IllegalMove
 
 from .explore import Outcome, commands_for, every_state
 from .given import RUN, Story, manual, shell, wait
+from .test_rollback import STORIES as ROLLBACKS
+from .test_rollback import states as states_of_rollback
 
 SUPERVISED = ExecutionMode.SUPERVISED
 APPROVE, REJECT, ESCALATE, SKIP, PAUSE, FAIL = (
@@ -111,8 +113,8 @@ def a_run(status: RunStatus) -> Run:
 @cache
 def reached() -> dict[tuple[RunStatus, type[cmd.Command]], set[RunStatus]]:
     found = defaultdict(set)
-    for name in STORIES:
-        for run, outcomes in states(name):
+    for of, names in ((states, STORIES), (states_of_rollback, ROLLBACKS)):
+        for run, outcomes in (each for name in names for each in of(name)):
             for command, after in outcomes:
                 found[status_of(run), type(command)].add(status_of(after))
     return found
@@ -148,7 +150,7 @@ def test_a_pair_that_is_not_in_the_table_is_refused_naming_run_status_and_way_ou
             continue
         fields = {name: getattr(each, name) for name in each.__struct_fields__}
         error = story.refused(IllegalMove, command, **fields)
-        assert error.message.startswith(f"cannot {command.__name__.lower()} {RUN}: it is {status}")
+        assert error.message.startswith(f"cannot {verb_of(each)} {RUN}: it is {status}")
         assert (error.exit_code, error.details["status"]) == (5, status)
         assert (RUN in error.hint) == isinstance(each, cmd.PersonCommand)
 

@@ -192,6 +192,7 @@ OTHER: dict[str, Any] = {
     "on_timeout": "approve",
     "timeout_secs": 7,
     "retry": RetryRules(max_attempts=9),
+    "rollback": True,
 }
 """For each field a value that it does not have in the scene. A new field belongs here."""
 

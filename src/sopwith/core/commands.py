@@ -66,6 +66,12 @@ class Retry(PersonCommand, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Rollback(PersonCommand, frozen=True, kw_only=True):
+    """Undo the completed steps that have a rollback script, the last one first."""
+
+    reason: str = ""
+
+
 class Skip(PersonCommand, frozen=True, kw_only=True):
     """`step` None means the one step that can be skipped now."""
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from sopwith.core import events as ev
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
+from sopwith.core.procedure import OnFailure
+from sopwith.core.rollback import outcome, to_roll_back
 from sopwith.core.run import (
     Gate,
+    Rollback,
     Run,
+    RunStatus,
     StepState,
     StepStatus,
     running_processes,
@@ -22,7 +26,9 @@ def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
         return None
     busy = bool(running_processes(run))
     if run.cancel_requested:
-        return None if busy else ev.RunCancelled(reason=run.reason)
+        return None if busy else ev.RunCancelled(reason=run.reason, **outcome(run))
+    if run.rollback is not None:
+        return None if busy else _after_a_rollback(run, run.rollback, now)
     stuck = [step for step in run.live if step.stuck]
     if stuck:
         return _close_a_gate(run) or _stop(run, stuck, now)
@@ -53,19 +59,51 @@ def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None
         return None
     failed = [step for step in stuck if step.status is StepStatus.FAILED]
     if failed:
-        milliseconds = _run_ms(run, now)
-        return ev.RunFailed(
-            failed_steps=tuple(step.number for step in failed),
-            error="; ".join(f"step {step.number}: {step.error}" for step in failed),
-            duration=duration_text(milliseconds),
-            duration_ms=milliseconds,
-        )
+        undo = to_roll_back(run) if any(_leads_to_rollback(run, step) for step in failed) else ()
+        if undo:
+            return ev.RollbackStarted(steps=undo, reason=_errors(run), ends=RunStatus.FAILED)
+        return _failed(run, now, _errors(run))
     if run.paused:
         return None
     interrupted = [step for step in stuck if step.status is StepStatus.INTERRUPTED]
     cause = "interrupted" if interrupted else "rejected"
     first = (interrupted or stuck)[0]
     return ev.RunPaused(cause=cause, reason=f"step {first.number} {cause}: {first.error}")
+
+
+def _leads_to_rollback(run: Run, step: StepState) -> bool:
+    return run.procedure.step(step.number).on_failure is OnFailure.ROLLBACK
+
+
+def _errors(run: Run) -> str:
+    return "; ".join(f"step {step.number}: {step.error}" for step in _failed_steps(run))
+
+
+def _failed_steps(run: Run) -> list[StepState]:
+    return [step for step in run.steps.values() if step.stuck and step.status is StepStatus.FAILED]
+
+
+def _failed(run: Run, now: Instant, error: str) -> ev.EventBody:
+    milliseconds = _run_ms(run, now)
+    return ev.RunFailed(
+        failed_steps=tuple(step.number for step in _failed_steps(run)),
+        error=error,
+        duration=duration_text(milliseconds),
+        duration_ms=milliseconds,
+        **outcome(run),
+    )
+
+
+def _after_a_rollback(run: Run, rollback: Rollback, now: Instant) -> ev.EventBody | None:
+    """What follows where none of its scripts runs."""
+    if not rollback.left:
+        if rollback.ends is RunStatus.CANCELLED:
+            return ev.RunCancelled(reason=rollback.before, **outcome(run))
+        why = _errors(run) or (f"rolled back: {rollback.reason}" if rollback.reason else "rolled back")
+        return _failed(run, now, why)
+    if run.pause_requested:
+        return ev.RunPaused(cause=run.pause_cause, reason=run.reason)
+    return None
 
 
 def _completed(run: Run, now: Instant) -> ev.EventBody:

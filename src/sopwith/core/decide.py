@@ -21,9 +21,10 @@ from sopwith.core.evolve import evolve
 from sopwith.core.instant import Instant
 from sopwith.core.moves import MOVES
 from sopwith.core.moves_driver import begin
+from sopwith.core.moves_rollback import WHILE_ROLLING_BACK
 from sopwith.core.people import NO_PEOPLE, Directory, Right, check_right, check_runner
 from sopwith.core.procedure import ExecutionMode, Procedure, sha256
-from sopwith.core.refusal import refuse
+from sopwith.core.refusal import refuse, verb_of
 from sopwith.core.run import Run, status_of
 from sopwith.errors import NotAllowed
 
@@ -38,7 +39,7 @@ _CONSEQUENCES = (
 
 
 _RIGHTS: dict[type[cmd.Command], Right] = dict.fromkeys(
-    (cmd.Resume, cmd.Retry, cmd.Skip, cmd.Complete, cmd.Fail), Right.STEER
+    (cmd.Resume, cmd.Retry, cmd.Rollback, cmd.Skip, cmd.Complete, cmd.Fail), Right.STEER
 )
 """What takes a right besides those of a gate. To stop something takes none."""
 
@@ -119,12 +120,14 @@ def decide(run: Run, command: cmd.Command) -> Decision:
         )
     right = _RIGHTS.get(type(command))
     if right is not None:
-        check_right(command.actor, right, command.people, f"{type(command).__name__.lower()} {run.run_id}")
+        check_right(command.actor, right, command.people, f"{verb_of(command)} {run.run_id}")
     if isinstance(command, cmd.Retry) and command.from_step is not None:
         check_runner(run.procedure, command.actor, command.people)  # to go back is to run it again
     move = MOVES.get((status_of(run), type(command)))
     if move is None:
         raise refuse(run, command)
+    if run.rollback is not None and type(command) not in WHILE_ROLLING_BACK:
+        raise refuse(run, command, because="is being rolled back")
     # a timeout is nobody's decision, whoever's verb settles it
     actor = SYSTEM if isinstance(command, cmd.Expire | cmd.Remind) else command.actor.recorded
     decided = _record(run, move.handler(run, command), actor=actor, now=command.now)
@@ -144,12 +147,19 @@ def _is_nobodys(body: ev.EventBody) -> bool:
     return isinstance(body, ev.ApprovalRejected) and body.signature is None
 
 
+def _is_by_itself(run: Run, body: ev.EventBody) -> bool:
+    """Whether it is a rollback that nobody asked for, or the end that a rollback comes to."""
+    if isinstance(body, ev.RunCancelled):
+        return run.rollback is not None and not run.rollback.left and not run.cancel_requested
+    return isinstance(body, ev.RollbackStarted) and not body.asked
+
+
 def _record(run: Run, bodies: Iterable[ev.EventBody], *, actor: Actor, now: Instant) -> Decision:
     events = []
     for body in bodies:
         if _is_nobodys(body):
             actor = SYSTEM  # and so is what follows from it
-        who = SYSTEM if isinstance(body, _CONSEQUENCES) else actor
+        who = SYSTEM if isinstance(body, _CONSEQUENCES) or _is_by_itself(run, body) else actor
         # the clock may have been set back; a record's times never run backwards
         at = max(now.at, run.updated_at)
         event = Event(run_id=run.run_id, seq=run.seq + 1, at=at, actor=who, body=body)

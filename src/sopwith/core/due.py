@@ -15,6 +15,7 @@ from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant
 from sopwith.core.run import (
     GateStatus,
+    Rollback,
     Run,
     StepState,
     StepStatus,
@@ -23,6 +24,7 @@ from sopwith.core.run import (
     is_wait,
     open_gates,
     running_processes,
+    starts_nothing,
     takes_a_process,
     time_left_ms,
     times_out_at,
@@ -71,10 +73,12 @@ def due(run: Run) -> tuple[Due, ...]:
     if run.cancel_requested:
         return tuple(Due(DueKind.STOP_STEP, number) for number in watched)
     watching = (*(Due(DueKind.WATCH_STEP, number) for number in watched), *_time_outs(run))
-    if run.paused or run.pause_requested or any(step.stuck for step in run.live):
+    if run.paused or starts_nothing(run):
         return watching
     if run.started_at is None:
         return _before_start(run)
+    if run.rollback is not None:
+        return watching or _of_rollback(run, run.rollback)
     room = has_room(run)
     owed = [item for step in run.live if (item := _next(run, step, room=room)) is not None]
     return (*owed, *watching, *_expiries(run), *_reminders(run))
@@ -134,6 +138,15 @@ def _next(run: Run, step: StepState, *, room: bool) -> Due | None:
     if is_gated(run, step.number) and not step.gate_passed:
         return Due(DueKind.OPEN_GATE, step.number)
     return Due(DueKind.START_STEP, step.number) if room or not takes_a_process(run, step.number) else None
+
+
+def _of_rollback(run: Run, rollback: Rollback) -> tuple[Due, ...]:
+    """One script after another; each waits for its gate, where it has one."""
+    number = rollback.left[0]
+    step = run.steps[number]
+    if not is_gated(run, number) or step.rollback_approved:
+        return (Due(DueKind.START_STEP, number),)
+    return _reminders(run) if step.gate_open else (Due(DueKind.OPEN_GATE, number),)
 
 
 def _time_outs(run: Run) -> tuple[Due, ...]:

@@ -14,6 +14,7 @@ from sopwith.core.approvers import rules_of
 from sopwith.core.events import Policy
 from sopwith.core.gates import gate_terms
 from sopwith.core.procedure import RetryRules, canonical
+from sopwith.core.rollback import definition_of
 from sopwith.core.run import Gate, Run, ancestors
 
 FORMAT = 2
@@ -34,6 +35,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str = ""
     """Drawn when the gate opened; empty where nothing asks."""
     umask: int = 0o022
+    rollback: bool = False
+    """What would run is the step's rollback script."""
     executor: str = ""
     interpreter: str | None = None
     program: str | None = None
@@ -76,8 +79,9 @@ def step_envelope(
 ) -> Envelope:
     """The envelope of a step's next start, as its gate asked about it; `asking` is the nonce of a gate to ask next."""
     step = run.steps[number]
-    definition = run.procedure.step(number)
+    definition = definition_of(run, number)
     terms = gate_terms(run, number)
+    before = ancestors(run.procedure, number)
     return Envelope(
         procedure_name=run.name,
         procedure_digest=run.procedure_digest,
@@ -89,6 +93,7 @@ def step_envelope(
         revision=_revision(step.gate, asking),
         nonce=_nonce(step.gate, asking),
         umask=run.umask,
+        rollback=run.rollback is not None,
         executor=definition.executor,
         interpreter=definition.script.interpreter if definition.script else None,
         program=program,
@@ -98,13 +103,11 @@ def step_envelope(
         parameters=dict(run.params),
         inputs={
             str(other): run.steps[other].outputs
-            for other in ancestors(run.procedure, number)
+            for other in (before if run.rollback is None else (*before, number))
             if run.steps[other].outputs
         },
         approvals={
-            str(other): run.steps[other].approval_values
-            for other in ancestors(run.procedure, number)
-            if run.steps[other].approval_values
+            str(other): run.steps[other].approval_values for other in before if run.steps[other].approval_values
         },
         pins=pins,
         environment=run.environment | run.procedure.env.set_ | definition.env.set_,

@@ -136,13 +136,25 @@ class RunCancelRequested(Body, frozen=True, kw_only=True, tag="run_cancel_reques
     reason: str = ""
 
 
-class RunCancelled(Body, frozen=True, kw_only=True, tag="run_cancelled"):
-    """Final."""
+class RolledBack(Body, frozen=True, kw_only=True):
+    """The end of a run that may have been rolled back before. Steps are told by number.
+
+    `rolled_back`: a rollback was carried to its end. `rollback_failed`: scripts that failed, or nobody knows how they
+    ended. `not_rolled_back`: what was to be undone and was not tried.
+    """
+
+    rolled_back: bool = False
+    rollback_failed: tuple[int, ...] = ()
+    not_rolled_back: tuple[int, ...] = ()
+
+
+class RunCancelled(RolledBack, frozen=True, kw_only=True, tag="run_cancelled"):
+    """Final: nothing goes on from here, but what was done can still be rolled back."""
 
     reason: str = ""
 
 
-class RunFailed(Body, frozen=True, kw_only=True, tag="run_failed"):
+class RunFailed(RolledBack, frozen=True, kw_only=True, tag="run_failed"):
     """Ended, and can be retried. `failed_steps` are the steps that failed."""
 
     failed_steps: tuple[int, ...]
@@ -162,21 +174,41 @@ class RunCompleted(Body, frozen=True, kw_only=True, tag="run_completed"):
 
 
 class RunRetried(Body, frozen=True, kw_only=True, tag="run_retried"):
-    """These steps are asked for and run again; `from_step` marks a new visit of that step and all after it."""
+    """These steps are asked for and run again; `from_step` marks a new visit of that step and all after it.
+
+    `again`: steps that begin a new visit because a rollback undid them, or what they depend on.
+    """
 
     steps: tuple[int, ...]
     from_step: int | None = None
+    again: tuple[int, ...] = ()
     reason: str = ""
     boot_id: str = ""
     boot_ms: int = 0
 
 
+class RollbackStarted(Body, frozen=True, kw_only=True, tag="rollback_started"):
+    """From now on these completed steps are undone, in this order; after it the run `ends` failed or cancelled.
+
+    `asked`: by the actor; else a step failed whose procedure says so.
+    """
+
+    steps: tuple[int, ...]
+    reason: str
+    ends: str
+    asked: bool = False
+
+
 class ApprovalRequested(GateBody, frozen=True, kw_only=True, tag="approval_requested"):
-    """A gate opened over the envelope `digest`. Without `due_at` it waits for ever; no `approvers`: any person."""
+    """A gate opened over the envelope `digest`. Without `due_at` it waits for ever; no `approvers`: any person.
+
+    `rollback`: it asks for the rollback of the step.
+    """
 
     digest: str
     nonce: str = ""
     """Drawn for this question: nobody could prepare two envelopes with digests that look alike."""
+    rollback: bool = False
     approvers: tuple[str, ...] = ()
     votes_needed: int = 1
     due_at: datetime | None = None
@@ -208,7 +240,10 @@ class ApprovalVoteRecorded(GateBody, frozen=True, kw_only=True, tag="approval_vo
 
 
 class ApprovalRejected(GateBody, frozen=True, kw_only=True, tag="approval_rejected"):
-    """`action`: what it did to the run: paused or cancelled. By the system where nobody is left who could approve."""
+    """`action`: what it did: the run was paused or cancelled, or rollback_skipped where it asked for a rollback.
+
+    By the system where nobody is left who could approve.
+    """
 
     digest: str
     reason: str
@@ -266,9 +301,13 @@ class ApprovalStale(GateBody, frozen=True, kw_only=True, tag="approval_stale"):
 
 
 class StepStarted(StepBody, frozen=True, kw_only=True, tag="step_started"):
-    """The intent to start, recorded before the process exists. `digest` is the envelope that runs."""
+    """The intent to start, recorded before the process exists. `digest` is the envelope that runs.
+
+    `rollback`: what starts is the step's rollback script.
+    """
 
     executor: str
+    rollback: bool = False
     visit: int
     attempt: int
     digest: str
@@ -314,6 +353,17 @@ class StepFailed(StepEnd, frozen=True, kw_only=True, tag="step_failed"):
     cause: str
     signal: str | None = None
     then: str = ""
+
+
+class StepRolledBack(StepEnd, frozen=True, kw_only=True, tag="step_rolled_back"):
+    """The step's rollback script has ended. `error` empty: the step is undone.
+
+    `cause` of an error: as in `step_failed`, or interrupted where nobody can know how it ended.
+    """
+
+    error: str = ""
+    cause: str = ""
+    signal: str | None = None
 
 
 class StepRetryScheduled(StepBody, frozen=True, kw_only=True, tag="step_retry_scheduled"):
@@ -379,6 +429,7 @@ EventBody = (
     | RunFailed
     | RunCompleted
     | RunRetried
+    | RollbackStarted
     | ApprovalRequested
     | ApprovalGranted
     | ApprovalVoteRecorded
@@ -393,6 +444,7 @@ EventBody = (
     | StepReported
     | StepCompleted
     | StepFailed
+    | StepRolledBack
     | StepInterrupted
     | StepSkipped
     | ConditionEvaluated

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from sopwith.core import events as ev
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.events import Event
+from sopwith.core.evolve_rollback import gate_of_rollback, rollback_begun, rollback_ended, rollback_started
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import Procedure
 from sopwith.core.run import (
@@ -121,6 +122,10 @@ def _apply(run: Run, event: Event) -> Run:
     match event.body:
         case ev.GateBody():
             return _apply_gate(run, event, event.body)
+        case ev.StepRolledBack():
+            return rollback_ended(run, event, event.body)
+        case ev.RollbackStarted():
+            return rollback_started(run, event.body)
         case ev.StepBody():
             return _with_step(run, _apply_step(run.steps[event.body.step_number], event, event.body), event.body)
         case ev.RunQueued():
@@ -139,10 +144,10 @@ def _apply(run: Run, event: Event) -> Run:
         case ev.RunCancelRequested(reason=reason):
             asked = replace(run, cancel_requested=True, reason=reason)
             return _each_gate(asked, lambda gate: _stop_clock(gate, event))
-        case ev.RunCancelled(reason=reason):
-            return _cancelled(run, event, reason)
-        case ev.RunFailed(error=error):
-            return _ended(run, event, RunStatus.FAILED, reason=error)
+        case ev.RunCancelled():
+            return _told(_cancelled(run, event, event.body.reason), event.body)
+        case ev.RunFailed():
+            return _told(_ended(run, event, RunStatus.FAILED, reason=event.body.error), event.body)
         case ev.RunCompleted(nothing_ran=nothing_ran, with_failures=with_failures):
             ended = _ended(run, event, RunStatus.COMPLETED)
             return replace(ended, nothing_ran=nothing_ran, with_failures=with_failures)
@@ -154,7 +159,23 @@ def _apply(run: Run, event: Event) -> Run:
 
 def _ended(run: Run, event: Event, status: RunStatus, *, reason: str = "") -> Run:
     return replace(
-        run, ended=status, ended_at=event.at, reason=reason, paused=False, pause_requested=False, queued=False
+        run,
+        ended=status,
+        ended_at=event.at,
+        reason=reason,
+        rollback=None,
+        paused=False,
+        pause_requested=False,
+        queued=False,
+    )
+
+
+def _told(run: Run, body: ev.RolledBack) -> Run:
+    return replace(
+        run,
+        rolled_back=body.rolled_back,
+        rollback_failed=body.rollback_failed,
+        not_rolled_back=body.not_rolled_back,
     )
 
 
@@ -165,7 +186,11 @@ def _cancelled(run: Run, event: Event, reason: str) -> Run:
     def close(gate: Gate) -> Gate:
         return replace(gate, status=GateStatus.CLOSED, decided_at=event.at, decided_by=event.actor, left_ms=None)
 
+    left = run.rollback.left if run.rollback is not None else ()
+
     def stop(step: StepState) -> StepState:
+        if step.number in left:
+            return replace(step, status=StepStatus.COMPLETED)
         # what is known of a step, or known not to be known, outlives the run
         return (
             replace(step, status=StepStatus.CANCELLED, wake_at=None, resting=None)
@@ -179,6 +204,7 @@ def _cancelled(run: Run, event: Event, reason: str) -> Run:
 
 def _retried(run: Run, body: ev.RunRetried) -> Run:
     again = descendants(run.procedure, body.from_step) if body.from_step is not None else frozenset()
+    again = again.union(body.again)
     steps = dict(run.steps)
     for number in {*body.steps, *again}:
         steps[number] = _asked_again(steps[number], new_visit=number in again)
@@ -186,7 +212,18 @@ def _retried(run: Run, body: ev.RunRetried) -> Run:
 
 
 def _going_on(run: Run) -> Run:
-    return replace(run, ended=None, ended_at=None, paused=False, pause_cause="", pause_requested=False, reason="")
+    return replace(
+        run,
+        ended=None,
+        ended_at=None,
+        rolled_back=False,
+        rollback_failed=(),
+        not_rolled_back=(),
+        paused=False,
+        pause_cause="",
+        pause_requested=False,
+        reason="",
+    )
 
 
 def _asked_again(step: StepState, *, new_visit: bool) -> StepState:
@@ -227,6 +264,8 @@ def _with_step(run: Run, step: StepState, body: ev.StepBody) -> Run:
 
 def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
     match body:
+        case ev.StepStarted(rollback=True):
+            return rollback_begun(step, event, body)
         case ev.StepStarted():
             started = Instant(event.at, body.boot_ms, body.boot_id)
             return replace(
@@ -263,7 +302,8 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
         case ev.StepReported():
             return replace(step, comment=body.comment, output=body.output, evidence=step.evidence + body.evidence)
         case ev.StepCompleted():
-            return replace(step, status=StepStatus.COMPLETED, outputs=body.outputs, error="", **_end(step, event, body))
+            done = replace(step, status=StepStatus.COMPLETED, outputs=body.outputs, error="", completed_seq=event.seq)
+            return replace(done, **_end(step, event, body))
         case ev.StepFailed():
             status = StepStatus.CANCELLED if body.cause == "cancelled" else StepStatus.FAILED
             failed = replace(step, status=status, error=body.error, **_end(step, event, body))
@@ -309,6 +349,8 @@ def _apply_gate(run: Run, event: Event, body: ev.GateBody) -> Run:
     step = run.steps[number]
     ungated = isinstance(body, ev.ApprovalStale) and step.gate is None
     gate = None if ungated else _next_gate(step.gate, event, body)
+    if run.rollback is not None:
+        return gate_of_rollback(run, step, gate, body)
     match body:
         case ev.ApprovalVoteRecorded() | ev.ApprovalEscalated() | ev.ApprovalReminded() | ev.ApprovalPostponed():
             step = replace(step, gate=gate)
@@ -345,6 +387,7 @@ def _next_gate(gate: Gate | None, event: Event, body: ev.GateBody) -> Gate:
             digest=body.digest,
             nonce=body.nonce,
             requested_at=event.at,
+            rollback=body.rollback,
             due_at=body.due_at,
             on_timeout=body.on_timeout,
             remind_at=body.remind_at,

@@ -9,6 +9,7 @@ import msgspec
 from sopwith.core.approval import NO_RULES, TimeoutAction
 from sopwith.core.events import Policy
 from sopwith.core.procedure import ExecutionMode, Priority, Procedure, Step
+from sopwith.core.rollback import asks_first
 from sopwith.core.run import Run
 
 
@@ -35,6 +36,8 @@ def needs_gate(mode: ExecutionMode, step: Step) -> bool:
 
 def is_gated(run: Run, number: int) -> bool:
     """Whether a person must approve this step in this run: the files, the mode, or what was found to have changed."""
+    if run.rollback is not None and number in run.rollback.left:
+        return asks_first(run, number)
     step = run.steps[number]
     if step.waived and not always_asks(run, number):
         return False
@@ -78,6 +81,8 @@ def gate_terms(run: Run, number: int | None) -> Terms:
     """The terms of this run's gate before step `number`; None is the start gate."""
     if number is None:
         return start_terms(run.procedure, run.policy)
+    if run.rollback is not None:
+        return FOR_EVER  # what undoes a step is not undone by silence
     if run.steps[number].waived or not needs_gate(run.mode, run.procedure.step(number)):
         return FOR_EVER  # asked because something changed: silence is no answer to that
     terms = step_terms(run.procedure, run.procedure.step(number), run.policy)

@@ -18,6 +18,7 @@ from sopwith.core.moves_driver import admit, finish, halt, interrupt, start
 from sopwith.core.moves_flow import end_wait, evaluate, time_out
 from sopwith.core.moves_gate import expire, open_gate, remind
 from sopwith.core.moves_person import cancel, complete, fail, pause, resume, retry, skip, withdraw_pause
+from sopwith.core.moves_rollback import roll_back
 from sopwith.core.run import Run, RunStatus
 
 Handler = Callable[[Run, Any], Iterable[EventBody]]
@@ -48,7 +49,7 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (WAITING, cmd.Remind): Move(remind, (WAITING,)),
     (WAITING, cmd.Pause): Move(pause, (PAUSED,)),
     (WAITING, cmd.Cancel): Move(cancel, (CANCELLED,)),
-    (RUNNING, cmd.OpenGate): Move(open_gate, (RUNNING, WAITING, AWAITING, PAUSED, CANCELLED)),
+    (RUNNING, cmd.OpenGate): Move(open_gate, (RUNNING, WAITING, AWAITING, PAUSED, FAILED, CANCELLED)),
     (RUNNING, cmd.Evaluate): Move(evaluate, (RUNNING, AWAITING, PAUSED, COMPLETED)),
     (RUNNING, cmd.EndWait): Move(end_wait, (RUNNING, AWAITING, COMPLETED)),
     (RUNNING, cmd.TimeOut): Move(time_out, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
@@ -66,8 +67,8 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (RUNNING, cmd.Resume): Move(withdraw_pause, (RUNNING,)),
     (RUNNING, cmd.Pause): Move(pause, (RUNNING, PAUSED)),
     (RUNNING, cmd.Cancel): Move(cancel, (RUNNING, CANCELLED)),
-    (AWAITING, cmd.Approve): Move(answer, (AWAITING, RUNNING, PAUSED)),
-    (AWAITING, cmd.Reject): Move(answer, (AWAITING, PAUSED)),
+    (AWAITING, cmd.Approve): Move(answer, (AWAITING, RUNNING, PAUSED, FAILED, CANCELLED)),
+    (AWAITING, cmd.Reject): Move(answer, (AWAITING, RUNNING, PAUSED, FAILED, CANCELLED)),
     (AWAITING, cmd.Expire): Move(expire, (AWAITING, RUNNING, PAUSED, COMPLETED, FAILED)),
     (AWAITING, cmd.Remind): Move(remind, (AWAITING,)),
     (AWAITING, cmd.Skip): Move(skip, (AWAITING, RUNNING, COMPLETED)),
@@ -75,6 +76,9 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (AWAITING, cmd.Cancel): Move(cancel, (CANCELLED,)),
     (PAUSED, cmd.Resume): Move(resume, (WAITING, RUNNING, AWAITING)),
     (PAUSED, cmd.Retry): Move(retry, (RUNNING, AWAITING)),
+    (PAUSED, cmd.Rollback): Move(roll_back, (RUNNING,)),
+    (FAILED, cmd.Rollback): Move(roll_back, (RUNNING,)),
+    (CANCELLED, cmd.Rollback): Move(roll_back, (RUNNING,)),
     (PAUSED, cmd.Complete): Move(complete, (PAUSED, RUNNING, COMPLETED, FAILED)),
     (PAUSED, cmd.Fail): Move(fail, (PAUSED, COMPLETED, FAILED)),
     (PAUSED, cmd.Skip): Move(skip, (PAUSED, RUNNING, AWAITING, COMPLETED, FAILED)),

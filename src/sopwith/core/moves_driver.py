@@ -10,6 +10,7 @@ from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.moves_flow import after_failure, begin_wait, timeout_text
 from sopwith.core.moves_gate import make_good, request_approval
+from sopwith.core.moves_rollback import end_rollback, lose_rollback, start_rollback
 from sopwith.core.refusal import refuse
 from sopwith.core.run import (
     Run,
@@ -47,6 +48,8 @@ def begin(run: Run, command: Admit) -> list[ev.EventBody]:
 
 def start(run: Run, command: Start) -> list[ev.EventBody]:
     """Records the intent to start. What differs from what was approved asks (again) and starts nothing."""
+    if run.rollback is not None:
+        return start_rollback(run, command)
     step = run.steps[command.step]
     definition = run.procedure.step(step.number)
     gated = is_gated(run, step.number)
@@ -117,6 +120,8 @@ def finish(run: Run, command: Finish) -> list[ev.EventBody]:
         "output_sha256": result.output_sha256,
         "warnings": result.warnings,
     }
+    if run.rollback is not None:
+        return end_rollback(run, result, end)
     if result.error:
         cause, error = _cause(run, step, command)
         failed = ev.StepFailed(**end, error=error, cause=cause, signal=result.signal)
@@ -138,6 +143,8 @@ def _cause(run: Run, step: StepState, command: Finish) -> tuple[str, str]:
 def interrupt(run: Run, command: Interrupt) -> list[ev.EventBody]:
     """The machine died in the middle of the step, and nobody can know whether its effect happened."""
     step = _attempt(run, command)
+    if run.rollback is not None:
+        return lose_rollback(run, step, command)
     title = run.procedure.step(step.number).title
     return [ev.StepInterrupted(step_number=step.number, title=title, reason=command.reason, output=command.output)]
 

@@ -43,6 +43,9 @@ def _is_owed(run: Run, number: int | None) -> bool:
     if number is None:
         return needs_start_gate(run.mode) and run.started_at is None
     step = run.steps[number]
+    if run.rollback is not None:
+        gated = is_gated(run, number) and not step.rollback_approved
+        return gated and not step.gate_open and run.rollback.left[:1] == (number,) and not running_processes(run)
     gated = is_gated(run, number) and not step.gate_passed
     waits = step.status is StepStatus.PENDING and dependencies_met(run, number)
     held = run.procedure.step(number).condition is None or step.condition_held is True
@@ -52,7 +55,7 @@ def _is_owed(run: Run, number: int | None) -> bool:
 def _condition(run: Run, number: int | None) -> ev.ConditionEvaluated | None:
     """What `approval.when` comes to, where it decides anything."""
     expression = rules_of(run, number).when
-    if number is None or expression is None or always_asks(run, number):
+    if number is None or expression is None or run.rollback is not None or always_asks(run, number):
         return None
     # CEL is imported only where a procedure has a condition
     from sopwith.core.conditions import evaluate
@@ -82,6 +85,7 @@ def request_approval(run: Run, number: int | None, command: OpenGate) -> list[ev
         revision=1 if gate is None else gate.revision + 1,
         digest=command.digest,
         nonce=command.nonce,
+        rollback=run.rollback is not None,
         approvers=approvers_at(run, number, None),
         votes_needed=rules.votes_needed,
         due_at=terms.due_at(asked_at),
@@ -123,7 +127,11 @@ def closed_as_unreachable(
 def rejection(
     run: Run, number: int | None, gate: Gate, *, reason: str, signed: ev.Signature | None
 ) -> list[ev.EventBody]:
-    """No: the run is cancelled at its start, and paused by the step that is rejected later."""
+    """No: the run is cancelled at its start, and paused by the step that is rejected later.
+
+    A rollback that is rejected is left out, and the others go on.
+    """
+    action = "paused" if run.rollback is None else "rollback_skipped"
     events: list[ev.EventBody] = [
         ev.ApprovalRejected(
             step_number=number,
@@ -131,7 +139,7 @@ def rejection(
             title=title_of(run, number),
             digest=gate.digest,
             reason=reason,
-            action="cancelled" if number is None else "paused",
+            action="cancelled" if number is None else action,
             signature=signed,
         )
     ]

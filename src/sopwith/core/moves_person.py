@@ -12,6 +12,7 @@ from sopwith.core.instant import duration_text
 from sopwith.core.moves_flow import after_failure, step_ms
 from sopwith.core.moves_gate import make_good
 from sopwith.core.refusal import no_such_step, refuse
+from sopwith.core.rollback import outcome, undone
 from sopwith.core.run import (
     Run,
     RunStatus,
@@ -38,7 +39,7 @@ def pause(run: Run, command: Pause) -> list[ev.EventBody]:
 def resume(run: Run, command: Resume) -> list[ev.EventBody]:
     """Goes on after a pause. A rejected, failed or interrupted step is not passed: that takes a retry or a skip."""
     stuck = [step for step in run.steps.values() if step.stuck]
-    if stuck:
+    if stuck and run.rollback is None:
         step = stuck[0]
         done = f", sop complete {run.run_id} if it was done after all" if step.status is StepStatus.INTERRUPTED else ""
         raise refuse(
@@ -52,7 +53,8 @@ def resume(run: Run, command: Resume) -> list[ev.EventBody]:
 
 def withdraw_pause(run: Run, command: Resume) -> list[ev.EventBody]:
     """Takes back a pause that still waits for a running process."""
-    if not run.pause_requested or run.cancel_requested or any(step.stuck for step in run.steps.values()):
+    stuck = run.rollback is None and any(step.stuck for step in run.steps.values())
+    if not run.pause_requested or run.cancel_requested or stuck:
         raise refuse(run, command)
     return [_resumed(command)]
 
@@ -63,18 +65,23 @@ def cancel(run: Run, command: Cancel) -> list[ev.EventBody]:
         return []
     if running_processes(run):
         return [ev.RunCancelRequested(reason=command.reason)]
-    return [ev.RunCancelled(reason=command.reason)]
+    return [ev.RunCancelled(reason=command.reason, **outcome(run))]
 
 
 def retry(run: Run, command: Retry) -> list[ev.EventBody]:
-    """From the stuck steps; with `from_step` also from there on, as a new visit whose gates ask again."""
+    """From the stuck steps; with `from_step` also from there on, as a new visit whose gates ask again.
+
+    What a rollback undid runs again too, from the first such step on.
+    """
     if command.from_step is not None and command.from_step not in run.steps:
         raise no_such_step(run, command.from_step)
     if run.started_at is None:
         raise refuse(run, command, because="has not started", hint=f"sop resume {run.run_id} goes on")
+    rolled_back = undone(run.procedure, run)
     again = descendants(run.procedure, command.from_step) if command.from_step is not None else frozenset()
+    again |= rolled_back
     steps = tuple(n for n, step in run.steps.items() if step.stuck and n not in again)
-    if not steps and not again:
+    if not steps and not again and run.ended is None:
         raise refuse(
             run,
             command,
@@ -94,14 +101,16 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
         for number, gate in open_gates(run)
         if number in again
     ]
-    return [*closed, _retried(command, steps)]
-
-
-def _retried(command: Retry, steps: tuple[int, ...]) -> ev.RunRetried:
     now = command.now
-    return ev.RunRetried(
-        steps=steps, from_step=command.from_step, reason=command.reason, boot_id=now.boot_id, boot_ms=now.boot_ms
+    retried = ev.RunRetried(
+        steps=steps,
+        from_step=command.from_step,
+        again=tuple(sorted(rolled_back)),
+        reason=command.reason,
+        boot_id=now.boot_id,
+        boot_ms=now.boot_ms,
     )
+    return [*closed, retried]
 
 
 def skip(run: Run, command: Skip) -> list[ev.EventBody]:
@@ -111,6 +120,7 @@ def skip(run: Run, command: Skip) -> list[ev.EventBody]:
             f"skipping a step needs a reason: {run.run_id} was left as it is",
             hint=f'sop skip {run.run_id} --reason "why it is not needed"',
         )
+    _check_not_rolled_back(run, command)
     step = _chosen(run, command, command.step, _can_be_skipped)
     signed = _signed(run, step, command, "skipped")
     title = run.procedure.step(step.number).title
@@ -127,6 +137,7 @@ def skip(run: Run, command: Skip) -> list[ev.EventBody]:
 
 def complete(run: Run, command: Complete) -> list[ev.EventBody]:
     """A manual step is done, or a failed or interrupted one turned out or was made done."""
+    _check_not_rolled_back(run, command)
     step = _chosen(run, command, command.step, _can_be_completed)
     signed = _signed(run, step, command, "done by hand") if step.stuck else None
     title = run.procedure.step(step.number).title
@@ -189,6 +200,14 @@ def _reported(
         evidence=command.evidence,
         signature=signed,
     )
+
+
+def _check_not_rolled_back(run: Run, command: Command) -> None:
+    """To pass over a step would go on from what is no longer there."""
+    if any(step.rollback_begun for step in run.steps.values()):
+        raise refuse(
+            run, command, because="was rolled back", hint=f"sop retry {run.run_id} runs what was rolled back again"
+        )
 
 
 def _chosen(

@@ -90,6 +90,14 @@ class OnFailure(StrEnum):
     STOP = "stop"
     CONTINUE = "continue"
     GOTO = "goto"
+    ROLLBACK = "rollback"
+
+
+class RollbackScript(msgspec.Struct, frozen=True, kw_only=True):
+    """What undoes a step that was completed. `requires_approval`: the step's gate asks before it runs."""
+
+    script: Script
+    requires_approval: bool = False
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +125,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     on_failure: OnFailure = OnFailure.STOP
     goto: int | None = None
     """The step that a failure leads to, with `on_failure` goto."""
+    rollback: RollbackScript | None = None
     wait_secs: int | float | None = None
     wait_until: str | None = None
     """When a wait ends: RFC 3339."""

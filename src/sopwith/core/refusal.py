@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sopwith.core.commands import Command, PersonCommand
+from sopwith.core.rollback import to_roll_back
 from sopwith.core.run import Run, RunStatus, StepStatus, current_step, is_manual, open_gates, status_of
 from sopwith.errors import BadRequest, IllegalMove
 
@@ -18,13 +19,18 @@ _NOW = {
 
 def refuse(run: Run, command: Command, *, because: str = "", hint: str = "") -> IllegalMove:
     """The refusal of `command`; the caller raises it."""
-    verb = type(command).__name__.lower()
+    verb = verb_of(command)
     reason = f" and {because}" if because else where(run)
     return IllegalMove(
         f"cannot {verb} {run.run_id}: it is {status_of(run)}{reason}",
         hint=hint or what_now(run) if isinstance(command, PersonCommand) else "",
         status=status_of(run),
     )
+
+
+def verb_of(command: Command) -> str:
+    """The command in words: `retry`, `roll back`."""
+    return {"rollback": "roll back"}.get(name := type(command).__name__.lower(), name)
 
 
 def what_now(run: Run) -> str:
@@ -44,12 +50,26 @@ def what_now(run: Run) -> str:
     if status is RunStatus.PAUSED and unknown:
         return f'sop skip {run.run_id} --step {unknown[0]} --reason "why" or sop resume {run.run_id}'
     stuck = [s.status for s in run.steps.values() if s.stuck]
-    if status is RunStatus.PAUSED and stuck:
+    if status is RunStatus.PAUSED and stuck and run.rollback is None:
         other = "sop complete {id}" if StepStatus.INTERRUPTED in stuck else 'sop skip {id} --reason "why"'
         return f"sop retry {run.run_id} or {other.format(id=run.run_id)}"
     if status is RunStatus.RUNNING and run.pause_requested:
         return f"sop status {run.run_id} --watch or sop cancel {run.run_id}"
+    if status in (RunStatus.FAILED, RunStatus.CANCELLED):
+        return _after_the_end(run, status)
     return _NOW[status].format(id=run.run_id)
+
+
+def _after_the_end(run: Run, status: RunStatus) -> str:
+    undo = "sop rollback {id}" if to_roll_back(run) else ""
+    touched = any(step.rollback_begun for step in run.steps.values())
+    if status is RunStatus.CANCELLED:
+        way = f"{undo} undoes what was done, sop audit {{id}} shows its record" if undo else _NOW[status]
+    elif undo:
+        way = f"sop retry {{id}} or {undo}"
+    else:
+        way = "sop retry {id}" if touched else _NOW[status]
+    return way.format(id=run.run_id)
 
 
 def where(run: Run) -> str:

@@ -41,6 +41,8 @@ class StepStatus(StrEnum):
     SKIPPED = "skipped"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
+    ROLLED_BACK = "rolled_back"
+    """It was completed, and its rollback script has undone it."""
 
 
 class GateStatus(StrEnum):
@@ -68,6 +70,8 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     nonce: str = ""
     requested_at: datetime
+    rollback: bool = False
+    """It asks for the step's rollback, not for the step."""
     due_at: datetime | None = None
     on_timeout: TimeoutAction | None = None
     left_ms: int | None = None
@@ -110,6 +114,10 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     """What the step's own condition came to; None: not asked yet."""
     condition_unknown: bool = False
     """It could not be evaluated; a person skips the step, or resumes to ask again."""
+    completed_seq: int = 0
+    """The event that completed it: a rollback takes the last one first."""
+    rollback_begun: bool = False
+    """Its rollback was started, so whatever it did no longer counts."""
     passed_over: bool = False
     """It failed, and the procedure goes on all the same."""
     waived: bool = False
@@ -154,9 +162,34 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
         return self.gate is not None and self.gate.passed and not self.gate_void
 
     @property
+    def rollback_approved(self) -> bool:
+        """Whether a gate that asked for the step's rollback was passed."""
+        return self.gate is not None and self.gate.rollback and self.gate_passed
+
+    @property
     def approval_values(self) -> dict[str, FormValue]:
         """What the approvers of this step filled in; nothing until its gate is passed."""
         return self.gate.form if self.gate is not None and self.gate_passed else {}
+
+
+class Rollback(msgspec.Struct, frozen=True, kw_only=True):
+    """A rollback that goes on. `left` are the steps still to come, the present one first.
+
+    `ends`: failed or cancelled, as the run ends after it. `before`: why the run had ended, in words.
+    """
+
+    left: tuple[int, ...]
+    ends: RunStatus
+    reason: str = ""
+    before: str = ""
+    failed: tuple[int, ...] = ()
+    """Steps whose rollback script failed, or nobody knows how it ended."""
+    declined: tuple[int, ...] = ()
+    """Steps whose rollback was not approved."""
+
+    def without(self, number: int) -> Rollback:
+        """The rollback when this step is over."""
+        return msgspec.structs.replace(self, left=tuple(other for other in self.left if other != number))
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,6 +220,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Whether any step was ever started: what the cooldown counts from."""
     nothing_ran: bool = False
     with_failures: bool = False
+    rollback: Rollback | None = None
+    rolled_back: bool = False
+    """It ended, and a rollback was carried to its end before that."""
+    rollback_failed: tuple[int, ...] = ()
+    not_rolled_back: tuple[int, ...] = ()
+    """Steps that the rollback was to undo and did not try to."""
     paused: bool = False
     pause_cause: str = ""
     pause_requested: bool = False
@@ -214,13 +253,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_manual(run: Run, number: int) -> bool:
-    """Whether a person or agent carries the step out, so that no process of ours runs."""
-    return run.procedure.step(number).executor == "manual"
+    """Whether a person or agent carries the step out, so that no process of ours runs. Nobody does a rollback."""
+    return run.rollback is None and run.procedure.step(number).executor == "manual"
 
 
 def is_wait(run: Run, number: int) -> bool:
     """Whether the step only waits for a time."""
-    return run.procedure.step(number).executor == "wait"
+    return run.rollback is None and run.procedure.step(number).executor == "wait"
 
 
 def takes_a_process(run: Run, number: int) -> bool:
@@ -243,6 +282,8 @@ def status_of(run: Run) -> RunStatus:
         return RunStatus.PAUSED if run.paused else RunStatus.WAITING_APPROVAL
     if run.paused:
         return RunStatus.PAUSED
+    if run.rollback is not None:
+        return RunStatus.AWAITING_APPROVAL if open_gates(run) else RunStatus.RUNNING
     states = {step.status for step in run.live}
     busy = StepStatus.RUNNING in states or StepStatus.WAITING in states
     if not busy and StepStatus.AWAITING_APPROVAL in states and not _startable(run):
@@ -251,22 +292,26 @@ def status_of(run: Run) -> RunStatus:
 
 
 def is_final(run: Run) -> bool:
-    """Whether nothing can follow. A failed run can still be retried."""
+    """Whether nothing goes on from here. A failed run can be retried; what was done can be rolled back."""
     return run.ended in (RunStatus.COMPLETED, RunStatus.CANCELLED)
 
 
 def is_failing(run: Run) -> bool:
     """Whether a step is stuck while others still run."""
-    return run.ended is None and not run.paused and any(step.stuck for step in run.live)
+    stuck = any(step.stuck for step in run.live)
+    return run.ended is None and run.rollback is None and not run.paused and stuck
 
 
 def starts_nothing(run: Run) -> bool:
     """Whether no step may start and no gate open: a pause or cancel was asked, or a step is stuck."""
-    return run.pause_requested or run.cancel_requested or any(step.stuck for step in run.live)
+    stuck = run.rollback is None and any(step.stuck for step in run.live)
+    return run.pause_requested or run.cancel_requested or stuck
 
 
 def current_step(run: Run) -> int:
-    """The lowest active step, else the next one, else the number of steps."""
+    """The lowest active step, else the next one, else the number of steps; in a rollback, the one that is undone."""
+    if run.rollback is not None and run.rollback.left:
+        return run.rollback.left[0]
     active = (StepStatus.RUNNING, StepStatus.WAITING, StepStatus.AWAITING_APPROVAL)
     for step in run.live:
         if step.status in active or step.stuck:
@@ -313,7 +358,7 @@ def holds_slot(run: Run) -> bool:
 
 def times_out_at(run: Run, step: StepState) -> datetime | None:
     """When the running attempt of the step has used up its time, by the wall clock; None where nothing limits it."""
-    limit = run.procedure.step(step.number).timeout_secs
+    limit = None if run.rollback is not None else run.procedure.step(step.number).timeout_secs
     if step.status is not StepStatus.RUNNING or step.started is None or limit is None or step.stopped_at is not None:
         return None
     return step.started.at + timedelta(milliseconds=round(limit * 1000) + step.held_ms)

@@ -12,6 +12,7 @@ from sopwith.core.config import Config
 from sopwith.core.modes import declared_mode, effective_mode
 from sopwith.core.people import GROUP, USER, Directory
 from sopwith.core.procedure import Procedure, Step
+from sopwith.core.rollback import as_rollback
 from sopwith.core.satisfiable import unsatisfiable
 from sopwith.engine.environment import captured_environment
 from sopwith.errors import BadRequest, Problem, Severity
@@ -37,6 +38,17 @@ def check_procedure(
         if kind.check is not None:
             yield from kind.check(step)
         yield from _unpassed(procedure, step, environ)
+        if step.rollback is not None:
+            yield from _of_rollback(procedure, as_rollback(step), kinds, environ)
+
+
+def _of_rollback(
+    procedure: Procedure, rollback: Step, kinds: ExecutorKinds, environ: Mapping[str, str]
+) -> Iterator[Problem]:
+    kind = kinds.kind(rollback.executor)
+    if kind.check is not None:
+        yield from kind.check(rollback)
+    yield from _unpassed(procedure, rollback, environ)
 
 
 def _people(procedure: Procedure, config: Config) -> Iterator[Problem]:

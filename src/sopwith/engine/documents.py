@@ -70,12 +70,14 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
         ("cancelRequested", run.cancel_requested),
         ("nothingRan", run.nothing_ran),
         ("withFailures", run.with_failures),
+        ("rolledBack", run.rolled_back),
     ):
         if holds:
             document[key] = True
     waits_for = dict.fromkeys(each for gate in document["gates"] for each in gate["waitsFor"])
     if waits_for and not run.paused:
         document["waitsFor"] = list(waits_for)
+    document |= _rollback(run)
     if now is not None:
         late = overdue(run, now)
         if late:
@@ -87,6 +89,17 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
     return document
 
 
+def _rollback(run: Run) -> Document:
+    """What is being undone, the present step first; what could not be, and what was not tried."""
+    going = run.rollback
+    told = {
+        "rollingBack": () if going is None else going.left,
+        "rollbackFailed": run.rollback_failed if going is None else going.failed,
+        "notRolledBack": run.not_rolled_back if going is None else going.declined,
+    }
+    return {key: list(steps) for key, steps in told.items() if steps}
+
+
 def gate_document(run: Run, number: int | None, gate: Gate) -> Document:
     """An open or answered gate. `votes` are those who agreed while more must; no `approvers`: any person."""
     rules = rules_of(run, number)
@@ -96,6 +109,7 @@ def gate_document(run: Run, number: int | None, gate: Gate) -> Document:
         "status": gate.status,
         "revision": gate.revision,
         "digest": gate.digest,
+        "rollback": gate.rollback,
         "requestedAt": iso(gate.requested_at),
         "dueAt": _iso(gate.due_at),
         "onTimeout": gate.on_timeout if gate.due_at or gate.decided_at else None,
@@ -255,11 +269,23 @@ def step_definition(step: Step) -> Document:
         "timeoutSecs": step.timeout_secs,
         "retry": None if step.retry is None else _camelled(msgspec.to_builtins(step.retry)),
         "onFailure": f"goto:{step.goto}" if step.goto is not None else step.on_failure,
+        "rollback": _rollback_script(step),
         "waitSecs": step.wait_secs,
         "waitUntil": step.wait_until,
         "workingDir": step.working_dir,
         "env": msgspec.to_builtins(step.env),
         "outputs": step.outputs,
+    }
+
+
+def _rollback_script(step: Step) -> Document | None:
+    if step.rollback is None:
+        return None
+    script = step.rollback.script
+    return {
+        "interpreter": script.interpreter,
+        "script": script.text,
+        "requiresApproval": step.rollback.requires_approval,
     }
 
 

@@ -21,6 +21,7 @@ from sopwith.core.gates import is_gated
 from sopwith.core.instant import Instant
 from sopwith.core.people import Directory
 from sopwith.core.procedure import sha256
+from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, takes_a_process
 from sopwith.engine.engine import limits_of
 from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
@@ -276,7 +277,7 @@ class _Driver:
     def _executor(self, step: int) -> Executor | None:
         """What carries the step out; None where no process does. Raises BadRequest if nothing here can."""
         run = self._loaded.run
-        kind = self._parts.kinds.kind(run.procedure.step(step).executor)
+        kind = self._parts.kinds.kind(definition_of(run, step).executor)
         if not takes_a_process(run, step):
             return None
         if kind.make is None:

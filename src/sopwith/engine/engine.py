@@ -28,6 +28,7 @@ from sopwith.core.moves_answer import addressed, answered_step
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory, Right, check_right, check_runner
 from sopwith.core.procedure import ExecutionMode, Procedure, encode_procedure, sha256
+from sopwith.core.rollback import EXECUTOR
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus
 from sopwith.core.satisfiable import unsatisfiable
 from sopwith.engine.envelopes import start_envelope_bytes
@@ -125,6 +126,8 @@ class Engine:
         """Raises BadRequest for a step that nothing installed here could carry out."""
         for step in procedure.steps:
             kind = self.parts.kinds.kind(step.executor)
+            if step.rollback is not None:
+                self.parts.kinds.kind(EXECUTOR)
             if kind.make is None and kind.name not in WITHOUT_PROCESS:
                 raise BadRequest(
                     f"step {step.number} of {procedure.name} wants executor {kind.name}, which makes nothing that "
@@ -186,6 +189,11 @@ class Engine:
         """Again from the stuck steps, or from an earlier one. A failed run needs a free slot."""
         self._settle(run_id, actor)
         return self._do(run_id, lambda now: cmd.Retry(actor=actor, now=now, from_step=from_step, reason=reason))
+
+    def rollback(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
+        """Begins to undo what was completed and has a rollback script. A run that has ended needs a free slot."""
+        self._settle(run_id, actor)
+        return self._do(run_id, lambda now: cmd.Rollback(actor=actor, now=now, reason=reason))
 
     def skip(self, run_id: str, *, actor: Actor, reason: str, step: int | None = None) -> Run:
         """Passes over a step, with a reason."""
@@ -290,8 +298,8 @@ class Engine:
             raise
 
     def _readmission(self, run: Run) -> Callable[[Occupancy], None] | None:
-        """A failed run gave its slot back; what brings it back to life takes one again, but owes no cooldown."""
-        if run.ended is not RunStatus.FAILED:
+        """A run that ended gave its slot back; what brings it back to life takes one again, but owes no cooldown."""
+        if run.ended not in (RunStatus.FAILED, RunStatus.CANCELLED):
             return None
         limits = limits_of(run.procedure, self.parts.library.config())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sopwith.core.envelope import Envelope, changed_fields, envelope_bytes, start_envelope, step_envelope
 from sopwith.core.procedure import ExecutionMode, sha256
+from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run
 from sopwith.engine.environment import passed_variables, step_variables, working_dir
 from sopwith.engine.parts import Parts
@@ -55,7 +56,7 @@ def _differing(what: str, run: Run, now: dict[str, str], then: dict[str, str]) -
 
 
 def _build(parts: Parts, run: Run, number: int, *, asking: str | None = None) -> Envelope:
-    definition = run.procedure.step(number)
+    definition = definition_of(run, number)
     folder = working_dir(parts.workspace.root, run.procedure, definition)
     locate = parts.kinds.kind(definition.executor).locate
     return step_envelope(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sopwith.core.procedure import Procedure, Step, canonical
+from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, ancestors
 from sopwith.engine.parts import Parts
 from sopwith.ports import WorkOrder
@@ -68,7 +69,7 @@ def folders_at_creation(root: Path, procedure: Procedure) -> dict[str, str]:
 
 def work_order(parts: Parts, run: Run, number: int) -> WorkOrder:
     """The order for the attempt that `step_started` recorded. Raises MissingVariables."""
-    definition = run.procedure.step(number)
+    definition = definition_of(run, number)
     state = run.steps[number]
     this_boot = parts.clock.now().boot_id
     return WorkOrder(
@@ -102,6 +103,7 @@ def next_attempt_folder(parts: Parts, run: Run, number: int) -> Path:
 def step_variables(parts: Parts, run: Run, step: Step) -> dict[str, str]:
     """The whole environment of the step's process. Raises MissingVariables."""
     state = run.steps[step.number]
+    key = f"{run.run_id}.{step.number}.{state.visit}"
     given = {
         **{name: parts.environ[name] for name in _FROM_DRIVER if name in parts.environ},
         **run.environment,
@@ -114,7 +116,8 @@ def step_variables(parts: Parts, run: Run, step: Step) -> dict[str, str]:
         "SOP_NAME": run.name,
         "SOP_STEP": str(step.number),
         "SOP_ATTEMPT": str(state.attempt),
-        "SOP_IDEMPOTENCY_KEY": f"{run.run_id}.{step.number}.{state.visit}",
+        "SOP_IDEMPOTENCY_KEY": key if run.rollback is None else f"{key}.rollback",
+        **({} if run.rollback is None else {"SOP_ROLLBACK": "1"}),
     }
     return {**_data_variables(run, step), **given}
 
@@ -122,15 +125,18 @@ def step_variables(parts: Parts, run: Run, step: Step) -> dict[str, str]:
 def _data_variables(run: Run, step: Step) -> dict[str, str]:
     """Parameters, outputs of all steps this one depends on, and what approvers filled in there and here.
 
+    A rollback script is given the outputs of its own step too.
+
     Bounded where they are made, never cut here.
     """
     data = {f"SOP_PARAM_{name.upper()}": as_text(value) for name, value in run.params.items()}
-    for other in ancestors(run.procedure, step.number):
+    before = ancestors(run.procedure, step.number)
+    for other in before if run.rollback is None else (*before, step.number):
         for name, value in run.steps[other].outputs.items():
             # no output passes for what an approver said, also where nobody said anything
             if not name.upper().startswith(_APPROVAL):
                 data[f"SOP_STEP_{other}_{name.upper()}"] = as_text(value)
-    for other in (*ancestors(run.procedure, step.number), step.number):
+    for other in (*before, step.number):
         for name, value in run.steps[other].approval_values.items():
             data[f"SOP_STEP_{other}_{_APPROVAL}{name.upper()}"] = as_text(value)
     return data

@@ -234,7 +234,7 @@ def _waiting_steps(run: Run) -> list[Document]:
     found = []
     for state in run.steps.values():
         by_hand = state.status is StepStatus.RUNNING and is_manual(run, state.number)
-        if not by_hand and not (run.paused and state.stuck):
+        if not by_hand and not (run.paused and state.stuck and run.rollback is None):
             continue
         found.append(
             {

@@ -112,6 +112,20 @@ class KeyReader:
                     self._misplaced(line, ())
             self._report_hidden(block, (), counts=False)
 
+    def refuse_in_rollback(self, blocks: Iterable[Block], path: Path) -> None:
+        """Reports keys under `#### Rollback`: whether they speak of the step or of its rollback, nobody can know."""
+        for block in blocks:
+            for line in _key_lines(block):
+                if is_gate(line.known_as) or line.known_as in STEP_KEYS:
+                    self._findings.error(
+                        "misplaced_key",
+                        f"expected `{line.name}` above `#### Rollback`, got it below, where it does not count",
+                        at=self._places.at_line(line.line, path),
+                        hint="move it up; that a rollback needs approval is said in the manifest: "
+                        '"rollback": {"requiresApproval": true}',
+                    )
+            self._report_hidden(block, path, counts=False)
+
     def _take(self, key: Key, line: KeyLine, path: Path, stated: dict[str, Any]) -> None:
         at = self._places.at((*path, *key.path))
         *outer, last = key.path
@@ -153,6 +167,13 @@ class KeyReader:
 
     def _not_taken(self, line: KeyLine, table: Mapping[str, Key], path: Path) -> None:
         at = self._places.at_line(line.line, path)
+        if line.known_as == "rollback":
+            return self._findings.error(
+                "rollback_as_key",
+                "expected the rollback under a heading, got it as a key",
+                at=at,
+                hint="write `#### Rollback` in the step, and the script in a fence below it",
+            )
         if line.known_as in DESIGNED_KEYS:
             return self._findings.not_supported(f"`{line.name}`", at=at)
         if line.known_as in STEP_KEYS or line.known_as in DOCUMENT_KEYS:

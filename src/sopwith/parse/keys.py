@@ -98,7 +98,6 @@ DESIGNED_KEYS = frozenset(
         "for each",
         "on interrupt",
         "on reject",
-        "rollback",
         "runners",
         "uses",
         "verify",

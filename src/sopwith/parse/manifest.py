@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sopwith.core.procedure import Script
 from sopwith.parse.findings import Findings
-from sopwith.parse.model import ManifestFile, StepFile
+from sopwith.parse.model import ManifestFile, RollbackFile, StepFile
 from sopwith.parse.shape import read_shape
 from sopwith.parse.sheet import Sheet
 from sopwith.parse.source import SourceFile, read_text
@@ -22,11 +22,22 @@ def read_manifest(source: SourceFile, findings: Findings) -> Sheet | None:
     manifest = read_shape(document.value, ManifestFile, document, findings)
     if manifest is None:
         return None
-    return Sheet(said=manifest, places=document, scripts=tuple(_script(step) for step in manifest.steps or ()))
+    steps = manifest.steps or ()
+    return Sheet(
+        said=manifest,
+        places=document,
+        scripts=tuple(_script(step.run) for step in steps),
+        rollbacks=tuple(_script(rollback_text(step)) for step in steps),
+    )
 
 
-def _script(step: StepFile) -> Script | None:
-    if step.run is None:
+def rollback_text(step: StepFile) -> str | None:
+    """The rollback script as the manifest writes it, in either form."""
+    return step.rollback.run if isinstance(step.rollback, RollbackFile) else step.rollback
+
+
+def _script(stated: str | None) -> Script | None:
+    if stated is None:
         return None
-    text = step.run.replace("\r\n", "\n").replace("\r", "\n")
+    text = stated.replace("\r\n", "\n").replace("\r", "\n")
     return Script(interpreter="bash", text=text if text.endswith("\n") else text + "\n")

@@ -26,6 +26,7 @@ from sopwith.parse.findings import Findings
 from sopwith.parse.flow import WAIT, check_flow, read_flow, waits
 from sopwith.parse.model import EnvironmentFile, ParameterFile, TriggerFile
 from sopwith.parse.pair import Pair, Side
+from sopwith.parse.rollback import check_rollback, read_rollback
 from sopwith.parse.sheet import Sheet
 
 _STRICTNESS = (ExecutionMode.AUTO, ExecutionMode.SUPERVISED, ExecutionMode.STEP_BY_STEP)
@@ -57,6 +58,7 @@ def merge(name: str, sop_md: Sheet | None, manifest: Sheet | None, findings: Fin
     check_approvals(procedure, pair, findings)
     if not findings.has_errors:
         check_flow(procedure, pair, findings)
+        check_rollback(procedure, pair, findings)
     return procedure
 
 
@@ -133,6 +135,7 @@ def _step(pair: Pair, depends_on: tuple[int, ...], flow: dict[str, Any]) -> Step
         pins=pair.pick("pins") or (),
         depends_on=depends_on,
         **flow,
+        rollback=read_rollback(pair),
         suggested_tools=pair.pick("suggested_tools") or (),
         env=pair.pick("env", _environment) or EnvironmentRules(),
         working_dir=pair.pick("working_dir"),

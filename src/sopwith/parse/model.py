@@ -63,7 +63,8 @@ Delay = Annotated[int, Meta(ge=0, le=TEN_YEARS_MINS * 60)] | Annotated[float, Me
 FailureText = Annotated[
     str,
     Meta(
-        pattern=r"^(stop|continue|goto *[: ] *([0-9]{1,6}|[a-z][a-z0-9_-]{0,63}))$", title="stop, continue or goto:STEP"
+        pattern=r"^(stop|continue|rollback|goto *[: ] *([0-9]{1,6}|[a-z][a-z0-9_-]{0,63}))$",
+        title="stop, continue, rollback or goto:STEP",
     ),
 ]
 Instant = Annotated[
@@ -226,6 +227,17 @@ class RetryFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknow
     ] = None
 
 
+class RollbackFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What undoes a step that was completed."""
+
+    run: Annotated[str | None, Meta(description="A bash script; left out where SOP.md has it.")] = None
+    requires_approval: Annotated[
+        bool | None, Meta(description="Whether a person must approve first, at the step's gate.")
+    ] = None
+
+    never_null: ClassVar[frozenset[str]] = frozenset({"run", "requiresApproval"})
+
+
 class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """One step."""
 
@@ -266,7 +278,11 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
     retry: Annotated[RetryFile | None, Meta(description="How often a failure is tried again by itself.")] = None
     on_failure: Annotated[
         FailureText | None,
-        Meta(description="What a failure does: stop, continue, or goto:STEP, a later step by number or key."),
+        Meta(description="What a failure does: stop, continue, rollback, or goto:STEP, a later step by number or key."),
+    ] = None
+    rollback: Annotated[
+        str | RollbackFile | None,
+        Meta(description="A bash script that undoes the step once it was completed; or an object that says more."),
     ] = None
     wait_secs: Annotated[Span | None, Meta(description="A step that only waits: for so many seconds.")] = None
     wait_until: Annotated[
@@ -283,7 +299,9 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
         Meta(description="What the step hands on: names, or names with their types."),
     ] = None
 
-    never_null: ClassVar[frozenset[str]] = frozenset({"requiresApproval", "approvalTimeoutMins", "approval", "pins"})
+    never_null: ClassVar[frozenset[str]] = frozenset(
+        {"requiresApproval", "approvalTimeoutMins", "approval", "pins", "rollback"}
+    )
     designed_keys: ClassVar[frozenset[str]] = frozenset(
         {
             "forEach",
@@ -291,7 +309,6 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
             "onInterrupt",
             "onReject",
             "params",
-            "rollback",
             "runners",
             "uses",
             "verify",
@@ -343,7 +360,8 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
         Annotated[int, Meta(ge=1)] | None, Meta(description="How many steps of a run may run at once.")
     ] = None
     on_failure: Annotated[
-        Literal["stop", "continue"] | None, Meta(description="What a failure does in steps that do not say.")
+        Literal["stop", "continue", "rollback"] | None,
+        Meta(description="What a failure does in steps that do not say."),
     ] = None
     steps: Annotated[
         Annotated[tuple[StepFile, ...], Meta(max_length=1000)] | None, Meta(description="The steps in their order.")

@@ -8,6 +8,7 @@ from functools import partial
 from sopwith.core.patterns import check_pattern, matches
 from sopwith.core.procedure import ParameterType
 from sopwith.parse.findings import Findings, Place, shown
+from sopwith.parse.manifest import rollback_text
 from sopwith.parse.model import ParameterFile
 from sopwith.parse.scripts import check_script
 from sopwith.parse.sheet import Sheet
@@ -56,12 +57,13 @@ def _check_pins(sheet: Sheet, findings: Findings) -> None:
 def _check_scripts(sheet: Sheet, findings: Findings) -> None:
     """A manifest's scripts; SOP.md's are checked where their own lines are known."""
     for index, step in enumerate(sheet.steps):
-        if step.run is not None:
-            check_script(step.run, partial(_place_of_run, sheet, index), findings)
+        for text, key in ((step.run, "run"), (rollback_text(step), "rollback")):
+            if text is not None:
+                check_script(text, partial(_place_of_script, sheet, index, key), findings)
 
 
-def _place_of_run(sheet: Sheet, index: int, _line: int) -> Place:
-    return sheet.at_step(index, "run")
+def _place_of_script(sheet: Sheet, index: int, key: str, _line: int) -> Place:
+    return sheet.at_step(index, key)
 
 
 def _check_numbers(sheet: Sheet, findings: Findings) -> None:

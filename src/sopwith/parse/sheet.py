@@ -12,11 +12,12 @@ from sopwith.parse.strict_json import Path
 
 
 class Sheet(Struct, frozen=True, kw_only=True):
-    """One file's statements. `scripts` has one entry per step; `never_times_out` holds indexes of steps."""
+    """One file's statements. `scripts` and `rollbacks` have one entry per step; `never_times_out` holds indexes."""
 
     said: ManifestFile
     places: Places
     scripts: tuple[Script | None, ...] = ()
+    rollbacks: tuple[Script | None, ...] = ()
     never_times_out: frozenset[int] = frozenset()
     overview: str = ""
 
@@ -33,6 +34,6 @@ class Sheet(Struct, frozen=True, kw_only=True):
         return self.places.at(("steps", index, *path))
 
 
-def script_path(index: int) -> Path:
-    """The path under which a step's script is placed, whichever file it comes from."""
-    return ("steps", index, "run")
+def script_path(index: int, key: str = "run") -> Path:
+    """The path under which a step's script is placed, whichever file it comes from; `key` rollback for that one."""
+    return ("steps", index, key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -53,9 +54,13 @@ _STEERING_KEYS = frozenset(
 """Keys of front matter, folded, that would be missed: all but those that only describe."""
 
 
+_ROLLBACK_LIKE = re.compile(r"roll(ing)?[ -]?back", re.IGNORECASE)
+
+
 class _StepRead(Struct, frozen=True):
     said: dict[str, Any]
     script: Script | None
+    rollback: Script | None
 
 
 class _SheetReader:
@@ -87,6 +92,7 @@ class _SheetReader:
             said=model,
             places=self._places,
             scripts=tuple(step.script for step in steps),
+            rollbacks=tuple(step.rollback for step in steps),
             never_times_out=frozenset(self._keys.never_times_out),
             overview=_text(self._lines[slice(*outline.overview)]),
         )
@@ -96,21 +102,58 @@ class _SheetReader:
         self._places.titles.append(f"Step {step.number}: {step.title}")
         self._places.put(path, step.heading.line)
         self._keys.report_heading(step.heading, path)
-        said, key_lines = self._keys.read(step.blocks, STEP_KEYS, path)
-        fences = [block for block in step.blocks if self._is_runnable(block)]
+        blocks, undoing = self._without_rollback(step.blocks, index)
+        said, key_lines = self._keys.read(blocks, STEP_KEYS, path)
+        self._keys.refuse_in_rollback(undoing, path)
+        fences = [block for block in blocks if self._is_runnable(block)]
+        undo_fences = [block for block in undoing if self._is_runnable(block)]
         for block in step.blocks:
             self._refuse_unbuilt(block, index)
-        body = _text(self._prose(step, fences, key_lines))
+        if undoing and not undo_fences:
+            self._bad_rollback(undoing[0], index, "expected a fence with the rollback script below it, got none")
+        # a heading with nothing but scripts below it is no prose
+        scripts_only = all(block in undo_fences or block.kind is Kind.RULE for block in undoing[1:])
+        taken = [*fences, *undo_fences, *(undoing[:1] if scripts_only else [])]
+        body = _text(self._prose(step, taken, key_lines))
         return _StepRead(
             {"number": _number(step.number), "title": step.title, "description": body, **said},
             self._script(fences, index),
+            self._script(undo_fences, index, key="rollback"),
         )
 
-    def _script(self, fences: list[Block], index: int) -> Script | None:
+    def _without_rollback(self, blocks: tuple[Block, ...], index: int) -> tuple[list[Block], list[Block]]:
+        """The blocks of the step itself, and those of its rollback with the heading, which the next heading ends."""
+        own: list[Block] = []
+        undoing: list[Block] = []
+        inside = False
+        doubtful: Block | None = None
+        for block in blocks:
+            if block.kind is Kind.HEADING and not block.quoted:
+                is_proper = _is_rollback(block) and block.level == 4 and not block.list_depth and not block.underlined
+                if is_proper and undoing:
+                    self._bad_rollback(block, index, "expected one rollback in a step, got another")
+                doubtful = block if not is_proper and _ROLLBACK_LIKE.search(block.text) else None
+                inside = is_proper or (inside and block.level > 4)
+            elif doubtful is not None and self._is_runnable(block):
+                # what it undoes would run as part of the step
+                self._bad_rollback(doubtful, index, f"expected `#### Rollback`, got `{doubtful.text.strip()[:60]}`")
+                doubtful = None
+            (undoing if inside else own).append(block)
+        return own, undoing
+
+    def _bad_rollback(self, heading: Block, index: int, message: str) -> None:
+        self._findings.error(
+            "bad_rollback",
+            message,
+            at=self._places.at_line(heading.line, ("steps", index)),
+            hint="write `#### Rollback` once in the step, and the script in a `bash` fence below it",
+        )
+
+    def _script(self, fences: list[Block], index: int, *, key: str = "run") -> Script | None:
         if not fences:
             return None
         first = fences[0]
-        self._places.put(script_path(index), first.line)
+        self._places.put(script_path(index, key), first.line)
         for fence in fences:
             if _interpreter(fence) != _interpreter(first):
                 self._findings.error(
@@ -131,8 +174,6 @@ class _SheetReader:
         at = self._places.at_line(block.line, ("steps", index))
         if block.kind is Kind.FENCE and _word(block) == "http" and not block.quoted:
             self._findings.not_supported("an `http` fence", at=at)
-        if block.kind is Kind.HEADING and block.text.strip().casefold() == "rollback" and not block.quoted:
-            self._findings.not_supported("a step's Rollback", at=at)
 
     def _report_strays(self) -> None:
         for block in self._outline.strays:
@@ -144,10 +185,10 @@ class _SheetReader:
                     hint="move it into a step, or fence it as `console`",
                 )
 
-    def _prose(self, step: StepOutline, fences: list[Block], key_lines: set[int]) -> Iterable[str]:
-        """The step's lines without key lines, scripts and the separator, and without the gaps that they leave."""
+    def _prose(self, step: StepOutline, blocks: list[Block], key_lines: set[int]) -> Iterable[str]:
+        """The step's lines without key lines, these blocks and the separator, and without the gaps that they leave."""
         taken = {line - 1 for line in key_lines}
-        taken.update(line for fence in fences for line in range(fence.first, fence.end))
+        taken.update(line for block in blocks for line in range(block.first, block.end))
         taken.update(_separator(step))
         kept: list[str] = []
         in_gap = False
@@ -163,6 +204,10 @@ class _SheetReader:
     @staticmethod
     def _is_runnable(block: Block) -> bool:
         return block.kind is Kind.FENCE and not block.quoted and _word(block) in INTERPRETERS
+
+
+def _is_rollback(heading: Block) -> bool:
+    return heading.text.strip().rstrip(":").rstrip().casefold() == "rollback"
 
 
 def _front_matter(lines: list[str], blocks: tuple[Block, ...], places: MarkdownPlaces, findings: Findings) -> int:

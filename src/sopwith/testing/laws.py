@@ -127,9 +127,12 @@ class Laws:
 
     def _check_event(self, before: Run, event: Event) -> None:
         run_id = before.run_id
-        if before.ended in (RunStatus.COMPLETED, RunStatus.CANCELLED):
+        undone = before.ended is RunStatus.CANCELLED and isinstance(event.body, ev.RollbackStarted)
+        if before.ended in (RunStatus.COMPLETED, RunStatus.CANCELLED) and not undone:
             self.breaks(f"{run_id}: {event.event_type} after the run had {before.ended}")
         match event.body:
+            case ev.StepStarted(rollback=True):
+                pass  # simulated procedures have no rollback scripts
             case ev.StepStarted() as body:
                 self._check_started(before, body)
                 self._check_room(before, body.step_number)

@@ -37,6 +37,7 @@ _VERBS = {
     "pause": ("steering", "Start nothing more for now"),
     "resume": ("steering", "Go on with a run that is paused or that nobody drives"),
     "retry": ("steering", "Run failed, rejected or interrupted steps again"),
+    "rollback": ("steering", "Undo the completed steps of a run"),
     "skip": ("deciding", "Pass over a step, with a reason"),
     "complete": ("deciding", "Report a step as done by hand"),
     "fail": ("deciding", "Report a manual step as failed"),
@@ -45,7 +46,7 @@ _VERBS = {
     "completion": ("keeping", "Print the shell completion script"),
 }
 SECOND_WORDS = tuple(name.partition(" ")[2] for name in _VERBS if name.startswith("audit "))
-_PLANNED = frozenset({"rollback", "test", "mcp", "token", "backup", "restore", "import", "edit", "worker"})
+_PLANNED = frozenset({"test", "mcp", "token", "backup", "restore", "import", "edit", "worker"})
 _INTERRUPTED = 130
 
 

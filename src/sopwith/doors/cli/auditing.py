@@ -255,6 +255,7 @@ def _record_text(document: Document) -> str:
             continue
         step = event.get("stepNumber")
         where = "" if step is None else f" step {step}"
+        where += " (rollback)" if event["details"].get("rollback") else ""
         told = _told(event["details"])
         line = f"{event['seq']:>4} {event['timestamp']} {event['type']}{where} by {event['actor']['id']}{told}"
         lines.append(crop(safe(line), terminal.columns()))

@@ -76,12 +76,19 @@ def approve(
 @_step
 @click.option("--digest", help="Reject only if this is the envelope asked about.")
 @click.option("--reason", default="", help="What is wrong, for the record.")
+@wait_option
 @verb
-def reject(door: Door, run_id: str, step: int | None, digest: str | None, reason: str) -> None:
-    """Reject what waits at RUN's gate: the run is paused, or cancelled if it was the start approval."""
+def reject(door: Door, run_id: str, step: int | None, digest: str | None, reason: str, wait: bool) -> None:
+    """Reject what waits at RUN's gate: the run is paused, or cancelled if it was the start approval.
+
+    A rollback that is rejected is left out, and the rest of the rollback goes on.
+    """
     answered = door.engine.reject(run_id, actor=door.actor, step=step, digest=digest, reason=reason)
     action = "cancelled" if answered.step is None else "paused"
     document = {"runId": run_id, "stepNumber": answered.step, "status": "rejected", "action": action}
+    if answered.gate.rollback:
+        document["action"] = "rollback_skipped"
+        carry_on_and_leave(door, answered.run, wait=wait, document=lambda run: {**document, "run": run})
     run = run_document(answered.run)
     door.say(
         {**document, "run": run},

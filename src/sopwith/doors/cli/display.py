@@ -59,7 +59,7 @@ class Lines(Display):
         self._tamers: dict[int, Tamer] = {}
 
     def on_event(self, event: Event, run: Run) -> None:
-        if isinstance(event.body, ev.StepCompleted | ev.StepFailed | ev.StepInterrupted):
+        if isinstance(event.body, ev.StepEnd | ev.StepInterrupted):
             self._finish_output(event.body.step_number)
         line = event_line(event, run)
         if line:
@@ -171,16 +171,25 @@ def event_line(event: Event, run: Run) -> str:
     body = event.body
     total = len(run.steps)
     match body:
+        case ev.StepStarted(step_number=number, title=title, rollback=True):
+            return f"{click.style(mark('▶'), fg='yellow')} rolling back step {number}/{total} {shown(title)}"
         case ev.StepStarted(step_number=number, title=title):
             return f"{click.style(mark('▶'), fg='blue')} step {number}/{total} {shown(title)}"
         case ev.StepCompleted(step_number=number, duration=duration):
             return f"{click.style(mark('✔'), fg='green')} step {number}/{total} completed in {duration}"
         case ev.StepFailed(step_number=number, error=error):
             return f"{click.style(mark('✘'), fg='red')} step {number}/{total} failed: {shown(error)}"
+        case ev.StepRolledBack(step_number=number, error="", duration=duration):
+            return f"{click.style(mark('✔'), fg='yellow')} step {number}/{total} rolled back in {duration}"
+        case ev.StepRolledBack(step_number=number, error=error):
+            return f"{click.style(mark('✘'), fg='red')} step {number}/{total} was not rolled back: {shown(error)}"
         case ev.StepInterrupted(step_number=number, reason=reason):
             return f"{click.style('!', fg='magenta')} step {number}/{total} interrupted: {shown(reason)}"
         case ev.StepSkipped(step_number=number, reason=reason):
             return f"- step {number}/{total} skipped: {shown(reason)}"
+        case ev.ApprovalRequested(step_number=number, title=title, rollback=True):
+            where = f"rollback of step {number}/{total}"
+            return f"{click.style('?', fg='yellow')} approval needed, {where}: {shown(title)}"
         case ev.ApprovalRequested(step_number=number, title=title):
             where = "start" if number is None else f"step {number}/{total}"
             return f"{click.style('?', fg='yellow')} approval needed, {where}: {shown(title)}"
@@ -205,6 +214,9 @@ def answer_line(event: Event) -> str:
         case ev.ApprovalPostponed(jumped_ms=jumped_ms, due_at=due_at):
             jump = duration_text(jumped_ms)
             return f"{click.style('!', fg='yellow')} the clock jumped by {jump}: the deadline moves to {iso(due_at)}"
+        case ev.RollbackStarted(steps=steps, reason=reason):
+            which = f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps))}"
+            return f"{click.style(mark('▶'), fg='yellow')} rolling back {which}" + _quoted(reason)
         case ev.StepRetryScheduled(step_number=number, attempt=attempt, max_attempts=max_attempts, delay_ms=delay_ms):
             again = f"tries again in {duration_text(delay_ms)}: {attempt} of {max_attempts}"
             return f"{click.style(mark('▶'), fg='yellow')} step {number} {again}"
@@ -262,6 +274,7 @@ def ended_words(run: text.Document) -> str:
         told += ", with failures" if run.get("withFailures") else ""
         return f"{name} {word}{took}{told}"
     reason = f": {shown(run['reason'])}" if run["reason"] else ""
+    reason += f" ({told})" if (told := text.rollback_words(run)) else ""
     return f"{name} {text.status_words(run)}{took}{reason}\n" + "\n".join(
         [*text.waits_lines(run), text.next_line(run["next"])]
     )

@@ -36,7 +36,7 @@ _BESIDE_TITLE = 9
 """Columns for the mark, the number and the space between title and status."""
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _ASCII_SPINNER = "|/-\\"
-_ENDED = (ev.StepCompleted, ev.StepFailed, ev.StepInterrupted, ev.StepSkipped)
+_ENDED = (ev.StepCompleted, ev.StepFailed, ev.StepRolledBack, ev.StepInterrupted, ev.StepSkipped)
 
 
 class Live(Display):
@@ -111,14 +111,15 @@ class Live(Display):
         """Each step that has ended, once for each time it did."""
         for step in run.steps.values():
             ended = (step.number, step.visit, step.attempt, step.status)
-            if (step.finished or step.stuck) and ended not in self._printed:
+            over = step.finished or step.stuck or step.status is StepStatus.ROLLED_BACK
+            if over and ended not in self._printed:
                 self._printed.add(ended)
                 self._print_step(run, step)
 
     def _print_step(self, run: Run, step: StepState) -> None:
         self._print(self._line(run, step))
         tail = self._tails.pop(step.number, None)
-        if tail is not None and step.stuck:
+        if tail is not None and (step.stuck or step.error):
             for line in tail.lines(_TAIL_LINES, self._console.width - 7):
                 self._print(Text("       " + line, "bright_black"))
         if step.error:
@@ -176,6 +177,8 @@ class Live(Display):
         words = step.status.replace("_", " ") if step.status is not StepStatus.PENDING else ""
         if step.status is StepStatus.RUNNING and is_manual(run, step.number):
             words = "by hand"
+        if step.status is StepStatus.RUNNING and run.rollback is not None:
+            words = "rolling back"
         if step.status is StepStatus.RUNNING and run.pause_requested:
             words = "running, then pause"
         return f"{words} {self._duration(step)}".strip()

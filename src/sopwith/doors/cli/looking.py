@@ -162,7 +162,7 @@ def _goes_on(door: Door, run_id: str, step: int | None) -> bool:
 
 
 def _has_ended(document: Document, step: int) -> bool:
-    ended = ("completed", "failed", "rejected", "skipped", "interrupted", "cancelled")
+    ended = ("completed", "failed", "rejected", "skipped", "interrupted", "cancelled", "rolled_back")
     return any(each["stepNumber"] == step and each["status"] in ended for each in document["stepResults"])
 
 

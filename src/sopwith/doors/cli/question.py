@@ -21,7 +21,7 @@ _PROSE = frozenset({"title", "instructions", "description", "overview"})
 
 def question_text(run: Run, number: int | None, gate: Gate, envelope: Document | None, *, whole: bool = False) -> str:
     """The question; `whole` adds every field of the envelope, which the terminal's `v` shows too."""
-    where = "start" if number is None else f"step {number}"
+    where = "start" if number is None else f"{'rollback of ' if gate.rollback else ''}step {number}"
     document = gate_document(run, number, gate)
     head = (
         f"{click.style('approve?', fg='yellow', bold=True)} {run.name}, {where}: {text.bold(shown(document['title']))}"

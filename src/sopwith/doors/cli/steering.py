@@ -1,4 +1,4 @@
-"""Verbs that steer a run: cancel, pause, resume, retry."""
+"""Verbs that steer a run: cancel, pause, resume, retry, rollback."""
 
 from __future__ import annotations
 
@@ -55,8 +55,21 @@ def resume(door: Door, run_id: str, wait: bool) -> None:
 @wait_option
 @verb
 def retry(door: Door, run_id: str, from_step: int | None, reason: str, wait: bool) -> None:
-    """Run the failed, rejected or interrupted steps of RUN again; their gates ask again."""
+    """Run the failed, rejected or interrupted steps of RUN again, and what was rolled back; their gates ask again."""
     run = door.engine.retry(run_id, actor=door.actor, from_step=from_step, reason=reason)
+    carry_on_and_leave(door, run, wait=wait, ask=True)
+
+
+@click.command()
+@run_argument
+@click.option("--reason", default="", help="Why, for the record.")
+@wait_option
+@verb
+def rollback(door: Door, run_id: str, reason: str, wait: bool) -> None:
+    """Undo the completed steps of RUN that have a rollback script, the last one first. RUN has failed, is paused or
+    was cancelled; after it, it is failed or cancelled.
+    """
+    run = door.engine.rollback(run_id, actor=door.actor, reason=reason)
     carry_on_and_leave(door, run, wait=wait, ask=True)
 
 

@@ -29,6 +29,7 @@ COLOURS = {
     "pending": "bright_black",
     "skipped": "bright_black",
     "cancelled": "bright_black",
+    "rolled_back": "yellow",
 }
 _LEAST_TITLE = 12
 _BESIDE_TITLE = 44
@@ -43,6 +44,7 @@ MARKS = {
     "awaiting_approval": "?",
     "skipped": "-",
     "cancelled": "-",
+    "rolled_back": "<",
     "pending": "·",
 }
 
@@ -114,6 +116,8 @@ def run_text(run: Document) -> str:
     lines = [f"{bold(run['sopName'])}  {run['runId']}  {coloured(run['status'])}{_flags(run)}"]
     if run["reason"]:
         lines.append(f"  {shown(run['reason'])}")
+    if told := rollback_words(run):
+        lines.append(f"  {told}")
     lines += [
         dim(f"  {run['executionMode']}, version {shown(run['version'])}, priority {run['priority']}")
         + dim(f", started by {shown(run['createdBy']['id'])} at {local_time(run['createdAt'])}")
@@ -121,6 +125,19 @@ def run_text(run: Document) -> str:
     lines += [dim(f"  {assigned(name, value)}") for name, value in run["params"].items()]
     lines += ["", *step_lines(run["stepResults"]), "", *waits_lines(run), next_line(run["next"])]
     return "\n".join(lines)
+
+
+def rollback_words(run: Document) -> str:
+    """What is being undone, what was, and what could not be; empty where nothing was to be."""
+    told = [f"rolling back {_steps(run['rollingBack'])}"] if run.get("rollingBack") else []
+    told += ["rolled back"] if run.get("rolledBack") else []
+    told += [f"rollback failed: {_steps(run['rollbackFailed'])}"] if run.get("rollbackFailed") else []
+    told += [f"not rolled back: {_steps(run['notRolledBack'])}"] if run.get("notRolledBack") else []
+    return ", ".join(told)
+
+
+def _steps(numbers: Sequence[int]) -> str:
+    return f"step{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 def step_lines(steps: Sequence[Document]) -> list[str]:
@@ -297,6 +314,12 @@ def defined_step(step: Document, *, with_gate: bool = True) -> str:
     lines += [dim(f"     pinned {code(name)}") for name in step["pins"]]
     if step["script"] is not None:
         lines.append(framed(visible_code(step["script"].rstrip("\n")), by=7))
+    if step["onFailure"] == "rollback":
+        lines.append(dim("     on failure: rolls back the completed steps that have a rollback script"))
+    if step["rollback"] is not None:
+        asks = click.style("  approval required", fg="yellow") if step["rollback"]["requiresApproval"] else ""
+        lines.append(dim(f"     rollback, {step['rollback']['interpreter']}:") + asks)
+        lines.append(framed(visible_code(step["rollback"]["script"].rstrip("\n")), by=7))
     return "\n".join(lines)
 
 
