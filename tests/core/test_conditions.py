@@ -86,6 +86,12 @@ def test_a_condition_is_true_or_false(expression: str, result: bool) -> None:
     assert evaluate(expression, SCOPE, VALUES) == Verdict(result)
 
 
+def test_what_is_not_there_is_told_with_the_way_to_ask_for_it() -> None:
+    scope = {"steps.1.outputs": ValueType.ANYTHING}
+    found = evaluate("steps['1'].outputs.load > 5", scope, {"steps.1.outputs": {}})
+    assert found == Verdict(None, "there is no load; has() asks whether there is")
+
+
 def test_what_was_not_given_can_be_asked_for() -> None:
     missing = {name: value for name, value in VALUES.items() if name not in ("params.environment", "params.dry")}
     assert evaluate("has(params.environment)", SCOPE, missing) == Verdict(False)
@@ -150,7 +156,7 @@ def test_what_is_wrong_is_told_in_one_sentence(expression: str, why: str) -> Non
     ("expression", "changed", "reason"),
     [
         ("steps['2'].approval.ticket == 'x'", {}, "steps['2'].approval.ticket has no value"),
-        ("steps.build.outputs.gone == 1", {}, "Key not found"),
+        ("steps.build.outputs.gone == 1", {}, "there is no gone"),
         ("1 / (params.count - 3) == 1", {}, "divide by zero"),
         ("params.environment == 'x'", {"params.environment": 3}, "params.environment is not text"),
         ("params.count == 1", {"params.count": "1"}, "params.count is not a whole number"),

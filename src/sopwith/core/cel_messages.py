@@ -11,6 +11,7 @@ from sopwith.core.scope import Scope
 _STATUS = re.compile(r" \[[A-Z_]+\]$")
 UNDECLARED = re.compile(r"undeclared reference to '([^']{1,200})'")
 _NO_VALUE = re.compile(r'No value with name "([^"]{1,200})" found')
+_NO_KEY = re.compile(r'Key not found in map : "(.{1,200}?)"')
 _OVERLOAD = re.compile(r"no matching overload for '([^']{1,60})' applied to '\((.{0,200})\)'")
 _NOISE = re.compile(r"^(?:[A-Z_]+: )?(?:ERROR: )?(?:<input>:-?\d+:-?\d+: )?(?:Syntax error: )?")
 _SYNTAX = re.compile(
@@ -32,6 +33,8 @@ def told(message: str) -> str:
     text = _STATUS.sub("", _NOISE.sub("", message.partition("\n")[0])).strip()
     if found := _NO_VALUE.search(text):
         return f"{shown_name(found[1])} has no value"
+    if found := _NO_KEY.search(text):
+        return f"there is no {found[1]}; has() asks whether there is"
     if found := _OVERLOAD.search(text):
         kinds = " and ".join(_IN_WORDS.get(kind, kind) for kind in found[2].split(", "))
         return f"{found[1].strip('_').replace('@', '') or found[1]} cannot be used on {kinds}"
