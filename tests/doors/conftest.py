@@ -1,3 +1,3 @@
-from .workshop import terminal, workshop
+from .workshop import slow, terminal, workshop
 
-__all__ = ["terminal", "workshop"]
+__all__ = ["slow", "terminal", "workshop"]

@@ -8,26 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from .workshop import Terminal, Workshop, end_process, eventually
+from .workshop import Terminal, Workshop, end_process, eventually, lines
 
 Open = Callable[..., Terminal]
 CTRL_C = "\x03"
-
-
-@pytest.fixture
-def slow(workshop: Workshop) -> str:
-    """A procedure whose first step runs until the file `go` exists, and then leaves `done`."""
-    workshop.steps(
-        "slow",
-        "Wait | touch begun; until [ -e go ]; do sleep 0.02; done; echo x >> done",
-        "After | echo after >> after",
-    )
-    return "slow"
-
-
-def lines(workshop: Workshop, name: str) -> int:
-    path = workshop.root / name
-    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 def test_the_first_pauses_after_the_running_step(workshop: Workshop, slow: str, terminal: Open) -> None:

@@ -28,7 +28,7 @@ from sopwith.ports import Owner, Workspace
 from sopwith.stores.serving_lock import ServingLock
 from sopwith.testing.samples import owner
 
-from .workshop import SOP, Terminal, Workshop, eventually
+from .workshop import SOP, Terminal, Workshop, eventually, lines
 
 Open = Callable[..., Terminal]
 ANN = Actor("ann", ActorKind.HUMAN, "cli")
@@ -82,22 +82,6 @@ def serve(workshop: Workshop, tmp_path: Path) -> Iterator[Serve]:
         with contextlib.suppress(ProcessLookupError):
             server.process.kill()
         server.process.wait()
-
-
-@pytest.fixture
-def slow(workshop: Workshop) -> str:
-    """A procedure whose first step runs until the file `go` exists, and then leaves a line in `done`."""
-    workshop.steps(
-        "slow",
-        "Wait | touch begun; until [ -e go ]; do sleep 0.02; done; echo x >> done",
-        "After | echo after >> after",
-    )
-    return "slow"
-
-
-def lines(workshop: Workshop, name: str) -> int:
-    path = workshop.root / name
-    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 def status(workshop: Workshop, run: str) -> str:

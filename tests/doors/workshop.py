@@ -270,3 +270,19 @@ def _written(stream: io.TextIOWrapper) -> str:
     data = stream.buffer.getvalue()  # type: ignore[attr-defined]
     stream.close()
     return str(data.decode())
+
+
+@pytest.fixture
+def slow(workshop: Workshop) -> str:
+    """A procedure whose first step runs until the file `go` exists, and then leaves `done`."""
+    workshop.steps(
+        "slow",
+        "Wait | touch begun; until [ -e go ]; do sleep 0.02; done; echo x >> done",
+        "After | echo after >> after",
+    )
+    return "slow"
+
+
+def lines(workshop: Workshop, name: str) -> int:
+    path = workshop.root / name
+    return len(path.read_text().splitlines()) if path.exists() else 0

@@ -2,6 +2,8 @@
 
 Bodies are past tense and typed; `codec.py` gives them their JSON form. A body's fields, except `step_number`, stand
 under `details`.
+
+Longer than other files: it is the list of all events, a contract that is read and reviewed as one.
 """
 
 from __future__ import annotations

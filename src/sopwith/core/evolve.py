@@ -5,18 +5,17 @@ An event that was recorded is a fact; whether it was allowed was `moves.py`'s qu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from collections.abc import Iterable
 from functools import reduce
 from typing import Any
 
 from msgspec.structs import replace
 
 from sopwith.core import events as ev
-from sopwith.core.approval import TimeoutAction
 from sopwith.core.events import Event
-from sopwith.core.evolve_rollback import gate_of_rollback, rollback_begun, rollback_ended, rollback_started
-from sopwith.core.instant import Instant
+from sopwith.core.evolve_gate import apply_gate, each_gate, start_clock, stop_clock
+from sopwith.core.evolve_rollback import rollback_begun, rollback_ended, rollback_started
+from sopwith.core.instant import Instant, whole_ms
 from sopwith.core.procedure import Procedure
 from sopwith.core.run import (
     Gate,
@@ -25,7 +24,6 @@ from sopwith.core.run import (
     RunStatus,
     StepState,
     StepStatus,
-    Vote,
     dependencies_met,
     descendants,
     is_manual,
@@ -121,7 +119,7 @@ def _moved_on(run: Run, before: StepState) -> Run:
 def _apply(run: Run, event: Event) -> Run:
     match event.body:
         case ev.GateBody():
-            return _apply_gate(run, event, event.body)
+            return apply_gate(run, event, event.body)
         case ev.StepRolledBack():
             return rollback_ended(run, event, event.body)
         case ev.RollbackStarted():
@@ -134,16 +132,16 @@ def _apply(run: Run, event: Event) -> Run:
             return replace(run, queued=False, started_at=event.at)
         case ev.RunPauseRequested(cause=cause, reason=reason):
             asked = replace(run, pause_requested=True, pause_cause=cause, reason=reason)
-            return _each_gate(_hold(asked, event), lambda gate: _stop_clock(gate, event))
+            return each_gate(_hold(asked, event), lambda gate: stop_clock(gate, event))
         case ev.RunPaused(cause=cause, reason=reason):
             paused = replace(run, paused=True, pause_requested=False, pause_cause=cause, reason=reason)
-            return _each_gate(_hold(paused, event), lambda gate: _stop_clock(gate, event))
+            return each_gate(_hold(paused, event), lambda gate: stop_clock(gate, event))
         case ev.RunResumed():
             resumed = _going_on(run)
-            return _each_gate(_let_go(resumed, event), lambda gate: _start_clock(gate, event))
+            return each_gate(_let_go(resumed, event), lambda gate: start_clock(gate, event))
         case ev.RunCancelRequested(reason=reason):
             asked = replace(run, cancel_requested=True, reason=reason)
-            return _each_gate(asked, lambda gate: _stop_clock(gate, event))
+            return each_gate(asked, lambda gate: stop_clock(gate, event))
         case ev.RunCancelled():
             return _told(_cancelled(run, event, event.body.reason), event.body)
         case ev.RunFailed():
@@ -152,7 +150,7 @@ def _apply(run: Run, event: Event) -> Run:
             ended = _ended(run, event, RunStatus.COMPLETED)
             return replace(ended, nothing_ran=nothing_ran, with_failures=with_failures)
         case ev.RunRetried():
-            return _each_gate(_let_go(_retried(run, event.body), event), lambda gate: _start_clock(gate, event))
+            return each_gate(_let_go(_retried(run, event.body), event), lambda gate: start_clock(gate, event))
         case other:
             raise ValueError(f"{type(other).__name__} cannot follow run_created")
 
@@ -198,7 +196,7 @@ def _cancelled(run: Run, event: Event, reason: str) -> Run:
             else step
         )
 
-    ended = _each_gate(_ended(run, event, RunStatus.CANCELLED, reason=reason), close)
+    ended = each_gate(_ended(run, event, RunStatus.CANCELLED, reason=reason), close)
     return replace(ended, cancel_requested=False, steps={n: stop(step) for n, step in ended.steps.items()})
 
 
@@ -250,7 +248,7 @@ def _hold(run: Run, event: Event) -> Run:
 
 def _let_go(run: Run, event: Event) -> Run:
     going = {
-        number: replace(step, stopped_at=None, held_ms=step.held_ms + _ms(event.at - step.stopped_at))
+        number: replace(step, stopped_at=None, held_ms=step.held_ms + whole_ms(event.at - step.stopped_at))
         for number, step in run.steps.items()
         if step.stopped_at is not None
     }
@@ -339,141 +337,3 @@ def _end(step: StepState, event: Event, body: ev.StepEnd) -> dict[str, Any]:
         "exit_code": body.exit_code,
         "output": body.output or step.output,
     }
-
-
-def _apply_gate(run: Run, event: Event, body: ev.GateBody) -> Run:
-    number = body.step_number
-    if number is None:
-        # opening the start gate is the end of waiting in the queue
-        return replace(run, start_gate=_next_gate(run.start_gate, event, body), queued=False)
-    step = run.steps[number]
-    ungated = isinstance(body, ev.ApprovalStale) and step.gate is None
-    gate = None if ungated else _next_gate(step.gate, event, body)
-    if run.rollback is not None:
-        return gate_of_rollback(run, step, gate, body)
-    match body:
-        case ev.ApprovalVoteRecorded() | ev.ApprovalEscalated() | ev.ApprovalReminded() | ev.ApprovalPostponed():
-            step = replace(step, gate=gate)
-        case ev.ApprovalRequested():
-            step = replace(step, status=StepStatus.AWAITING_APPROVAL, gate=gate, gate_void=False)
-        case ev.ApprovalRejected(reason=reason):
-            step = replace(step, status=StepStatus.REJECTED, gate=gate, error=reason)
-        case ev.ApprovalClosed():
-            step = replace(step, status=StepStatus.PENDING, gate=gate, gate_void=True)
-        case ev.ApprovalStale():
-            step = replace(
-                step,
-                status=StepStatus.PENDING,
-                gate=gate,
-                gate_void=gate is not None,
-                must_ask=True,
-                wake_at=None,
-                resting=None,
-            )
-        case ev.ApprovalTimeout(action=TimeoutAction.REJECT):
-            step = replace(step, status=StepStatus.REJECTED, gate=gate, error="nobody answered in time")
-        case ev.ApprovalTimeout(action=TimeoutAction.PAUSE):
-            step = replace(step, status=StepStatus.PENDING, gate=gate, gate_void=True)
-        case _:
-            step = replace(step, status=StepStatus.PENDING, gate=gate)
-    return replace(run, steps={**run.steps, number: step})
-
-
-def _next_gate(gate: Gate | None, event: Event, body: ev.GateBody) -> Gate:
-    if isinstance(body, ev.ApprovalRequested):
-        return Gate(
-            revision=body.revision,
-            status=GateStatus.OPEN,
-            digest=body.digest,
-            nonce=body.nonce,
-            requested_at=event.at,
-            rollback=body.rollback,
-            due_at=body.due_at,
-            on_timeout=body.on_timeout,
-            remind_at=body.remind_at,
-            clock=Instant(event.at, body.boot_ms, body.boot_id),
-        )
-    assert gate is not None, "a gate opens before it is answered"
-    answered = replace(gate, decided_at=event.at, decided_by=event.actor, left_ms=None)
-    match body:
-        case ev.ApprovalVoteRecorded(form=form, comment=comment):
-            return replace(gate, votes=(*gate.votes, Vote(event.actor, event.at, comment)), form=form)
-        case ev.ApprovalEscalated():
-            return replace(gate, escalated=True, due_at=None, on_timeout=None)
-        case ev.ApprovalReminded(due_at=reminded_at):
-            return replace(gate, remind_at=tuple(at for at in gate.remind_at if at > reminded_at))
-        case ev.ApprovalPostponed():
-            return _postponed(gate, event, body)
-        case ev.ApprovalGranted(comment=comment, form=form):
-            return replace(answered, status=GateStatus.APPROVED, comment=comment, form=form)
-        case ev.ApprovalRejected(reason=reason):
-            return replace(answered, status=GateStatus.REJECTED, comment=reason)
-        case ev.ApprovalTimeout(action=action):
-            # what a vote short of the quorum filled in is nobody's decision
-            return replace(answered, status=GateStatus.TIMED_OUT, on_timeout=action, form={})
-        case ev.ApprovalClosed(reason=reason):
-            return replace(answered, status=GateStatus.CLOSED, comment=reason)
-        case ev.ApprovalStale():
-            return replace(answered, status=GateStatus.CLOSED, comment="what would run has changed")
-        case other:
-            raise ValueError(f"{type(other).__name__} is not a gate's event")
-
-
-def _each_gate(run: Run, change: Callable[[Gate], Gate]) -> Run:
-    steps = {
-        number: replace(step, gate=change(step.gate)) if step.gate is not None and step.gate_open else step
-        for number, step in run.steps.items()
-    }
-    start = run.start_gate
-    if start is not None and start.status is GateStatus.OPEN:
-        start = change(start)
-    return replace(run, steps=steps, start_gate=start)
-
-
-def _postponed(gate: Gate, event: Event, body: ev.ApprovalPostponed) -> Gate:
-    jump = timedelta(milliseconds=body.jumped_ms)
-    return replace(
-        gate,
-        due_at=body.due_at,
-        remind_at=tuple(at + jump for at in gate.remind_at),
-        clock=Instant(event.at, body.boot_ms, body.boot_id),
-    )
-
-
-def _stop_clock(gate: Gate, event: Event) -> Gate:
-    if gate.clock is None:
-        return gate
-    return replace(
-        gate,
-        due_at=None,
-        left_ms=None if gate.due_at is None else _left_ms(gate.due_at, event),
-        remind_at=(),
-        remind_left_ms=tuple(_left_ms(at, event) for at in gate.remind_at),
-        clock=None,
-    )
-
-
-def _start_clock(gate: Gate, event: Event) -> Gate:
-    if gate.clock is not None:
-        return gate
-    assert isinstance(event.body, ev.RunResumed | ev.RunRetried)
-    return replace(
-        gate,
-        due_at=None if gate.left_ms is None else _in_ms(gate.left_ms, event),
-        left_ms=None,
-        remind_at=tuple(_in_ms(left, event) for left in gate.remind_left_ms),
-        remind_left_ms=(),
-        clock=Instant(event.at, event.body.boot_ms, event.body.boot_id),
-    )
-
-
-def _left_ms(at: datetime, event: Event) -> int:
-    return max(0, _ms(at - event.at))
-
-
-def _ms(span: timedelta) -> int:
-    return round(span.total_seconds() * 1000)
-
-
-def _in_ms(left_ms: int, event: Event) -> datetime:
-    return event.at + timedelta(milliseconds=left_ms)

@@ -6,7 +6,7 @@ forward or back in between changes no duration.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -19,11 +19,16 @@ class Instant(msgspec.Struct, frozen=True):
     boot_id: str
 
 
+def whole_ms(span: timedelta) -> int:
+    """The span in milliseconds, the unit of all recorded times."""
+    return round(span.total_seconds() * 1000)
+
+
 def elapsed_ms(start: Instant, end: Instant) -> int:
     """Milliseconds from start to end, never negative."""
     if start.boot_id == end.boot_id:
         return max(0, end.boot_ms - start.boot_ms)
-    return max(0, round((end.at - start.at).total_seconds() * 1000))
+    return max(0, whole_ms(end.at - start.at))
 
 
 def iso(at: datetime) -> str:

@@ -9,7 +9,7 @@ from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import approvers_at, gate_of, rules_of, votes_left
 from sopwith.core.commands import Command, Expire, OpenGate, Remind
 from sopwith.core.gates import always_asks, gate_terms, is_gated, needs_start_gate
-from sopwith.core.instant import iso
+from sopwith.core.instant import iso, whole_ms
 from sopwith.core.refusal import gate_name, refuse
 from sopwith.core.run import (
     Gate,
@@ -244,7 +244,7 @@ def _jumped_ms(gate: Gate, command: Command) -> int:
     started = gate.clock
     if started is None or started.boot_id != command.now.boot_id:
         return 0
-    by_wall = round((command.now.at - started.at).total_seconds() * 1000)
+    by_wall = whole_ms(command.now.at - started.at)
     ahead = by_wall - (command.now.boot_ms - started.boot_ms)
     return ahead if ahead > CLOCK_TOLERANCE_MS else 0
 

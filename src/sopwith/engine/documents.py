@@ -15,7 +15,7 @@ from sopwith.core.codec import SealedEvent
 from sopwith.core.config import Config
 from sopwith.core.due import at_rest, overdue
 from sopwith.core.gates import is_gated
-from sopwith.core.instant import duration_text, iso
+from sopwith.core.instant import duration_text, iso, whole_ms
 from sopwith.core.modes import declared_mode, effective_mode
 from sopwith.core.people import AGENT, USER
 from sopwith.core.procedure import ExecutionMode, Procedure, Step
@@ -331,7 +331,7 @@ def _duration(run: Run) -> str | None:
     """From start to end by the wall clock; the exact one stands in the last event."""
     if run.started_at is None or run.ended_at is None:
         return None
-    return duration_text(round((run.ended_at - run.started_at).total_seconds() * 1000))
+    return duration_text(whole_ms(run.ended_at - run.started_at))
 
 
 def _iso(at: datetime | None) -> str | None:

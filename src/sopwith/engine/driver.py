@@ -2,6 +2,8 @@
 
 The driver decides nothing. It looks at `due(run)`, does one item, brings the result back as a command, and looks
 again; it remembers only which processes it watches. Killed between two items, any other driver goes on.
+
+Longer than other files: each item of `due` has its few lines here, around one state, the processes that are watched.
 """
 
 from __future__ import annotations

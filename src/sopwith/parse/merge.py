@@ -146,15 +146,7 @@ def _step(pair: Pair, depends_on: tuple[int, ...], flow: dict[str, Any]) -> Step
 def _script(pair: Pair) -> Script | None:
     ours = pair.sop_md.script if pair.sop_md else None
     theirs = pair.manifest.script if pair.manifest else None
-    if pair.sop_md and pair.manifest and ours and theirs and ours != theirs:
-        which = "another one" if ours.text != theirs.text else f"it run by bash, not {ours.interpreter}"
-        pair.findings.error(
-            "scripts_differ",
-            f"expected the script at {pair.sop_md.at('run')}, got {which}",
-            at=pair.manifest.at("run"),
-            hint='take "run" out of the manifest: SOP.md has the script',
-        )
-    return ours or theirs
+    return pair.script(ours, theirs, "run")
 
 
 def _executor(pair: Pair, script: Script | None) -> str:

@@ -96,6 +96,19 @@ class Pair(Struct, frozen=True):
             hint="make both files say the same",
         )
 
+    def script(self, ours: Script | None, theirs: Script | None, field: str) -> Script | None:
+        """The script that both files, or one of them, give for `field`; they must not give two."""
+        if self.sop_md and self.manifest and ours and theirs and ours != theirs:
+            which = "another one" if ours.text != theirs.text else f"it run by bash, not {ours.interpreter}"
+            key = self.key(field)
+            self.findings.error(
+                "scripts_differ",
+                f"expected the script at {self.sop_md.at(key)}, got {which}",
+                at=self.manifest.at(key),
+                hint=f'take "{key}" out of the manifest: SOP.md has the script',
+            )
+        return ours or theirs
+
     def key(self, field: str) -> str:
         """The manifest's key for a field of this part."""
         side = self.manifest or self.sop_md

@@ -13,17 +13,9 @@ def read_rollback(pair: Pair) -> RollbackScript | None:
     """The rollback of a step; the files must agree about its script."""
     ours = pair.sop_md.rollback if pair.sop_md else None
     theirs = pair.manifest.rollback if pair.manifest else None
-    if pair.sop_md and pair.manifest and ours and theirs and ours != theirs:
-        which = "another one" if ours.text != theirs.text else f"it run by bash, not {ours.interpreter}"
-        pair.findings.error(
-            "scripts_differ",
-            f"expected the rollback script at {pair.sop_md.at('rollback')}, got {which}",
-            at=pair.manifest.at("rollback"),
-            hint="take the script out of the manifest: SOP.md has it",
-        )
     stated = None if pair.manifest is None else pair.both("rollback")[1]
     asks = isinstance(stated, RollbackFile) and bool(stated.requires_approval)
-    return _whole(pair, ours or theirs, is_stated=stated is not None, asks=asks)
+    return _whole(pair, pair.script(ours, theirs, "rollback"), is_stated=stated is not None, asks=asks)
 
 
 def _whole(pair: Pair, script: Script | None, *, is_stated: bool, asks: bool) -> RollbackScript | None:
