@@ -249,6 +249,8 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     name: str
     step: Step
+    instance: str = ""
+    """Which instance of the step, where it is done for each of several items."""
     visit: int
     attempt: int
     folder: Path

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sopwith.core import commands as cmd
 from sopwith.core import events as ev
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
+from sopwith.core.address import INSTANCE_NAME
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.codec import NO_HASH, SealedEvent, decode_event, encode_event, event_json, link, seal, view_line
 from sopwith.core.events import Event, EventBody
@@ -56,6 +57,7 @@ TIMES = st.integers(0, 10**12).map(lambda ms: NOON + (NOON.resolution * 1000 * (
 
 
 SMALL = st.integers(0, 2**53 - 1)
+STEPS = st.integers(1, 99) | st.from_regex(rf"[1-9][0-9]?:{INSTANCE_NAME}", fullmatch=True)
 JSON_SCALARS = st.text() | SMALL | st.booleans() | st.floats(-1e6, 1e6)
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "outputs": st.dictionaries(st.text(max_size=5), JSON_VALUES, max_size=3),
@@ -71,11 +73,12 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "form": st.dictionaries(st.text(max_size=5), JSON_SCALARS, max_size=3),
     "signature": st.none() | st.builds(ev.Signature, roles=st.none() | st.tuples(st.text(max_size=5))),
     "result": st.none() | st.booleans(),
-    "step_number": st.integers(1, 99),
-    "steps": st.tuples(st.integers(1, 99)),
-    "failed_steps": st.tuples(st.integers(1, 99), st.integers(1, 99)),
+    "step_number": STEPS,
+    "steps": st.tuples(STEPS),
+    "failed_steps": st.tuples(STEPS, STEPS),
     "exit_code": st.none() | st.integers(-64, 255),
-    "from_step": st.none() | st.integers(1, 99),
+    "from_step": st.none() | STEPS,
+    "items": st.tuples(JSON_VALUES),
 }
 INTEGERS = ("revision", "visit", "attempt", "boot_ms", "duration_ms", "output_bytes", "umask", "total_steps")
 INTEGERS += ("needed", "votes_needed", "jumped_ms", "clock_jump_ms", "max_attempts", "delay_ms")

@@ -18,7 +18,7 @@ from sopwith.core.scope import Scope, ValueType, scope_of, values_for
 
 from .given import Story, procedure, shell
 
-TEXT, INTEGER, NUMBER, BOOLEAN, ANY, TEXTS, ANYTHING = ValueType
+TEXT, INTEGER, NUMBER, BOOLEAN, ANY, LIST, TEXTS, ANYTHING = ValueType
 SCOPE: Scope = {
     "params.environment": TEXT,
     "params.count": INTEGER,

@@ -62,12 +62,14 @@ NAMED = {
 """What a change within a field of many values is called."""
 
 CHANGES: dict[str, Any] = {
-    "format": 3,
+    "format": 4,
     "procedure_name": "deploy2",
     "procedure_digest": "e" * 64,
     "run_id": RUN + "x",
     "mode": "supervised",
     "step": None,
+    "instance": "eu",
+    "item": {"a": 1},
     "title": "Step 3",
     "visit": 2,
     "revision": 2,

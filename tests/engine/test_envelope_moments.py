@@ -168,6 +168,8 @@ OTHER: dict[str, Any] = {
     "run_id": "sop_run_another",
     "mode": "step_by_step",
     "step": None,
+    "instance": "eu",
+    "item": "eu",
     "title": "Another",
     "visit": 7,
     "revision": 7,
@@ -533,6 +535,8 @@ NOT_OF_THE_START = {
     "approvals",
     "timeout_secs",
     "retry",
+    "instance",
+    "item",
 }
 """Fields that speak of one step; the procedure's digest stands for all of them at once."""
 

@@ -289,7 +289,7 @@ def a_start_before_its_time(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_condition_that_is_ignored(patch: pytest.MonkeyPatch) -> None:
-    _rewritten(patch, moves_flow, "evaluate", {"if verdict.result is False:": "if False:"})
+    _rewritten(patch, moves_flow, "_ask_condition", {"if verdict.result is False:": "if False:"})
     _rewritten(patch, due_module, "_next", {"and step.condition_held is None": "and not step.condition_held and False"})
     start = _rewritten(patch, moves_driver, "start", {"and not step.condition_held": "and False"})
     _moved_by_name(patch, "start", start)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from sopwith.audit.markup import Code, Document, Prose, facts, object_in, plain, text
+from sopwith.core.address import address_in
 
 _BY_PEOPLE = {
     "approval_granted": ("Approved", "yes", "approved"),
@@ -154,7 +155,7 @@ def _votes(details: Document) -> Any:
 
 
 def _where(event: Document) -> str:
-    step = event.get("stepNumber")
+    step = address_in(event)
     if step is not None:
         return f"step {step}"
     return "the start" if event["eventType"] in _AT_GATES else "the run"
@@ -166,19 +167,19 @@ def _procedure_digest(events: Sequence[Document]) -> str:
 
 def _outcome(index: int, events: Sequence[Document]) -> str:
     """How the step went after this decision, or the run where it was about the run; up to the next one like it."""
-    step = events[index].get("stepNumber")
+    step = address_in(events[index])
     for event in events[index + 1 :]:
         kind = event.get("eventType")
-        if kind == "approval_requested" and event.get("stepNumber") == step:
+        if kind == "approval_requested" and address_in(event) == step:
             return f"asked again (event {event['seq']}, {event.get('timestamp', '')})"
-        if kind not in _ENDS or (step is not None and kind in _STEP_ENDS and event.get("stepNumber") != step):
+        if kind not in _ENDS or (step is not None and kind in _STEP_ENDS and address_in(event) != step):
             continue
         if step is None and kind in _STEP_ENDS:
             continue
         details = object_in(event, "details")
         code = f", exit code {details['exitCode']}" if details.get("exitCode") is not None else ""
         error = f": {details['error']}" if details.get("error") else ""
-        what = _ENDS[kind] if kind not in _STEP_ENDS else f"step {event.get('stepNumber')} {_ENDS[kind]}"
+        what = _ENDS[kind] if kind not in _STEP_ENDS else f"step {address_in(event)} {_ENDS[kind]}"
         return f"{what}{code}{error} (event {event['seq']}, {event.get('timestamp', '')})"
     return "nothing yet"
 

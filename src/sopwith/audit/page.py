@@ -14,6 +14,7 @@ import msgspec
 from sopwith.audit.decisions import card, is_decision, who
 from sopwith.audit.markup import Code, Document, Prose, facts, object_in, plain, text
 from sopwith.audit.statements import Checkpoint
+from sopwith.core.address import address_in
 from sopwith.ports import LogEntry
 
 _STYLE = """
@@ -120,7 +121,7 @@ def _row(event: Document) -> str:
         f"<div><b>{text(key)}</b> {text(plain(value))}</div>" for key, value in object_in(event, "details").items()
     )
     what = event.get("eventType", "content dropped")
-    step = event.get("stepNumber")
+    step = address_in(event)
     when = str(event.get("timestamp", "")).replace("T", " ").replace("Z", "")
     before = (event["seq"], when, what, "" if step is None else step, who(event))
     cells = [*map(text, before), details, f"<code>{text(event['hash'][:16])}</code>"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sopwith.core.actor import Actor, ActorKind, Session
+from sopwith.core.address import StepId
 from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.events import Signature
 from sopwith.core.people import USER, Directory, Right, check_right, matches
@@ -12,30 +13,30 @@ from sopwith.core.run import Gate, Run
 from sopwith.errors import ApproverNotAllowed, BadRequest, Refused
 
 
-def rules_of(run: Run, number: int | None) -> ApprovalRules:
+def rules_of(run: Run, number: StepId | None) -> ApprovalRules:
     """The rules of a gate: the step's own, else the procedure's; None is the start gate."""
     own = None if number is None else run.procedure.step(number).approval
     return own or run.procedure.approval or NO_RULES
 
 
-def approvers_of(run: Run, number: int | None) -> tuple[str, ...]:
+def approvers_of(run: Run, number: StepId | None) -> tuple[str, ...]:
     """Who may approve now, as principals; nobody listed means any person. An escalation adds to a list."""
     return approvers_at(run, number, gate_of(run, number))
 
 
-def approvers_at(run: Run, number: int | None, gate: Gate | None) -> tuple[str, ...]:
+def approvers_at(run: Run, number: StepId | None, gate: Gate | None) -> tuple[str, ...]:
     """The same at one revision of the gate: an escalation holds for the revision that was escalated."""
     rules = rules_of(run, number)
     added = rules.escalate_to if gate is not None and gate.escalated and rules.approvers else ()
     return tuple(dict.fromkeys((*rules.approvers, *added)))
 
 
-def gate_of(run: Run, number: int | None) -> Gate | None:
+def gate_of(run: Run, number: StepId | None) -> Gate | None:
     """The latest revision of a gate."""
     return run.start_gate if number is None else run.steps[number].gate
 
 
-def check_approver(run: Run, number: int | None, actor: Actor, people: Directory) -> None:
+def check_approver(run: Run, number: StepId | None, actor: Actor, people: Directory) -> None:
     """ApproverNotAllowed unless this actor may approve at this gate, by the rules and the groups as they are now."""
     approvers = approvers_of(run, number)
     others = [principal for principal in approvers if principal != USER + actor.id]
@@ -63,7 +64,7 @@ def check_approver(run: Run, number: int | None, actor: Actor, people: Directory
         )
 
 
-def why_not(run: Run, number: int | None, actor: Actor, people: Directory) -> str:
+def why_not(run: Run, number: StepId | None, actor: Actor, people: Directory) -> str:
     """Why this actor may not approve at this gate now, in words; empty if nothing stands in the way."""
     try:
         check_approver(run, number, actor, people)
@@ -86,14 +87,16 @@ def check_rejecter(run: Run, actor: Actor) -> None:
         )
 
 
-def votes_left(run: Run, number: int | None, gate: Gate, people: Directory, *, voted: Iterable[str] = ()) -> int | None:
+def votes_left(
+    run: Run, number: StepId | None, gate: Gate, people: Directory, *, voted: Iterable[str] = ()
+) -> int | None:
     """How many could still agree, besides those who did (by id). None: any person may, which nobody can count."""
     escalates = gate.escalated or gate.due_at is not None
     able = people.electorate(rules_of(run, number), run.created_by, escalates=escalates)
     return None if able is None else len(able - set(voted))
 
 
-def check_comment(run: Run, number: int | None, comment: str) -> None:
+def check_comment(run: Run, number: StepId | None, comment: str) -> None:
     """BadRequest where the rules want a comment and there is none."""
     if rules_of(run, number).comment_required and not comment.strip():
         raise BadRequest(

@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
+from sopwith.core.address import instance_of, number_of, step_id
 from sopwith.core.events import Event, EventBody
 from sopwith.core.instant import iso
 from sopwith.core.procedure import canonical, sha256
 
 NO_HASH = "0" * 64
-_BESIDE_DETAILS = ("eventType", "stepNumber", "instance")
+_BESIDE_DETAILS = ("eventType", "stepNumber")
 
 
 class SealedEvent(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ class _Stored(msgspec.Struct, rename="camel"):
     actor: Actor
     details: dict[str, Any]
     step_number: int | msgspec.UnsetType | None = msgspec.UNSET
+    instance: str = ""
 
 
 # made at import: msgspec crashes where several threads meet a type for the first time
@@ -49,6 +51,8 @@ def event_json(event: Event) -> dict[str, Any]:
     """The event as the specification prints it, plus `seq` and `actor`; without the hashes."""
     details = msgspec.to_builtins(event.body, builtin_types=(datetime,))
     beside = {key: details.pop(key) for key in _BESIDE_DETAILS if key in details}
+    if isinstance(address := beside.get("stepNumber"), str):
+        beside |= {"stepNumber": number_of(address), "instance": instance_of(address)}
     return {
         "timestamp": iso(event.at),
         **beside,
@@ -69,7 +73,8 @@ def decode_event(payload: bytes) -> Event:
     stored = _DECODER.decode(payload)
     fields = dict(stored.details, eventType=stored.event_type)
     if stored.step_number is not msgspec.UNSET:
-        fields["stepNumber"] = stored.step_number
+        number = stored.step_number
+        fields["stepNumber"] = number if number is None else step_id(number, stored.instance)
     return Event(
         run_id=stored.run_id,
         seq=stored.seq,

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
+from sopwith.core.address import StepId
 from sopwith.core.events import Evidence
 from sopwith.core.instant import Instant
 from sopwith.core.people import NO_PEOPLE, Directory
@@ -31,7 +32,7 @@ class Answer(PersonCommand, frozen=True, kw_only=True):
     `digest` is the envelope the caller saw, whole or its first 12 or more characters. `seen`: the caller named it.
     """
 
-    step: int | None = None
+    step: StepId | None = None
     digest: str | None = None
     seen: bool = False
 
@@ -62,7 +63,7 @@ class Cancel(PersonCommand, frozen=True, kw_only=True):
 class Retry(PersonCommand, frozen=True, kw_only=True):
     """Again from the stuck steps, or further back from `from_step`."""
 
-    from_step: int | None = None
+    from_step: StepId | None = None
     reason: str = ""
 
 
@@ -75,14 +76,14 @@ class Rollback(PersonCommand, frozen=True, kw_only=True):
 class Skip(PersonCommand, frozen=True, kw_only=True):
     """`step` None means the one step that can be skipped now."""
 
-    step: int | None = None
+    step: StepId | None = None
     reason: str
 
 
 class Complete(PersonCommand, frozen=True, kw_only=True):
     """A manual step is done, or a stuck one was done by hand."""
 
-    step: int | None = None
+    step: StepId | None = None
     comment: str = ""
     output: str = ""
     evidence: tuple[Evidence, ...] = ()
@@ -91,7 +92,7 @@ class Complete(PersonCommand, frozen=True, kw_only=True):
 class Fail(PersonCommand, frozen=True, kw_only=True):
     """A manual step did not work out."""
 
-    step: int | None = None
+    step: StepId | None = None
     reason: str
     output: str = ""
     evidence: tuple[Evidence, ...] = ()
@@ -107,7 +108,7 @@ class Admit(Command, frozen=True, kw_only=True):
 class OpenGate(Command, frozen=True, kw_only=True):
     """Ask for approval of the envelope `digest`; `step` None is the start gate."""
 
-    step: int | None
+    step: StepId | None
     digest: str
     nonce: str = ""
     """What makes the envelope one that nobody could have foreseen."""
@@ -116,40 +117,40 @@ class OpenGate(Command, frozen=True, kw_only=True):
 class Expire(Command, frozen=True, kw_only=True):
     """The deadline of this revision of a gate has passed."""
 
-    step: int | None
+    step: StepId | None
     revision: int
 
 
 class Remind(Command, frozen=True, kw_only=True):
     """The time of a reminder of this revision of a gate has come."""
 
-    step: int | None
+    step: StepId | None
     revision: int
 
 
 class Evaluate(Command, frozen=True, kw_only=True):
     """Ask the step's own condition."""
 
-    step: int
+    step: StepId
 
 
 class EndWait(Command, frozen=True, kw_only=True):
     """The time of a wait has come."""
 
-    step: int
+    step: StepId
 
 
 class TimeOut(Command, frozen=True, kw_only=True):
     """Attempt `attempt` of a step that somebody carries out has used up its time."""
 
-    step: int
+    step: StepId
     attempt: int
 
 
 class Start(Command, frozen=True, kw_only=True):
     """Record the intent to start; `digest` was computed just now. `changed` tells the fields if it differs."""
 
-    step: int
+    step: StepId
     digest: str
     changed: tuple[str, ...] = ()
 
@@ -173,7 +174,7 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True):
 class Finish(Command, frozen=True, kw_only=True):
     """The process of attempt `attempt` has ended."""
 
-    step: int
+    step: StepId
     attempt: int
     result: StepResult
 
@@ -181,7 +182,7 @@ class Finish(Command, frozen=True, kw_only=True):
 class Interrupt(Command, frozen=True, kw_only=True):
     """Attempt `attempt` was started, and nobody can know how it ended."""
 
-    step: int
+    step: StepId
     attempt: int
     reason: str
     output: str = ""

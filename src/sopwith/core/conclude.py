@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from sopwith.core import events as ev
+from sopwith.core.address import instance_of
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.procedure import OnFailure
 from sopwith.core.rollback import outcome, to_roll_back
@@ -29,6 +30,9 @@ def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
         return None if busy else ev.RunCancelled(reason=run.reason, **outcome(run))
     if run.rollback is not None:
         return None if busy else _after_a_rollback(run, run.rollback, now)
+    together = _instances_done(run, now)
+    if together is not None:
+        return together
     stuck = [step for step in run.live if step.stuck]
     if stuck:
         return _close_a_gate(run) or _stop(run, stuck, now)
@@ -37,6 +41,41 @@ def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
     if run.pause_requested and not busy:
         return ev.RunPaused(cause=run.pause_cause, reason=run.reason)
     return None
+
+
+def _instances_done(run: Run, now: Instant) -> ev.EventBody | None:
+    """The end of a step all of whose instances are finished; what they handed on stands side by side."""
+    for number in run.expanded:
+        states = [run.steps[each] for each in run.steps[number].instances or ()]
+        if all(state.finished for state in states):
+            return _together(run, number, states, now)
+    return None
+
+
+def _together(run: Run, number: int, states: list[StepState], now: Instant) -> ev.EventBody:
+    title = run.procedure.step(number).title
+    started = run.steps[number].started
+    milliseconds = 0 if started is None else elapsed_ms(started, now)
+    duration = duration_text(milliseconds)
+    names = dict.fromkeys(name for state in states for name in state.outputs)
+    outputs = {name: [state.outputs.get(name) for state in states] for name in names}
+    if all(state.status is StepStatus.SKIPPED for state in states):
+        return ev.StepSkipped(step_number=number, title=title, reason="every instance was skipped")
+    failed = [state for state in states if state.passed_over]
+    if not failed:
+        return ev.StepCompleted(
+            step_number=number, title=title, duration=duration, duration_ms=milliseconds, outputs=outputs
+        )
+    return ev.StepFailed(
+        step_number=number,
+        title=title,
+        duration=duration,
+        duration_ms=milliseconds,
+        error="; ".join(f"{instance_of(state.number)}: {state.error}" for state in failed),
+        cause="instances",
+        then="continue",
+        outputs=outputs,
+    )
 
 
 def _close_a_gate(run: Run) -> ev.EventBody | None:

@@ -1,4 +1,4 @@
-"""Conditions (`when`) in CEL: whether one is sound, and what it comes to.
+"""Conditions and other expressions in CEL: whether one is sound, and what it comes to.
 
 Every name is declared with its type, so that an unknown name and a comparison that could never hold are found when the
 file is read. At run time nothing raises: what cannot be evaluated gives no result and a reason. CEL bounds nesting and
@@ -8,13 +8,16 @@ loops itself; length, patterns and the work that values can cause are bounded he
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import msgspec
 
 from sopwith.core.cel_messages import UNDECLARED, shown_name, told, type_name, unknown
 from sopwith.core.cel_words import GIVEN, Unsound, asked_for, calls, chains, patterns, refuse_dyn, rewritten, tokens_of
+from sopwith.core.procedure import MAX_INTEGER
 from sopwith.core.scope import Scope, ValueType
 
 MAX_LENGTH = 4096
@@ -23,6 +26,21 @@ MAX_WORK = 100_000_000
 _MAX_DEPTH = 32
 _LOOPS = frozenset({"all", "exists", "exists_one", "filter", "map"})
 _MAX_ROUNDS = 10_000
+
+
+class Wanted(StrEnum):
+    """What an expression must come to."""
+
+    TRUTH = "true or false"
+    LIST = "a list"
+    VALUE = "text, a number, or true or false"
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What an expression came to, a JSON value; with a `reason` nothing, because it could not be evaluated."""
+
+    value: Any = None
+    reason: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -38,10 +56,10 @@ class _Undeclared(Exception):
         self.name = name
 
 
-def check(expression: str, scope: Scope) -> str | None:
-    """What is wrong with the expression, in one sentence; None if it is a sound condition."""
+def check(expression: str, scope: Scope, wanted: Wanted = Wanted.TRUTH) -> str | None:
+    """What is wrong with the expression, in one sentence; None if it is sound and gives what is wanted."""
     try:
-        _condition(expression, scope)
+        _condition(expression, scope, wanted)
     except Unsound as error:
         return str(error)
     return None
@@ -49,21 +67,65 @@ def check(expression: str, scope: Scope) -> str | None:
 
 def evaluate(expression: str, scope: Scope, values: Mapping[str, Any]) -> Verdict:
     """True, False, or no result and the reason. Raises nothing, whatever the values are."""
+    found = find(expression, scope, values, Wanted.TRUTH)
+    return Verdict(None if found.reason else found.value, found.reason)
+
+
+def find(expression: str, scope: Scope, values: Mapping[str, Any], wanted: Wanted) -> Found:
+    """What the expression comes to, or the reason why nobody can know. Raises nothing, whatever the values are."""
     try:
-        condition = _condition(expression, scope)
+        condition = _condition(expression, scope, wanted)
         used = {name: _typed(name, values[name], kind) for name, kind in condition.scope if name in values}
         used |= {f"{GIVEN}.{name}": _is_given(name, scope, values) for name in condition.words.asked_for}
         if _work(condition.words, used) > MAX_WORK:
-            return Verdict(None, "the values are too large for what the condition does with them")
+            return Found(None, "the values are too large for what the condition does with them")
         found = condition.program.eval(data=used)
         # a failure is a value too, and its plain value is text: true, to Python
-        if found.type().name() != "BOOL":
-            return Verdict(None, told(str(found.plain_value())))
-        return Verdict(bool(found.plain_value()))
+        if _is_failure(found) or not _gives(found.type().name(), wanted):
+            return Found(None, _told_instead(found, wanted))
+        return Found(_plain(found.plain_value()))
     except Unsound as error:
-        return Verdict(None, str(error))
+        return Found(None, str(error))
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        return Verdict(None, told(str(error)))
+        return Found(None, told(str(error)))
+
+
+def _is_failure(found: Any) -> bool:
+    return str(found.type().name()) in ("ERROR", "UNKNOWN")
+
+
+def _told_instead(found: Any, wanted: Wanted) -> str:
+    if _is_failure(found):
+        return told(str(found.plain_value()))
+    return f"it must be {wanted}, and it is {type_name(found.type().name())}"
+
+
+def _gives(kind: str, wanted: Wanted) -> bool:
+    """Whether CEL's type is one of those that are wanted."""
+    match wanted:
+        case Wanted.TRUTH:
+            return kind == "BOOL"
+        case Wanted.LIST:
+            return kind.startswith("LIST")
+        case Wanted.VALUE:
+            return kind in ("STRING", "INT", "UINT", "DOUBLE", "BOOL")
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON carries it. Raises Unsound for what JSON has not."""
+    match value:
+        case None | bool() | str():
+            return value
+        case int() if abs(value) <= MAX_INTEGER:
+            return value
+        case float() if isfinite(value):
+            return value
+        case list():
+            return [_plain(each) for each in value]
+        case dict() if all(isinstance(key, str) for key in value):
+            return {key: _plain(each) for key, each in value.items()}
+        case _:
+            raise Unsound(f"it gives {str(value)[:60]}, which is no JSON value")
 
 
 class _Words(msgspec.Struct, frozen=True):
@@ -86,7 +148,7 @@ class _Condition(msgspec.Struct, frozen=True):
     words: _Words
 
 
-def _condition(expression: str, scope: Scope) -> _Condition:
+def _condition(expression: str, scope: Scope, wanted: Wanted) -> _Condition:
     """The expression, ready to evaluate. Raises Unsound."""
     words = _read(expression)
     used = {name: scope[name] for each in words.names for name in _prefixes(each) if name in scope}
@@ -95,7 +157,7 @@ def _condition(expression: str, scope: Scope) -> _Condition:
             if _known_as(name, scope) is None:
                 raise _Undeclared(name)
             used[f"{GIVEN}.{name}"] = ValueType.BOOLEAN
-        return _compiled(words, tuple(sorted(used.items())))
+        return _compiled(words, tuple(sorted(used.items())), wanted)
     except _Undeclared as error:
         raise Unsound(unknown(error.name, scope)) from None
 
@@ -150,8 +212,8 @@ def _read(expression: str) -> _Words:
 
 
 @lru_cache(maxsize=256)
-def _compiled(words: _Words, scope: tuple[tuple[str, ValueType], ...]) -> _Condition:
-    return _Condition(_program(words.text, scope), scope, words)
+def _compiled(words: _Words, scope: tuple[tuple[str, ValueType], ...], wanted: Wanted) -> _Condition:
+    return _Condition(_program(words.text, scope, wanted), scope, words)
 
 
 def _work(words: _Words, values: Mapping[str, Any]) -> int:
@@ -165,7 +227,7 @@ def _work(words: _Words, values: Mapping[str, Any]) -> int:
     return size * words.count * (1 + 3 * words.patterns) * loops
 
 
-def _program(expression: str, scope: tuple[tuple[str, ValueType], ...]) -> Any:
+def _program(expression: str, scope: tuple[tuple[str, ValueType], ...], wanted: Wanted) -> Any:
     # only procedures that have conditions pay for the import
     from cel_expr_python import cel
 
@@ -175,6 +237,7 @@ def _program(expression: str, scope: tuple[tuple[str, ValueType], ...]) -> Any:
         ValueType.NUMBER: cel.Type.DOUBLE,
         ValueType.BOOLEAN: cel.Type.BOOL,
         ValueType.ANY: cel.Type.DYN,
+        ValueType.LIST: cel.Type.List(cel.Type.DYN),
         ValueType.TEXTS: cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
         ValueType.ANYTHING: cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
     }
@@ -184,8 +247,10 @@ def _program(expression: str, scope: tuple[tuple[str, ValueType], ...]) -> Any:
         if found := UNDECLARED.search(str(error)):
             raise _Undeclared(found[1]) from None
         raise Unsound(told(str(error))) from None
-    if program.return_type() != cel.Type.BOOL:
-        raise Unsound(f"it must be true or false, and it is {type_name(program.return_type().name())}")
+    kind = program.return_type().name()
+    # what is dyn before any value is known may come to anything; not where it decides something
+    if not _gives(kind, wanted) and (wanted is Wanted.TRUTH or kind != "DYN"):
+        raise Unsound(f"it must be {wanted}, and it is {type_name(kind)}")
     return program
 
 
@@ -211,6 +276,8 @@ def _typed(name: str, value: Any, kind: ValueType) -> Any:
             return float(value)
         case ValueType.ANY:
             return value
+        case ValueType.LIST if isinstance(value, list | tuple):
+            return list(value)
         case ValueType.TEXTS | ValueType.ANYTHING if isinstance(value, dict):
             return value
         case _:

@@ -148,9 +148,11 @@ def _is_nobodys(body: ev.EventBody) -> bool:
 
 
 def _is_by_itself(run: Run, body: ev.EventBody) -> bool:
-    """Whether it is a rollback that nobody asked for, or the end that a rollback comes to."""
+    """Whether it is a rollback that nobody asked for, the end that a rollback comes to, or that of all instances."""
     if isinstance(body, ev.RunCancelled):
         return run.rollback is not None and not run.rollback.left and not run.cancel_requested
+    if isinstance(body, ev.StepEnd | ev.StepSkipped) and body.step_number in run.expanded:
+        return True
     return isinstance(body, ev.RollbackStarted) and not body.asked
 
 

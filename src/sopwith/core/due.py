@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
+from sopwith.core.address import StepId
 from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant
 from sopwith.core.run import (
@@ -19,8 +20,10 @@ from sopwith.core.run import (
     Run,
     StepState,
     StepStatus,
+    asks_items,
     dependencies_met,
     has_room,
+    held_back,
     is_wait,
     open_gates,
     running_processes,
@@ -45,7 +48,7 @@ class DueKind(StrEnum):
     EXPIRE_GATE = "expire_gate"
     """At the deadline, and not before, settle the gate."""
     EVALUATE = "evaluate"
-    """Ask the step's own condition."""
+    """Ask the step's own condition, and for which items it is to be done."""
     TIME_OUT = "time_out"
     """The step has used up its time: end its process, or call it failed where a person carries it out."""
     END_WAIT = "end_wait"
@@ -58,7 +61,7 @@ class Due(msgspec.Struct, frozen=True):
     """One item. `at` None means now; `revision` names the gate that expires."""
 
     kind: DueKind
-    step: int | None = None
+    step: StepId | None = None
     at: datetime | None = None
     revision: int = 0
 
@@ -80,7 +83,9 @@ def due(run: Run) -> tuple[Due, ...]:
     if run.rollback is not None:
         return watching or _of_rollback(run, run.rollback)
     room = has_room(run)
-    owed = [item for step in run.live if (item := _next(run, step, room=room)) is not None]
+    held = held_back(run)
+    coming = (step for step in run.live if step.number not in held)
+    owed = [item for step in coming if (item := _next(run, step, room=room)) is not None]
     return (*owed, *watching, *_expiries(run), *_reminders(run))
 
 
@@ -133,7 +138,8 @@ def _next(run: Run, step: StepState, *, room: bool) -> Due | None:
         return Due(DueKind.START_STEP, step.number, step.wake_at) if room else None
     if step.status is not StepStatus.PENDING or not dependencies_met(run, step.number):
         return None
-    if run.procedure.step(step.number).condition is not None and step.condition_held is None:
+    asks = run.procedure.step(step.number).condition is not None and step.condition_held is None
+    if asks or asks_items(run, step):
         return Due(DueKind.EVALUATE, step.number)
     if is_gated(run, step.number) and not step.gate_passed:
         return Due(DueKind.OPEN_GATE, step.number)

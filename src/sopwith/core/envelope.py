@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.approvers import rules_of
 from sopwith.core.events import Policy
@@ -17,7 +18,7 @@ from sopwith.core.procedure import RetryRules, canonical
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Gate, Run, ancestors
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +30,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     mode: str
     step: int | None
+    instance: str = ""
+    item: Any = None
+    """Of a step that is done for each of several items."""
     title: str
     visit: int
     revision: int
@@ -69,7 +73,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 def step_envelope(
     run: Run,
-    number: int,
+    number: StepId,
     *,
     working_dir: str,
     passed: dict[str, str],
@@ -87,7 +91,9 @@ def step_envelope(
         procedure_digest=run.procedure_digest,
         run_id=run.run_id,
         mode=run.mode,
-        step=number,
+        step=number_of(number),
+        instance=instance_of(number),
+        item=step.item,
         title=definition.title,
         visit=step.visit,
         revision=_revision(step.gate, asking),

@@ -14,10 +14,13 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
+from sopwith.core.address import StepId
 from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.procedure import ExecutionMode
 
 ParamValue = str | int | float | bool
+FOR_EACH = "forEach"
+"""The `condition` of `condition_evaluated` where nobody can know the items of a step."""
 IF = "if"
 """The `condition` of `condition_evaluated` for a step's own condition."""
 WHEN = "approval.when"
@@ -29,16 +32,16 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, tag_field="eventType", ren
 
 
 class StepBody(Body, frozen=True, kw_only=True):
-    """An event about one step."""
+    """An event about one step. `step_number` is its address; JSON has `instance` beside the number."""
 
-    step_number: int
+    step_number: StepId
     title: str = ""
 
 
 class GateBody(Body, frozen=True, kw_only=True):
     """An event about one revision of one gate; `step_number` None is the start gate."""
 
-    step_number: int | None
+    step_number: StepId | None
     revision: int
     title: str = ""
 
@@ -146,8 +149,8 @@ class RolledBack(Body, frozen=True, kw_only=True):
     """
 
     rolled_back: bool = False
-    rollback_failed: tuple[int, ...] = ()
-    not_rolled_back: tuple[int, ...] = ()
+    rollback_failed: tuple[StepId, ...] = ()
+    not_rolled_back: tuple[StepId, ...] = ()
 
 
 class RunCancelled(RolledBack, frozen=True, kw_only=True, tag="run_cancelled"):
@@ -159,7 +162,7 @@ class RunCancelled(RolledBack, frozen=True, kw_only=True, tag="run_cancelled"):
 class RunFailed(RolledBack, frozen=True, kw_only=True, tag="run_failed"):
     """Ended, and can be retried. `failed_steps` are the steps that failed."""
 
-    failed_steps: tuple[int, ...]
+    failed_steps: tuple[StepId, ...]
     error: str
     duration: str = ""
     duration_ms: int = 0
@@ -181,9 +184,9 @@ class RunRetried(Body, frozen=True, kw_only=True, tag="run_retried"):
     `again`: steps that begin a new visit because a rollback undid them, or what they depend on.
     """
 
-    steps: tuple[int, ...]
-    from_step: int | None = None
-    again: tuple[int, ...] = ()
+    steps: tuple[StepId, ...]
+    from_step: StepId | None = None
+    again: tuple[StepId, ...] = ()
     reason: str = ""
     boot_id: str = ""
     boot_ms: int = 0
@@ -195,7 +198,7 @@ class RollbackStarted(Body, frozen=True, kw_only=True, tag="rollback_started"):
     `asked`: by the actor; else a step failed whose procedure says so.
     """
 
-    steps: tuple[int, ...]
+    steps: tuple[StepId, ...]
     reason: str
     ends: str
     asked: bool = False
@@ -317,6 +320,15 @@ class StepStarted(StepBody, frozen=True, kw_only=True, tag="step_started"):
     boot_ms: int
 
 
+class StepExpanded(StepBody, frozen=True, kw_only=True, tag="step_expanded"):
+    """The step is done for each of these items, as an instance of its own; `instances` are their names."""
+
+    items: tuple[Any, ...]
+    instances: tuple[str, ...]
+    boot_id: str
+    boot_ms: int
+
+
 class StepReported(StepBody, frozen=True, kw_only=True, tag="step_reported"):
     """Somebody said how a step went: `outcome` is completed or failed. Signed where it stands for an approval."""
 
@@ -346,7 +358,7 @@ class StepCompleted(StepEnd, frozen=True, kw_only=True, tag="step_completed"):
 
 
 class StepFailed(StepEnd, frozen=True, kw_only=True, tag="step_failed"):
-    """`cause`: exit, signal, start, output, reported, timeout, approval_timeout or cancelled.
+    """`cause`: exit, signal, start, output, reported, timeout, approval_timeout, cancelled or instances.
 
     `then`: continue or goto, where the run goes on in spite of it; empty: the step is stuck, or tried again.
     """
@@ -355,6 +367,8 @@ class StepFailed(StepEnd, frozen=True, kw_only=True, tag="step_failed"):
     cause: str
     signal: str | None = None
     then: str = ""
+    outputs: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Of the other instances, where some of a step failed."""
 
 
 class StepRolledBack(StepEnd, frozen=True, kw_only=True, tag="step_rolled_back"):
@@ -443,6 +457,7 @@ EventBody = (
     | ApprovalClosed
     | ApprovalStale
     | StepStarted
+    | StepExpanded
     | StepReported
     | StepCompleted
     | StepFailed
@@ -470,5 +485,5 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return str(self.body.__struct_config__.tag)
 
     @property
-    def step_number(self) -> int | None:
+    def step_number(self) -> StepId | None:
         return getattr(self.body, "step_number", None)

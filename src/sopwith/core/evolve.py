@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sopwith.core import events as ev
+from sopwith.core.address import StepId, number_of, step_id
 from sopwith.core.events import Event
 from sopwith.core.evolve_gate import apply_gate, each_gate, start_clock, stop_clock
 from sopwith.core.evolve_rollback import rollback_begun, rollback_ended, rollback_started
@@ -25,7 +26,7 @@ from sopwith.core.run import (
     StepState,
     StepStatus,
     dependencies_met,
-    descendants,
+    from_here_on,
     is_manual,
     times_out_at,
 )
@@ -78,7 +79,9 @@ def evolve(run: Run, event: Event) -> Run:
 
 def _evolved(run: Run, event: Event) -> Run:
     after = _apply(run, event)
-    if isinstance(event.body, ev.StepBody | ev.GateBody):
+    if isinstance(event.body, ev.StepExpanded):
+        after = _surveyed(after)
+    elif isinstance(event.body, ev.StepBody | ev.GateBody):
         number = event.body.step_number
         after = after if number is None else _moved_on(after, run.steps[number])
     elif after.steps is not run.steps:
@@ -97,12 +100,19 @@ def _followers(procedure: Procedure) -> dict[int, tuple[int, ...]]:
 def _surveyed(run: Run) -> Run:
     """With the frontier as all its steps make it."""
     left = [number for number, step in run.steps.items() if not step.finished]
-    return replace(run, frontier=tuple(number for number in left if _is_live(run, number)), left=len(left))
+    return replace(
+        run,
+        frontier=tuple(number for number in left if _is_live(run, number)),
+        expanded=tuple(number_of(number) for number in left if run.steps[number].instances is not None),
+        left=len(left),
+    )
 
 
-def _is_live(run: Run, number: int) -> bool:
+def _is_live(run: Run, number: StepId) -> bool:
     step = run.steps[number]
-    return not step.finished and (step.status is not StepStatus.PENDING or dependencies_met(run, number))
+    if step.finished or step.instances is not None:
+        return False
+    return step.status is not StepStatus.PENDING or dependencies_met(run, number)
 
 
 def _moved_on(run: Run, before: StepState) -> Run:
@@ -112,8 +122,10 @@ def _moved_on(run: Run, before: StepState) -> Run:
         return run
     if before.finished or number not in run.frontier:
         return _surveyed(run)
-    freed = {other for other in run.followers.get(number, ()) if _is_live(run, other)}
-    return replace(run, frontier=tuple(sorted({*run.frontier, *freed} - {number})), left=run.left - 1)
+    followers = run.followers.get(number, ()) if isinstance(number, int) else ()
+    freed = {other for other in followers if _is_live(run, other)}
+    frontier = sorted({*run.frontier, *freed} - {number}, key=lambda each: (number_of(each), run.steps[each].place))
+    return replace(run, frontier=tuple(frontier), left=run.left - 1)
 
 
 def _apply(run: Run, event: Event) -> Run:
@@ -122,6 +134,8 @@ def _apply(run: Run, event: Event) -> Run:
             return apply_gate(run, event, event.body)
         case ev.StepRolledBack():
             return rollback_ended(run, event, event.body)
+        case ev.StepExpanded():
+            return _expanded(run, event, event.body)
         case ev.RollbackStarted():
             return rollback_started(run, event.body)
         case ev.StepBody():
@@ -200,12 +214,39 @@ def _cancelled(run: Run, event: Event, reason: str) -> Run:
     return replace(ended, cancel_requested=False, steps={n: stop(step) for n, step in ended.steps.items()})
 
 
+def _expanded(run: Run, event: Event, body: ev.StepExpanded) -> Run:
+    """The step's instances come after it; from here on they are what anything is about."""
+    number = body.step_number
+    step = run.steps[number]
+    made = {
+        (address := step_id(number_of(number), name)): StepState(
+            number=address, place=place, item=item, visit=step.visit, must_ask=step.must_ask, condition_held=True
+        )
+        for place, (name, item) in enumerate(zip(body.instances, body.items, strict=True), start=1)
+    }
+    steps: dict[StepId, StepState] = {}
+    for each, state in run.steps.items():
+        steps[each] = state
+        if each == number:
+            started = Instant(event.at, body.boot_ms, body.boot_id)
+            steps |= {number: replace(step, instances=tuple(made), started=started), **made}
+    return replace(run, steps=steps)
+
+
 def _retried(run: Run, body: ev.RunRetried) -> Run:
-    again = descendants(run.procedure, body.from_step) if body.from_step is not None else frozenset()
+    again = from_here_on(run.procedure, body.from_step) if body.from_step is not None else frozenset()
     again = again.union(body.again)
-    steps = dict(run.steps)
-    for number in {*body.steps, *again}:
-        steps[number] = _asked_again(steps[number], new_visit=number in again)
+    steps = {
+        number: _asked_again(step, new_visit=number in again) if number in again or number in body.steps else step
+        for number, step in run.steps.items()
+        # with its step, what an instance was made for is asked anew
+        if isinstance(number, int) or number_of(number) not in again
+    }
+    if isinstance(body.from_step, str):
+        whole = number_of(body.from_step)
+        steps[whole] = replace(
+            steps[whole], status=StepStatus.PENDING, passed_over=False, outputs={}, ended_at=None, error=""
+        )
     return _going_on(replace(run, steps=steps))
 
 
@@ -228,6 +269,9 @@ def _asked_again(step: StepState, *, new_visit: bool) -> StepState:
     """The step as it was before its first start, but for its counters and the gate's revision."""
     return StepState(
         number=step.number,
+        place=step.place,
+        item=step.item,
+        condition_held=True if step.place else None,
         must_ask=step.must_ask,
         visit=step.visit + 1 if new_visit else step.visit,
         attempt=0 if new_visit else step.attempt,
@@ -297,6 +341,8 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
             return replace(step, status=StepStatus.WAITING, wake_at=at, resting=(since, body.delay_ms))
         case ev.ConditionEvaluated(condition=ev.IF, result=result):
             return replace(step, condition_held=result, condition_unknown=result is None)
+        case ev.ConditionEvaluated(condition=ev.FOR_EACH):
+            return replace(step, condition_unknown=True)
         case ev.StepReported():
             return replace(step, comment=body.comment, output=body.output, evidence=step.evidence + body.evidence)
         case ev.StepCompleted():
@@ -304,7 +350,7 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
             return replace(done, **_end(step, event, body))
         case ev.StepFailed():
             status = StepStatus.CANCELLED if body.cause == "cancelled" else StepStatus.FAILED
-            failed = replace(step, status=status, error=body.error, **_end(step, event, body))
+            failed = replace(step, status=status, error=body.error, outputs=body.outputs, **_end(step, event, body))
             return replace(failed, passed_over=bool(body.then), wake_at=None, resting=None)
         case ev.StepInterrupted():
             return replace(

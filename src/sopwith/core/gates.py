@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from sopwith.core.address import StepId
 from sopwith.core.approval import NO_RULES, TimeoutAction
 from sopwith.core.events import Policy
 from sopwith.core.procedure import ExecutionMode, Priority, Procedure, Step
@@ -34,7 +35,7 @@ def needs_gate(mode: ExecutionMode, step: Step) -> bool:
     return step.requires_approval or mode is ExecutionMode.STEP_BY_STEP
 
 
-def is_gated(run: Run, number: int) -> bool:
+def is_gated(run: Run, number: StepId) -> bool:
     """Whether a person must approve this step in this run: the files, the mode, or what was found to have changed."""
     if run.rollback is not None and number in run.rollback.left:
         return asks_first(run, number)
@@ -44,7 +45,7 @@ def is_gated(run: Run, number: int) -> bool:
     return step.must_ask or needs_gate(run.mode, run.procedure.step(number))
 
 
-def always_asks(run: Run, number: int) -> bool:
+def always_asks(run: Run, number: StepId) -> bool:
     """Whether no condition of the gate's own can take it away: the mode added it, or something changed."""
     return run.steps[number].must_ask or run.mode is ExecutionMode.STEP_BY_STEP
 
@@ -77,7 +78,7 @@ def start_terms(procedure: Procedure, policy: Policy) -> Terms:
     return Terms(policy.approval_timeout_mins, stated)
 
 
-def gate_terms(run: Run, number: int | None) -> Terms:
+def gate_terms(run: Run, number: StepId | None) -> Terms:
     """The terms of this run's gate before step `number`; None is the start gate."""
     if number is None:
         return start_terms(run.procedure, run.policy)

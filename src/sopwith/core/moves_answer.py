@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from sopwith.core import events as ev
+from sopwith.core.address import StepId
 from sopwith.core.approvers import check_approver, check_comment, check_rejecter, rules_of, signature
 from sopwith.core.commands import Answer, Approve, Reject
 from sopwith.core.forms import read_form
@@ -48,12 +49,12 @@ def addressed(run: Run, command: Answer) -> Answer:
     return replace(command, digest=gates[0][1].digest)
 
 
-def answered_step(run: Run, command: Answer) -> int | None:
+def answered_step(run: Run, command: Answer) -> StepId | None:
     """The step whose gate the answer addresses; None is the start gate. Raises as `answer` does."""
     return _addressed(run, command)[0]
 
 
-def _addressed(run: Run, command: Answer) -> tuple[int | None, Gate]:
+def _addressed(run: Run, command: Answer) -> tuple[StepId | None, Gate]:
     if command.step is not None:
         step = run.steps.get(command.step)
         if step is None:
@@ -74,8 +75,8 @@ def _addressed(run: Run, command: Answer) -> tuple[int | None, Gate]:
     )
 
 
-def _by_digest(run: Run, command: Answer, digest: str) -> tuple[int | None, Gate]:
-    every: list[tuple[int | None, Gate | None]] = [(None, run.start_gate)]
+def _by_digest(run: Run, command: Answer, digest: str) -> tuple[StepId | None, Gate]:
+    every: list[tuple[StepId | None, Gate | None]] = [(None, run.start_gate)]
     every.extend((step.number, step.gate) for step in run.steps.values() if not step.gate_void)
     for number, gate in every:
         if gate is not None and _matches(digest, gate.digest):
@@ -86,7 +87,7 @@ def _by_digest(run: Run, command: Answer, digest: str) -> tuple[int | None, Gate
     raise refuse(run, command, because="no gate is open")
 
 
-def _check_digest(run: Run, number: int | None, gate: Gate, command: Answer) -> None:
+def _check_digest(run: Run, number: StepId | None, gate: Gate, command: Answer) -> None:
     if command.digest is not None and not _matches(command.digest, gate.digest):
         raise _stale(run, command.digest, gate)
 
@@ -108,7 +109,7 @@ def _matches(given: str, digest: str) -> bool:
     return digest.startswith(given.lower())
 
 
-def _second_answer(run: Run, number: int | None, gate: Gate, command: Answer) -> list[ev.EventBody]:
+def _second_answer(run: Run, number: StepId | None, gate: Gate, command: Answer) -> list[ev.EventBody]:
     same = GateStatus.APPROVED if isinstance(command, Approve) else GateStatus.REJECTED
     addressed = command.step is not None or command.digest is not None
     if gate.status is same and addressed:
@@ -127,7 +128,7 @@ def _second_answer(run: Run, number: int | None, gate: Gate, command: Answer) ->
     )
 
 
-def _approved(run: Run, number: int | None, gate: Gate, command: Approve) -> list[ev.EventBody]:
+def _approved(run: Run, number: StepId | None, gate: Gate, command: Approve) -> list[ev.EventBody]:
     """A vote, or the last one that was missing."""
     rules = rules_of(run, number)
     given = read_form(rules.form, command.form, gate.form if gate.votes else None)
@@ -167,6 +168,6 @@ def _approved(run: Run, number: int | None, gate: Gate, command: Approve) -> lis
     return events
 
 
-def _rejected(run: Run, number: int | None, gate: Gate, command: Reject) -> list[ev.EventBody]:
+def _rejected(run: Run, number: StepId | None, gate: Gate, command: Reject) -> list[ev.EventBody]:
     signed = signature("rejected", command.actor, command.people, seen=command.seen)
     return rejection(run, number, gate, reason=command.reason, signed=signed)

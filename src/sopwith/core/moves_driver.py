@@ -16,8 +16,10 @@ from sopwith.core.run import (
     Run,
     StepState,
     StepStatus,
+    asks_items,
     dependencies_met,
     has_room,
+    held_back,
     is_wait,
     running_processes,
     starts_nothing,
@@ -56,6 +58,8 @@ def start(run: Run, command: Start) -> list[ev.EventBody]:
     startable = _is_startable(run, step, command) and dependencies_met(run, step.number)
     if not startable or starts_nothing(run) or (gated and not step.gate_passed) or run.started_at is None:
         raise refuse(run, command)
+    if asks_items(run, step) or step.number in held_back(run):
+        raise refuse(run, command, because=f"it is not the turn of step {step.number}")
     if definition.condition is not None and not step.condition_held:
         raise refuse(run, command, because=f"the condition of step {step.number} does not hold")
     if takes_a_process(run, step.number) and not has_room(run):
@@ -82,7 +86,7 @@ def _is_startable(run: Run, step: StepState, command: Start) -> bool:
     if step.status is StepStatus.WAITING and not is_wait(run, step.number):
         left_ms = time_left_ms(run, step, command.now)
         return left_ms is None or left_ms <= 0
-    return step.status is StepStatus.PENDING
+    return step.status is StepStatus.PENDING and step.instances is None
 
 
 def _is_stale(step: StepState, command: Start, *, gated: bool) -> bool:

@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from sopwith.core import events as ev
+from sopwith.core.address import StepId
 from sopwith.core.commands import Command, EndWait, Evaluate, TimeOut
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
+from sopwith.core.items import items_of
 from sopwith.core.moves_gate import make_good
 from sopwith.core.procedure import OnFailure, RetryRules
 from sopwith.core.refusal import refuse
@@ -17,6 +19,7 @@ from sopwith.core.run import (
     StepState,
     StepStatus,
     ancestors,
+    asks_items,
     dependencies_met,
     descendants,
     is_manual,
@@ -32,36 +35,81 @@ _LEFT = (StepStatus.PENDING, StepStatus.AWAITING_APPROVAL, StepStatus.WAITING)
 
 
 def evaluate(run: Run, command: Evaluate) -> list[ev.EventBody]:
-    """Asks the step's own condition: it holds, the step is skipped, or the run pauses because nobody can know."""
+    """Asks the step's own condition, and what it is to be done for.
+
+    The step goes on, is skipped, or has instances; or the run pauses because nobody can know.
+    """
     step = run.steps[command.step]
     definition = run.procedure.step(step.number)
-    waits = step.status is StepStatus.PENDING and dependencies_met(run, step.number)
-    if definition.condition is None or step.condition_held is not None or not waits or starts_nothing(run):
+    waits = step.status is StepStatus.PENDING and step.instances is None and dependencies_met(run, step.number)
+    asks_condition = definition.condition is not None and step.condition_held is None
+    if not (asks_condition or asks_items(run, step)) or not waits or starts_nothing(run):
         raise refuse(run, command)
+    events = _ask_condition(run, step, definition.condition, command) if asks_condition else []
+    if asks_items(run, step) and all(isinstance(body, ev.ConditionEvaluated) and body.result for body in events):
+        events += _expand(run, step, command)
+    return events
+
+
+def _ask_condition(run: Run, step: StepState, expression: str | None, command: Command) -> list[ev.EventBody]:
+    assert expression is not None
     # CEL is imported only where a procedure has a condition
     from sopwith.core import conditions, scope
 
+    title = run.procedure.step(step.number).title
     verdict = conditions.evaluate(
-        definition.condition,
+        expression,
         scope.scope_of(run.procedure, step.number),
         scope.values_for(run, step.number),
     )
     evaluated = ev.ConditionEvaluated(
         step_number=step.number,
-        title=definition.title,
+        title=title,
         condition=ev.IF,
-        expression=definition.condition,
+        expression=expression,
         result=verdict.result,
         reason=verdict.reason,
     )
     if verdict.result is False:
-        reason = f"`{definition.condition}` does not hold"
-        return [evaluated, ev.StepSkipped(step_number=step.number, title=definition.title, reason=reason)]
+        reason = f"`{expression}` does not hold"
+        return [evaluated, ev.StepSkipped(step_number=step.number, title=title, reason=reason)]
     if verdict.result is None:
-        pausing = ev.RunPauseRequested if running_processes(run) else ev.RunPaused
         why = f"the condition of step {step.number} could not be evaluated: {verdict.reason}"
-        return [evaluated, *make_good(run, command), pausing(cause="condition", reason=why)]
+        return [evaluated, *_pause(run, why, command)]
     return [evaluated]
+
+
+def _pause(run: Run, why: str, command: Command) -> list[ev.EventBody]:
+    pausing = ev.RunPauseRequested if running_processes(run) else ev.RunPaused
+    return [*make_good(run, command), pausing(cause="condition", reason=why)]
+
+
+def _expand(run: Run, step: StepState, command: Command) -> list[ev.EventBody]:
+    """The step's instances; none are needed where it has no items."""
+    definition = run.procedure.step(step.number)
+    found = items_of(run, step)
+    if found.reason:
+        unknown = ev.ConditionEvaluated(
+            step_number=step.number,
+            title=definition.title,
+            condition=ev.FOR_EACH,
+            expression=str(definition.for_each),
+            result=None,
+            reason=found.reason,
+        )
+        return [unknown, *_pause(run, f"nobody can know the items of step {step.number}: {found.reason}", command)]
+    if not found.items:
+        return [ev.StepSkipped(step_number=step.number, title=definition.title, reason="there are no items")]
+    return [
+        ev.StepExpanded(
+            step_number=step.number,
+            title=definition.title,
+            items=found.items,
+            instances=found.names,
+            boot_id=command.now.boot_id,
+            boot_ms=command.now.boot_ms,
+        )
+    ]
 
 
 def begin_wait(run: Run, step: StepState, command: Command, digest: str) -> list[ev.EventBody]:
@@ -176,7 +224,7 @@ def _delay_ms(rules: RetryRules, tries: int) -> int:
     return round(min(delay_secs, longest) * 1000)
 
 
-def _passed_by(run: Run, number: int, target: int) -> list[ev.EventBody]:
+def _passed_by(run: Run, number: StepId, target: int) -> list[ev.EventBody]:
     """The steps between a failed one and the one that it leads to, which are skipped."""
     between = descendants(run.procedure, number) & set(ancestors(run.procedure, target)) - {number}
     events: list[ev.EventBody] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sopwith.core import events as ev
+from sopwith.core.address import StepId
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import approvers_at, gate_of, rules_of, votes_left
 from sopwith.core.commands import Command, Expire, OpenGate, Remind
@@ -16,7 +17,9 @@ from sopwith.core.run import (
     GateStatus,
     Run,
     StepStatus,
+    asks_items,
     dependencies_met,
+    held_back,
     open_gates,
     running_processes,
     starts_nothing,
@@ -39,7 +42,7 @@ def open_gate(run: Run, command: OpenGate) -> list[ev.EventBody]:
     return [*([condition] if condition else []), *request_approval(run, command.step, command)]
 
 
-def _is_owed(run: Run, number: int | None) -> bool:
+def _is_owed(run: Run, number: StepId | None) -> bool:
     if number is None:
         return needs_start_gate(run.mode) and run.started_at is None
     step = run.steps[number]
@@ -47,12 +50,13 @@ def _is_owed(run: Run, number: int | None) -> bool:
         gated = is_gated(run, number) and not step.rollback_approved
         return gated and not step.gate_open and run.rollback.left[:1] == (number,) and not running_processes(run)
     gated = is_gated(run, number) and not step.gate_passed
-    waits = step.status is StepStatus.PENDING and dependencies_met(run, number)
+    waits = step.status is StepStatus.PENDING and dependencies_met(run, number) and number not in held_back(run)
+    one = step.instances is None and not asks_items(run, step)
     held = run.procedure.step(number).condition is None or step.condition_held is True
-    return gated and waits and held and run.started_at is not None
+    return gated and waits and one and held and run.started_at is not None
 
 
-def _condition(run: Run, number: int | None) -> ev.ConditionEvaluated | None:
+def _condition(run: Run, number: StepId | None) -> ev.ConditionEvaluated | None:
     """What `approval.when` comes to, where it decides anything."""
     expression = rules_of(run, number).when
     if number is None or expression is None or run.rollback is not None or always_asks(run, number):
@@ -61,7 +65,7 @@ def _condition(run: Run, number: int | None) -> ev.ConditionEvaluated | None:
     from sopwith.core.conditions import evaluate
     from sopwith.core.scope import scope_of, values_for
 
-    verdict = evaluate(expression, scope_of(run.procedure, number), values_for(run, number))
+    verdict = evaluate(expression, scope_of(run.procedure, number, item=True), values_for(run, number))
     return ev.ConditionEvaluated(
         step_number=number,
         title=title_of(run, number),
@@ -72,7 +76,7 @@ def _condition(run: Run, number: int | None) -> ev.ConditionEvaluated | None:
     )
 
 
-def request_approval(run: Run, number: int | None, command: OpenGate) -> list[ev.EventBody]:
+def request_approval(run: Run, number: StepId | None, command: OpenGate) -> list[ev.EventBody]:
     """The next revision of a gate, with its deadline; rejected at once where nobody could ever pass it."""
     terms = gate_terms(run, number)
     rules = rules_of(run, number)
@@ -105,7 +109,7 @@ def request_approval(run: Run, number: int | None, command: OpenGate) -> list[ev
 
 
 def closed_as_unreachable(
-    run: Run, number: int | None, gate: Gate, command: Command, *, voters: list[str] | None = None
+    run: Run, number: StepId | None, gate: Gate, command: Command, *, voters: list[str] | None = None
 ) -> list[ev.EventBody]:
     """A rejection by the system where fewer people are left who could agree than must; else nothing."""
     voted = voters or []
@@ -125,7 +129,7 @@ def closed_as_unreachable(
 
 
 def rejection(
-    run: Run, number: int | None, gate: Gate, *, reason: str, signed: ev.Signature | None
+    run: Run, number: StepId | None, gate: Gate, *, reason: str, signed: ev.Signature | None
 ) -> list[ev.EventBody]:
     """No: the run is cancelled at its start, and paused by the step that is rejected later.
 
@@ -209,7 +213,7 @@ def make_good(run: Run, command: Command, *, but: Gate | None = None) -> list[ev
     ]
 
 
-def _postponed(run: Run, number: int | None, gate: Gate, command: Command, jumped_ms: int) -> ev.EventBody:
+def _postponed(run: Run, number: StepId | None, gate: Gate, command: Command, jumped_ms: int) -> ev.EventBody:
     assert gate.due_at is not None
     return ev.ApprovalPostponed(
         step_number=number,
@@ -249,5 +253,5 @@ def _jumped_ms(gate: Gate, command: Command) -> int:
     return ahead if ahead > CLOCK_TOLERANCE_MS else 0
 
 
-def title_of(run: Run, number: int | None) -> str:
+def title_of(run: Run, number: StepId | None) -> str:
     return run.procedure.title if number is None else run.procedure.step(number).title

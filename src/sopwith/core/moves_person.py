@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sopwith.core import events as ev
+from sopwith.core.address import StepId, number_of
 from sopwith.core.approvers import check_approver, signature
 from sopwith.core.commands import Cancel, Command, Complete, Fail, Pause, Resume, Retry, Skip
 from sopwith.core.gates import is_gated
@@ -18,10 +19,11 @@ from sopwith.core.run import (
     RunStatus,
     StepState,
     StepStatus,
-    descendants,
+    from_here_on,
     is_manual,
     open_gates,
     running_processes,
+    shown_status,
 )
 from sopwith.errors import BadRequest, Refused
 
@@ -78,8 +80,8 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
     if run.started_at is None:
         raise refuse(run, command, because="has not started", hint=f"sop resume {run.run_id} goes on")
     rolled_back = undone(run.procedure, run)
-    again = descendants(run.procedure, command.from_step) if command.from_step is not None else frozenset()
-    again |= rolled_back
+    from_there = from_here_on(run.procedure, command.from_step) if command.from_step is not None else frozenset()
+    again = _with_instances(run, from_there | rolled_back)
     steps = tuple(n for n, step in run.steps.items() if step.stuck and n not in again)
     if not steps and not again and run.ended is None:
         raise refuse(
@@ -111,6 +113,10 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
         boot_ms=now.boot_ms,
     )
     return [*closed, retried]
+
+
+def _with_instances(run: Run, steps: frozenset[StepId]) -> frozenset[StepId]:
+    return steps.union(each for each in run.steps if number_of(each) in steps)
 
 
 def skip(run: Run, command: Skip) -> list[ev.EventBody]:
@@ -213,14 +219,19 @@ def _check_not_rolled_back(run: Run, command: Command) -> None:
 def _chosen(
     run: Run,
     command: Skip | Complete | Fail,
-    number: int | None,
+    number: StepId | None,
     eligible: Callable[[Run, StepState], bool],
 ) -> StepState:
     if number is not None:
         if number not in run.steps:
             raise no_such_step(run, number)
         if not eligible(run, run.steps[number]):
-            raise refuse(run, command, because=f"step {number} is {run.steps[number].status}")
+            raise refuse(
+                run,
+                command,
+                because=f"step {number} is {shown_status(run, run.steps[number])}",
+                hint=_by_instance(run, run.steps[number]),
+            )
         return run.steps[number]
     candidates = [step for step in run.steps.values() if eligible(run, step)]
     if len(candidates) == 1:
@@ -229,6 +240,12 @@ def _chosen(
         raise refuse(run, command)
     listed = ", ".join(str(step.number) for step in candidates)
     raise Refused(f"{run.run_id} could mean step {listed}: say which one", hint="name it with --step N")
+
+
+def _by_instance(run: Run, step: StepState) -> str:
+    """How the instances of a step are named, where that is what was meant."""
+    left = [str(each) for each in step.instances or () if not run.steps[each].finished]
+    return f"name one of its instances: {', '.join(left[:10])}" if left else ""
 
 
 def _is_open_manual(run: Run, step: StepState) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import rfc8785
 
+from sopwith.core.address import StepId, number_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.errors import BadName
 
@@ -100,6 +101,10 @@ class RollbackScript(msgspec.Struct, frozen=True, kw_only=True):
     requires_approval: bool = False
 
 
+Item = str | int | float | bool
+"""An item that a file names. What CEL comes to may be any JSON value."""
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One step. `depends_on` holds step numbers and is already resolved: in a plain list, the step before."""
 
@@ -120,6 +125,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     depends_on: tuple[int, ...] = ()
     condition: str | None = None
     """`if`, in CEL: where it does not hold the step is skipped."""
+    for_each: str | tuple[Item, ...] | None = None
+    """The items that the step is done for, each on its own: as they are, or in CEL."""
+    max_parallel: int | None = None
+    """For how many items the step may be under way at once; None: for all."""
     timeout_secs: int | float | None = None
     retry: RetryRules | None = None
     on_failure: OnFailure = OnFailure.STOP
@@ -167,11 +176,11 @@ class Procedure(msgspec.Struct, frozen=True, kw_only=True):
     """How many steps may run at once in one run; None: as many as can."""
     steps: tuple[Step, ...] = ()
 
-    def step(self, number: int) -> Step:
-        """The step with this number. Raises KeyError."""
-        found = self.find_step(number)
+    def step(self, step: StepId) -> Step:
+        """The step of this address; that of an instance is its step. Raises KeyError."""
+        found = self.find_step(number_of(step))
         if found is None:
-            raise KeyError(number)
+            raise KeyError(step)
         return found
 
     def find_step(self, number: int) -> Step | None:

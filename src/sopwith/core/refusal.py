@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.commands import Command, PersonCommand
 from sopwith.core.rollback import to_roll_back
 from sopwith.core.run import Run, RunStatus, StepStatus, current_step, is_manual, open_gates, status_of
@@ -81,9 +82,14 @@ def where(run: Run) -> str:
     return ""
 
 
-def gate_name(number: int | None) -> str:
+def gate_name(number: StepId | None) -> str:
     return "the start approval" if number is None else f"the gate of step {number}"
 
 
-def no_such_step(run: Run, number: int) -> BadRequest:
-    return BadRequest(f"{run.name} has no step {number}", hint=f"its steps are 1 to {len(run.steps)}")
+def no_such_step(run: Run, number: StepId) -> BadRequest:
+    whole = run.steps.get(number_of(number))
+    instances = [instance_of(each) for each in (whole.instances or ())] if whole is not None else []
+    if whole is not None and instances:
+        done_for = ", ".join(instances[:10])
+        return BadRequest(f"step {whole.number} of {run.name} is not done for that", hint=f"it is done for {done_for}")
+    return BadRequest(f"{run.name} has no step {number}", hint=f"its steps are 1 to {len(run.procedure.steps)}")

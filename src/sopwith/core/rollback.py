@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sopwith.core.address import StepId
 from sopwith.core.procedure import Procedure, Step
 from sopwith.core.run import Run, StepStatus, descendants
 
@@ -17,17 +18,19 @@ EXECUTOR = "shell"
 """Carries rollback scripts out, whoever carries out the step."""
 
 
-def to_roll_back(run: Run) -> tuple[int, ...]:
+def to_roll_back(run: Run) -> tuple[StepId, ...]:
     """The steps that a rollback would take now, in its order."""
     done = [
         step
         for step in run.steps.values()
-        if step.status is StepStatus.COMPLETED and run.procedure.step(step.number).rollback is not None
+        if step.status is StepStatus.COMPLETED
+        and step.instances is None
+        and run.procedure.step(step.number).rollback is not None
     ]
     return tuple(step.number for step in sorted(done, key=lambda step: step.completed_seq, reverse=True))
 
 
-def definition_of(run: Run, number: int) -> Step:
+def definition_of(run: Run, number: StepId) -> Step:
     """What a start of this step means now: the step itself or, while the run is rolled back, its rollback."""
     step = run.procedure.step(number)
     return step if run.rollback is None else as_rollback(step)
@@ -40,7 +43,7 @@ def as_rollback(step: Step) -> Step:
     return replace(step, executor=EXECUTOR, script=script, timeout_secs=None, retry=None, outputs={})
 
 
-def asks_first(run: Run, number: int) -> bool:
+def asks_first(run: Run, number: StepId) -> bool:
     """Whether a person must approve the rollback of this step: it says so, or something was found to have changed."""
     rollback = run.procedure.step(number).rollback
     return run.steps[number].must_ask or (rollback is not None and rollback.requires_approval)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
+from sopwith.core.address import StepId, number_of
 from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.events import Evidence, ParamValue, Policy
 from sopwith.core.instant import Instant, elapsed_ms
@@ -43,6 +44,16 @@ class StepStatus(StrEnum):
     CANCELLED = "cancelled"
     ROLLED_BACK = "rolled_back"
     """It was completed, and its rollback script has undone it."""
+
+
+_TELLING = (
+    StepStatus.FAILED,
+    StepStatus.INTERRUPTED,
+    StepStatus.REJECTED,
+    StepStatus.RUNNING,
+    StepStatus.WAITING,
+    StepStatus.AWAITING_APPROVAL,
+)
 
 
 class GateStatus(StrEnum):
@@ -97,9 +108,20 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepState(msgspec.Struct, frozen=True, kw_only=True):
-    """`attempt` counts starts within a visit; `gate` is the latest revision and outlives its answer."""
+    """`attempt` counts starts within a visit; `gate` is the latest revision and outlives its answer.
 
-    number: int
+    A step that is done for each of several items has a state for each instance beside its own, which is pending
+    until all of them are finished.
+    """
+
+    number: StepId
+    """The address: `3:eu` for an instance."""
+    place: int = 0
+    """Of an instance among those of its step, from 1."""
+    item: Any = None
+    """What an instance is done for."""
+    instances: tuple[StepId, ...] | None = None
+    """The instances of the step, once its items are known."""
     status: StepStatus = StepStatus.PENDING
     visit: int = 1
     attempt: int = 0
@@ -178,16 +200,16 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True):
     `ends`: failed or cancelled, as the run ends after it. `before`: why the run had ended, in words.
     """
 
-    left: tuple[int, ...]
+    left: tuple[StepId, ...]
     ends: RunStatus
     reason: str = ""
     before: str = ""
-    failed: tuple[int, ...] = ()
+    failed: tuple[StepId, ...] = ()
     """Steps whose rollback script failed, or nobody knows how it ended."""
-    declined: tuple[int, ...] = ()
+    declined: tuple[StepId, ...] = ()
     """Steps whose rollback was not approved."""
 
-    def without(self, number: int) -> Rollback:
+    def without(self, number: StepId) -> Rollback:
         """The rollback when this step is over."""
         return msgspec.structs.replace(self, left=tuple(other for other in self.left if other != number))
 
@@ -210,7 +232,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     created_by: Actor
     updated_at: datetime
-    steps: dict[int, StepState]
+    steps: dict[StepId, StepState]
+    """By address, in the order of the procedure; instances come after their step."""
     start_gate: Gate | None = None
     queued: bool = False
     started_at: datetime | None = None
@@ -223,8 +246,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     rollback: Rollback | None = None
     rolled_back: bool = False
     """It ended, and a rollback was carried to its end before that."""
-    rollback_failed: tuple[int, ...] = ()
-    not_rolled_back: tuple[int, ...] = ()
+    rollback_failed: tuple[StepId, ...] = ()
+    not_rolled_back: tuple[StepId, ...] = ()
     """Steps that the rollback was to undo and did not try to."""
     paused: bool = False
     pause_cause: str = ""
@@ -234,11 +257,15 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Why it paused, failed or was cancelled, in words."""
     followers: dict[int, tuple[int, ...]] = msgspec.field(default_factory=dict)
     """Step -> the steps that name it as what they depend on."""
-    frontier: tuple[int, ...] = ()
+    frontier: tuple[StepId, ...] = ()
     """The steps that anything can be about: not finished, and begun or with all done that they depend on. Ascending.
+
+    Of a step that is done for each of several items its instances, once there are any.
 
     Kept along by `evolve`, so that planning costs as much as there is to do, however long the procedure is.
     """
+    expanded: tuple[int, ...] = ()
+    """The steps that have instances and are not finished."""
     left: int = 0
     """How many steps are not finished."""
 
@@ -252,23 +279,29 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return [self.steps[number] for number in self.frontier]
 
 
-def is_manual(run: Run, number: int) -> bool:
+def asks_items(run: Run, step: StepState) -> bool:
+    """Whether the step is to be done for each of several items, and has no instances yet."""
+    stated = run.procedure.step(step.number).for_each
+    return stated is not None and isinstance(step.number, int) and step.instances is None
+
+
+def is_manual(run: Run, number: StepId) -> bool:
     """Whether a person or agent carries the step out, so that no process of ours runs. Nobody does a rollback."""
     return run.rollback is None and run.procedure.step(number).executor == "manual"
 
 
-def is_wait(run: Run, number: int) -> bool:
+def is_wait(run: Run, number: StepId) -> bool:
     """Whether the step only waits for a time."""
     return run.rollback is None and run.procedure.step(number).executor == "wait"
 
 
-def takes_a_process(run: Run, number: int) -> bool:
+def takes_a_process(run: Run, number: StepId) -> bool:
     """Whether carrying the step out means a process of ours."""
     return not is_manual(run, number) and not is_wait(run, number)
 
 
-def running_processes(run: Run) -> tuple[int, ...]:
-    """Numbers of the steps that a process of ours is carrying out."""
+def running_processes(run: Run) -> tuple[StepId, ...]:
+    """The steps that a process of ours is carrying out."""
     return tuple(s.number for s in run.live if s.status is StepStatus.RUNNING and takes_a_process(run, s.number))
 
 
@@ -311,19 +344,20 @@ def starts_nothing(run: Run) -> bool:
 def current_step(run: Run) -> int:
     """The lowest active step, else the next one, else the number of steps; in a rollback, the one that is undone."""
     if run.rollback is not None and run.rollback.left:
-        return run.rollback.left[0]
+        return number_of(run.rollback.left[0])
     active = (StepStatus.RUNNING, StepStatus.WAITING, StepStatus.AWAITING_APPROVAL)
     for step in run.live:
         if step.status in active or step.stuck:
-            return step.number
-    return next((n for n, step in run.steps.items() if step.status is StepStatus.PENDING), len(run.steps))
+            return number_of(step.number)
+    pending = (number_of(n) for n, step in run.steps.items() if step.status is StepStatus.PENDING)
+    return next(pending, len(run.procedure.steps))
 
 
-def dependencies_met(run: Run, number: int) -> bool:
+def dependencies_met(run: Run, number: StepId) -> bool:
     return all(run.steps[other].finished for other in run.procedure.step(number).depends_on)
 
 
-def ancestors(procedure: Procedure, number: int) -> tuple[int, ...]:
+def ancestors(procedure: Procedure, number: StepId) -> tuple[int, ...]:
     """The steps that this one depends on, directly or through others, ascending."""
     reached: set[int] = set()
     frontier = list(procedure.step(number).depends_on)
@@ -335,20 +369,26 @@ def ancestors(procedure: Procedure, number: int) -> tuple[int, ...]:
     return tuple(sorted(reached))
 
 
-def descendants(procedure: Procedure, number: int) -> frozenset[int]:
+def descendants(procedure: Procedure, number: StepId) -> frozenset[int]:
     """The step and those that depend on it, directly or through others."""
     followers: dict[int, list[int]] = {}
     for step in procedure.steps:
         for other in step.depends_on:
             followers.setdefault(other, []).append(step.number)
     reached: set[int] = set()
-    frontier = [number]
+    frontier = [number_of(number)]
     while frontier:
         here = frontier.pop()
         if here not in reached:
             reached.add(here)
             frontier.extend(followers.get(here, ()))
     return frozenset(reached)
+
+
+def from_here_on(procedure: Procedure, step: StepId) -> frozenset[StepId]:
+    """The step and all that depend on it; of a step with instances only the one that is named."""
+    reached: frozenset[StepId] = frozenset(descendants(procedure, step))
+    return reached if isinstance(step, int) else reached - {number_of(step)} | {step}
 
 
 def holds_slot(run: Run) -> bool:
@@ -386,9 +426,34 @@ def has_room(run: Run) -> bool:
     return limit is None or len(running_processes(run)) < limit
 
 
-def open_gates(run: Run) -> tuple[tuple[int | None, Gate], ...]:
-    """Step number (None: the start gate) and gate, lowest first."""
-    found: list[tuple[int | None, Gate]] = []
+def held_back(run: Run) -> frozenset[StepId]:
+    """The instances whose turn has not come: their step may be under way for fewer items at once."""
+    held: set[StepId] = set()
+    for number in run.expanded:
+        limit = run.procedure.step(number).max_parallel
+        if limit is not None:
+            unfinished = [each for each in run.steps[number].instances or () if not run.steps[each].finished]
+            begun = [each for each in unfinished if _is_under_way(run.steps[each])]
+            waiting = [each for each in unfinished if not _is_under_way(run.steps[each])]
+            held |= set(waiting[max(0, limit - len(begun)) :])
+    return frozenset(held)
+
+
+def _is_under_way(step: StepState) -> bool:
+    return step.status is not StepStatus.PENDING or step.gate_passed or step.waived
+
+
+def shown_status(run: Run, step: StepState) -> StepStatus:
+    """The status of a step as people see it: of one with instances, what most needs to be looked at in them."""
+    if step.instances is None or step.status is not StepStatus.PENDING:
+        return step.status
+    statuses = {run.steps[each].status for each in step.instances if not run.steps[each].finished}
+    return next((status for status in _TELLING if status in statuses), StepStatus.RUNNING)
+
+
+def open_gates(run: Run) -> tuple[tuple[StepId | None, Gate], ...]:
+    """The step's address (None: the start gate) and gate, lowest first."""
+    found: list[tuple[StepId | None, Gate]] = []
     if run.start_gate is not None and run.start_gate.status is GateStatus.OPEN:
         found.append((None, run.start_gate))
     found.extend((s.number, s.gate) for s in run.live if s.gate is not None and s.gate_open)
@@ -396,4 +461,5 @@ def open_gates(run: Run) -> tuple[tuple[int | None, Gate], ...]:
 
 
 def _startable(run: Run) -> bool:
-    return any(step.status is StepStatus.PENDING for step in run.live)
+    held = held_back(run)
+    return any(step.status is StepStatus.PENDING and step.number not in held for step in run.live)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.approval import FieldType
 from sopwith.core.procedure import ParameterType, Procedure, Step
 from sopwith.core.run import Run, StepState, ancestors
@@ -20,6 +21,7 @@ class ValueType(StrEnum):
     NUMBER = "double"
     BOOLEAN = "bool"
     ANY = "dyn"
+    LIST = "list(dyn)"
     TEXTS = "map(string, string)"
     ANYTHING = "map(string, dyn)"
 
@@ -36,20 +38,26 @@ _TYPE_OF_PARAMETER = {
 }
 _TYPE_OF_FIELD = {field: _TYPE_OF_PARAMETER[ParameterType(field.value)] for field in FieldType}
 _TYPE_OF_OUTPUT = {**{field.value: kind for field, kind in _TYPE_OF_FIELD.items()}, "json": ValueType.ANY}
+ITEM = "item"
+"""What an instance is done for, in conditions of its own."""
 _OF_RUN = ("id", "mode", "name", "priority", "startedBy")
 
 
-def scope_of(procedure: Procedure, number: int) -> Scope:
-    """What a condition of this step may name: the run, its parameters, and the steps that this one depends on."""
-    return _StepScope(procedure, number)
+def scope_of(procedure: Procedure, number: StepId, *, item: bool = False) -> Scope:
+    """What a condition of this step may name: the run, its parameters, and the steps that this one depends on.
+
+    With `item` also the item that an instance of the step is done for.
+    """
+    return _StepScope(procedure, number_of(number), item=item)
 
 
 class _StepScope(Mapping[str, ValueType]):
     """Looked up name by name: a procedure of a thousand steps has thousands of names, and a condition has three."""
 
-    def __init__(self, procedure: Procedure, number: int) -> None:
+    def __init__(self, procedure: Procedure, number: int, *, item: bool) -> None:
         self._procedure = procedure
         self._number = number
+        self._item = item and procedure.step(number).for_each is not None
 
     def __getitem__(self, name: str) -> ValueType:
         root, _, rest = name.partition(".")
@@ -79,12 +87,14 @@ class _StepScope(Mapping[str, ValueType]):
     @cached_property
     def _plain(self) -> dict[str, ValueType]:
         scope = {f"run.{name}": ValueType.TEXT for name in _OF_RUN}
+        if self._item:
+            scope[ITEM] = _type_of_items(self._procedure.step(self._number))
         if not self._procedure.parameters:
             return {**scope, "params": ValueType.TEXTS}
         return scope | {f"params.{each.name}": _TYPE_OF_PARAMETER[each.type] for each in self._procedure.parameters}
 
 
-def values_for(run: Run, number: int) -> dict[str, Any]:
+def values_for(run: Run, number: StepId) -> dict[str, Any]:
     """The values of `scope_of` as they are now; what has none yet is left out."""
     values: dict[str, Any] = {
         "run.id": run.run_id,
@@ -97,6 +107,8 @@ def values_for(run: Run, number: int) -> dict[str, Any]:
         values |= {f"params.{name}": value for name, value in run.params.items()}
     else:
         values["params"] = dict(run.params)
+    if instance_of(number):
+        values[ITEM] = run.steps[number].item
     for other in ancestors(run.procedure, number):
         step = run.procedure.step(other)
         for name in _names_of(step):
@@ -106,6 +118,13 @@ def values_for(run: Run, number: int) -> dict[str, Any]:
 
 def _scope_of_step(step: Step) -> Iterator[tuple[str, ValueType]]:
     yield "status", ValueType.TEXT
+    if step.for_each is not None:
+        # for each name a list, with what each of its instances handed on
+        if step.outputs:
+            yield from ((f"outputs.{name}", ValueType.LIST) for name in step.outputs)
+        else:
+            yield "outputs", ValueType.ANYTHING
+        return
     if step.outputs:
         yield from ((f"outputs.{name}", _TYPE_OF_OUTPUT[kind]) for name, kind in step.outputs.items())
     else:
@@ -121,6 +140,11 @@ def _values_of_step(step: Step, state: StepState) -> Iterator[tuple[str, Any]]:
     else:
         yield "outputs", dict(state.outputs)
     yield from ((f"approval.{name}", value) for name, value in state.approval_values.items())
+
+
+def _type_of_items(step: Step) -> ValueType:
+    all_text = isinstance(step.for_each, tuple) and all(isinstance(item, str) for item in step.for_each)
+    return ValueType.TEXT if all_text else ValueType.ANY
 
 
 def _names_of(step: Step) -> tuple[str, ...]:

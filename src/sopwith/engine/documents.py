@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import ActorKind
+from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import approvers_of, rules_of
 from sopwith.core.codec import SealedEvent
@@ -30,6 +31,7 @@ from sopwith.core.run import (
     is_failing,
     is_manual,
     open_gates,
+    shown_status,
     status_of,
 )
 from sopwith.engine.auditing import DroppedRecord
@@ -46,7 +48,7 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
         "sopName": run.name,
         "status": status_of(run),
         "currentStep": current_step(run),
-        "totalSteps": len(run.steps),
+        "totalSteps": len(run.procedure.steps),
         "title": run.procedure.title,
         "version": run.procedure.version,
         "priority": run.procedure.priority,
@@ -81,7 +83,7 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
     if now is not None:
         late = overdue(run, now)
         if late:
-            document["overdue"] = [{"stepNumber": item.step, "dueAt": _iso(item.at)} for item in late]
+            document["overdue"] = [{**addressed(item.step), "dueAt": _iso(item.at)} for item in late]
         document["drivenBy"] = None if driver is None else {"host": driver.host, "pid": driver.pid}
         if driver is None and not run.queued and not at_rest(run):
             document["undriven"] = True
@@ -100,11 +102,11 @@ def _rollback(run: Run) -> Document:
     return {key: list(steps) for key, steps in told.items() if steps}
 
 
-def gate_document(run: Run, number: int | None, gate: Gate) -> Document:
+def gate_document(run: Run, number: StepId | None, gate: Gate) -> Document:
     """An open or answered gate. `votes` are those who agreed while more must; no `approvers`: any person."""
     rules = rules_of(run, number)
     return {
-        "stepNumber": number,
+        **addressed(number),
         "title": run.procedure.title if number is None else run.procedure.step(number).title,
         "status": gate.status,
         "revision": gate.revision,
@@ -130,7 +132,7 @@ def gate_document(run: Run, number: int | None, gate: Gate) -> Document:
     }
 
 
-def _waits_for(run: Run, number: int | None, gate: Gate) -> list[str]:
+def _waits_for(run: Run, number: StepId | None, gate: Gate) -> list[str]:
     """Whom an open gate names as its approvers, without those who have agreed; nobody where any person may."""
     if gate.status is not GateStatus.OPEN:
         return []
@@ -138,13 +140,20 @@ def _waits_for(run: Run, number: int | None, gate: Gate) -> list[str]:
     return [each for each in approvers_of(run, number) if each not in agreed]
 
 
+def addressed(step: StepId | None) -> Document:
+    """`{stepNumber}`, and `instance` where it is one; null: the start."""
+    if isinstance(step, str):
+        return {"stepNumber": number_of(step), "instance": instance_of(step)}
+    return {"stepNumber": step}
+
+
 def step_document(run: Run, step: StepState) -> Document:
     """One entry of `stepResults`."""
     definition = run.procedure.step(step.number)
     document: Document = {
-        "stepNumber": step.number,
+        **addressed(step.number),
         "title": definition.title,
-        "status": step.status,
+        "status": shown_status(run, step),
         "executor": definition.executor,
         "requiresApproval": is_gated(run, step.number),
         "visit": step.visit,
@@ -162,6 +171,10 @@ def step_document(run: Run, step: StepState) -> Document:
         "evidence": [msgspec.to_builtins(each) for each in step.evidence],
         "approval": None if step.gate is None else gate_document(run, step.number, step.gate),
     }
+    if step.place:
+        document["item"] = step.item
+    if step.instances is not None:
+        document["instances"] = [instance_of(each) for each in step.instances]
     if is_manual(run, step.number) and step.status is StepStatus.RUNNING:
         document["instructions"] = definition.body
     return document
@@ -202,7 +215,7 @@ def audit_document(run_id: str, events: Iterable[SealedEvent], dropped: DroppedR
             {
                 "timestamp": event["timestamp"],
                 "type": event["eventType"],
-                **({"stepNumber": event["stepNumber"]} if "stepNumber" in event else {}),
+                **{key: event[key] for key in ("stepNumber", "instance") if key in event},
                 "actor": event["actor"],
                 "details": event["details"],
                 "seq": event["seq"],
@@ -266,6 +279,8 @@ def step_definition(step: Step) -> Document:
         "suggestedTools": list(step.suggested_tools),
         "dependsOn": list(step.depends_on),
         "if": step.condition,
+        "forEach": step.for_each if step.for_each is None or isinstance(step.for_each, str) else list(step.for_each),
+        "maxParallel": step.max_parallel,
         "timeoutSecs": step.timeout_secs,
         "retry": None if step.retry is None else _camelled(msgspec.to_builtins(step.retry)),
         "onFailure": f"goto:{step.goto}" if step.goto is not None else step.on_failure,
@@ -299,7 +314,7 @@ def rules_document(rules: ApprovalRules | None) -> Document | None:
     return {_camel(key): value for key, value in stated.items()}
 
 
-def inbox_entry(run: Run, number: int | None, gate: Gate, now: datetime) -> Document:
+def inbox_entry(run: Run, number: StepId | None, gate: Gate, now: datetime) -> Document:
     """What waits for a person: a gate."""
     return {
         "runId": run.run_id,

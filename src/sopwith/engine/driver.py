@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
+from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
 from sopwith.core.due import Due, DueKind, due, left_ms, ready, ready_now
 from sopwith.core.envelope import envelope_bytes, start_envelope
@@ -55,7 +56,7 @@ class Observer(Protocol):
 
     def on_event(self, event: Event, run: Run) -> None: ...
 
-    def on_output(self, step: int, chunk: bytes) -> None: ...
+    def on_output(self, step: StepId, chunk: bytes) -> None: ...
 
 
 class Silent:
@@ -64,7 +65,7 @@ class Silent:
     def on_event(self, event: Event, run: Run) -> None:
         pass
 
-    def on_output(self, step: int, chunk: bytes) -> None:
+    def on_output(self, step: StepId, chunk: bytes) -> None:
         pass
 
 
@@ -146,7 +147,7 @@ class _Driver:
         self._claim = claim
         self._observer = observer
         self._executors: dict[str, Executor] = {}
-        self._watched: dict[int, _Attempt] = {}
+        self._watched: dict[StepId, _Attempt] = {}
 
     async def run(self) -> Loaded:
         try:
@@ -219,7 +220,7 @@ class _Driver:
         except (LimitReached, CoolingDown):
             return False
 
-    def _open_gate(self, step: int | None) -> bool:
+    def _open_gate(self, step: StepId | None) -> bool:
         run = self._loaded.run
         nonce = self._parts.ids.nonce()
         try:
@@ -246,7 +247,7 @@ class _Driver:
         )
         return self._apply(command, contents=(contents,))
 
-    async def _start(self, step: int) -> bool:
+    async def _start(self, step: StepId) -> bool:
         run = self._loaded.run
         try:
             found = step_envelope_bytes(self._parts, run, step)
@@ -268,7 +269,7 @@ class _Driver:
             await self._launch(step, order, executor.recover if order.withheld else executor.start)
         return events is None or bool(events)
 
-    def _changed(self, step: int, found: bytes) -> tuple[str, ...]:
+    def _changed(self, step: StepId, found: bytes) -> tuple[str, ...]:
         """In what the step differs from what was approved, or from what the start of the run covered."""
         run = self._loaded.run
         gate = run.steps[step].gate
@@ -276,7 +277,7 @@ class _Driver:
             return what_changed(self._parts, gate.digest, found)
         return changed_since_creation(self._parts, run, step)
 
-    def _executor(self, step: int) -> Executor | None:
+    def _executor(self, step: StepId) -> Executor | None:
         """What carries the step out; None where no process does. Raises BadRequest if nothing here can."""
         run = self._loaded.run
         kind = self._parts.kinds.kind(definition_of(run, step).executor)
@@ -288,7 +289,7 @@ class _Driver:
             self._executors[kind.name] = kind.make()
         return self._executors[kind.name]
 
-    async def _launch(self, step: int, order: WorkOrder, begin: _Begin) -> None:
+    async def _launch(self, step: StepId, order: WorkOrder, begin: _Begin) -> None:
         attempt = self._loaded.run.steps[step].attempt
 
         def show(chunk: bytes) -> None:
@@ -300,7 +301,7 @@ class _Driver:
         else:
             self._watched[step] = _Attempt(attempt, watch)
 
-    async def _watch(self, step: int) -> bool:
+    async def _watch(self, step: StepId) -> bool:
         """Finds out what became of an attempt that another driver recorded, and watches it."""
         executor = self._executor(step)
         if step in self._watched or executor is None:
@@ -308,12 +309,12 @@ class _Driver:
         await self._launch(step, recovery_order(self._parts, self._loaded.run, step), executor.recover)
         return True
 
-    async def _stop(self, step: int) -> bool:
+    async def _stop(self, step: StepId) -> bool:
         if step not in self._watched:
             return await self._watch(step)
         return self._watched[step].stop()
 
-    async def _time_out(self, step: int) -> bool:
+    async def _time_out(self, step: StepId) -> bool:
         run = self._loaded.run
         if takes_a_process(run, step):
             return await self._stop(step)
@@ -334,7 +335,7 @@ class _Driver:
                 return True
         return False
 
-    def _ended(self, step: int, attempt: int, result: cmd.StepResult | Lost) -> None:
+    def _ended(self, step: StepId, attempt: int, result: cmd.StepResult | Lost) -> None:
         if isinstance(result, Lost):
             self._interrupted(step, attempt, result)
             return
@@ -343,7 +344,7 @@ class _Driver:
             insist=True,
         )
 
-    def _interrupted(self, step: int, attempt: int, lost: Lost) -> None:
+    def _interrupted(self, step: StepId, attempt: int, lost: Lost) -> None:
         self._apply(
             cmd.Interrupt(
                 actor=SYSTEM,
@@ -441,7 +442,7 @@ def _alarm(run: Run, now: Instant) -> _Alarm:
     return _Alarm(min(at, default=None), now.boot_ms + min(left) if left else None)
 
 
-def _number(item: Due) -> int:
+def _number(item: Due) -> StepId:
     assert item.step is not None
     return item.step
 

@@ -15,6 +15,7 @@ import msgspec
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM, Actor
+from sopwith.core.address import StepId
 from sopwith.core.admission import Limits, Occupancy, admit
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import gate_of, why_not
@@ -67,7 +68,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     """The run after an answer, and the step whose gate it was; None is the start gate."""
 
     run: Run
-    step: int | None
+    step: StepId | None
 
     @property
     def gate(self) -> Gate:
@@ -145,7 +146,7 @@ class Engine:
         run_id: str,
         *,
         actor: Actor,
-        step: int | None = None,
+        step: StepId | None = None,
         digest: str | None = None,
         comment: str = "",
         form: Mapping[str, Any] = MappingProxyType({}),
@@ -159,13 +160,13 @@ class Engine:
         return self._answer(run_id, lambda now: command(now=now, comment=comment, form=form))
 
     def reject(
-        self, run_id: str, *, actor: Actor, reason: str, step: int | None = None, digest: str | None = None
+        self, run_id: str, *, actor: Actor, reason: str, step: StepId | None = None, digest: str | None = None
     ) -> Answered:
         """Answers no, with a reason: the step is rejected and the run paused; at the start gate it is cancelled."""
         command = partial(cmd.Reject, actor=actor, step=step, digest=digest, seen=digest is not None)
         return self._answer(run_id, lambda now: command(now=now, reason=reason))
 
-    def why_not(self, run: Run, step: int | None, *, actor: Actor) -> str:
+    def why_not(self, run: Run, step: StepId | None, *, actor: Actor) -> str:
         """Why this actor may not approve at this gate now, in words; empty if nothing stands in the way."""
         return why_not(run, step, actor, self._people())
 
@@ -185,7 +186,7 @@ class Engine:
         """Ends the run for good, at once or when its running processes have been ended."""
         return self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason))
 
-    def retry(self, run_id: str, *, actor: Actor, from_step: int | None = None, reason: str = "") -> Run:
+    def retry(self, run_id: str, *, actor: Actor, from_step: StepId | None = None, reason: str = "") -> Run:
         """Again from the stuck steps, or from an earlier one. A failed run needs a free slot."""
         self._settle(run_id, actor)
         return self._do(run_id, lambda now: cmd.Retry(actor=actor, now=now, from_step=from_step, reason=reason))
@@ -195,7 +196,7 @@ class Engine:
         self._settle(run_id, actor)
         return self._do(run_id, lambda now: cmd.Rollback(actor=actor, now=now, reason=reason))
 
-    def skip(self, run_id: str, *, actor: Actor, reason: str, step: int | None = None) -> Run:
+    def skip(self, run_id: str, *, actor: Actor, reason: str, step: StepId | None = None) -> Run:
         """Passes over a step, with a reason."""
         self._settle(run_id, actor)
         return self._do(run_id, lambda now: cmd.Skip(actor=actor, now=now, step=step, reason=reason))
@@ -205,7 +206,7 @@ class Engine:
         run_id: str,
         *,
         actor: Actor,
-        step: int | None = None,
+        step: StepId | None = None,
         comment: str = "",
         output: str = "",
         evidence: tuple[Path, ...] = (),
@@ -220,7 +221,7 @@ class Engine:
         *,
         actor: Actor,
         reason: str,
-        step: int | None = None,
+        step: StepId | None = None,
         output: str = "",
         evidence: tuple[Path, ...] = (),
     ) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sopwith.core.address import StepId, number_of
 from sopwith.core.envelope import Envelope, changed_fields, envelope_bytes, start_envelope, step_envelope
 from sopwith.core.procedure import ExecutionMode, sha256
 from sopwith.core.rollback import definition_of
@@ -16,7 +17,7 @@ def start_envelope_bytes(run: Run, *, asking: str | None = None) -> bytes:
     return envelope_bytes(start_envelope(run, asking=asking))
 
 
-def step_envelope_bytes(parts: Parts, run: Run, number: int, *, asking: str | None = None) -> bytes:
+def step_envelope_bytes(parts: Parts, run: Run, number: StepId, *, asking: str | None = None) -> bytes:
     """The bytes that the gate of a step covers. Raises Lacking.
 
     As the gate that was asked covers it; with `asking`, a nonce, for the gate to be asked next.
@@ -34,7 +35,7 @@ def what_changed(parts: Parts, approved_digest: str, found: bytes) -> tuple[str,
     return changed_fields(approved, found)
 
 
-def changed_since_creation(parts: Parts, run: Run, number: int) -> tuple[str, ...]:
+def changed_since_creation(parts: Parts, run: Run, number: StepId) -> tuple[str, ...]:
     """Which passed variables, pins and folders differ from what they were when the run was created. Raises Lacking.
 
     What was not there then may be there now, unless somebody has approved the start without it.
@@ -42,9 +43,9 @@ def changed_since_creation(parts: Parts, run: Run, number: int) -> tuple[str, ..
     pins = pinned_now(parts.workspace.root, run.procedure, run.procedure.step(number))
     folder = str(working_dir(parts.workspace.root, run.procedure, run.procedure.step(number)))
     return (
-        *(("working_dir",) if run.folders.get(str(number), folder) != folder else ()),
+        *(("working_dir",) if run.folders.get(str(number_of(number)), folder) != folder else ()),
         *_differing("passed", run, _concealed(parts, run, number), run.passed),
-        *_differing("pins", run, pins, run.pins.get(str(number), {})),
+        *_differing("pins", run, pins, run.pins.get(str(number_of(number)), {})),
     )
 
 
@@ -55,7 +56,7 @@ def _differing(what: str, run: Run, now: dict[str, str], then: dict[str, str]) -
     )
 
 
-def _build(parts: Parts, run: Run, number: int, *, asking: str | None = None) -> Envelope:
+def _build(parts: Parts, run: Run, number: StepId, *, asking: str | None = None) -> Envelope:
     definition = definition_of(run, number)
     folder = working_dir(parts.workspace.root, run.procedure, definition)
     locate = parts.kinds.kind(definition.executor).locate
@@ -65,11 +66,11 @@ def _build(parts: Parts, run: Run, number: int, *, asking: str | None = None) ->
         working_dir=str(folder),
         passed=_concealed(parts, run, number),
         pins=pinned_now(parts.workspace.root, run.procedure, definition),
-        program=None if locate is None else locate(definition, step_variables(parts, run, definition), folder),
+        program=None if locate is None else locate(definition, step_variables(parts, run, number, definition), folder),
         asking=asking,
     )
 
 
-def _concealed(parts: Parts, run: Run, number: int) -> dict[str, str]:
+def _concealed(parts: Parts, run: Run, number: StepId) -> dict[str, str]:
     passed = passed_variables(run.procedure, run.procedure.step(number), parts.environ)
     return {name: parts.keyring.conceal(value) for name, value in passed.items()}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.procedure import Procedure, Step, canonical
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, ancestors
@@ -67,7 +68,7 @@ def folders_at_creation(root: Path, procedure: Procedure) -> dict[str, str]:
     return {str(step.number): str(working_dir(root, procedure, step)) for step in named}
 
 
-def work_order(parts: Parts, run: Run, number: int) -> WorkOrder:
+def work_order(parts: Parts, run: Run, number: StepId) -> WorkOrder:
     """The order for the attempt that `step_started` recorded. Raises MissingVariables."""
     definition = definition_of(run, number)
     state = run.steps[number]
@@ -76,11 +77,12 @@ def work_order(parts: Parts, run: Run, number: int) -> WorkOrder:
         run_id=run.run_id,
         name=run.name,
         step=definition,
+        instance=instance_of(number),
         visit=state.visit,
         attempt=state.attempt,
         folder=attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt),
         working_dir=working_dir(parts.workspace.root, run.procedure, definition),
-        environment=step_variables(parts, run, definition),
+        environment=step_variables(parts, run, number, definition),
         parameters_json=canonical(run.params),
         umask=run.umask,
         output_types=definition.outputs,
@@ -89,21 +91,22 @@ def work_order(parts: Parts, run: Run, number: int) -> WorkOrder:
     )
 
 
-def attempt_folder(parts: Parts, run_id: str, number: int, *, visit: int, attempt: int) -> Path:
+def attempt_folder(parts: Parts, run_id: str, number: StepId, *, visit: int, attempt: int) -> Path:
     """Where one attempt keeps its script, marker, result and log."""
     return parts.workspace.run_folder(run_id) / f"step-{number}.{visit}.{attempt}"
 
 
-def next_attempt_folder(parts: Parts, run: Run, number: int) -> Path:
+def next_attempt_folder(parts: Parts, run: Run, number: StepId) -> Path:
     """The folder that the step's next attempt will have."""
     state = run.steps[number]
     return attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt + 1)
 
 
-def step_variables(parts: Parts, run: Run, step: Step) -> dict[str, str]:
-    """The whole environment of the step's process. Raises MissingVariables."""
-    state = run.steps[step.number]
-    key = f"{run.run_id}.{step.number}.{state.visit}"
+def step_variables(parts: Parts, run: Run, number: StepId, step: Step) -> dict[str, str]:
+    """The whole environment of the step's process; `step` is what a start means now. Raises MissingVariables."""
+    state = run.steps[number]
+    key = f"{run.run_id}.{number}.{state.visit}"
+    instance = {"SOP_INSTANCE": instance_of(number), "SOP_ITEM": as_text(state.item)} if state.place else {}
     given = {
         **{name: parts.environ[name] for name in _FROM_DRIVER if name in parts.environ},
         **run.environment,
@@ -117,12 +120,13 @@ def step_variables(parts: Parts, run: Run, step: Step) -> dict[str, str]:
         "SOP_STEP": str(step.number),
         "SOP_ATTEMPT": str(state.attempt),
         "SOP_IDEMPOTENCY_KEY": key if run.rollback is None else f"{key}.rollback",
+        **instance,
         **({} if run.rollback is None else {"SOP_ROLLBACK": "1"}),
     }
-    return {**_data_variables(run, step), **given}
+    return {**_data_variables(run, number), **given}
 
 
-def _data_variables(run: Run, step: Step) -> dict[str, str]:
+def _data_variables(run: Run, number: StepId) -> dict[str, str]:
     """Parameters, outputs of all steps this one depends on, and what approvers filled in there and here.
 
     A rollback script is given the outputs of its own step too.
@@ -130,15 +134,15 @@ def _data_variables(run: Run, step: Step) -> dict[str, str]:
     Bounded where they are made, never cut here.
     """
     data = {f"SOP_PARAM_{name.upper()}": as_text(value) for name, value in run.params.items()}
-    before = ancestors(run.procedure, step.number)
-    for other in before if run.rollback is None else (*before, step.number):
+    before: tuple[StepId, ...] = ancestors(run.procedure, number)
+    for other in before if run.rollback is None else (*before, number):
         for name, value in run.steps[other].outputs.items():
             # no output passes for what an approver said, also where nobody said anything
             if not name.upper().startswith(_APPROVAL):
-                data[f"SOP_STEP_{other}_{name.upper()}"] = as_text(value)
-    for other in (*before, step.number):
+                data[f"SOP_STEP_{number_of(other)}_{name.upper()}"] = as_text(value)
+    for other in (*before, number):
         for name, value in run.steps[other].approval_values.items():
-            data[f"SOP_STEP_{other}_{_APPROVAL}{name.upper()}"] = as_text(value)
+            data[f"SOP_STEP_{number_of(other)}_{_APPROVAL}{name.upper()}"] = as_text(value)
     return data
 
 

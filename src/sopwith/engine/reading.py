@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
+from sopwith.core.address import StepId
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import why_not
 from sopwith.core.codec import decode_event
@@ -21,9 +22,11 @@ from sopwith.core.modes import choose_mode, declared_mode
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory
 from sopwith.core.procedure import ExecutionMode, Procedure, sha256
+from sopwith.core.refusal import no_such_step
 from sopwith.core.run import Run, RunStatus, StepState, StepStatus, current_step, is_manual, open_gates
 from sopwith.engine.documents import (
     Document,
+    addressed,
     audit_document,
     inbox_entry,
     rules_document,
@@ -60,11 +63,10 @@ class Reader:
         run = self._engine.runs.load(run_id).run
         return run_document(run, now=self._parts.clock.now().at, driver=self._parts.store.holder(run_id))
 
-    def step(self, run_id: str, number: int) -> Document:
+    def step(self, run_id: str, number: StepId) -> Document:
         """One step of a run, with its definition. Raises NotFound."""
         run = self._engine.runs.load(run_id).run
-        if number not in run.steps:
-            raise NotFound(f"{run.name} has no step {number}", hint=f"its steps are 1 to {len(run.steps)}")
+        _check_step(run, number)
         return {**step_definition(run.procedure.step(number)), **step_document(run, run.steps[number])}
 
     def history(
@@ -127,11 +129,11 @@ class Reader:
             }
         ]
 
-    def log_files(self, run_id: str, step: int | None) -> tuple[tuple[int, Path], ...]:
-        """Step number and log file of the latest attempts that exist, in order. Raises NotFound."""
+    def log_files(self, run_id: str, step: StepId | None) -> tuple[tuple[StepId, Path], ...]:
+        """The address and the log folder of the latest attempts that exist, in order. Raises NotFound."""
         run = self._engine.runs.load(run_id).run
-        if step is not None and step not in run.steps:
-            raise NotFound(f"{run.name} has no step {step}", hint=f"its steps are 1 to {len(run.steps)}")
+        if step is not None:
+            _check_step(run, step)
         wanted = [state for number, state in run.steps.items() if state.attempt and step in (None, number)]
         return tuple(
             (
@@ -156,7 +158,13 @@ class Reader:
         )
 
 
-def _open_to(run: Run, number: int | None, actor: Actor | None, people: Directory | None) -> Document:
+def _check_step(run: Run, number: StepId) -> None:
+    if number not in run.steps:
+        found = no_such_step(run, number)
+        raise NotFound(found.message, hint=found.hint)
+
+
+def _open_to(run: Run, number: StepId | None, actor: Actor | None, people: Directory | None) -> Document:
     if actor is None or people is None:
         return {}
     reason = why_not(run, number, actor, people)
@@ -192,7 +200,9 @@ def plan_document(
     }
 
 
-def _planned(workspace: Workspace, procedure: Procedure, mode: ExecutionMode, policy: Policy, number: int) -> Document:
+def _planned(
+    workspace: Workspace, procedure: Procedure, mode: ExecutionMode, policy: Policy, number: StepId
+) -> Document:
     step = procedure.step(number)
     gated = needs_gate(mode, step)
     return {
@@ -241,7 +251,7 @@ def _waiting_steps(run: Run) -> list[Document]:
                 "runId": run.run_id,
                 "sopName": run.name,
                 "kind": "manual" if by_hand else state.status.value,
-                "stepNumber": state.number,
+                **addressed(state.number),
                 "title": run.procedure.step(state.number).title,
                 "requestedAt": iso(_since(run, state)),
                 "reason": state.error,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from sopwith.core.address import StepId
 from sopwith.core.procedure import sha256
 from sopwith.core.run import Run, starts_nothing
 from sopwith.engine.envelopes import step_envelope_bytes
@@ -12,7 +13,7 @@ from sopwith.engine.parts import Parts
 from sopwith.ports import WorkOrder
 
 
-def recovery_order(parts: Parts, run: Run, number: int) -> WorkOrder:
+def recovery_order(parts: Parts, run: Run, number: StepId) -> WorkOrder:
     """The order of an attempt that was recorded before; `withheld` where it must not start any more."""
     try:
         order = work_order(parts, run, number)

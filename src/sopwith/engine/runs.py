@@ -174,7 +174,7 @@ def summarise(run: Run) -> RunSummary:
         mode=run.mode,
         priority=run.procedure.priority,
         current_step=current_step(run),
-        total_steps=len(run.steps),
+        total_steps=len(run.procedure.steps),
         created_at=run.created_at,
         created_by=str(run.created_by),
         updated_at=run.updated_at,

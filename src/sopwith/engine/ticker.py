@@ -20,6 +20,7 @@ import msgspec
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
+from sopwith.core.address import StepId
 from sopwith.core.due import Due, DueKind, due, ready
 from sopwith.core.instant import Instant
 from sopwith.core.run import Run, RunStatus, running_processes
@@ -59,7 +60,7 @@ _TIMED = {DueKind.EXPIRE_GATE: cmd.Expire, DueKind.REMIND: cmd.Remind}
 class Witness(Observer, Protocol):
     """Is told what happens, to show it. Must return quickly, and raise nothing."""
 
-    def on_adopted(self, run_id: str, name: str, steps: tuple[int, ...]) -> None:
+    def on_adopted(self, run_id: str, name: str, steps: tuple[StepId, ...]) -> None:
         """The processes of these steps were started by a driver that is gone; from now on they are watched here."""
         ...
 
@@ -114,7 +115,7 @@ class _Found(msgspec.Struct, frozen=True):
 
     name: str
     seq: int
-    adopts: tuple[int, ...]
+    adopts: tuple[StepId, ...]
 
 
 class _Driven(msgspec.Struct, frozen=True):

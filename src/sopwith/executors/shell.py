@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sopwith.core.address import step_id
 from sopwith.core.procedure import Script, Step
 from sopwith.errors import Conflict, Problem, Severity
 from sopwith.ports import Executor, ExecutorKind, Lost, Watch, WorkOrder
@@ -82,7 +83,9 @@ class ShellExecutor:
         if not order.working_dir.is_dir():
             raise ValueError(f"its working directory {order.working_dir} does not exist")
         program = find_program(script.interpreter, order.environment.get("PATH", os.defpath), order.working_dir)
-        cookie = f"{order.run_id}.{order.step.number}.{order.visit}.{order.attempt}.{launch.number}"
+        cookie = (
+            f"{order.run_id}.{step_id(order.step.number, order.instance)}.{order.visit}.{order.attempt}.{launch.number}"
+        )
         own = {"SOP_OUTPUT": str(launch.values), "SOP_PARAMS": str(launch.params), "SOP_COOKIE": cookie}
         told = Order(
             argv=(program, *INTERPRETERS[script.interpreter], str(launch.script)),
@@ -115,8 +118,9 @@ def _script(order: WorkOrder) -> Script:
 
 
 def _started_before(order: WorkOrder) -> Conflict:
+    step = step_id(order.step.number, order.instance)
     return Conflict(
-        f"cannot start attempt {order.attempt} of step {order.step.number} of {order.run_id}: {order.folder} shows "
+        f"cannot start attempt {order.attempt} of step {step} of {order.run_id}: {order.folder} shows "
         "that it was started before",
         hint="recover it instead",
     )

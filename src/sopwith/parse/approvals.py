@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from sopwith.core.approval import ApprovalRules, FieldType, FormField, FormValue, TimeoutAction
-from sopwith.core.conditions import check
+from sopwith.core.conditions import Wanted, check
 from sopwith.core.forms import value_of
 from sopwith.core.patterns import check_pattern
 from sopwith.core.people import GROUP
@@ -47,10 +47,12 @@ def read_approval(around: Pair) -> ApprovalRules | None:
 def check_approvals(procedure: Procedure, around: Pair, findings: Findings) -> None:
     """Reports rules that cannot be what their author means. The procedure's steps are those of the pair."""
     _check_whole(procedure, around, findings)
-    conditions: list[tuple[int, str, Place]] = []
+    conditions: list[Stated] = []
     for index, step in enumerate(procedure.steps):
         if step.condition is not None:
-            conditions.append((index + 1, step.condition, around.step(index).at("if_")))
+            conditions.append(Stated(index + 1, step.condition, around.step(index).at("if_")))
+        if isinstance(step.for_each, str):
+            conditions.append(Stated(index + 1, step.for_each, around.step(index).at("for_each"), Wanted.LIST))
         pair = around.step(index).part("approval")
         if pair is None or step.approval is None:
             continue
@@ -58,7 +60,7 @@ def check_approvals(procedure: Procedure, around: Pair, findings: Findings) -> N
         _check_form(step.approval, pair, findings)
         _check_times(step, step.approval, pair, findings)
         if step.approval.when is not None:
-            conditions.append((index + 1, step.approval.when, pair.at("when")))
+            conditions.append(Stated(index + 1, step.approval.when, pair.at("when"), item=True))
     check_conditions(procedure, conditions, findings)
 
 
@@ -225,10 +227,20 @@ def _check_reminders(rules: ApprovalRules, timeout: int | float | None, pair: Pa
         )
 
 
-def check_conditions(procedure: Procedure, conditions: Iterable[tuple[int, str, Place]], findings: Findings) -> None:
-    """Whether each `if` and `when` could be evaluated. Bounded: compiling thousands of them would hold up a caller."""
+class Stated(NamedTuple):
+    """An expression in CEL, of which step and where; `item`: it may name the item of an instance."""
+
+    number: int
+    expression: str
+    at: Place
+    wanted: Wanted = Wanted.TRUTH
+    item: bool = False
+
+
+def check_conditions(procedure: Procedure, conditions: Iterable[Stated], findings: Findings) -> None:
+    """Whether each expression could be evaluated. Bounded: compiling thousands of them would hold up a caller."""
     size = unsound = 0
-    for count, (number, expression, at) in enumerate(conditions, start=1):
+    for count, (number, expression, at, wanted, item) in enumerate(conditions, start=1):
         size += len(expression)
         if count > _MAX_CONDITIONS or size > _MAX_CONDITION_CHARACTERS:
             findings.unexpected(
@@ -239,12 +251,12 @@ def check_conditions(procedure: Procedure, conditions: Iterable[tuple[int, str, 
                 hint="make the conditions shorter, or split the procedure",
             )
             return
-        wrong = check(expression, scope_of(procedure, number))
+        wrong = check(expression, scope_of(procedure, number, item=item), wanted)
         if wrong is not None:
             unsound += 1
             findings.unexpected(
                 "bad_condition",
-                expected="a CEL condition",
+                expected="a CEL condition" if wanted is Wanted.TRUTH else f"a CEL expression that gives {wanted}",
                 got=f"{shown(expression)}: {wrong}",
                 at=at,
                 hint="it may name params, run, and the status, outputs and approval of steps that this one depends on",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from sopwith.core.items import twice
 from sopwith.core.procedure import OnFailure, Procedure, RetryRules, Step
 from sopwith.core.run import ancestors
 from sopwith.parse.findings import Findings, shown
@@ -20,6 +21,8 @@ def read_flow(pair: Pair, around: Pair, steps: Sequence[Pair]) -> dict[str, Any]
     on_failure, goto = _on_failure(pair, around, steps)
     return {
         "condition": pair.pick("if_"),
+        "for_each": pair.pick("for_each"),
+        "max_parallel": pair.pick("max_parallel"),
         "timeout_secs": pair.pick("timeout_secs"),
         "retry": pair.pick("retry", _retry),
         "on_failure": on_failure,
@@ -38,6 +41,7 @@ def check_flow(procedure: Procedure, around: Pair, findings: Findings) -> None:
     """Reports what cannot be meant. The procedure's steps are those of the pair."""
     for index, step in enumerate(procedure.steps):
         pair = around.step(index)
+        _check_items(step, pair, findings)
         _check_wait(step, pair, findings)
         _check_retry(step, pair, findings)
         _check_goto(procedure, step, pair, findings)
@@ -64,6 +68,23 @@ def _on_failure(pair: Pair, around: Pair, steps: Sequence[Pair]) -> tuple[OnFail
         return OnFailure.GOTO, int(name)
     keys = [step.both("key") for step in steps]
     return OnFailure.GOTO, next((at for at, both in enumerate(keys, start=1) if name in both), 0)
+
+
+def _check_items(step: Step, pair: Pair, findings: Findings) -> None:
+    if step.max_parallel is not None and step.for_each is None:
+        findings.error(
+            "parallel_without_items",
+            "expected forEach in a step with maxParallel, got none",
+            at=pair.at("max_parallel"),
+            hint="say what it is done for; maxParallel of the procedure is for all its steps",
+        )
+    if isinstance(step.for_each, tuple) and (double := twice(step.for_each)) is not None:
+        findings.error(
+            "item_twice",
+            f"expected items that differ, got {shown(str(double))} twice",
+            at=pair.at("for_each"),
+            hint="take one of them out",
+        )
 
 
 def _check_wait(step: Step, pair: Pair, findings: Findings) -> None:

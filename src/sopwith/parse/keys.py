@@ -79,6 +79,8 @@ STEP_KEYS = _table(
     Key("Pins", "pins", values.items),
     Key("Depends On", "dependsOn", values.dependencies),
     Key("If", "if", values.text),
+    Key("For Each", "forEach", values.for_each),
+    Key("Max Parallel", "maxParallel", values.integer),
     Key("Timeout", "timeoutSecs", values.seconds),
     Key("Retries", "retry", values.retries),
     Key("On Failure", "onFailure", values.on_failure),
@@ -95,7 +97,6 @@ STEP_KEYS = _table(
 DESIGNED_KEYS = frozenset(
     {
         "concurrency group",
-        "for each",
         "on interrupt",
         "on reject",
         "runners",

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct, field
 
 from sopwith.core.approval import FieldType, TimeoutAction
 from sopwith.core.conditions import MAX_LENGTH
+from sopwith.core.items import MAX_ITEMS
 from sopwith.core.procedure import NAME_PATTERN, ExecutionMode, ParameterType, Priority
 
 TEN_YEARS_MINS = 10 * 366 * 24 * 60
@@ -272,6 +273,16 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
         Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH)] | None,
         Meta(description="A CEL condition: where it does not hold the step is skipped."),
     ] = field(default=None, name="if")
+    for_each: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH)]
+        | Annotated[tuple[FormText | int | float | bool, ...], Meta(min_length=1, max_length=MAX_ITEMS)]
+        | None,
+        Meta(description="The items that the step is done for, each on its own: a list, or a CEL expression."),
+    ] = None
+    max_parallel: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="For how many items the step may be under way at once; for all if not said."),
+    ] = None
     timeout_secs: Annotated[Span | None, Meta(description="Seconds that one try may take; no limit if not said.")] = (
         None
     )
@@ -304,8 +315,6 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
     )
     designed_keys: ClassVar[frozenset[str]] = frozenset(
         {
-            "forEach",
-            "maxParallel",
             "onInterrupt",
             "onReject",
             "params",

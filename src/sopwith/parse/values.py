@@ -123,6 +123,11 @@ def items(value: str) -> list[str]:
     return [unwrapped(item) for item in split(value, ",") if item]
 
 
+def for_each(value: str) -> str | list[str]:
+    """`eu, us, ap` is a list; what has brackets, parentheses or quotes, or no comma, is an expression in CEL."""
+    return items(value) if "," in value and not re.search(r"[\[({'\"]", value) else value
+
+
 def principals(value: str) -> list[str]:
     """`group:release, user:alice`. Raises Unreadable for `none`, which could mean anybody as well as nobody."""
     named = items(value)

@@ -19,12 +19,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from sopwith.core.address import StepId, step_id
 from sopwith.core.commands import StepResult
 from sopwith.core.procedure import sha256
 from sopwith.errors import Conflict
 from sopwith.ports import Clock, Executor, ExecutorKind, Lost, Watch, WorkOrder
 
-Key = tuple[str, int, int, int]
+Key = tuple[str, StepId, int, int]
 """Run, step, visit, attempt."""
 
 SUCCEEDED = StepResult(exit_code=0)
@@ -196,7 +197,7 @@ def fake_kind(world: FakeWorld, clock: Clock, name: str = "shell") -> ExecutorKi
 
 def key_of(order: WorkOrder) -> Key:
     """What names the attempt that an order is for."""
-    return (order.run_id, order.step.number, order.visit, order.attempt)
+    return (order.run_id, step_id(order.step.number, order.instance), order.visit, order.attempt)
 
 
 async def _set(event: asyncio.Event) -> bool:

@@ -16,13 +16,14 @@ import msgspec
 
 from sopwith.core import events as ev
 from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.address import StepId
 from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.codec import NO_HASH, SealedEvent, decode_event, link
 from sopwith.core.config import Config
 from sopwith.core.events import Event
 from sopwith.core.evolve import begin, evolve, replay
 from sopwith.core.procedure import ExecutionMode, Procedure, Step
-from sopwith.core.run import Run, RunStatus, StepStatus, descendants
+from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on
 from sopwith.engine.runs import summarise
 from sopwith.ports import Batch, Claim, Store, WorkOrder
 from sopwith.testing.executor import FakeWorld, Key, key_of
@@ -51,8 +52,8 @@ class Laws:
         self._launched: Counter[Key] = Counter()
         self._configs: dict[str, Config] = {}
         self._boots = 0
-        self._waits: dict[tuple[str, int | None], _Wait] = {}
-        self._timed: dict[tuple[str, int], _Timed] = {}
+        self._waits: dict[tuple[str, StepId | None], _Wait] = {}
+        self._timed: dict[tuple[str, StepId], _Timed] = {}
 
     @property
     def events(self) -> int:
@@ -205,7 +206,7 @@ class Laws:
                     continue
         return False
 
-    def _check_room(self, before: Run, number: int) -> None:
+    def _check_room(self, before: Run, number: StepId) -> None:
         self._timed[before.run_id, number] = _Timed(self._now_ms(), self._boots)
         limit = before.procedure.max_parallel
         shell = {step.number for step in before.procedure.steps if step.executor == "shell"}
@@ -225,7 +226,7 @@ class Laws:
         elif body.at < event.at:
             self.breaks(f"{where} is to be tried again at a time that has passed")
 
-    def _check_time(self, before: Run, number: int, seconds: float | None, what: str) -> None:
+    def _check_time(self, before: Run, number: StepId, seconds: float | None, what: str) -> None:
         """That a time was really over, as long as nothing was restarted."""
         timed = self._timed.get((before.run_id, number))
         if timed is None or seconds is None or timed.boots != self._boots:
@@ -233,7 +234,7 @@ class Laws:
         if self._now_ms() - timed.since_ms < seconds * 1000:
             self.breaks(f"{before.run_id}: step {number}: {what} before its time")
 
-    def _started_since_retry(self, run: Run, number: int) -> bool:
+    def _started_since_retry(self, run: Run, number: StepId) -> bool:
         for event in reversed(self.history[run.run_id]):
             if isinstance(event.body, ev.RunRetried) and number in _retried(run.procedure, event.body):
                 return False
@@ -241,7 +242,7 @@ class Laws:
                 return True
         return False
 
-    def _answer(self, run: Run, number: int | None) -> str | None:
+    def _answer(self, run: Run, number: StepId | None) -> str | None:
         """The digest of the approval that covers the next start behind this gate, or None."""
         for event in reversed(self.history[run.run_id]):
             match event.body:
@@ -302,7 +303,7 @@ class Laws:
         elif not _may_agree(event.actor, before.created_by, rules, config, escalated=escalated):
             self.breaks(f"{where} was passed by {event.actor}, who may not")
 
-    def _asked(self, run_id: str, number: int | None) -> tuple[ev.ApprovalRequested | None, list[str], bool]:
+    def _asked(self, run_id: str, number: StepId | None) -> tuple[ev.ApprovalRequested | None, list[str], bool]:
         """The latest question at this gate, who has agreed since, and whether it was handed on."""
         voters: list[str] = []
         escalated = False
@@ -502,7 +503,7 @@ class _Wait:
         return self._wanted_ms - self._spent_ms - (now_ms - self._since) - _TOLERANCE_MS * self._pauses
 
 
-def _rules(procedure: Procedure, number: int | None) -> ApprovalRules:
+def _rules(procedure: Procedure, number: StepId | None) -> ApprovalRules:
     own = None if number is None else procedure.step(number).approval
     return own or procedure.approval or ApprovalRules()
 
@@ -527,7 +528,7 @@ def conceal(value: str) -> str:
     return sha256(b"simulated\0" + value.encode()).hexdigest()
 
 
-def _key(run: Run, number: int) -> Key:
+def _key(run: Run, number: StepId) -> Key:
     state = run.steps[number]
     return (run.run_id, number, state.visit, state.attempt)
 
@@ -536,6 +537,6 @@ def _stops(run: Run) -> bool:
     return run.pause_requested or run.paused or run.cancel_requested or run.ended is not None
 
 
-def _retried(procedure: Procedure, body: ev.RunRetried) -> set[int]:
-    again = descendants(procedure, body.from_step) if body.from_step is not None else frozenset()
+def _retried(procedure: Procedure, body: ev.RunRetried) -> set[StepId]:
+    again = from_here_on(procedure, body.from_step) if body.from_step is not None else frozenset()
     return {*body.steps, *again}

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.address import StepId
 from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.commands import StepResult
 from sopwith.core.config import Config
@@ -44,7 +45,7 @@ GROUPS = {"release": ("ann", "ben", "cat"), "oncall": ("cat", "dan")}
 WORKSPACE = Workspace(Path(tempfile.gettempdir()) / "sopwith-simulator")
 
 
-Say = Callable[[Engine, str, Actor, int | None], Any]
+Say = Callable[[Engine, str, Actor, StepId | None], Any]
 
 VERBS: dict[str, tuple[float, bool, Say]] = {
     # verb: how often, whether whoever says it drives the run on, what is said

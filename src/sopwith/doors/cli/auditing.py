@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sopwith.core.address import address_in
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import Document, Door, complete_run, verb
 from sopwith.doors.cli.terminal import crop, safe
@@ -236,6 +237,7 @@ _FACTS = (
     (("to", "dueAt"), "to {}, due at {}"),
     (("jumpedMs", "dueAt"), "by {} ms, to {}"),
     (("changed",), "changed: {}"),
+    (("instances",), "for {}"),
     (("cause", "reason"), "{}: {}"),
 )
 """What says most about events that have neither reason nor comment: keys of the details, and the words around them."""
@@ -253,7 +255,7 @@ def _record_text(document: Document) -> str:
         if event.get("contentGone"):
             lines.append(crop(f"{event['seq']:>4} content gone, hash {event['hash']}", terminal.columns()))
             continue
-        step = event.get("stepNumber")
+        step = address_in(event)
         where = "" if step is None else f" step {step}"
         where += " (rollback)" if event["details"].get("rollback") else ""
         told = _told(event["details"])

@@ -7,19 +7,20 @@ from typing import NoReturn
 
 import click
 
+from sopwith.core.address import StepId
 from sopwith.core.approvers import rules_of
 from sopwith.core.moves_answer import MIN_DIGEST_CHARACTERS
 from sopwith.core.run import GateStatus, Run, status_of
 from sopwith.doors.cli import terminal, text
-from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Document, Door, run_argument, verb
+from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Document, Door, StepType, run_argument, verb
 from sopwith.doors.cli.driving import carry_on_and_leave, wait_option
 from sopwith.doors.cli.pairs import from_pairs
 from sopwith.doors.cli.question import question_text
-from sopwith.engine.documents import gate_document, pinned_document, run_document
+from sopwith.engine.documents import addressed, gate_document, pinned_document, run_document
 from sopwith.engine.engine import Answered
 from sopwith.errors import Refused
 
-_step = click.option("--step", type=int, help="Which step, where several wait.")
+_step = click.option("--step", type=StepType(), help="Which step, where several wait.")
 _evidence = click.option(
     "--evidence",
     multiple=True,
@@ -43,7 +44,7 @@ _output = click.option("--output", default="", help="What came out of it, in wor
 def approve(
     door: Door,
     run_id: str,
-    step: int | None,
+    step: StepId | None,
     digest: str | None,
     comment: str,
     pairs: tuple[str, ...],
@@ -64,7 +65,7 @@ def approve(
     if not answered.gate.passed:
         given = [*(["comment"] if comment else []), *(["form"] if form else [])]
         _leave_voted(door, answered, again=before is not None, given=given)
-    head = {"runId": run_id, "stepNumber": answered.step, "status": "approved"}
+    head = {"runId": run_id, **addressed(answered.step), "status": "approved"}
     if not door.as_json:
         with terminal.optional():
             terminal.echo(f"{click.style(terminal.mark('✔'), fg='green')} approved {_which(answered.step)} of {run_id}")
@@ -78,14 +79,14 @@ def approve(
 @click.option("--reason", default="", help="What is wrong, for the record.")
 @wait_option
 @verb
-def reject(door: Door, run_id: str, step: int | None, digest: str | None, reason: str, wait: bool) -> None:
+def reject(door: Door, run_id: str, step: StepId | None, digest: str | None, reason: str, wait: bool) -> None:
     """Reject what waits at RUN's gate: the run is paused, or cancelled if it was the start approval.
 
     A rollback that is rejected is left out, and the rest of the rollback goes on.
     """
     answered = door.engine.reject(run_id, actor=door.actor, step=step, digest=digest, reason=reason)
     action = "cancelled" if answered.step is None else "paused"
-    document = {"runId": run_id, "stepNumber": answered.step, "status": "rejected", "action": action}
+    document = {"runId": run_id, **addressed(answered.step), "status": "rejected", "action": action}
     if answered.gate.rollback:
         document["action"] = "rollback_skipped"
         carry_on_and_leave(door, answered.run, wait=wait, document=lambda run: {**document, "run": run})
@@ -105,7 +106,7 @@ def reject(door: Door, run_id: str, step: int | None, digest: str | None, reason
 @click.option("--reason", default="", help="Why it is not needed, for the record.")
 @wait_option
 @verb
-def skip(door: Door, run_id: str, step: int | None, reason: str, wait: bool) -> None:
+def skip(door: Door, run_id: str, step: StepId | None, reason: str, wait: bool) -> None:
     """Pass over a step that waits, is stuck, or is done by hand, and carry the run on."""
     carry_on_and_leave(door, door.engine.skip(run_id, actor=door.actor, step=step, reason=reason), wait=wait)
 
@@ -121,7 +122,7 @@ def skip(door: Door, run_id: str, step: int | None, reason: str, wait: bool) -> 
 def complete(
     door: Door,
     run_id: str,
-    step: int | None,
+    step: StepId | None,
     comment: str,
     output: str,
     evidence: tuple[Path, ...],
@@ -141,14 +142,14 @@ def complete(
 @wait_option
 @verb
 def fail(
-    door: Door, run_id: str, step: int | None, reason: str, output: str, evidence: tuple[Path, ...], wait: bool
+    door: Door, run_id: str, step: StepId | None, reason: str, output: str, evidence: tuple[Path, ...], wait: bool
 ) -> None:
     """Report that a manual step did not work out."""
     run = door.engine.fail(run_id, actor=door.actor, step=step, reason=reason, output=output, evidence=evidence)
     carry_on_and_leave(door, run, wait=wait)
 
 
-def _show_gates(door: Door, run_id: str, step: int | None) -> None:
+def _show_gates(door: Door, run_id: str, step: StepId | None) -> None:
     from sopwith.core.refusal import no_such_step
     from sopwith.core.run import open_gates
 
@@ -173,12 +174,12 @@ def _show_gates(door: Door, run_id: str, step: int | None) -> None:
     )
 
 
-def _procedure(run: Run, number: int | None) -> Document:
+def _procedure(run: Run, number: StepId | None) -> Document:
     """At the start the procedure as the run pinned it: the envelope names it by its digest only."""
     return {"procedure": pinned_document(run)} if number is None else {}
 
 
-def _vote_of(door: Door, run_id: str, step: int | None, digest: str | None) -> str | None:
+def _vote_of(door: Door, run_id: str, step: StepId | None, digest: str | None) -> str | None:
     """The digest of the open gate that this answer addresses, if the actor has voted at it."""
     from sopwith.core.run import open_gates
 
@@ -198,7 +199,7 @@ def _leave_voted(door: Door, answered: Answered, *, again: bool, given: list[str
     """The vote is recorded, and did not settle the gate; or nobody is left whose votes could; or it stood already."""
     run, gate = answered.run, answered.gate
     needed = rules_of(run, answered.step).votes_needed
-    document: Document = {"runId": run.run_id, "stepNumber": answered.step, "votes": len(gate.votes), "needed": needed}
+    document: Document = {"runId": run.run_id, **addressed(answered.step), "votes": len(gate.votes), "needed": needed}
     if gate.status is GateStatus.OPEN:
         document["status"] = "vote_recorded"
         told = "you voted already" if again else "vote recorded"
@@ -217,5 +218,5 @@ def _leave_voted(door: Door, answered: Answered, *, again: bool, given: list[str
     door.leave(NEEDS_A_PERSON if run.ended is None else EXIT_CODES[status_of(run)])
 
 
-def _which(step: int | None) -> str:
+def _which(step: StepId | None) -> str:
     return "the start" if step is None else f"step {step}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from sopwith.core import events as ev
+from sopwith.core.address import StepId
 from sopwith.core.events import Event
 from sopwith.core.instant import duration_text, iso
 from sopwith.core.run import Run
@@ -41,7 +42,7 @@ class Display:
     def on_event(self, event: Event, run: Run) -> None:
         pass
 
-    def on_output(self, step: int, chunk: bytes) -> None:
+    def on_output(self, step: StepId, chunk: bytes) -> None:
         pass
 
     def tick(self) -> None:
@@ -56,7 +57,7 @@ class Lines(Display):
 
     def __init__(self) -> None:
         self._fresh_line = True
-        self._tamers: dict[int, Tamer] = {}
+        self._tamers: dict[StepId, Tamer] = {}
 
     def on_event(self, event: Event, run: Run) -> None:
         if isinstance(event.body, ev.StepEnd | ev.StepInterrupted):
@@ -65,7 +66,7 @@ class Lines(Display):
         if line:
             self.note(line)
 
-    def on_output(self, step: int, chunk: bytes) -> None:
+    def on_output(self, step: StepId, chunk: bytes) -> None:
         if sys.stdout.isatty():
             self._print(self._tamers.setdefault(step, Tamer()).feed(chunk))
             return
@@ -81,7 +82,7 @@ class Lines(Display):
             terminal.echo(words, newline=False)
             self._fresh_line = words.endswith("\n")
 
-    def _finish_output(self, step: int) -> None:
+    def _finish_output(self, step: StepId) -> None:
         tamer = self._tamers.pop(step, None)
         if tamer is not None:
             self._print(tamer.rest())
@@ -111,7 +112,7 @@ class Expendable(Display):
     def on_event(self, event: Event, run: Run) -> None:
         self._try(lambda: self._shown.on_event(event, run))
 
-    def on_output(self, step: int, chunk: bytes) -> None:
+    def on_output(self, step: StepId, chunk: bytes) -> None:
         self._try(lambda: self._shown.on_output(step, chunk))
 
     def tick(self) -> None:
@@ -166,32 +167,37 @@ class Tamer:
         return terminal.tame(words)
 
 
+def _which(step: StepId | None, run: Run) -> str:
+    if step is None:
+        return "start"
+    return f"step {step}/{len(run.procedure.steps)}" if isinstance(step, int) else f"step {step}"
+
+
 def event_line(event: Event, run: Run) -> str:
     """What an event means to somebody who watches; empty for what is not worth a line."""
     body = event.body
-    total = len(run.steps)
     match body:
         case ev.StepStarted(step_number=number, title=title, rollback=True):
-            return f"{click.style(mark('▶'), fg='yellow')} rolling back step {number}/{total} {shown(title)}"
+            return f"{click.style(mark('▶'), fg='yellow')} rolling back {_which(number, run)} {shown(title)}"
         case ev.StepStarted(step_number=number, title=title):
-            return f"{click.style(mark('▶'), fg='blue')} step {number}/{total} {shown(title)}"
+            return f"{click.style(mark('▶'), fg='blue')} {_which(number, run)} {shown(title)}"
         case ev.StepCompleted(step_number=number, duration=duration):
-            return f"{click.style(mark('✔'), fg='green')} step {number}/{total} completed in {duration}"
+            return f"{click.style(mark('✔'), fg='green')} {_which(number, run)} completed in {duration}"
         case ev.StepFailed(step_number=number, error=error):
-            return f"{click.style(mark('✘'), fg='red')} step {number}/{total} failed: {shown(error)}"
+            return f"{click.style(mark('✘'), fg='red')} {_which(number, run)} failed: {shown(error)}"
         case ev.StepRolledBack(step_number=number, error="", duration=duration):
-            return f"{click.style(mark('✔'), fg='yellow')} step {number}/{total} rolled back in {duration}"
+            return f"{click.style(mark('✔'), fg='yellow')} {_which(number, run)} rolled back in {duration}"
         case ev.StepRolledBack(step_number=number, error=error):
-            return f"{click.style(mark('✘'), fg='red')} step {number}/{total} was not rolled back: {shown(error)}"
+            return f"{click.style(mark('✘'), fg='red')} {_which(number, run)} was not rolled back: {shown(error)}"
         case ev.StepInterrupted(step_number=number, reason=reason):
-            return f"{click.style('!', fg='magenta')} step {number}/{total} interrupted: {shown(reason)}"
+            return f"{click.style('!', fg='magenta')} {_which(number, run)} interrupted: {shown(reason)}"
         case ev.StepSkipped(step_number=number, reason=reason):
-            return f"- step {number}/{total} skipped: {shown(reason)}"
+            return f"- {_which(number, run)} skipped: {shown(reason)}"
         case ev.ApprovalRequested(step_number=number, title=title, rollback=True):
-            where = f"rollback of step {number}/{total}"
+            where = f"rollback of {_which(number, run)}"
             return f"{click.style('?', fg='yellow')} approval needed, {where}: {shown(title)}"
         case ev.ApprovalRequested(step_number=number, title=title):
-            where = "start" if number is None else f"step {number}/{total}"
+            where = _which(number, run)
             return f"{click.style('?', fg='yellow')} approval needed, {where}: {shown(title)}"
         case _:
             return answer_line(event)

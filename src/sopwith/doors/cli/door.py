@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from sopwith.core.actor import Actor, ActorKind, Session
+from sopwith.core.address import StepId, read_step_id
 from sopwith.core.run import RunStatus
 from sopwith.doors.cli import terminal
 from sopwith.errors import NotFound, NoWorkspace
@@ -221,4 +222,18 @@ def _completing(ctx: click.Context) -> Door:
 
 
 procedure_argument = click.argument("name", shell_complete=complete_procedure)
+
+
+class StepType(click.ParamType[StepId]):
+    """`3`, or `3:eu` for one instance of a step that is done for each of several items."""
+
+    name = "step"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> StepId:
+        step = value if isinstance(value, int) else read_step_id(value)
+        if step is None:
+            self.fail(f"{value!r} is not a step: write 3, or 3:eu for one of its instances", param, ctx)
+        return step
+
+
 run_argument = click.argument("run_id", metavar="RUN", shell_complete=complete_run)

@@ -19,6 +19,7 @@ from rich.live import Live as RichLive
 from rich.text import Text
 
 from sopwith.core import events as ev
+from sopwith.core.address import StepId, instance_of
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.run import Run, StepState, StepStatus, is_manual
@@ -46,10 +47,10 @@ class Live(Display):
         self._now = now
         self._console = console or Console(highlight=False, markup=False, emoji=False)
         self._run: Run | None = None
-        self._tails: dict[int, Tail] = {}
+        self._tails: dict[StepId, Tail] = {}
         self._live: RichLive | None = None
         self._keyboard = QuietKeyboard()
-        self._printed: set[tuple[int, int, int, StepStatus]] = set()
+        self._printed: set[tuple[StepId, int, int, StepStatus]] = set()
         self._ticks = 0
 
     def __enter__(self) -> Self:
@@ -93,7 +94,7 @@ class Live(Display):
             self._print(Text.from_ansi(line))
         self.tick()
 
-    def on_output(self, step: int, chunk: bytes) -> None:
+    def on_output(self, step: StepId, chunk: bytes) -> None:
         self._tails.setdefault(step, Tail()).feed(chunk[-_TAIL_BYTES:])
 
     def tick(self) -> None:
@@ -131,7 +132,11 @@ class Live(Display):
         if run is None:
             return Group()
         running = [step for step in run.steps.values() if step.status is StepStatus.RUNNING]
-        coming = [s for s in run.steps.values() if s.status in (StepStatus.PENDING, StepStatus.AWAITING_APPROVAL)]
+        coming = [
+            step
+            for step in run.steps.values()
+            if step.status in (StepStatus.PENDING, StepStatus.AWAITING_APPROVAL) and step.instances is None
+        ]
         room = max(1, self._console.height - 2)
         lines: list[Text] = []
         if run.queued:
@@ -145,7 +150,7 @@ class Live(Display):
             lines.append(Text(f"       and {len(coming) - len(upcoming)} more", "bright_black"))
         return Group(*lines[:room])
 
-    def _tail_lines(self, step: int, most: int) -> list[Text]:
+    def _tail_lines(self, step: StepId, most: int) -> list[Text]:
         tail = self._tails.get(step)
         if tail is None or most <= 0:
             return []
@@ -160,11 +165,13 @@ class Live(Display):
         if room < _LEAST_TITLE:
             told = self._duration(step)
             room = max(1, self._console.width - _BESIDE_TITLE - cell_len(told))
-        title = crop(shown(run.procedure.step(step.number).title), room)
+        number = "" if step.place else step.number
+        name = f"  {instance_of(step.number)}" if step.place else shown(run.procedure.step(step.number).title)
+        title = crop(name, room)
         dim = "bright_black" if step.status is StepStatus.PENDING else ""
         gap = " " * (max(0, min(room, _TITLE_COLUMN) - cell_len(title)) + 2)
         line = Text(no_wrap=True, overflow="crop")
-        line.append("  ").append(self._mark(run, step), style).append(f" {step.number:>2} {title}", dim)
+        line.append("  ").append(self._mark(run, step), style).append(f" {number:>2} {title}", dim)
         return line.append(gap + told, style) if told else line
 
     def _mark(self, run: Run, step: StepState) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sopwith.core.address import StepId
+from sopwith.engine.documents import addressed
 from sopwith.engine.reading import Reader
 
 _CHUNK = 256 * 1024
@@ -14,14 +16,14 @@ _CHUNK = 256 * 1024
 class LogReader:
     """Remembers how far each step's log was read. A running attempt has a spool, an ended one a log."""
 
-    def __init__(self, reader: Reader, run_id: str, step: int | None) -> None:
+    def __init__(self, reader: Reader, run_id: str, step: StepId | None) -> None:
         self._reader = reader
         self._run_id = run_id
         self._step = step
         self._read: dict[Path, int] = {}
         reader.log_files(run_id, step)  # raises NotFound before anything is printed
 
-    def more(self) -> Iterator[tuple[int, bytes]]:
+    def more(self) -> Iterator[tuple[StepId, bytes]]:
         """Step number and what was added since the last call, in the order of the steps, in bounded pieces."""
         for number, folder in self._reader.log_files(self._run_id, self._step):
             for chunk in self._rest(folder):
@@ -40,7 +42,7 @@ class LogReader:
         for number, folder in self._reader.log_files(self._run_id, self._step):
             path = _log_of(folder)
             size = path.stat().st_size if path is not None else 0
-            found.append({"stepNumber": number, "path": str(path) if path else None, "sizeBytes": size})
+            found.append({**addressed(number), "path": str(path) if path else None, "sizeBytes": size})
         return found
 
     def _rest(self, folder: Path) -> Iterator[bytes]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sopwith.core.address import StepId, address_in
 from sopwith.core.run import RunStatus
 from sopwith.doors.cli import terminal, text
-from sopwith.doors.cli.door import Document, Door, complete_procedure, run_argument, verb
+from sopwith.doors.cli.door import Document, Door, StepType, complete_procedure, run_argument, verb
 from sopwith.doors.cli.terminal import shown
 from sopwith.errors import InvalidProcedure, WorkspaceError
 
@@ -25,10 +26,10 @@ _PATIENCE_SECS = 5.0
 
 @click.command()
 @run_argument
-@click.option("--step", type=int, help="Show one step in full: script, output, evidence.")
+@click.option("--step", type=StepType(), help="Show one step in full: script, output, evidence.")
 @click.option("--watch", is_flag=True, help="Show it again whenever it changes, until it ends; --json: only the end.")
 @verb
-def status(door: Door, run_id: str, step: int | None, watch: bool) -> None:
+def status(door: Door, run_id: str, step: StepId | None, watch: bool) -> None:
     """Show a run: where it stands, each step, who decided what, and what can be done now."""
     door.check_run(run_id)
     show = _show_run if step is None else _show_step
@@ -81,10 +82,10 @@ def inbox(door: Door, mine: bool) -> None:
 
 @click.command()
 @run_argument
-@click.option("--step", type=int, help="Only this step.")
+@click.option("--step", type=StepType(), help="Only this step.")
 @click.option("--follow", "-f", is_flag=True, help="Go on printing until the run ends or waits for a person.")
 @verb
-def logs(door: Door, run_id: str, step: int | None, follow: bool) -> None:
+def logs(door: Door, run_id: str, step: StepId | None, follow: bool) -> None:
     """Print what the steps printed: the last attempt of each, as it is on disk."""
     from sopwith.doors.cli.logs import LogReader
 
@@ -111,7 +112,7 @@ def _inbox(door: Door) -> Document:
         return document
 
 
-def _check_step(door: Door, run_id: str, step: int | None) -> None:
+def _check_step(door: Door, run_id: str, step: StepId | None) -> None:
     """Raises BadRequest for a step that the run does not have."""
     if step is None:
         return
@@ -122,14 +123,14 @@ def _check_step(door: Door, run_id: str, step: int | None) -> None:
         raise no_such_step(run, step)
 
 
-def _show_run(door: Door, document: Document, _step: int | None, is_animated: bool) -> None:
+def _show_run(door: Door, document: Document, _step: StepId | None, is_animated: bool) -> None:
     if is_animated:
         terminal.redraw(text.run_text(document))
     else:
         door.say(document, lambda: text.run_text(document))
 
 
-def _show_step(door: Door, document: Document, step: int | None, is_animated: bool) -> None:
+def _show_step(door: Door, document: Document, step: StepId | None, is_animated: bool) -> None:
     assert step is not None
     whole = door.reader.step(document["runId"], step)
     if is_animated:
@@ -146,7 +147,7 @@ def _changed(door: Door, run_id: str, before: Document) -> Document:
             return document
 
 
-def _goes_on(door: Door, run_id: str, step: int | None) -> bool:
+def _goes_on(door: Door, run_id: str, step: StepId | None) -> bool:
     """Whether more output may come: somebody drives the run, or should within a moment."""
     until = time.monotonic() + _PATIENCE_SECS
     while True:
@@ -161,9 +162,9 @@ def _goes_on(door: Door, run_id: str, step: int | None) -> bool:
         time.sleep(_LOOK_SECS)
 
 
-def _has_ended(document: Document, step: int) -> bool:
+def _has_ended(document: Document, step: StepId) -> bool:
     ended = ("completed", "failed", "rejected", "skipped", "interrupted", "cancelled", "rolled_back")
-    return any(each["stepNumber"] == step and each["status"] in ended for each in document["stepResults"])
+    return any(address_in(each) == step and each["status"] in ended for each in document["stepResults"])
 
 
 class LogPrinter:
@@ -175,7 +176,7 @@ class LogPrinter:
         self._tamer = Tamer() if sys.stdout.isatty() else None
         self._with_headings = with_headings
         self._is_silent = is_silent
-        self._step: int | None = None
+        self._step: StepId | None = None
 
     def print_more(self, reader: LogReader) -> None:
         """Prints what is new, with a heading where another step's output begins."""
@@ -227,7 +228,7 @@ def _inbox_text(document: Document, *, mine: bool) -> str:
         return "nothing waits for you" if mine else "nothing waits for a person"
     lines = []
     for item in document["items"]:
-        where = "start" if item["stepNumber"] is None else f"step {item['stepNumber']}"
+        where = "start" if item["stepNumber"] is None else f"step {address_in(item)}"
         lines.append(
             f"{text.bold(item['sopName'])} {item['runId']} {where}: {shown(item['title'])}"
             f"  {text.coloured('awaiting_approval' if item['kind'] == 'approval' else item['kind'])}"

@@ -15,6 +15,7 @@ from enum import Enum
 import click
 
 from sopwith.core.actor import Actor
+from sopwith.core.address import StepId
 from sopwith.core.approval import FormField
 from sopwith.core.approvers import rules_of
 from sopwith.core.forms import value_of
@@ -144,7 +145,7 @@ def _first_question(asking: Asking) -> Callable[[], Awaitable[Outcome]] | None:
     return None
 
 
-async def _ask_gate(asking: Asking, number: int | None, gate: Gate) -> Outcome:
+async def _ask_gate(asking: Asking, number: StepId | None, gate: Gate) -> Outcome:
     match await asking.choice("approve", "reject", "view all", "detach"):
         case "approve":
             return await _approve(asking, number, gate)
@@ -157,7 +158,7 @@ async def _ask_gate(asking: Asking, number: int | None, gate: Gate) -> Outcome:
             return Outcome.DETACHED
 
 
-async def _approve(asking: Asking, number: int | None, gate: Gate) -> Outcome:
+async def _approve(asking: Asking, number: StepId | None, gate: Gate) -> Outcome:
     """Asks for what the gate wants filled in, then approves. What an earlier voter gave is not asked again."""
     rules = rules_of(asking.run, number)
     form = {}
@@ -190,7 +191,7 @@ async def _filled_in(asking: Asking, field: FormField) -> str:
             return given
 
 
-async def _ask_bystander(asking: Asking, number: int | None, gate: Gate) -> Outcome:
+async def _ask_bystander(asking: Asking, number: StepId | None, gate: Gate) -> Outcome:
     """Whoever may not approve may still stop it, or wait here until somebody else answers."""
     match await asking.choice("reject", "view all", "detach"):
         case "reject":
@@ -216,7 +217,7 @@ async def _reject(asking: Asking, gate: Gate) -> Outcome:
     )
 
 
-async def _ask_manual(asking: Asking, number: int) -> Outcome:
+async def _ask_manual(asking: Asking, number: StepId) -> Outcome:
     engine, run_id, actor = asking.engine, asking.run.run_id, asking.actor
     match await asking.choice("complete", "fail", "skip", "detach"):
         case "complete":
@@ -232,7 +233,7 @@ async def _ask_manual(asking: Asking, number: int) -> Outcome:
             return Outcome.DETACHED
 
 
-def _view(asking: Asking, number: int | None, gate: Gate) -> None:
+def _view(asking: Asking, number: StepId | None, gate: Gate) -> None:
     envelope = Reader(asking.engine).envelope(gate.digest)
     if envelope is None:
         terminal.echo("  the envelope is not in the database: sop doctor checks it")

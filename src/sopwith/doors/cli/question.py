@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from sopwith.core.address import StepId
 from sopwith.core.run import Gate, Run
 from sopwith.core.visible import visible, visible_code, visible_value
 from sopwith.doors.cli import text
@@ -19,7 +20,9 @@ Document = dict[str, Any]
 _PROSE = frozenset({"title", "instructions", "description", "overview"})
 
 
-def question_text(run: Run, number: int | None, gate: Gate, envelope: Document | None, *, whole: bool = False) -> str:
+def question_text(
+    run: Run, number: StepId | None, gate: Gate, envelope: Document | None, *, whole: bool = False
+) -> str:
     """The question; `whole` adds every field of the envelope, which the terminal's `v` shows too."""
     where = "start" if number is None else f"{'rollback of ' if gate.rollback else ''}step {number}"
     document = gate_document(run, number, gate)
@@ -33,7 +36,7 @@ def question_text(run: Run, number: int | None, gate: Gate, envelope: Document |
     return "\n".join(lines)
 
 
-def whole_lines(run: Run, number: int | None, gate: Gate, envelope: Document) -> list[str]:
+def whole_lines(run: Run, number: StepId | None, gate: Gate, envelope: Document) -> list[str]:
     """Every field of the envelope; at the start also of the procedure, which the envelope names by its digest."""
     lines = [text.indented(envelope_text(envelope)), text.dim(f"    SHA-256 {gate.digest}")]
     if number is not None:
@@ -85,7 +88,7 @@ def _terms(gate: Document) -> list[str]:
     return lines
 
 
-def _body(run: Run, number: int | None, envelope: Document | None) -> list[str]:
+def _body(run: Run, number: StepId | None, envelope: Document | None) -> list[str]:
     if envelope is None:
         return ["    what would run is not in the database any more: sop doctor checks it"]
     parameters = [f"    {text.assigned(name, value)}" for name, value in envelope["parameters"].items()]
@@ -110,8 +113,9 @@ def _start_body(run: Run, envelope: Document) -> list[str]:
     ]
 
 
-def _step_body(run: Run, number: int, envelope: Document) -> list[str]:
-    lines = [
+def _step_body(run: Run, number: StepId, envelope: Document) -> list[str]:
+    lines = [f"    {text.assigned('item', envelope['item'])}"] if envelope.get("instance") else []
+    lines += [
         f"    step {step}: {text.assigned(name, value)}"
         for step, outputs in envelope["inputs"].items()
         for name, value in outputs.items()

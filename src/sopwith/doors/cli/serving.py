@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from sopwith.core import events as ev
+from sopwith.core.address import StepId
 from sopwith.core.codec import event_json
 from sopwith.core.events import Event
 from sopwith.core.run import Run, RunStatus
@@ -184,10 +185,10 @@ class _Teller:
         if line or self._door.as_json:
             self._say(_event_document(event, run), lambda: _line(event.at, run.run_id, run.name, line))
 
-    def on_output(self, step: int, chunk: bytes) -> None:
+    def on_output(self, step: StepId, chunk: bytes) -> None:
         """What steps print is in their logs."""
 
-    def on_adopted(self, run_id: str, name: str, steps: tuple[int, ...]) -> None:
+    def on_adopted(self, run_id: str, name: str, steps: tuple[StepId, ...]) -> None:
         which = f"step {steps[0]}" if len(steps) == 1 else f"steps {', '.join(map(str, steps))}"
         self._say(
             {"type": "taken_over", "runId": run_id, "sopName": name, "steps": steps},

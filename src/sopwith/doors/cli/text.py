@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from sopwith.core.address import address_in
 from sopwith.core.visible import in_one_line, visible, visible_code, visible_value
 from sopwith.doors.cli import terminal
 from sopwith.doors.cli.terminal import columns, crop, pad, safe, shown, tame, width
@@ -62,7 +63,7 @@ def status_words(run: Document) -> str:
     """`is paused`, `failed`; and for a step that a person carries out, that it waits for one."""
     if run["status"] in ("failed", "cancelled"):
         return coloured(run["status"])
-    by_hand = [step["stepNumber"] for step in run["stepResults"] if "instructions" in step]
+    by_hand = [address_in(step) for step in run["stepResults"] if "instructions" in step]
     if run["status"] == "running" and by_hand:
         return f"waits for step {by_hand[0]}, which is done by hand"
     return f"is {coloured(run['status'])}"
@@ -80,7 +81,7 @@ def waits_lines(run: Document) -> list[str]:
     waiting = [gate for gate in run["gates"] if gate["waitsFor"]] if "waitsFor" in run else []
     alone = len(run["gates"]) == 1
     return [
-        f"{'' if alone else 'step ' + str(gate['stepNumber']) + ' '}waits for {shown(', '.join(gate['waitsFor']))}"
+        f"{'' if alone else f'step {address_in(gate)} '}waits for {shown(', '.join(gate['waitsFor']))}"
         for gate in waiting
     ]
 
@@ -165,13 +166,20 @@ def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
     elif step["requiresApproval"] and step["status"] == "pending":
         told += dim("  needs approval")
     error = f"\n       {click.style(shown(step['error']), fg='red')}" if step["error"] else ""
-    title = pad(crop(shown(step["title"]), title_width), title_width)
-    return f"  {status_mark(step['status'])} {step['stepNumber']:>2} {title}  {told}{error}"
+    # an instance stands below its step, under its own name
+    number, named = (
+        ("", f"  {step['instance']}") if step.get("instance") else (step["stepNumber"], shown(step["title"]))
+    )
+    title = pad(crop(named, title_width), title_width)
+    return f"  {status_mark(step['status'])} {number:>2} {title}  {told}{error}"
 
 
 def step_text(step: Document) -> str:
     """One step in full, as `sop status --step` shows it."""
-    lines = [step_line(step), ""]
+    if step.get("instance"):
+        lines = [f"  {bold(shown(step['title']))}: {assigned('item', step['item'])}", step_line(step), ""]
+    else:
+        lines = [step_line(step), ""]
     if step["description"]:
         lines += [framed(visible(step["description"]), by=2), ""]
     if step["script"] is not None:
@@ -310,6 +318,10 @@ def defined_step(step: Document, *, with_gate: bool = True) -> str:
     lines = [f"  {step['number']:>2} {bold(shown(step['title']))}  {dim(kind)}{gated}"]
     if step["description"]:
         lines.append(framed(visible(step["description"]), by=5))
+    if step["forEach"] is not None:
+        most = f", {step['maxParallel']} at once" if step["maxParallel"] else ""
+        items = step["forEach"] if isinstance(step["forEach"], str) else ", ".join(map(str, step["forEach"]))
+        lines.append(dim(f"     for each of {code(items)}{most}"))
     lines += [dim(f"     {line}") for line in surroundings(step["workingDir"], step["env"])]
     lines += [dim(f"     pinned {code(name)}") for name in step["pins"]]
     if step["script"] is not None:

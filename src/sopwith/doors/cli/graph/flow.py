@@ -178,10 +178,19 @@ def _how(step: Step) -> str:
 def _notes(step: Step) -> Iterable[str]:
     if step.condition is not None:
         yield f"if {_line(visible_code(step.condition), safe=True)}"
+    if step.for_each is not None:
+        yield _items(step)
     if step.retry is not None:
         yield _retries(step.retry)
     if step.on_failure not in (OnFailure.STOP, OnFailure.GOTO):
         yield f"on failure: {step.on_failure}"
+
+
+def _items(step: Step) -> str:
+    assert step.for_each is not None
+    listed = step.for_each if isinstance(step.for_each, str) else ", ".join(str(item) for item in step.for_each)
+    most = f", {step.max_parallel} at once" if step.max_parallel is not None else ""
+    return f"for each of {_line(visible_code(listed), safe=True)}{most}"
 
 
 def _retries(rules: RetryRules) -> str:

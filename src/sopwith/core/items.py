@@ -1,0 +1,74 @@
+"""The items of a step that is done for each of several: what they are, and what their instances are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from sopwith.core.address import INSTANCE_NAME
+from sopwith.core.procedure import canonical
+from sopwith.core.run import Run, StepState
+
+MAX_ITEMS = 1000
+MAX_ITEMS_BYTES = 256 * 1024
+_NAME = re.compile(INSTANCE_NAME)
+
+
+class Items(msgspec.Struct, frozen=True):
+    """The items and the names of their instances; with a `reason` none, because nobody can know them."""
+
+    items: tuple[Any, ...] = ()
+    names: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def items_of(run: Run, step: StepState) -> Items:
+    """What the step is to be done for, as it is now."""
+    stated = run.procedure.step(step.number).for_each
+    assert stated is not None
+    if not isinstance(stated, str):
+        return _checked(stated)
+    # CEL is imported only where a procedure has an expression
+    from sopwith.core.conditions import Wanted, find
+    from sopwith.core.scope import scope_of, values_for
+
+    found = find(stated, scope_of(run.procedure, step.number), values_for(run, step.number), Wanted.LIST)
+    return Items(reason=found.reason) if found.reason else _checked(tuple(found.value))
+
+
+def twice(items: Iterable[Any]) -> Any | None:
+    """The first item that is there a second time; None where all differ."""
+    seen: set[bytes] = set()
+    for item in items:
+        if (data := canonical(item)) in seen:
+            return item
+        seen.add(data)
+    return None
+
+
+def names_of(items: tuple[Any, ...]) -> tuple[str, ...]:
+    """The items themselves, where every one can be a name, and no two are the same; else 1, 2, 3 …"""
+    texts = tuple(_text(item) for item in items)
+    if all(_NAME.fullmatch(text) for text in texts) and len(set(texts)) == len(texts):
+        return texts
+    return tuple(str(place) for place in range(1, len(items) + 1))
+
+
+def _checked(items: tuple[Any, ...]) -> Items:
+    if len(items) > MAX_ITEMS:
+        return Items(reason=f"there are {len(items)} items, and {MAX_ITEMS} at most can be done")
+    if len(canonical(list(items))) > MAX_ITEMS_BYTES:
+        return Items(reason=f"the items are longer than {MAX_ITEMS_BYTES // 1024} KiB together")
+    if (double := twice(items)) is not None:
+        return Items(reason=f"{canonical(double).decode()[:60]} is there twice")
+    return Items(items, names_of(items))
+
+
+def _text(item: Any) -> str:
+    """The item as a name, where it is text, a number or a truth value; nothing else can be one."""
+    if isinstance(item, str):
+        return item
+    return canonical(item).decode() if isinstance(item, bool | int | float) else ""
