@@ -15,6 +15,7 @@ _BUILT_IN = {
     "shell": "sopwith.executors.shell:KIND",
     "manual": "sopwith.executors.manual:KIND",
     "wait": "sopwith.executors.wait:KIND",
+    "procedure": "sopwith.executors.procedure:KIND",
 }
 
 

@@ -12,6 +12,7 @@ from sopwith.core.address import StepId
 from sopwith.core.events import Evidence
 from sopwith.core.instant import Instant
 from sopwith.core.people import NO_PEOPLE, Directory
+from sopwith.core.run import RunStatus
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +50,10 @@ class Reject(Answer, frozen=True, kw_only=True):
 
 
 class Pause(PersonCommand, frozen=True, kw_only=True):
+    """`cause` is another one where the run is paused because its parent is."""
+
     reason: str = ""
+    cause: str = "asked"
 
 
 class Resume(PersonCommand, frozen=True, kw_only=True):
@@ -147,12 +151,23 @@ class TimeOut(Command, frozen=True, kw_only=True):
     attempt: int
 
 
+class Notice(Command, frozen=True, kw_only=True):
+    """How the child run stands that carries the step out; `standing` None: it goes on."""
+
+    step: StepId
+    child_run_id: str
+    standing: RunStatus | None
+
+
 class Start(Command, frozen=True, kw_only=True):
     """Record the intent to start; `digest` was computed just now. `changed` tells the fields if it differs."""
 
     step: StepId
     digest: str
     changed: tuple[str, ...] = ()
+    child_run_id: str = ""
+    """The run that carries the step out, where a procedure does; `child_seq`: how many events it has."""
+    child_seq: int = 0
 
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True):

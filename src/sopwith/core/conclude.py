@@ -17,6 +17,7 @@ from sopwith.core.run import (
     RunStatus,
     StepState,
     StepStatus,
+    busy_processes,
     running_processes,
 )
 
@@ -25,11 +26,10 @@ def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
     """The next event that follows by itself, or None. Asked again after it was applied."""
     if run.ended is not None or run.queued:
         return None
-    busy = bool(running_processes(run))
     if run.cancel_requested:
-        return None if busy else ev.RunCancelled(reason=run.reason, **outcome(run))
+        return None if running_processes(run) else ev.RunCancelled(reason=run.reason, **outcome(run))
     if run.rollback is not None:
-        return None if busy else _after_a_rollback(run, run.rollback, now)
+        return None if running_processes(run) else _after_a_rollback(run, run.rollback, now)
     together = _instances_done(run, now)
     if together is not None:
         return together
@@ -38,7 +38,7 @@ def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
         return _close_a_gate(run) or _stop(run, stuck, now)
     if not run.left:
         return _completed(run, now)
-    if run.pause_requested and not busy:
+    if run.pause_requested and not busy_processes(run):
         return ev.RunPaused(cause=run.pause_cause, reason=run.reason)
     return None
 

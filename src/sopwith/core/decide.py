@@ -12,7 +12,7 @@ import msgspec
 
 from sopwith.core import commands as cmd
 from sopwith.core import events as ev
-from sopwith.core.actor import SYSTEM, Actor
+from sopwith.core.actor import SYSTEM, Actor, ActorKind
 from sopwith.core.conclude import conclusion
 from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event
@@ -64,6 +64,8 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     umask: int
     passed: dict[str, str] = msgspec.field(default_factory=dict)
     pins: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    uses: dict[str, str] = msgspec.field(default_factory=dict)
+    parent: ev.ParentRun | None = None
     folders: dict[str, str] = msgspec.field(default_factory=dict)
     policy: ev.Policy
     trigger: str
@@ -97,6 +99,8 @@ def create(new: NewRun, *, actor: Actor, now: Instant, people: Directory = NO_PE
             passed=new.passed,
             pins=new.pins,
             folders=new.folders,
+            uses=new.uses,
+            parent=new.parent,
             policy=new.policy,
             trigger=new.trigger,
             engine_version=new.engine_version,
@@ -119,7 +123,7 @@ def decide(run: Run, command: cmd.Command) -> Decision:
             f"a step of {run.run_id} may not decide about its own run", hint="let somebody outside the run do it"
         )
     right = _RIGHTS.get(type(command))
-    if right is not None:
+    if right is not None and command.actor.kind is not ActorKind.SYSTEM:  # a parent's word to its child
         check_right(command.actor, right, command.people, f"{verb_of(command)} {run.run_id}")
     if isinstance(command, cmd.Retry) and command.from_step is not None:
         check_runner(run.procedure, command.actor, command.people)  # to go back is to run it again

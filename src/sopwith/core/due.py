@@ -21,6 +21,7 @@ from sopwith.core.run import (
     StepState,
     StepStatus,
     asks_items,
+    busy_processes,
     dependencies_met,
     has_room,
     held_back,
@@ -75,7 +76,8 @@ def due(run: Run) -> tuple[Due, ...]:
     watched = running_processes(run)
     if run.cancel_requested:
         return tuple(Due(DueKind.STOP_STEP, number) for number in watched)
-    watching = (*(Due(DueKind.WATCH_STEP, number) for number in watched), *_time_outs(run))
+    # a child run that rests is nobody's to drive: whoever lets it go on tells this run first
+    watching = (*(Due(DueKind.WATCH_STEP, number) for number in busy_processes(run)), *_time_outs(run))
     if run.paused or starts_nothing(run):
         return watching
     if run.started_at is None:

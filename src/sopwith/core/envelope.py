@@ -64,6 +64,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     working_dirs: dict[str, str] = msgspec.field(default_factory=dict)
     """At the start approval: where steps that name a working directory will run, by step number as text."""
     approval: ApprovalRules = NO_RULES
+    uses: dict[str, str] = msgspec.field(default_factory=dict)
+    """Procedures that run within this: name -> digest."""
+    given: dict[str, Any] = msgspec.field(default_factory=dict)
+    """The parameters that the step hands to the procedure it uses."""
     timeout_mins: int | float | None = None
     on_timeout: str | None = None
     timeout_secs: int | float | None = None
@@ -79,6 +83,7 @@ def step_envelope(
     passed: dict[str, str],
     pins: dict[str, str],
     program: str | None,
+    given: dict[str, Any],
     asking: str | None = None,
 ) -> Envelope:
     """The envelope of a step's next start, as its gate asked about it; `asking` is the nonce of a gate to ask next."""
@@ -119,6 +124,8 @@ def step_envelope(
         environment=run.environment | run.procedure.env.set_ | definition.env.set_,
         passed=passed,
         policy=run.policy,
+        uses=run.uses if definition.uses is not None else {},
+        given=given,
         approval=rules_of(run, number),
         timeout_mins=terms.timeout_mins,
         on_timeout=terms.action,
@@ -147,6 +154,7 @@ def start_envelope(run: Run, *, asking: str | None = None) -> Envelope:
         pins=run.pins,
         working_dirs=run.folders,
         policy=run.policy,
+        uses=run.uses,
         approval=rules_of(run, None),
         timeout_mins=terms.timeout_mins,
         on_timeout=terms.action,

@@ -80,6 +80,13 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
     seen: bool = False
 
 
+class ParentRun(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The run, and its step, that started this one."""
+
+    run_id: str
+    step: StepId
+
+
 class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     """Always seq 1. `environment` is the allow-listed environment as captured; `mode` is never priority_based."""
 
@@ -98,6 +105,9 @@ class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     """Pinned files as they were at creation: step number as text -> name -> SHA-256, empty where there was none."""
     folders: dict[str, str] = msgspec.field(default_factory=dict)
     """Where steps that name a working directory would have run then: step number as text -> path, links followed."""
+    uses: dict[str, str] = msgspec.field(default_factory=dict)
+    """Procedures that its steps run, and those that these run: name -> digest, as they were at creation."""
+    parent: ParentRun | None = None
     policy: Policy = Policy()
     trigger: str = "manual"
     engine_version: str = ""
@@ -316,8 +326,20 @@ class StepStarted(StepBody, frozen=True, kw_only=True, tag="step_started"):
     visit: int
     attempt: int
     digest: str
+    child_run_id: str = ""
+    """The run that carries the step out, where a procedure does."""
+    child_seq: int = 0
+    """How many events it had; more than none where an earlier attempt is gone on with."""
     boot_id: str
     boot_ms: int
+
+
+class ChildRunChanged(StepBody, frozen=True, kw_only=True, tag="child_run_changed"):
+    """The run that carries the step out `rests` now, as `status` says, or goes on."""
+
+    child_run_id: str
+    status: str
+    rests: bool
 
 
 class StepExpanded(StepBody, frozen=True, kw_only=True, tag="step_expanded"):
@@ -358,7 +380,8 @@ class StepCompleted(StepEnd, frozen=True, kw_only=True, tag="step_completed"):
 
 
 class StepFailed(StepEnd, frozen=True, kw_only=True, tag="step_failed"):
-    """`cause`: exit, signal, start, output, reported, timeout, approval_timeout, cancelled or instances.
+    """`cause`: exit, signal, start, output, reported, timeout, approval_timeout, cancelled, child or
+    instances.
 
     `then`: continue or goto, where the run goes on in spite of it; empty: the step is stuck, or tried again.
     """
@@ -458,6 +481,7 @@ EventBody = (
     | ApprovalStale
     | StepStarted
     | StepExpanded
+    | ChildRunChanged
     | StepReported
     | StepCompleted
     | StepFailed

@@ -25,6 +25,7 @@ from sopwith.core.run import (
     RunStatus,
     StepState,
     StepStatus,
+    children,
     dependencies_met,
     from_here_on,
     is_manual,
@@ -55,6 +56,8 @@ def begin(procedure: Procedure, event: Event) -> Run:
         environment=body.environment,
         umask=body.umask,
         policy=body.policy,
+        uses=body.uses,
+        parent=body.parent,
         passed=body.passed,
         pins=body.pins,
         folders=body.folders,
@@ -151,7 +154,7 @@ def _apply(run: Run, event: Event) -> Run:
             paused = replace(run, paused=True, pause_requested=False, pause_cause=cause, reason=reason)
             return each_gate(_hold(paused, event), lambda gate: stop_clock(gate, event))
         case ev.RunResumed():
-            resumed = _going_on(run)
+            resumed = _going_on(_looked_at_anew(run))
             return each_gate(_let_go(resumed, event), lambda gate: start_clock(gate, event))
         case ev.RunCancelRequested(reason=reason):
             asked = replace(run, cancel_requested=True, reason=reason)
@@ -271,6 +274,7 @@ def _asked_again(step: StepState, *, new_visit: bool) -> StepState:
         number=step.number,
         place=step.place,
         item=step.item,
+        child="" if new_visit else step.child,
         condition_held=True if step.place else None,
         must_ask=step.must_ask,
         visit=step.visit + 1 if new_visit else step.visit,
@@ -278,6 +282,12 @@ def _asked_again(step: StepState, *, new_visit: bool) -> StepState:
         gate=step.gate,
         gate_void=step.gate is not None,
     )
+
+
+def _looked_at_anew(run: Run) -> Run:
+    """Child runs were paused with their parent, and go on with it."""
+    steps = {step.number: replace(step, child_standing=None) for step in children(run)}
+    return replace(run, steps={**run.steps, **steps}) if steps else run
 
 
 def _hold(run: Run, event: Event) -> Run:
@@ -321,8 +331,13 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
                 stopped_at=None,
                 held_ms=0,
                 digest=body.digest,
+                child=body.child_run_id,
+                child_seq=body.child_seq,
+                child_standing=None,
                 error="",
             )
+        case ev.ChildRunChanged(status=status, rests=rests):
+            return replace(step, child_standing=RunStatus(status) if rests else None)
         case ev.WaitStarted(until=until):
             started = Instant(event.at, body.boot_ms, body.boot_id)
             return replace(
@@ -378,6 +393,7 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
 
 def _end(step: StepState, event: Event, body: ev.StepEnd) -> dict[str, Any]:
     return {
+        "child_standing": None,
         "ended_at": event.at,
         "duration_ms": body.duration_ms,
         "exit_code": body.exit_code,

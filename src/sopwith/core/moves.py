@@ -14,6 +14,7 @@ import msgspec
 from sopwith.core import commands as cmd
 from sopwith.core.events import EventBody
 from sopwith.core.moves_answer import answer
+from sopwith.core.moves_child import notice
 from sopwith.core.moves_driver import admit, finish, halt, interrupt, start
 from sopwith.core.moves_flow import end_wait, evaluate, time_out
 from sopwith.core.moves_gate import expire, open_gate, remind
@@ -56,6 +57,7 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (RUNNING, cmd.Start): Move(start, (RUNNING,)),
     (RUNNING, cmd.Finish): Move(finish, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED, CANCELLED)),
     (RUNNING, cmd.Interrupt): Move(interrupt, (RUNNING, PAUSED, FAILED, CANCELLED)),
+    (RUNNING, cmd.Notice): Move(notice, (RUNNING, AWAITING, PAUSED)),
     (RUNNING, cmd.Halt): Move(halt, (RUNNING, PAUSED)),
     (RUNNING, cmd.Approve): Move(answer, (RUNNING, PAUSED)),
     (RUNNING, cmd.Reject): Move(answer, (RUNNING, PAUSED)),
@@ -71,9 +73,12 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (AWAITING, cmd.Reject): Move(answer, (AWAITING, RUNNING, PAUSED, FAILED, CANCELLED)),
     (AWAITING, cmd.Expire): Move(expire, (AWAITING, RUNNING, PAUSED, COMPLETED, FAILED)),
     (AWAITING, cmd.Remind): Move(remind, (AWAITING,)),
+    (AWAITING, cmd.Notice): Move(notice, (RUNNING, AWAITING)),
+    (AWAITING, cmd.Finish): Move(finish, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED, CANCELLED)),
+    (AWAITING, cmd.Interrupt): Move(interrupt, (PAUSED, FAILED, CANCELLED)),
     (AWAITING, cmd.Skip): Move(skip, (AWAITING, RUNNING, COMPLETED)),
     (AWAITING, cmd.Pause): Move(pause, (PAUSED,)),
-    (AWAITING, cmd.Cancel): Move(cancel, (CANCELLED,)),
+    (AWAITING, cmd.Cancel): Move(cancel, (AWAITING, CANCELLED)),
     (PAUSED, cmd.Resume): Move(resume, (WAITING, RUNNING, AWAITING)),
     (PAUSED, cmd.Retry): Move(retry, (RUNNING, AWAITING)),
     (PAUSED, cmd.Rollback): Move(roll_back, (RUNNING,)),
@@ -82,7 +87,10 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (PAUSED, cmd.Complete): Move(complete, (PAUSED, RUNNING, COMPLETED, FAILED)),
     (PAUSED, cmd.Fail): Move(fail, (PAUSED, COMPLETED, FAILED)),
     (PAUSED, cmd.Skip): Move(skip, (PAUSED, RUNNING, AWAITING, COMPLETED, FAILED)),
-    (PAUSED, cmd.Cancel): Move(cancel, (CANCELLED,)),
+    (PAUSED, cmd.Cancel): Move(cancel, (PAUSED, CANCELLED)),
+    (PAUSED, cmd.Notice): Move(notice, (PAUSED,)),
+    (PAUSED, cmd.Finish): Move(finish, (PAUSED, COMPLETED, FAILED, CANCELLED)),
+    (PAUSED, cmd.Interrupt): Move(interrupt, (PAUSED, CANCELLED)),
     (FAILED, cmd.Retry): Move(retry, (RUNNING,)),
     (FAILED, cmd.Complete): Move(complete, (FAILED, PAUSED, RUNNING, COMPLETED)),
     (FAILED, cmd.Skip): Move(skip, (FAILED, PAUSED, RUNNING, COMPLETED)),

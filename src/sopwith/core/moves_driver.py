@@ -17,6 +17,7 @@ from sopwith.core.run import (
     StepState,
     StepStatus,
     asks_items,
+    busy_processes,
     dependencies_met,
     has_room,
     held_back,
@@ -76,6 +77,8 @@ def start(run: Run, command: Start) -> list[ev.EventBody]:
             visit=step.visit,
             attempt=step.attempt + 1,
             digest=command.digest,
+            child_run_id=command.child_run_id,
+            child_seq=command.child_seq,
             boot_id=command.now.boot_id,
             boot_ms=command.now.boot_ms,
         )
@@ -158,7 +161,7 @@ def halt(run: Run, command: Halt) -> list[ev.EventBody]:
     if run.pause_requested or run.cancel_requested:
         return []
     made_good = make_good(run, command)
-    if running_processes(run):
+    if busy_processes(run):
         return [*made_good, ev.RunPauseRequested(cause="environment", reason=command.reason)]
     return [*made_good, ev.RunPaused(cause="environment", reason=command.reason)]
 

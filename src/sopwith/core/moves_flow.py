@@ -20,11 +20,11 @@ from sopwith.core.run import (
     StepStatus,
     ancestors,
     asks_items,
+    busy_processes,
     dependencies_met,
     descendants,
     is_manual,
     is_wait,
-    running_processes,
     starts_nothing,
     time_left_ms,
 )
@@ -80,7 +80,7 @@ def _ask_condition(run: Run, step: StepState, expression: str | None, command: C
 
 
 def _pause(run: Run, why: str, command: Command) -> list[ev.EventBody]:
-    pausing = ev.RunPauseRequested if running_processes(run) else ev.RunPaused
+    pausing = ev.RunPauseRequested if busy_processes(run) else ev.RunPaused
     return [*make_good(run, command), pausing(cause="condition", reason=why)]
 
 

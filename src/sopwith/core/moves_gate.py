@@ -18,6 +18,7 @@ from sopwith.core.run import (
     Run,
     StepStatus,
     asks_items,
+    busy_processes,
     dependencies_met,
     held_back,
     open_gates,
@@ -232,7 +233,7 @@ def _consequence(run: Run, command: Expire, gate: Gate, action: TimeoutAction) -
     number = command.step
     reason = f"nobody answered {gate_name(number)} by {iso(gate.due_at)}"
     if action is TimeoutAction.PAUSE:
-        pausing = ev.RunPauseRequested if running_processes(run) else ev.RunPaused
+        pausing = ev.RunPauseRequested if busy_processes(run) else ev.RunPaused
         return [*make_good(run, command, but=gate), pausing(cause="approval_timeout", reason=reason)]
     if number is None:
         return [ev.RunStarted() if action is TimeoutAction.APPROVE else ev.RunCancelled(reason=reason)]

@@ -19,6 +19,7 @@ from sopwith.core.run import (
     RunStatus,
     StepState,
     StepStatus,
+    busy_processes,
     from_here_on,
     is_manual,
     open_gates,
@@ -33,9 +34,9 @@ def pause(run: Run, command: Pause) -> list[ev.EventBody]:
     if run.pause_requested or run.cancel_requested:
         return []
     made_good = make_good(run, command)
-    if running_processes(run):
-        return [*made_good, ev.RunPauseRequested(reason=command.reason)]
-    return [*made_good, ev.RunPaused(cause="asked", reason=command.reason)]
+    if busy_processes(run):
+        return [*made_good, ev.RunPauseRequested(cause=command.cause, reason=command.reason)]
+    return [*made_good, ev.RunPaused(cause=command.cause, reason=command.reason)]
 
 
 def resume(run: Run, command: Resume) -> list[ev.EventBody]:

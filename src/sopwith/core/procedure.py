@@ -135,6 +135,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     goto: int | None = None
     """The step that a failure leads to, with `on_failure` goto."""
     rollback: RollbackScript | None = None
+    uses: str | None = None
+    """The procedure that the step runs, as a run of its own."""
+    with_: dict[str, Item] = msgspec.field(default_factory=dict, name="with")
+    """The parameters of that run: text is CEL, everything else stands for itself."""
     wait_secs: int | float | None = None
     wait_until: str | None = None
     """When a wait ends: RFC 3339."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.commands import Command, PersonCommand
 from sopwith.core.rollback import to_roll_back
-from sopwith.core.run import Run, RunStatus, StepStatus, current_step, is_manual, open_gates, status_of
+from sopwith.core.run import Run, RunStatus, StepStatus, children, current_step, is_manual, open_gates, status_of
 from sopwith.errors import BadRequest, IllegalMove
 
 _NOW = {
@@ -40,6 +40,10 @@ def what_now(run: Run) -> str:
     gates = open_gates(run)
     if run.ended is None and run.cancel_requested:
         return f"sop cancel {run.run_id} waits for its end"
+    resting = [step for step in children(run) if step.child_standing is not None]
+    if resting and not gates and status is not RunStatus.PAUSED:
+        asks = resting[0].child_standing in (RunStatus.WAITING_APPROVAL, RunStatus.AWAITING_APPROVAL)
+        return (f"sop approve {resting[0].child} or " if asks else "") + f"sop status {resting[0].child}"
     if status in (RunStatus.WAITING_APPROVAL, RunStatus.AWAITING_APPROVAL):
         step = f" --step {gates[0][0]}" if len(gates) > 1 else ""
         return f'sop approve {run.run_id}{step} or sop reject {run.run_id}{step} --reason "why"'

@@ -40,7 +40,7 @@ def as_rollback(step: Step) -> Step:
     """The step's rollback as a step: its script, in the step's own surroundings, once and without a time limit."""
     rollback = step.rollback
     script = rollback.script if rollback is not None else None
-    return replace(step, executor=EXECUTOR, script=script, timeout_secs=None, retry=None, outputs={})
+    return replace(step, executor=EXECUTOR, script=script, timeout_secs=None, retry=None, outputs={}, uses=None)
 
 
 def asks_first(run: Run, number: StepId) -> bool:

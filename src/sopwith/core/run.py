@@ -14,7 +14,7 @@ import msgspec
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId, number_of
 from sopwith.core.approval import FormValue, TimeoutAction
-from sopwith.core.events import Evidence, ParamValue, Policy
+from sopwith.core.events import Evidence, ParamValue, ParentRun, Policy
 from sopwith.core.instant import Instant, elapsed_ms
 from sopwith.core.procedure import ExecutionMode, Procedure
 
@@ -46,6 +46,8 @@ class StepStatus(StrEnum):
     """It was completed, and its rollback script has undone it."""
 
 
+_WAITS = (RunStatus.WAITING_APPROVAL, RunStatus.AWAITING_APPROVAL, RunStatus.PAUSED)
+"""A child run that stands so waits for a person."""
 _TELLING = (
     StepStatus.FAILED,
     StepStatus.INTERRUPTED,
@@ -150,6 +152,12 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     """What would have run was not what the start of the run covered: the step asks, though nobody gated it."""
     digest: str = ""
     """The envelope that was started."""
+    child: str = ""
+    """The run that carries the step out, or did, where a procedure does."""
+    child_seq: int = 0
+    """How many events it had when the present attempt was started."""
+    child_standing: RunStatus | None = None
+    """How it rests; None: it has something to do."""
     started: Instant | None = None
     stopped_at: datetime | None = None
     """Since when a pause has stopped the clock of a step that is carried out by hand."""
@@ -226,6 +234,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     umask: int
     policy: Policy
+    uses: dict[str, str]
+    parent: ParentRun | None
     passed: dict[str, str]
     pins: dict[str, dict[str, str]]
     folders: dict[str, str]
@@ -295,14 +305,29 @@ def is_wait(run: Run, number: StepId) -> bool:
     return run.rollback is None and run.procedure.step(number).executor == "wait"
 
 
+def is_child(run: Run, number: StepId) -> bool:
+    """Whether a run of its own carries the step out. A script does a rollback."""
+    return run.rollback is None and run.procedure.step(number).uses is not None
+
+
 def takes_a_process(run: Run, number: StepId) -> bool:
-    """Whether carrying the step out means a process of ours."""
+    """Whether carrying the step out means a process of ours, or several: those of a child run."""
     return not is_manual(run, number) and not is_wait(run, number)
 
 
 def running_processes(run: Run) -> tuple[StepId, ...]:
     """The steps that a process of ours is carrying out."""
     return tuple(s.number for s in run.live if s.status is StepStatus.RUNNING and takes_a_process(run, s.number))
+
+
+def busy_processes(run: Run) -> tuple[StepId, ...]:
+    """Those of the running processes that a pause waits for: not a child run that rests."""
+    return tuple(number for number in running_processes(run) if run.steps[number].child_standing is None)
+
+
+def children(run: Run) -> tuple[StepState, ...]:
+    """The steps that a child run is carrying out."""
+    return tuple(step for step in run.live if step.status is StepStatus.RUNNING and step.child and run.rollback is None)
 
 
 def status_of(run: Run) -> RunStatus:
@@ -317,9 +342,12 @@ def status_of(run: Run) -> RunStatus:
         return RunStatus.PAUSED
     if run.rollback is not None:
         return RunStatus.AWAITING_APPROVAL if open_gates(run) else RunStatus.RUNNING
-    states = {step.status for step in run.live}
-    busy = StepStatus.RUNNING in states or StepStatus.WAITING in states
-    if not busy and StepStatus.AWAITING_APPROVAL in states and not _startable(run):
+    waits = {step.status is StepStatus.AWAITING_APPROVAL or step.child_standing in _WAITS for step in run.live}
+    busy = any(
+        step.status is StepStatus.WAITING or (step.status is StepStatus.RUNNING and step.child_standing not in _WAITS)
+        for step in run.live
+    )
+    if not busy and True in waits and not _startable(run):
         return RunStatus.AWAITING_APPROVAL
     return RunStatus.RUNNING
 

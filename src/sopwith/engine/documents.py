@@ -55,6 +55,7 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
         "executionMode": run.mode,
         "params": run.params,
         "procedureDigest": run.procedure_digest,
+        "parent": None if run.parent is None else {"runId": run.parent.run_id, **addressed(run.parent.step)},
         "revision": run.seq,
         "createdAt": iso(run.created_at),
         "createdBy": msgspec.to_builtins(run.created_by),
@@ -171,6 +172,8 @@ def step_document(run: Run, step: StepState) -> Document:
         "evidence": [msgspec.to_builtins(each) for each in step.evidence],
         "approval": None if step.gate is None else gate_document(run, step.number, step.gate),
     }
+    if step.child:
+        document["childRunId"] = step.child
     if step.place:
         document["item"] = step.item
     if step.instances is not None:
@@ -285,6 +288,8 @@ def step_definition(step: Step) -> Document:
         "retry": None if step.retry is None else _camelled(msgspec.to_builtins(step.retry)),
         "onFailure": f"goto:{step.goto}" if step.goto is not None else step.on_failure,
         "rollback": _rollback_script(step),
+        "uses": step.uses,
+        "with": step.with_,
         "waitSecs": step.wait_secs,
         "waitUntil": step.wait_until,
         "workingDir": step.working_dir,
@@ -320,10 +325,16 @@ def inbox_entry(run: Run, number: StepId | None, gate: Gate, now: datetime) -> D
         "runId": run.run_id,
         "sopName": run.name,
         "kind": "approval",
+        **parent_of(run),
         **gate_document(run, number, gate),
         "overdue": gate.due_at is not None and gate.due_at <= now,
         "next": f"sop approve {run.run_id}" + ("" if number is None else f" --step {number}"),
     }
+
+
+def parent_of(run: Run) -> Document:
+    """`{parent: {runId, stepNumber, …}}` of a run that a step of another one started."""
+    return {} if run.parent is None else {"parent": {"runId": run.parent.run_id, **addressed(run.parent.step)}}
 
 
 def problem_document(problem: Problem) -> Document:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -25,8 +26,9 @@ from sopwith.core.instant import Instant
 from sopwith.core.people import Directory
 from sopwith.core.procedure import sha256
 from sopwith.core.rollback import definition_of
-from sopwith.core.run import Run, takes_a_process
-from sopwith.engine.engine import limits_of
+from sopwith.core.run import Run, children, is_child, starts_nothing, takes_a_process
+from sopwith.engine.children import NO_CHILD, bring_in_line, found, is_there, make, next_child, stop
+from sopwith.engine.creation import limits_of
 from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
 from sopwith.engine.environment import Lacking, next_attempt_folder
 from sopwith.engine.files import ensure_private_folder
@@ -40,6 +42,8 @@ from sopwith.errors import (
     IllegalMove,
     InvalidProcedure,
     LimitReached,
+    NotFound,
+    Refused,
     RunBusy,
     WorkspaceError,
 )
@@ -58,6 +62,10 @@ class Observer(Protocol):
 
     def on_output(self, step: StepId, chunk: bytes) -> None: ...
 
+    def on_related_event(self, event: Event, run: Run) -> None:
+        """What happens in a run that is driven along: one within this one, or around it."""
+        ...
+
 
 class Silent:
     """Shows nothing."""
@@ -68,11 +76,33 @@ class Silent:
     def on_output(self, step: StepId, chunk: bytes) -> None:
         pass
 
+    def on_related_event(self, event: Event, run: Run) -> None:
+        pass
 
-async def drive(parts: Parts, run_id: str, observer: Observer | None = None, *, linger: bool = True) -> Run:
+
+class Related:
+    """Shows what happens in one run to somebody who watches another."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def on_event(self, event: Event, run: Run) -> None:
+        self._observer.on_related_event(event, run)
+
+    def on_output(self, step: StepId, chunk: bytes) -> None:
+        pass
+
+    def on_related_event(self, event: Event, run: Run) -> None:
+        self._observer.on_related_event(event, run)
+
+
+async def drive(
+    parts: Parts, run_id: str, observer: Observer | None = None, *, linger: bool = True, upwards: bool = True
+) -> Run:
     """Carries the run on until nothing is left to do now. Raises RunBusy while somebody else drives it.
 
-    `linger`: stays for the end of waits and for the next try of a step, which nobody need decide.
+    `linger`: stays for the end of waits and for the next try of a step, which nobody need decide. `upwards`: then
+    carries on the run that started it, where that has something to do.
     """
     runs = Runs(parts)
     observer = observer or Silent()
@@ -93,8 +123,16 @@ async def drive(parts: Parts, run_id: str, observer: Observer | None = None, *, 
         if not events or not ready(due(loaded.run), parts.clock.now().at):
             break
         claim = _claim(parts, run_id)
+    if upwards and loaded.run.parent is not None:
+        await _drive_parent(parts, runs, loaded.run.parent.run_id, observer, linger=linger)
     parts.auditing.seal(parts.clock.now().at)
     return loaded.run
+
+
+async def _drive_parent(parts: Parts, runs: Runs, run_id: str, observer: Observer, *, linger: bool) -> None:
+    with suppress(RunBusy, NotFound):
+        if ready(due(runs.load(run_id).run), parts.clock.now().at):
+            await drive(parts, run_id, Related(observer), linger=linger)
 
 
 def _claim(parts: Parts, run_id: str) -> Claim | None:
@@ -148,6 +186,8 @@ class _Driver:
         self._observer = observer
         self._executors: dict[str, Executor] = {}
         self._watched: dict[StepId, _Attempt] = {}
+        self._nested: dict[StepId, asyncio.Task[Run]] = {}
+        """The child runs that are driven here."""
 
     async def run(self) -> Loaded:
         try:
@@ -157,12 +197,13 @@ class _Driver:
                 self._refresh()
                 if await self._carry_out_one() or self._settle_one():
                     continue
-                if not self._watched and not (self._linger and self._has_timer()):
+                if not (self._watched or self._nested or self._is_followed() or (self._linger and self._has_timer())):
                     return self._loaded
                 await self._wait(version)
         finally:
             for attempt in self._watched.values():
                 attempt.drop()
+            await self._drop(*self._nested)
 
     async def _carry_out_one(self) -> bool:
         """Carries out the first item that changes anything. Tells whether there was one."""
@@ -250,8 +291,8 @@ class _Driver:
     async def _start(self, step: StepId) -> bool:
         run = self._loaded.run
         try:
-            found = step_envelope_bytes(self._parts, run, step)
-            changed = self._changed(step, found)
+            envelope = step_envelope_bytes(self._parts, run, step)
+            changed = self._changed(step, envelope)
             executor = self._executor(step)
         except Lacking as missing:
             return self._halt(f"step {step} needs {missing}")
@@ -260,7 +301,16 @@ class _Driver:
         if executor is not None:
             # made before the intent is recorded: from then on, no folder means that somebody took it away
             ensure_private_folder(next_attempt_folder(self._parts, run, step))
-        command = cmd.Start(actor=SYSTEM, now=self._parts.clock.now(), step=step, digest=sha256(found), changed=changed)
+        child = next_child(self._parts, self._runs, run, step) if is_child(run, step) else NO_CHILD
+        command = cmd.Start(
+            actor=SYSTEM,
+            now=self._parts.clock.now(),
+            step=step,
+            digest=sha256(envelope),
+            changed=changed,
+            child_run_id=child.run_id,
+            child_seq=child.seq,
+        )
         events = self._commit(command)
         # only the intent that this driver recorded itself is its own to carry out
         if executor is not None and events and isinstance(events[0].body, StepStarted):
@@ -281,7 +331,7 @@ class _Driver:
         """What carries the step out; None where no process does. Raises BadRequest if nothing here can."""
         run = self._loaded.run
         kind = self._parts.kinds.kind(definition_of(run, step).executor)
-        if not takes_a_process(run, step):
+        if not takes_a_process(run, step) or is_child(run, step):
             return None
         if kind.make is None:
             raise BadRequest(f"executor {kind.name} makes nothing that could carry a step out")
@@ -303,13 +353,69 @@ class _Driver:
 
     async def _watch(self, step: StepId) -> bool:
         """Finds out what became of an attempt that another driver recorded, and watches it."""
+        if is_child(self._loaded.run, step):
+            return await self._watch_child(step)
         executor = self._executor(step)
         if step in self._watched or executor is None:
             return False
         await self._launch(step, recovery_order(self._parts, self._loaded.run, step), executor.recover)
         return True
 
+    async def _watch_child(self, step: StepId) -> bool:
+        """Makes the child run, keeps it in line, drives it, and records how it stands."""
+        run = self._loaded.run
+        child = run.steps[step].child
+        if not is_there(self._parts, child):
+            return self._make_child(step)
+        try:
+            if bring_in_line(self._parts, self._runs, run):
+                await self._drop(step)  # to look at it anew
+                return True
+        except LimitReached as error:
+            return self._not_begun(step, f"{child} cannot be tried again: {error.message}")
+        told = found(self._runs, run, step, self._parts.clock.now())
+        if told is not None:
+            return self._apply(told, insist=isinstance(told, cmd.Finish))
+        if step not in self._nested and self._parts.store.holder(child) is None:
+            driving = drive(self._parts, child, Related(self._observer), linger=self._linger, upwards=False)
+            self._nested[step] = asyncio.ensure_future(driving)
+        return False
+
+    def _make_child(self, step: StepId) -> bool:
+        if starts_nothing(self._loaded.run):
+            return self._not_begun(step, "it was given up before it started", cause="cancelled")
+        try:
+            make(self._parts, self._runs, self._loaded.run, step)
+        except (Refused, BadRequest, InvalidProcedure) as error:
+            return self._not_begun(step, f"it cannot be started: {error.message}")
+        return True
+
+    def _not_begun(self, step: StepId, error: str, *, cause: str = "start") -> bool:
+        attempt = self._loaded.run.steps[step].attempt
+        result = cmd.StepResult(error=error, cause=cause)
+        now = self._parts.clock.now()
+        return self._apply(cmd.Finish(actor=SYSTEM, now=now, step=step, attempt=attempt, result=result), insist=True)
+
+    async def _drop(self, *steps: StepId) -> None:
+        """Drives these child runs no longer; what they do goes on."""
+        tasks = [self._nested.pop(step) for step in steps if step in self._nested]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _is_followed(self) -> bool:
+        """Whether somebody else drives a child run of this one, and will tell how it ends."""
+        return any(
+            step.child_standing is None and self._parts.store.holder(step.child) is not None
+            for step in children(self._loaded.run)
+        )
+
     async def _stop(self, step: StepId) -> bool:
+        if is_child(self._loaded.run, step):
+            if stop(self._parts, self._runs, self._loaded.run, step):
+                await self._drop(step)
+                return True
+            return await self._watch_child(step)
         if step not in self._watched:
             return await self._watch(step)
         return self._watched[step].stop()
@@ -326,7 +432,13 @@ class _Driver:
         return any(item.kind in (DueKind.START_STEP, DueKind.END_WAIT) for item in due(self._loaded.run))
 
     def _settle_one(self) -> bool:
-        """Records the end of one process that has ended."""
+        """Records the end of one process that has ended, or lets go of a child run that rests."""
+        for step, task in list(self._nested.items()):
+            if task.done():
+                del self._nested[step]
+                with suppress(RunBusy):
+                    task.result()
+                return True
         for step, attempt in list(self._watched.items()):
             if attempt.end.done():
                 del self._watched[step]
@@ -410,7 +522,8 @@ class _Driver:
     async def _wait(self, version: int) -> None:
         """Until a process ends, a deadline comes, or somebody else may have changed the run since `version`."""
         alarm = _alarm(self._loaded.run, self._parts.clock.now())
-        awaited = set().union(*(attempt.awaited for attempt in self._watched.values()))
+        awaited: set[asyncio.Future[Any]] = {*self._nested.values()}
+        awaited.update(*(attempt.awaited for attempt in self._watched.values()))
         while not any(task.done() for task in awaited):
             if self._parts.store.version() != version or self._seconds_to(alarm) <= 0:
                 return

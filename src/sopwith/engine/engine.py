@@ -16,41 +16,29 @@ import msgspec
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM, Actor
 from sopwith.core.address import StepId
-from sopwith.core.admission import Limits, Occupancy, admit
+from sopwith.core.admission import Occupancy, admit
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import gate_of, why_not
-from sopwith.core.config import Config
-from sopwith.core.decide import Decision, NewRun, create, decide
+from sopwith.core.decide import decide
 from sopwith.core.due import Due, overdue
-from sopwith.core.events import Event, Policy
+from sopwith.core.events import Event
 from sopwith.core.instant import Instant
-from sopwith.core.modes import choose_mode, declared_mode
 from sopwith.core.moves_answer import addressed, answered_step
-from sopwith.core.parameters import resolve_parameters
-from sopwith.core.people import Directory, Right, check_right, check_runner
-from sopwith.core.procedure import ExecutionMode, Procedure, encode_procedure, sha256
-from sopwith.core.rollback import EXECUTOR
-from sopwith.core.run import Gate, GateStatus, Run, RunStatus
-from sopwith.core.satisfiable import unsatisfiable
-from sopwith.engine.envelopes import start_envelope_bytes
-from sopwith.engine.environment import captured_environment, folders_at_creation, passed_at_creation
+from sopwith.core.people import Directory, Right, check_right
+from sopwith.core.procedure import ExecutionMode
+from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children
+from sopwith.engine.children import bring_in_line
+from sopwith.engine.creation import Order, limits_of, make_run
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
-from sopwith.engine.pins import pinned_at_creation
 from sopwith.engine.runs import Runs
+from sopwith.engine.uses import used_by
 from sopwith.errors import (
-    BadRequest,
-    CoolingDown,
     IllegalMove,
     InvalidProcedure,
-    LimitReached,
-    NotAllowed,
     WorkspaceError,
 )
-from sopwith.version import __version__
 
-MANUAL = "manual"
-WITHOUT_PROCESS = (MANUAL, "wait")
 _C = TypeVar("_C", bound=cmd.Command)
 
 
@@ -90,56 +78,15 @@ class Engine:
     def create_run(self, request: RunRequest, *, actor: Actor) -> Run:
         """A new run, admitted or queued. Raises NotFound, InvalidProcedure, BadParameter, LimitReached, CoolingDown."""
         procedure = self.parts.library.procedure(request.name)
-        config = self.parts.library.config()
-        self.check_executors(procedure)
-        people = Directory(config)
-        check_runner(procedure, actor, people)
-        mode = choose_mode(procedure, config, requested=request.mode, actor=actor)
-        _check_passable(procedure, mode, actor, people)
-        pinned = encode_procedure(procedure)
-        new = NewRun(
-            run_id=self.parts.ids.run_id(),
+        order = Order(
             procedure=procedure,
-            procedure_digest=sha256(pinned),
-            mode=mode,
-            declared_mode=declared_mode(procedure, config),
-            params=resolve_parameters(procedure, request.params),
-            environment=captured_environment(self.parts.environ),
-            umask=self.parts.umask,
-            passed=passed_at_creation(procedure, self.parts),
-            pins=pinned_at_creation(self.parts.workspace.root, procedure),
-            folders=folders_at_creation(self.parts.workspace.root, procedure),
-            policy=policy_of(config),
+            uses=used_by(procedure, self.parts.library.procedure),
+            params=request.params,
+            mode=request.mode,
+            queue=request.queue,
             trigger=request.trigger,
-            engine_version=__version__,
-            nonce=self.parts.ids.nonce(),
         )
-        limits = limits_of(procedure, config)
-
-        def plan(occupancy: Occupancy, now: Instant) -> tuple[Decision, tuple[bytes, ...]]:
-            planned = _queued_if_full(new, request, limits, occupancy, now)
-            decision = create(planned, actor=actor, now=now, people=people)
-            return decision, (pinned, *_start_contents(decision.run))
-
-        return self.runs.create(procedure.name, plan).run
-
-    def check_executors(self, procedure: Procedure) -> None:
-        """Raises BadRequest for a step that nothing installed here could carry out."""
-        for step in procedure.steps:
-            kind = self.parts.kinds.kind(step.executor)
-            if step.rollback is not None:
-                self.parts.kinds.kind(EXECUTOR)
-            if kind.make is None and kind.name not in WITHOUT_PROCESS:
-                raise BadRequest(
-                    f"step {step.number} of {procedure.name} wants executor {kind.name}, which makes nothing that "
-                    "could carry it out",
-                    hint=f"steps that people carry out have executor {MANUAL}",
-                )
-            if kind.needs_script and step.script is None:
-                raise BadRequest(
-                    f"step {step.number} of {procedure.name} has no script, and executor {kind.name} needs one",
-                    hint=f"give it a script, or executor {MANUAL}",
-                )
+        return make_run(self.parts, self.runs, order, actor=actor)
 
     def approve(
         self,
@@ -172,7 +119,7 @@ class Engine:
 
     def pause(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Starts nothing more; running processes end by themselves."""
-        return self._do(run_id, lambda now: cmd.Pause(actor=actor, now=now, reason=reason))
+        return self._in_line(self._do(run_id, lambda now: cmd.Pause(actor=actor, now=now, reason=reason)))
 
     def resume(self, run_id: str, *, actor: Actor) -> Run:
         """Lets a paused run go on. A run that is not paused, not final and not driven only needs a driver: no event."""
@@ -180,11 +127,11 @@ class Engine:
         if run.ended is None and not run.paused and not run.pause_requested:
             check_right(actor, Right.STEER, self._people(), f"resume {run_id}")
             return run
-        return self._do(run_id, lambda now: cmd.Resume(actor=actor, now=now))
+        return self._in_line(self._do(run_id, lambda now: cmd.Resume(actor=actor, now=now)))
 
     def cancel(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Ends the run for good, at once or when its running processes have been ended."""
-        return self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason))
+        return self._in_line(self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason)))
 
     def retry(self, run_id: str, *, actor: Actor, from_step: StepId | None = None, reason: str = "") -> Run:
         """Again from the stuck steps, or from an earlier one. A failed run needs a free slot."""
@@ -258,6 +205,13 @@ class Engine:
         )
         return loaded.run
 
+    def _in_line(self, run: Run) -> Run:
+        """What the run's steps have started goes with it; tells the run after that."""
+        if not children(run):
+            return run
+        bring_in_line(self.parts, self.runs, run)
+        return self.runs.load(run.run_id).run
+
     def _settle(self, run_id: str, actor: Actor, *, all_but: TimeoutAction | None = None) -> Run:
         """Settles the gates of this run whose time has run out, each on its own; tells the run after that.
 
@@ -310,12 +264,6 @@ class Engine:
         return check
 
 
-def _check_passable(procedure: Procedure, mode: ExecutionMode, actor: Actor, people: Directory) -> None:
-    """NotAllowed where some gate of the run could be passed by nobody."""
-    for _number, sentence, hint in unsatisfiable(procedure, people, starter=actor, mode=mode):
-        raise NotAllowed(f"a run of {procedure.name} could never end well: {sentence}", hint=hint)
-
-
 def _as_asked(run: Run, command: cmd.Answer) -> cmd.Answer:
     """The answer with the digest of the open gate that it means, where it names none."""
     if command.digest is None and command.step in run.steps:
@@ -331,32 +279,3 @@ def _tell_nobody(event: Event, run: Run) -> None:
 
 def _expire(item: Due, _run: Run, now: Instant) -> cmd.Expire:
     return cmd.Expire(actor=SYSTEM, now=now, step=item.step, revision=item.revision)
-
-
-def limits_of(procedure: Procedure, config: Config) -> Limits:
-    return Limits(
-        max_concurrent=procedure.max_concurrent,
-        max_concurrent_runs=config.max_concurrent_runs,
-        cooldown_secs=procedure.cooldown_secs,
-    )
-
-
-def policy_of(config: Config) -> Policy:
-    """The config keys that a run keeps from its creation on."""
-    return Policy(
-        approval_timeout_mins=config.approval_timeout_mins, approval_timeout_action=config.approval_timeout_action
-    )
-
-
-def _queued_if_full(new: NewRun, request: RunRequest, limits: Limits, occupancy: Occupancy, now: Instant) -> NewRun:
-    try:
-        admit(new.procedure.name, limits, occupancy, now.at)
-    except (LimitReached, CoolingDown) as refusal:
-        if not request.queue:
-            raise
-        return msgspec.structs.replace(new, queued_because=refusal.message)
-    return new
-
-
-def _start_contents(run: Run) -> tuple[bytes, ...]:
-    return () if run.start_gate is None else (start_envelope_bytes(run),)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sopwith.core.address import StepId, number_of
+from sopwith.core.child import given_by
 from sopwith.core.envelope import Envelope, changed_fields, envelope_bytes, start_envelope, step_envelope
 from sopwith.core.procedure import ExecutionMode, sha256
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run
-from sopwith.engine.environment import passed_variables, step_variables, working_dir
+from sopwith.engine.environment import Lacking, passed_variables, step_variables, working_dir
 from sopwith.engine.parts import Parts
 from sopwith.engine.pins import pinned_now
 
@@ -66,9 +69,18 @@ def _build(parts: Parts, run: Run, number: StepId, *, asking: str | None = None)
         working_dir=str(folder),
         passed=_concealed(parts, run, number),
         pins=pinned_now(parts.workspace.root, run.procedure, definition),
+        given=given_now(run, number) if definition.uses is not None else {},
         program=None if locate is None else locate(definition, step_variables(parts, run, number, definition), folder),
         asking=asking,
     )
+
+
+def given_now(run: Run, number: StepId) -> dict[str, Any]:
+    """The parameters that a step hands on, for the envelope. Raises Lacking where nobody can know them."""
+    given = given_by(run, number)
+    if given.reason:
+        raise Lacking(f"the parameters of {run.procedure.step(number).uses}, and they cannot be known: {given.reason}")
+    return given.parameters
 
 
 def _concealed(parts: Parts, run: Run, number: StepId) -> dict[str, str]:

@@ -24,6 +24,7 @@ from sopwith.core.people import Directory
 from sopwith.core.procedure import ExecutionMode, Procedure, sha256
 from sopwith.core.refusal import no_such_step
 from sopwith.core.run import Run, RunStatus, StepState, StepStatus, current_step, is_manual, open_gates
+from sopwith.engine.creation import policy_of
 from sopwith.engine.documents import (
     Document,
     addressed,
@@ -35,7 +36,7 @@ from sopwith.engine.documents import (
     step_document,
     summary_document,
 )
-from sopwith.engine.engine import Engine, policy_of
+from sopwith.engine.engine import Engine
 from sopwith.engine.environment import attempt_folder, working_dir
 from sopwith.engine.library import Library
 from sopwith.engine.runs import check_run_id

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import reduce
 
 import msgspec
 
+from sopwith.core.actor import SYSTEM
 from sopwith.core.admission import Occupancy
+from sopwith.core.child import standing, told_of
 from sopwith.core.codec import NO_HASH, decode_event, seal
-from sopwith.core.commands import Admit, Command
+from sopwith.core.commands import Admit, Command, Notice
 from sopwith.core.decide import Decision, decide
 from sopwith.core.due import at_rest, next_due_at
 from sopwith.core.events import Event, RunCreated
 from sopwith.core.evolve import evolve, replay
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import Procedure, decode_procedure, sha256
-from sopwith.core.run import Run, current_step, holds_slot, status_of
+from sopwith.core.run import Run, StepStatus, current_step, holds_slot, status_of
 from sopwith.engine.documents import run_document
 from sopwith.engine.parts import Parts
-from sopwith.errors import BadName, Conflict, NotFound, StoreError
+from sopwith.errors import BadName, Conflict, NotFound, SopwithError, StoreError
 from sopwith.ports import Batch, Claim, RunSummary
 
 RUN_ID = re.compile(r"sop_run_[a-z0-9_-]{1,48}")
@@ -133,12 +135,34 @@ class Runs:
             return loaded, ()
         batch, after = self._batch(decision, loaded.head, contents)
         # a command that leaves the run without a slot, or with the one it has, needs none; the queue is always asked
+        before, then = standing(loaded.run), standing(after.run)
+        if before is not None and then is not before:
+            # told first: a run that knows that it has to look finds out whatever dies now
+            self._tell_parent(loaded.run, goes_on=True)
         takes_slot = isinstance(command, Admit) or (holds_slot(after.run) and not holds_slot(loaded.run))
         self._parts.store.append(
             loaded.run.run_id, loaded.run.seq, batch, claim=claim, admit=admit if takes_slot else None
         )
         self._show(batch, after)
+        if then is not None and then is not before:
+            self._tell_parent(after.run, goes_on=False)
         return after, decision.events
+
+    def _tell_parent(self, child: Run, *, goes_on: bool) -> None:
+        """Tells the run that started this one how it stands, where it still waits for it."""
+        parent = child.parent
+        if parent is None:
+            return
+
+        def word(run: Run, now: Instant) -> Command:
+            step = run.steps.get(parent.step)
+            waits = step is not None and step.child == child.run_id and step.status is StepStatus.RUNNING
+            told = told_of(run, child, parent.step, now) if waits and not goes_on else None
+            return told or Notice(actor=SYSTEM, now=now, step=parent.step, child_run_id=child.run_id, standing=None)
+
+        # it may wait no longer; and where it cannot be told now, whoever drives it looks
+        with suppress(SopwithError):
+            self.change(parent.run_id, word)
 
     def _procedure_of(self, first: Event) -> Procedure:
         assert isinstance(first.body, RunCreated)

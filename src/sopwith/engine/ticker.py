@@ -321,7 +321,7 @@ class _Server:
                 self._later.pop(run_id, None)
                 if found.adopts:
                     self._witness.on_adopted(run_id, found.name, found.adopts)
-                task = asyncio.ensure_future(drive(self._parts, run_id, self._witness, linger=False))
+                task = asyncio.ensure_future(drive(self._parts, run_id, self._witness, linger=False, upwards=False))
                 task.add_done_callback(self.wake)
                 self._driven[run_id] = _Driven(found, task, self._version, self._freed)
 

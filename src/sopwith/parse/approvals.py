@@ -51,6 +51,10 @@ def check_approvals(procedure: Procedure, around: Pair, findings: Findings) -> N
     for index, step in enumerate(procedure.steps):
         if step.condition is not None:
             conditions.append(Stated(index + 1, step.condition, around.step(index).at("if_")))
+        for name, expression in step.with_.items():
+            if isinstance(expression, str):
+                at = around.step(index).at("with_", name)
+                conditions.append(Stated(index + 1, expression, at, Wanted.VALUE, item=True))
         if isinstance(step.for_each, str):
             conditions.append(Stated(index + 1, step.for_each, around.step(index).at("for_each"), Wanted.LIST))
         pair = around.step(index).part("approval")

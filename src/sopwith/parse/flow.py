@@ -14,6 +14,7 @@ from sopwith.parse.model import RetryFile
 from sopwith.parse.pair import Pair
 
 WAIT = "wait"
+PROCEDURE = "procedure"
 
 
 def read_flow(pair: Pair, around: Pair, steps: Sequence[Pair]) -> dict[str, Any]:
@@ -27,6 +28,8 @@ def read_flow(pair: Pair, around: Pair, steps: Sequence[Pair]) -> dict[str, Any]
         "retry": pair.pick("retry", _retry),
         "on_failure": on_failure,
         "goto": goto,
+        "uses": pair.pick("uses"),
+        "with_": pair.pick("with_", dict) or {},
         "wait_secs": pair.pick("wait_secs"),
         "wait_until": pair.pick("wait_until"),
     }
@@ -42,6 +45,7 @@ def check_flow(procedure: Procedure, around: Pair, findings: Findings) -> None:
     for index, step in enumerate(procedure.steps):
         pair = around.step(index)
         _check_items(step, pair, findings)
+        _check_uses(step, pair, findings)
         _check_wait(step, pair, findings)
         _check_retry(step, pair, findings)
         _check_goto(procedure, step, pair, findings)
@@ -84,6 +88,30 @@ def _check_items(step: Step, pair: Pair, findings: Findings) -> None:
             f"expected items that differ, got {shown(str(double))} twice",
             at=pair.at("for_each"),
             hint="take one of them out",
+        )
+
+
+def _check_uses(step: Step, pair: Pair, findings: Findings) -> None:
+    if step.executor == PROCEDURE and step.uses is None:
+        findings.error(
+            "uses_nothing",
+            "expected uses in a step that runs a procedure, got none",
+            at=pair.at("executor"),
+            hint="name the procedure, or take the executor out",
+        )
+    if step.uses is not None and step.script is not None:
+        findings.error(
+            "uses_with_script",
+            "expected no script in a step that runs a procedure, got one",
+            at=pair.at("uses"),
+            hint="let the step before or after it run the script",
+        )
+    if step.with_ and step.uses is None:
+        findings.error(
+            "with_nothing",
+            "expected uses in a step that hands parameters on, got none",
+            at=pair.at("with_"),
+            hint="name the procedure that takes them",
         )
 
 

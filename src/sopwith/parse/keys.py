@@ -84,6 +84,8 @@ STEP_KEYS = _table(
     Key("Timeout", "timeoutSecs", values.seconds),
     Key("Retries", "retry", values.retries),
     Key("On Failure", "onFailure", values.on_failure),
+    Key("Uses", "uses", values.text),
+    Key("With", "with", values.handed_over),
     Key("Wait", "waitSecs", values.seconds),
     Key("Wait Until", "waitUntil", values.text),
     Key("Outputs", "outputs", values.outputs),
@@ -100,9 +102,7 @@ DESIGNED_KEYS = frozenset(
         "on interrupt",
         "on reject",
         "runners",
-        "uses",
         "verify",
-        "with",
     }
 )
 

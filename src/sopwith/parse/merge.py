@@ -23,7 +23,7 @@ from sopwith.core.procedure import (
 from sopwith.parse.approvals import check_approvals, read_approval
 from sopwith.parse.dependencies import resolve
 from sopwith.parse.findings import Findings
-from sopwith.parse.flow import WAIT, check_flow, read_flow, waits
+from sopwith.parse.flow import PROCEDURE, WAIT, check_flow, read_flow, waits
 from sopwith.parse.model import EnvironmentFile, ParameterFile, TriggerFile
 from sopwith.parse.pair import Pair, Side
 from sopwith.parse.rollback import check_rollback, read_rollback
@@ -172,6 +172,15 @@ def _executor(pair: Pair, script: Script | None) -> str:
             at=pair.at("executor"),
             hint="take the executor out, or the wait",
         )
+    if stated is not None and stated != PROCEDURE and any(used is not None for used in pair.both("uses")):
+        pair.findings.error(
+            "uses_with_executor",
+            f"expected no executor but procedure in a step that runs one, got {stated}",
+            at=pair.at("executor"),
+            hint="take the executor out, or uses",
+        )
+    if stated is None and any(used is not None for used in pair.both("uses")):
+        return PROCEDURE
     without = WAIT if waits(pair) else "manual"
     return str(stated or (without if script is None or waits(pair) else "shell"))
 

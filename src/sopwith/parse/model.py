@@ -248,8 +248,11 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
     description: Annotated[str | None, Meta(description="Prose for people; used where SOP.md has none.")] = None
     run: Annotated[str | None, Meta(description="A bash script. Without one, a person does the step.")] = None
     executor: Annotated[
-        Literal["shell", "manual", "wait"] | None,
-        Meta(description="Who does it: shell with a script, manual without one, wait with waitSecs or waitUntil."),
+        Literal["shell", "manual", "wait", "procedure"] | None,
+        Meta(
+            description="Who does it: shell with a script, manual without one, wait with waitSecs or waitUntil, "
+            "procedure with uses."
+        ),
     ] = None
     requires_approval: Annotated[bool | None, Meta(description="Whether a person must approve first.")] = None
     approval_timeout_mins: Annotated[
@@ -295,6 +298,17 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
         str | RollbackFile | None,
         Meta(description="A bash script that undoes the step once it was completed; or an object that says more."),
     ] = None
+    uses: Annotated[
+        ProcedureName | None, Meta(description="The procedure that carries the step out, as a run of its own.")
+    ] = None
+    with_: Annotated[
+        Annotated[
+            dict[Identifier, Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH)] | int | float | bool],
+            Meta(max_length=200),
+        ]
+        | None,
+        Meta(description="The parameters of that run: CEL expressions, such as `params.version`; or constants."),
+    ] = field(default=None, name="with")
     wait_secs: Annotated[Span | None, Meta(description="A step that only waits: for so many seconds.")] = None
     wait_until: Annotated[
         Instant | None, Meta(description="A step that only waits: until then, such as 2026-12-01T08:00:00Z.")
@@ -319,12 +333,10 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
             "onReject",
             "params",
             "runners",
-            "uses",
             "verify",
-            "with",
         }
     )
-    designed_values: ClassVar[Values] = MappingProxyType({"executor": frozenset({"http", "agent", "procedure"})})
+    designed_values: ClassVar[Values] = MappingProxyType({"executor": frozenset({"http", "agent"})})
 
 
 class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -165,6 +165,17 @@ def environment(value: str) -> dict[str, Any]:
     return {key: held for key, held in (("pass", passed), ("set", set_here)) if held}
 
 
+def handed_over(value: str) -> dict[str, str]:
+    """`version=params.version, channel='ops'`: parameters with their expressions; a code span may hold commas."""
+    given: dict[str, str] = {}
+    for item in items(value):
+        name, equals, expression = item.partition("=")
+        if not equals:
+            raise Unreadable("NAME=EXPRESSION, separated by commas", value)
+        given[name.strip()] = unwrapped(expression.strip())
+    return given
+
+
 def triggers(value: str) -> list[dict[str, str]]:
     """`manual, webhook /deploy`: kinds of triggers, a webhook with its path."""
     return [_trigger(*item.partition(" ")) for item in items(value)]

@@ -238,6 +238,8 @@ _FACTS = (
     (("jumpedMs", "dueAt"), "by {} ms, to {}"),
     (("changed",), "changed: {}"),
     (("instances",), "for {}"),
+    (("childRunId", "status"), "{} is {}"),
+    (("title", "childRunId", "executor"), "{}, as {}"),
     (("cause", "reason"), "{}: {}"),
 )
 """What says most about events that have neither reason nor comment: keys of the details, and the words around them."""

@@ -165,9 +165,14 @@ def _validated(door: Door, name: str, config: Config | None) -> tuple[Problem, .
     import os
 
     from sopwith.engine.checks import check_procedure
+    from sopwith.engine.uses import problems_of_uses
     from sopwith.plugins import Registry
 
-    return (*parsed.problems, *check_procedure(parsed.procedure, Registry(), os.environ, config))
+    return (
+        *parsed.problems,
+        *problems_of_uses(parsed.procedure, door.library.procedure),
+        *check_procedure(parsed.procedure, Registry(), os.environ, config),
+    )
 
 
 def _list_text(sops: list[dict[str, object]], problems: tuple[Problem, ...]) -> str:

@@ -45,6 +45,12 @@ class Display:
     def on_output(self, step: StepId, chunk: bytes) -> None:
         pass
 
+    def on_related_event(self, event: Event, run: Run) -> None:
+        """What happens in a run that is driven along."""
+        line = event_line(event, run)
+        if line:
+            self.note(f"  {text.dim(run.name)} {line}")
+
     def tick(self) -> None:
         """Called ten times a second while a driver works."""
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sopwith.core.due import next_due_at
-from sopwith.core.run import Run, status_of
+from sopwith.core.run import Run, children, open_gates, status_of
 from sopwith.doors.cli.display import Display, is_interactive
 from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Door
 from sopwith.doors.cli.logs import LogReader
@@ -133,7 +133,15 @@ class _Foreground:
         """Asks the person at the terminal. False: leave the run waiting."""
         from sopwith.doors.cli.prompt import ask
 
-        return await ask(self._engine, self._door.actor, run, lambda: self._changed_since(run))
+        about = self._asked_about(run)
+        return await ask(self._engine, self._door.actor, about, lambda: self._changed_since(about))
+
+    def _asked_about(self, run: Run) -> Run:
+        """The run itself, or the one within it that waits for a person."""
+        resting = [step.child for step in children(run) if step.child_standing is not None]
+        if open_gates(run) or not resting:
+            return run
+        return self._asked_about(self._engine.runs.load(resting[0]).run)
 
     def _changed_since(self, run: Run) -> bool:
         """Whether somebody else answered meanwhile, or a deadline has come."""

@@ -233,6 +233,9 @@ def _inbox_text(document: Document, *, mine: bool) -> str:
             f"{text.bold(item['sopName'])} {item['runId']} {where}: {shown(item['title'])}"
             f"  {text.coloured('awaiting_approval' if item['kind'] == 'approval' else item['kind'])}"
         )
+        if item.get("parent"):
+            above = item["parent"]
+            lines.append(text.dim(f"  within {above['runId']}, step {address_in(above)}"))
         since = f"  since {text.local_time(item['requestedAt'])}"
         if item["kind"] == "queued":
             since = f"  queued{since[1:]}: sop resume asks for its slot again"

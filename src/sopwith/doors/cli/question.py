@@ -133,6 +133,10 @@ def _step_body(run: Run, number: StepId, envelope: Document) -> list[str]:
     lines += _captured(environment, set_here)
     lines += [f"    passed from your environment: {text.code(name)}" for name in envelope["passed"]]
     lines += [f"    pinned {text.code(n)}  SHA-256 {digest}" for n, digest in envelope.get("pins", {}).items()]
+    uses = run.procedure.step(number).uses
+    if uses is not None and uses in envelope.get("uses", {}):
+        lines.append(f"    runs the procedure {uses}  {text.dim('SHA-256 ' + envelope['uses'][uses])}")
+        lines += [f"    with {text.assigned(name, value)}" for name, value in envelope["given"].items()]
     if envelope["instructions"]:
         lines.append(text.framed(visible(envelope["instructions"])))
     if envelope["script"] is not None:

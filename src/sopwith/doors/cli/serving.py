@@ -185,6 +185,9 @@ class _Teller:
         if line or self._door.as_json:
             self._say(_event_document(event, run), lambda: _line(event.at, run.run_id, run.name, line))
 
+    def on_related_event(self, event: Event, run: Run) -> None:
+        self.on_event(event, run)
+
     def on_output(self, step: StepId, chunk: bytes) -> None:
         """What steps print is in their logs."""
 

@@ -152,6 +152,7 @@ def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
     """`✔ 1 Run tests            completed  0.3s`."""
     gate = step.get("approval")
     told = coloured(step["status"])
+    told += f"  as {step['childRunId']}" if step.get("childRunId") else ""
     if step["duration"]:
         told += f"  {step['duration']}"
     elif step["status"] == "waiting" and step["wakeAt"]:
@@ -322,6 +323,9 @@ def defined_step(step: Document, *, with_gate: bool = True) -> str:
         most = f", {step['maxParallel']} at once" if step["maxParallel"] else ""
         items = step["forEach"] if isinstance(step["forEach"], str) else ", ".join(map(str, step["forEach"]))
         lines.append(dim(f"     for each of {code(items)}{most}"))
+    if step["uses"] is not None:
+        given = ", ".join(f"{name} = {code(str(value))}" for name, value in step["with"].items())
+        lines.append(dim(f"     runs the procedure {step['uses']}" + (f" with {given}" if given else "")))
     lines += [dim(f"     {line}") for line in surroundings(step["workingDir"], step["env"])]
     lines += [dim(f"     pinned {code(name)}") for name in step["pins"]]
     if step["script"] is not None:

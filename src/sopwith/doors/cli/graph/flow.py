@@ -18,7 +18,7 @@ from sopwith.core.instant import duration_text
 from sopwith.core.modes import declared_mode, effective_mode
 from sopwith.core.procedure import OnFailure, Procedure, RetryRules, Step
 from sopwith.core.visible import visible, visible_code
-from sopwith.engine.engine import policy_of
+from sopwith.engine.creation import policy_of
 
 START = 0
 """The key of the start approval; every other key is the number of a step."""
@@ -172,6 +172,8 @@ def _how(step: Step) -> str:
         return f"waits until {_line(step.wait_until)}"
     if step.wait_secs is not None:
         return f"waits {duration_text(round(step.wait_secs * 1000))}"
+    if step.uses is not None:
+        return f"procedure {step.uses}"
     return "by hand" if step.script is None else _line(step.script.interpreter)
 
 

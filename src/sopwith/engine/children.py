@@ -1,0 +1,156 @@
+"""Child runs at the edge: made as their parent pinned them, kept in line with it, and watched for it.
+
+A child's own commits tell its parent (`runs.py`): before it goes on from rest, and after it came to rest or ended. So
+whatever dies in between, the parent either knows how the child stands, or knows that it has to look.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from sopwith.core import commands as cmd
+from sopwith.core.actor import SYSTEM
+from sopwith.core.address import StepId
+from sopwith.core.admission import Occupancy, admit
+from sopwith.core.child import EXECUTOR, given_by, is_to_be_retried, told_of
+from sopwith.core.events import ParentRun
+from sopwith.core.instant import Instant
+from sopwith.core.procedure import Procedure, decode_procedure, sha256
+from sopwith.core.run import Run, RunStatus, children
+from sopwith.engine.creation import Order, Within, limits_of, make_run
+from sopwith.engine.parts import Parts
+from sopwith.engine.runs import Runs
+from sopwith.engine.uses import used_by
+from sopwith.errors import IllegalMove, NotFound, RecordDropped, StoreError
+
+PARENT = "parent"
+"""The cause of a pause that the parent's pause brings."""
+
+
+class Next(msgspec.Struct, frozen=True):
+    """The run that the next attempt of a step is: a new one, or one that has `seq` events and is gone on with."""
+
+    run_id: str
+    seq: int = 0
+
+
+def is_there(parts: Parts, run_id: str) -> bool:
+    """Whether the run was made, whatever became of its record."""
+    return parts.store.summary(run_id) is not None
+
+
+def make(parts: Parts, runs: Runs, run: Run, number: StepId) -> None:
+    """The child run that an intent names and that is not there yet. Raises as `make_run`."""
+    uses = {name: _pinned(parts, digest) for name, digest in run.uses.items()}
+    procedure = uses[run.procedure.step(number).uses or ""]
+    within = Within(
+        run_id=run.steps[number].child,
+        parent=ParentRun(run_id=run.run_id, step=number),
+        environment=run.environment,
+        umask=run.umask,
+    )
+    order = Order(
+        procedure=procedure,
+        uses=used_by(procedure, uses.__getitem__),
+        params=given_by(run, number).parameters,
+        queue=True,
+        trigger=EXECUTOR,
+        within=within,
+    )
+    make_run(parts, runs, order, actor=run.created_by)
+
+
+NO_CHILD = Next("")
+
+
+def next_child(parts: Parts, runs: Runs, run: Run, number: StepId) -> Next:
+    """An earlier attempt's run where it can go on with the same parameters: what it has done is not done again."""
+    step = run.steps[number]
+    before = _loaded(runs, step.child) if step.child else None
+    if before is not None and before.ended is not RunStatus.CANCELLED and _has_the_same(before, run, number):
+        return Next(before.run_id, before.seq)
+    return Next(parts.ids.run_id())
+
+
+def _has_the_same(child: Run, parent: Run, number: StepId) -> bool:
+    given = given_by(parent, number).parameters
+    return all(child.params.get(name) == value for name, value in given.items()) and not (
+        set(child.params) - set(given) - {parameter.name for parameter in child.procedure.parameters}
+    )
+
+
+def bring_in_line(parts: Parts, runs: Runs, run: Run) -> bool:
+    """Pauses, resumes, retries and cancels what the run's steps have started, as the run stands now.
+
+    Tells whether anything changed. Raises LimitReached where a retry finds no slot.
+    """
+    changed = False
+    for step in children(run):
+        child = _loaded(runs, step.child)
+        if child is not None and (command := _word(run, step.number, child, parts.clock.now())) is not None:
+            changed |= _said(parts, runs, child, command)
+    return changed
+
+
+def stop(parts: Parts, runs: Runs, run: Run, number: StepId) -> bool:
+    """Cancels the child run that carries the step out. Tells whether that is news."""
+    child = _loaded(runs, run.steps[number].child)
+    if child is None or child.ended is not None or child.cancel_requested:
+        return False
+    is_over = f"the time of step {number} of {run.run_id} is up"
+    reason = f"{run.run_id} is cancelled" if run.cancel_requested else is_over
+    return _said(parts, runs, child, cmd.Cancel(actor=SYSTEM, now=parts.clock.now(), reason=reason))
+
+
+def found(runs: Runs, run: Run, number: StepId, now: Instant) -> cmd.Command | None:
+    """What the run has to be told of the child that carries the step out; None where it goes on."""
+    step = run.steps[number]
+    try:
+        return told_of(run, runs.load(step.child).run, number, now)
+    except RecordDropped as error:
+        return cmd.Interrupt(actor=SYSTEM, now=now, step=number, attempt=step.attempt, reason=error.message)
+
+
+def _word(run: Run, number: StepId, child: Run, now: Instant) -> cmd.Command | None:
+    """What the child must be told, as its parent stands."""
+    if run.cancel_requested:
+        ends = child.ended is None and not child.cancel_requested
+        return cmd.Cancel(actor=SYSTEM, now=now, reason=f"{run.run_id} is cancelled") if ends else None
+    if run.pause_requested or run.paused:
+        pauses = child.ended is None and not (child.paused or child.pause_requested or child.queued)
+        reason = f"{run.run_id} is paused"
+        return cmd.Pause(actor=SYSTEM, now=now, reason=reason, cause=PARENT) if pauses else None
+    if child.pause_cause == PARENT and (child.paused or child.pause_requested):
+        return cmd.Resume(actor=SYSTEM, now=now)
+    if is_to_be_retried(run, number, child):
+        return cmd.Retry(actor=SYSTEM, now=now, reason=f"step {number} of {run.run_id} is tried again")
+    return None
+
+
+def _said(parts: Parts, runs: Runs, child: Run, command: cmd.Command) -> bool:
+    limits = limits_of(child.procedure, parts.library.config()) if isinstance(command, cmd.Retry) else None
+
+    def check(occupancy: Occupancy) -> None:
+        assert limits is not None
+        admit(child.name, limits, occupancy, parts.clock.now().at, cooldown=False)
+
+    try:
+        _, events = runs.change(child.run_id, lambda _run, _now: command, admit=lambda _run: check if limits else None)
+    except IllegalMove:
+        return False  # it went on meanwhile
+    return bool(events)
+
+
+def _pinned(parts: Parts, digest: str) -> Procedure:
+    data = parts.store.content(digest)
+    if data is None or sha256(data) != digest:
+        what = "missing from the database" if data is None else "not what its digest says"
+        raise StoreError(f"a procedure that was to be run is {what}", hint="sop doctor checks it")
+    return decode_procedure(data)
+
+
+def _loaded(runs: Runs, run_id: str) -> Run | None:
+    try:
+        return runs.load(run_id).run
+    except NotFound:
+        return None

@@ -1,0 +1,151 @@
+"""Making a run: all that fixes it, read once, and stored with its first events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from sopwith.core.actor import Actor
+from sopwith.core.admission import Limits, Occupancy, admit
+from sopwith.core.child import EXECUTOR as PROCEDURE
+from sopwith.core.config import Config
+from sopwith.core.decide import Decision, NewRun, create
+from sopwith.core.events import ParentRun, Policy
+from sopwith.core.instant import Instant
+from sopwith.core.modes import choose_mode, declared_mode
+from sopwith.core.parameters import resolve_parameters
+from sopwith.core.people import Directory, check_runner
+from sopwith.core.procedure import ExecutionMode, Procedure, encode_procedure, sha256
+from sopwith.core.rollback import EXECUTOR
+from sopwith.core.run import Run
+from sopwith.core.satisfiable import unsatisfiable
+from sopwith.engine.envelopes import start_envelope_bytes
+from sopwith.engine.environment import captured_environment, folders_at_creation, passed_at_creation
+from sopwith.engine.parts import Parts
+from sopwith.engine.pins import pinned_at_creation
+from sopwith.engine.runs import Runs
+from sopwith.errors import BadRequest, CoolingDown, LimitReached, NotAllowed
+from sopwith.version import __version__
+
+MANUAL = "manual"
+WITHOUT_PROCESS = (MANUAL, "wait", PROCEDURE)
+
+
+class Within(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that starts another one: what the child has from it."""
+
+    run_id: str
+    """Of the child, drawn when the intent to start it was recorded."""
+    parent: ParentRun
+    environment: dict[str, str]
+    umask: int
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is made of. `uses`: every procedure that runs within it, by name."""
+
+    procedure: Procedure
+    uses: Mapping[str, Procedure]
+    params: Mapping[str, Any]
+    mode: ExecutionMode | None = None
+    queue: bool = False
+    trigger: str = "manual"
+    within: Within | None = None
+
+
+def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
+    """A new run, admitted or queued. Raises NotAllowed, BadRequest, BadParameter, LimitReached, CoolingDown."""
+    procedure, within = order.procedure, order.within
+    config = parts.library.config()
+    people = Directory(config)
+    mode = choose_mode(procedure, config, requested=order.mode, actor=actor)
+    for each in (procedure, *order.uses.values()):
+        check_executors(parts, each)
+        check_runner(each, actor, people)
+        its_mode = mode if each is procedure else choose_mode(each, config, requested=None, actor=actor)
+        _check_passable(each, its_mode, actor, people)
+    pinned = encode_procedure(procedure)
+    contents = {name: encode_procedure(each) for name, each in order.uses.items()}
+    new = NewRun(
+        run_id=within.run_id if within else parts.ids.run_id(),
+        procedure=procedure,
+        procedure_digest=sha256(pinned),
+        mode=mode,
+        declared_mode=declared_mode(procedure, config),
+        params=resolve_parameters(procedure, order.params),
+        environment=within.environment if within else captured_environment(parts.environ),
+        umask=within.umask if within else parts.umask,
+        passed=passed_at_creation(procedure, parts),
+        pins=pinned_at_creation(parts.workspace.root, procedure),
+        uses={name: sha256(data) for name, data in sorted(contents.items())},
+        parent=within.parent if within else None,
+        folders=folders_at_creation(parts.workspace.root, procedure),
+        policy=policy_of(config),
+        trigger=order.trigger,
+        engine_version=__version__,
+        nonce=parts.ids.nonce(),
+    )
+    limits = limits_of(procedure, config)
+
+    def plan(occupancy: Occupancy, now: Instant) -> tuple[Decision, tuple[bytes, ...]]:
+        planned = _queued_if_full(new, order, limits, occupancy, now)
+        decision = create(planned, actor=actor, now=now, people=people)
+        return decision, (pinned, *contents.values(), *_start_contents(decision.run))
+
+    return runs.create(procedure.name, plan).run
+
+
+def check_executors(parts: Parts, procedure: Procedure) -> None:
+    """Raises BadRequest for a step that nothing installed here could carry out."""
+    for step in procedure.steps:
+        kind = parts.kinds.kind(step.executor)
+        if step.rollback is not None:
+            parts.kinds.kind(EXECUTOR)
+        if kind.make is None and kind.name not in WITHOUT_PROCESS:
+            raise BadRequest(
+                f"step {step.number} of {procedure.name} wants executor {kind.name}, which makes nothing that "
+                "could carry it out",
+                hint=f"steps that people carry out have executor {MANUAL}",
+            )
+        if kind.needs_script and step.script is None:
+            raise BadRequest(
+                f"step {step.number} of {procedure.name} has no script, and executor {kind.name} needs one",
+                hint=f"give it a script, or executor {MANUAL}",
+            )
+
+
+def limits_of(procedure: Procedure, config: Config) -> Limits:
+    return Limits(
+        max_concurrent=procedure.max_concurrent,
+        max_concurrent_runs=config.max_concurrent_runs,
+        cooldown_secs=procedure.cooldown_secs,
+    )
+
+
+def policy_of(config: Config) -> Policy:
+    """The config keys that a run keeps from its creation on."""
+    return Policy(
+        approval_timeout_mins=config.approval_timeout_mins, approval_timeout_action=config.approval_timeout_action
+    )
+
+
+def _check_passable(procedure: Procedure, mode: ExecutionMode, actor: Actor, people: Directory) -> None:
+    """NotAllowed where some gate of the run could be passed by nobody."""
+    for _number, sentence, hint in unsatisfiable(procedure, people, starter=actor, mode=mode):
+        raise NotAllowed(f"a run of {procedure.name} could never end well: {sentence}", hint=hint)
+
+
+def _queued_if_full(new: NewRun, order: Order, limits: Limits, occupancy: Occupancy, now: Instant) -> NewRun:
+    try:
+        admit(new.procedure.name, limits, occupancy, now.at)
+    except (LimitReached, CoolingDown) as refusal:
+        if not order.queue:
+            raise
+        return msgspec.structs.replace(new, queued_because=refusal.message)
+    return new
+
+
+def _start_contents(run: Run) -> tuple[bytes, ...]:
+    return () if run.start_gate is None else (start_envelope_bytes(run),)
