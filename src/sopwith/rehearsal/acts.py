@@ -19,6 +19,8 @@ def is_possible(engine: Engine, run: Run, act: Act) -> bool:
     for."""
     if act.verb in (Verb.APPROVE, Verb.REJECT) and not _is_asked(run, act):
         return False
+    if act.verb is Verb.RESUME and not run.paused:
+        return False  # a pause that was only asked for could be withdrawn, but nothing waits for that
     try:
         decide(run, _command(engine, act))
     except IllegalMove:

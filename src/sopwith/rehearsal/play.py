@@ -22,6 +22,7 @@ from sopwith.core.procedure import Procedure
 from sopwith.core.run import Run
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
+from sopwith.engine.runs import Loaded
 from sopwith.errors import SopwithError
 from sopwith.parse.scenario import Act, Pass, Scenario
 from sopwith.rehearsal.acts import act_words, do, is_possible
@@ -75,7 +76,7 @@ class _Play:
         self._world = world
         self._loop = loop
         self._clock = clock
-        self._run_id = ""
+        self._loaded: Loaded | None = None
         self._driver: asyncio.Task[Run] | None = None
         self._driven_at: tuple[int, int] | None = None
         """The seq and the time of the last drive: where nothing came of it, it is not tried again."""
@@ -83,9 +84,10 @@ class _Play:
     def play(self, name: str, scenario: Scenario) -> Played:
         request = RunRequest(name=name, params=scenario.params, mode=scenario.mode)
         try:
-            self._run_id = self._engine.create_run(request, actor=scenario.starter).run_id
+            created = self._engine.create_run(request, actor=scenario.starter)
         except SopwithError as refusal:
             return Played(refusal=refusal)
+        self._loaded = self._engine.runs.load(created.run_id)
         try:
             trouble = self._loop.run_until_complete(self._follow(scenario))
         except Endless:
@@ -94,11 +96,14 @@ class _Play:
 
     @property
     def _run(self) -> Run:
-        return self._engine.runs.load(self._run_id).run
+        """The run as it is now."""
+        assert self._loaded is not None
+        self._loaded, _events = self._engine.runs.refresh(self._loaded)
+        return self._loaded.run
 
     @property
     def _events(self) -> tuple[Event, ...]:
-        return tuple(decode_event(sealed.payload) for sealed in self._engine.parts.store.events(self._run_id))
+        return tuple(decode_event(sealed.payload) for sealed in self._engine.parts.store.events(self._run.run_id))
 
     async def _follow(self, scenario: Scenario) -> Trouble | None:
         trouble = None
@@ -115,7 +120,7 @@ class _Play:
         if not possible and not act.refused:
             return Trouble(number=number, words=act_words(act), expected="a moment at which it can be done", got="none")
         await self._let_pass(act.after_secs)
-        refusal = do(self._engine, self._run_id, act)
+        refusal = do(self._engine, self._run.run_id, act)
         if (refusal.code if refusal else "") == act.refused:
             return None
         return Trouble(number=number, words=act_words(act), **answers(act.refused, refusal))
@@ -145,7 +150,7 @@ class _Play:
             await self._loop.quiet()
             if not self._needs_a_driver:
                 return
-            self._driver = self._loop.create_task(drive(self._engine.parts, self._run_id))
+            self._driver = self._loop.create_task(drive(self._engine.parts, self._run.run_id))
 
     @property
     def _needs_a_driver(self) -> bool:

@@ -11,14 +11,13 @@ import msgspec
 from sopwith.core.procedure import Procedure
 from sopwith.core.run import StepStatus, status_of
 from sopwith.engine.files import is_file, read_bounded
-from sopwith.engine.library import Entry, Library
+from sopwith.engine.library import SCENARIOS, Entry, Library
 from sopwith.errors import BadRequest, NoScenario, Problem, Severity, WorkspaceError
 from sopwith.parse.parsed import SourceFile
 from sopwith.parse.scenario_file import read_scenario
 from sopwith.rehearsal.play import play
 from sopwith.rehearsal.verdict import Difference, Moment, differences, history, waits_for
 
-FOLDER = "scenarios"
 _SUFFIX = ".toml"
 
 
@@ -102,7 +101,7 @@ def _sources(library: Library, entry: Entry, files: Sequence[Path]) -> list[Sour
     if files:
         return [_given(path) for path in files]
     inside = os.path.realpath(library.workspace.sops)
-    return [_beside(path, library, inside) for path in _paths(entry.folder / FOLDER)]
+    return [_beside(path, library, inside) for path in _paths(entry.folder / SCENARIOS)]
 
 
 def _paths(folder: Path) -> list[Path]:
@@ -140,8 +139,8 @@ def _no_scenario(name: str | None) -> NoScenario:
     if name is None:
         return NoScenario(
             "no procedure here has a scenario, so nothing was tested",
-            hint=f"write one: .pi/sops/PROCEDURE/{FOLDER}/NAME{_SUFFIX}",
+            hint=f"write one: .pi/sops/PROCEDURE/{SCENARIOS}/NAME{_SUFFIX}",
         )
     return NoScenario(
-        f"{name} has no scenario, so nothing was tested", hint=f"write one: .pi/sops/{name}/{FOLDER}/NAME{_SUFFIX}"
+        f"{name} has no scenario, so nothing was tested", hint=f"write one: .pi/sops/{name}/{SCENARIOS}/NAME{_SUFFIX}"
     )

@@ -34,14 +34,14 @@ def init(door: Door, folder: Path | None) -> None:
 @click.argument("name")
 @verb
 def create(door: Door, name: str) -> None:
-    """Make .pi/sops/NAME/SOP.md and manifest.json from a template and register them."""
+    """Make .pi/sops/NAME/SOP.md, manifest.json and a scenario from a template and register them."""
     from sopwith.engine.template import create_procedure
 
     made = create_procedure(door.workspace, name)
     door.say(
         {"name": name, "created": [str(path) for path in made]},
         lambda: "\n".join(
-            [*(f"made {path}" for path in made[:2]), text.next_line(f"edit SOP.md, then sop run {name} --dry-run")]
+            [*(f"made {path}" for path in made[:3]), text.next_line(f"edit SOP.md, then sop run {name} --dry-run")]
         ),
     )
 
