@@ -203,7 +203,12 @@ def test_the_document_has_all_of_it(deploy: Workshop) -> None:
     document = deploy.json("test", "deploy", code=1)
     assert (document["passed"], document["total"], document["failed"]) == (False, 2, 1)
     good, bad = document["scenarios"]
-    assert (good["sopName"], good["scenario"], good["passed"], good["status"]) == ("deploy", "staging", True, "completed")
+    assert (good["sopName"], good["scenario"], good["passed"], good["status"]) == (
+        "deploy",
+        "staging",
+        True,
+        "completed",
+    )
     assert good["steps"] == {"1": "completed", "2": "skipped", "3": "completed", "4": "completed"}
     assert good["differences"] == []
     assert bad["differences"][0] == {"what": "status", "expected": "completed", "got": "awaiting_approval"}
@@ -351,6 +356,4 @@ def test_what_others_wrote_steers_no_terminal(deploy: Workshop) -> None:
 def test_the_template_passes_its_own_scenario(workshop: Workshop) -> None:
     made = workshop.json("create", "bake")["created"]
     assert any(path.endswith("bake/scenarios/everybody-agrees.toml") for path in made)
-    assert workshop.sop("test").out == (
-        "ok      bake everybody-agrees  everybody agrees\n\n1 scenario, all ok\n"
-    )
+    assert workshop.sop("test").out == ("ok      bake everybody-agrees  everybody agrees\n\n1 scenario, all ok\n")

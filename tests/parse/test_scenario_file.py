@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.rehearsal.given import problems, procedure, scenario
 
 from sopwith.core.actor import ActorKind
 from sopwith.parse.parsed import SourceFile
 from sopwith.parse.scenario import Act, Pass
 from sopwith.parse.scenario_file import SOMEBODY, read_scenario
-from tests.rehearsal.given import problems, procedure, scenario
 
 OF = procedure(
     {"key": "build", "outputs": {"url": "string", "count": "integer", "ready": "boolean"}},
@@ -37,7 +37,12 @@ def act(text: str) -> str:
         ('started_by = "group:a"', "started_by", "expected the name of a person, or agent:NAME", "write the name"),
         ("[params]\nlist = [1]", "params.list", "expected text or a whole number", "write text"),
         ('[config]\nuser = {a = {name = "A"}}', "config.user", "expected a known key", 'did you mean "users"?'),
-        ('[config.groups]\na = ["agent:b"]', "config.groups.a no. 1", "expected the name of a user", "agents are in no"),
+        (
+            '[config.groups]\na = ["agent:b"]',
+            "config.groups.a no. 1",
+            "expected the name of a user",
+            "agents are in no",
+        ),
         ("[steps.4]", "steps.4", 'expected a step of deploy, got "4"', "its steps are 1 to 3, by key build"),
         ("[steps.biuld]", "steps.biuld", 'expected a step of deploy, got "biuld"', 'did you mean "build"?'),
         ("[steps.1]\n[steps.build]", "steps.build", "step 1 is told twice", "by number or by key: keep one"),
@@ -50,7 +55,12 @@ def act(text: str) -> str:
         ('[steps.1]\ntakes = "soon"', "steps.1.takes", 'expected a time such as "30s" or "5m"', "write a time"),
         ("[steps.1]\ntakes = -1", "steps.1.takes", 'expected a time such as "30s" or "5m"', "write a time"),
         ('[steps.1]\ntakes = "99999d"', "steps.1.takes", "ten years at most", "write a time"),
-        ("[steps.1.outputs]\nurl = 3", "steps.1.outputs.url", "expected a string, as the step declares, got 3", "write"),
+        (
+            "[steps.1.outputs]\nurl = 3",
+            "steps.1.outputs.url",
+            "expected a string, as the step declares, got 3",
+            "write",
+        ),
         ("[steps.1.outputs]\ncount = true", "steps.1.outputs.count", "expected an integer, as the step", "write"),
         ("[steps.1.outputs]\nready = 1", "steps.1.outputs.ready", "expected a boolean, as the step", "write"),
         ("[steps.1.outputs]\nx = nan", "steps.1.outputs.x", "expected a number that JSON knows, got nan", "write"),
@@ -68,7 +78,12 @@ def act(text: str) -> str:
         (act('do = "skip"\n' + WHO), "acts no. 1", "skip needs a reason", "add reason"),
         (act('do = "approve"\nstep = 9\n' + WHO), "acts no. 1: step", "expected a step of deploy, got 9", "its steps"),
         (act('do = "skip"\nreason = "x"\nstep = "start"\n' + WHO), "acts no. 1: step", "expected a step", "its steps"),
-        (act('do = "approve"\nrefused = "stale"\n' + WHO), "acts no. 1: refused", "expected the code of a ref", "one of"),
+        (
+            act('do = "approve"\nrefused = "stale"\n' + WHO),
+            "acts no. 1: refused",
+            "expected the code of a ref",
+            "one of",
+        ),
         (act('wait = "1m"\n' + WHO), "acts no. 1: by", "while a wait lasts nobody acts", "make it an act of its own"),
         (act('wait = "1 fortnight"'), "acts no. 1: wait", 'expected a time such as "30s"', "write a time"),
     ],
@@ -88,12 +103,22 @@ def test_a_mistake_is_told_with_its_place(text: str, place: str, message: str, h
         ('steps = {9 = "completed"}', "expect.steps.9", "expected a step of deploy", "its steps are"),
         ('steps = {1 = "complete"}', "expect.steps.1", "expected one of pending", 'did you mean "completed"?'),
         ('steps = {1 = "failed", build = "failed"}', "expect.steps.build", "step 1 is told twice", "keep one"),
-        ('events = ["step_start"]', "expect.events no. 1", "expected the type of an event", 'did you mean "step_starte'),
+        (
+            'events = ["step_start"]',
+            "expect.events no. 1",
+            "expected the type of an event",
+            'did you mean "step_starte',
+        ),
         ('events = ["step_started 9"]', "expect.events no. 1", "expected a step of deploy", "its steps"),
         ('events = ["step_started start"]', "expect.events no. 1", "expected a step of deploy", "its steps"),
         ('never = ["run_failed 1"]', "expect.never no. 1", "run_failed is about no step", 'write "run_failed"'),
         ('refused = "x"', "expect.refused", "expected the code of a refusal", "one of"),
-        ('refused = "not_allowed"\nstatus = "failed"', "expect", "a start that is refused makes no run", "take the rest"),
+        (
+            'refused = "not_allowed"\nstatus = "failed"',
+            "expect",
+            "a start that is refused makes no run",
+            "take the rest",
+        ),
     ],
 )
 def test_a_mistake_in_what_is_expected_is_told(expect: str, place: str, message: str, hint: str) -> None:

@@ -49,9 +49,7 @@ def test_a_step_takes_the_time_that_the_scenario_says() -> None:
 
 
 def test_each_try_has_its_own_exit_code() -> None:
-    done = Rehearsal(
-        procedure({"retry": {"maxAttempts": 3, "delaySecs": 60}}), "[steps.1]\nexit_codes = [75, 1, 0]\n"
-    )
+    done = Rehearsal(procedure({"retry": {"maxAttempts": 3, "delaySecs": 60}}), "[steps.1]\nexit_codes = [75, 1, 0]\n")
     assert done.events.count("step_started 1") == 3
     assert done.at("step_completed 1") == 120
     assert done.status == "completed"

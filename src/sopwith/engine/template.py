@@ -113,7 +113,7 @@ def leave_gitignore(workspace: Workspace) -> tuple[Path, ...]:
 
 
 def create_procedure(workspace: Workspace, name: str) -> tuple[Path, ...]:
-    """Writes SOP.md, manifest.json and a scenario, and registers them in index.json. Tells the files. Refuses to overwrite."""
+    """Writes SOP.md, manifest.json and a scenario, and registers them. Tells the files. Refuses to overwrite."""
     check_name(name)
     folder = workspace.sops / name
     with turn_in(workspace.sops):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -104,16 +104,15 @@ def parse_config(source: SourceFile) -> tuple[Config | None, tuple[Problem, ...]
     findings = Findings()
     text = read_text(source, findings)
     document = read_json(source.path, text, findings) if text is not None else None
-    config = read_config(document.value, document, findings) if document is not None else None
+    stated = read_shape(document.value, ConfigFile, document, findings) if document is not None else None
+    config = checked_config(stated, document, findings) if stated is not None and document is not None else None
     return config, findings.sorted()
 
 
-def read_config(value: Any, places: Places, findings: Findings) -> Config | None:
-    """The config that a JSON value states; None, and every problem in `findings`, if there is any error."""
-    stated = read_shape(value, ConfigFile, places, findings)
-    if stated is not None:
-        _check_people(stated, places, findings)
-    return _config(stated) if stated is not None and not findings.has_errors else None
+def checked_config(stated: ConfigFile, places: Places, findings: Findings) -> Config | None:
+    """The config that is stated; None, and every problem in `findings`, if there is any error."""
+    _check_people(stated, places, findings)
+    return None if findings.has_errors else _config(stated)
 
 
 def _check_people(stated: ConfigFile, places: Places, findings: Findings) -> None:

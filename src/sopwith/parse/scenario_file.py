@@ -13,7 +13,7 @@ from sopwith.core.events import EventBody, GateBody, StepBody
 from sopwith.core.procedure import Procedure
 from sopwith.core.run import StepStatus
 from sopwith.errors import Problem
-from sopwith.parse.config import read_config
+from sopwith.parse.config import ConfigFile, checked_config
 from sopwith.parse.findings import Findings, Place, shown
 from sopwith.parse.parsed import SourceFile
 from sopwith.parse.scenario import Act, Expectation, ExpectedEvent, Pass, Scenario, Stub, Verb
@@ -86,7 +86,9 @@ class _Reader:
             stubs={number: self._stub(stub, path, number) for number, (stub, path) in stubs.items()},
             rollbacks=dict(self._rollbacks(stubs)),
             acts=tuple(
-                act for index, each in enumerate(stated.acts) if (act := self._act(each, ("acts", index))) is not None
+                act
+                for index, each in enumerate(stated.acts or ())
+                if (act := self._act(each, ("acts", index))) is not None
             ),
             expect=self._expectation(stated.expect),
         )
@@ -206,8 +208,8 @@ class _Reader:
             status=stated.status,
             steps=self._statuses(stated.steps),
             outputs={number: value for number, (value, _) in self._by_step(stated.outputs, ("expect", "outputs"))},
-            events=self._events(stated.events, ("expect", "events")),
-            never=self._events(stated.never, ("expect", "never")),
+            events=self._events(stated.events or (), ("expect", "events")),
+            never=self._events(stated.never or (), ("expect", "never")),
             with_failures=stated.with_failures,
             nothing_ran=stated.nothing_ran,
             rolled_back=stated.rolled_back,
@@ -243,8 +245,8 @@ class _Reader:
 
     # single values
 
-    def _config(self, value: dict[str, Any]) -> Config | None:
-        return read_config(value, _Within(self._document, ("config",)), self._findings)
+    def _config(self, stated: ConfigFile) -> Config | None:
+        return checked_config(stated, _Within(self._document, ("config",)), self._findings)
 
     def _instant(self, text: str | None, path: Path) -> datetime | None:
         if text is None:

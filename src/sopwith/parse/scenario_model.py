@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, field
 
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.run import RunStatus, StepStatus
+from sopwith.parse.config import ConfigFile
 from sopwith.parse.model import USER_ID, Identifier, Instant
 from sopwith.parse.scenario import Verb
 
@@ -70,8 +71,8 @@ class ExpectFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     outputs: Annotated[dict[str, dict[str, Any]], Meta(description="Step to outputs that it must have.")] = field(
         default_factory=dict
     )
-    events: Annotated[tuple[str, ...], Meta(description="Events that come in this order.")] = ()
-    never: Annotated[tuple[str, ...], Meta(description="Events that do not come.")] = ()
+    events: Annotated[tuple[str, ...] | None, Meta(description="Events that come in this order.")] = None
+    never: Annotated[tuple[str, ...] | None, Meta(description="Events that do not come.")] = None
     with_failures: Annotated[bool | None, Meta(description="Whether it completed with failures.")] = None
     nothing_ran: Annotated[bool | None, Meta(description="Whether it completed and every step was skipped.")] = None
     rolled_back: Annotated[bool | None, Meta(description="Whether a rollback was carried to its end.")] = None
@@ -79,14 +80,21 @@ class ExpectFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ScenarioFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A scenario."""
+    """A scenario of one procedure."""
 
-    description: Annotated[str, Meta(max_length=1000)] = ""
-    mode: ExecutionMode | None = None
-    params: dict[str, Value] = field(default_factory=dict)
-    started_by: Who | None = None
-    starts_at: Instant | None = None
-    config: dict[str, Any] | None = None
-    steps: dict[str, StepStub] = field(default_factory=dict)
-    acts: Annotated[tuple[ActFile, ...], Meta(max_length=1000)] = ()
-    expect: ExpectFile
+    description: Annotated[
+        Annotated[str, Meta(max_length=1000)], Meta(description="Shown beside the name, which is that of the file.")
+    ] = ""
+    mode: Annotated[ExecutionMode | None, Meta(description="Run in another mode, as `sop run --mode`.")] = None
+    params: Annotated[dict[str, Value], Meta(description="The parameters of the run.")] = field(default_factory=dict)
+    started_by: Annotated[Who | None, Meta(description="Who starts the run; `somebody` if not said.")] = None
+    starts_at: Annotated[Instant | None, Meta(description="The time at which it is started.")] = None
+    config: Annotated[ConfigFile | None, Meta(description="Stands for config.json.")] = None
+    steps: Annotated[dict[str, StepStub], Meta(description="How steps go, by number or key.")] = field(
+        default_factory=dict
+    )
+    acts: Annotated[
+        Annotated[tuple[ActFile, ...], Meta(max_length=1000)] | None,
+        Meta(description="What people do, in this order."),
+    ] = None
+    expect: Annotated[ExpectFile, Meta(description="What must hold at the end.")]

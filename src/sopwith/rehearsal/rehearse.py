@@ -93,7 +93,9 @@ def _rehearsed(library: Library, procedure: Procedure, source: SourceFile | Prob
 
 
 def _unreadable(procedure: Procedure, file: str, problems: tuple[Problem, ...]) -> Rehearsed:
-    return Rehearsed(procedure=procedure.name, scenario=Path(file).name.removesuffix(_SUFFIX), file=file, problems=problems)
+    return Rehearsed(
+        procedure=procedure.name, scenario=Path(file).name.removesuffix(_SUFFIX), file=file, problems=problems
+    )
 
 
 def _sources(library: Library, entry: Entry, files: Sequence[Path]) -> list[SourceFile | Problem]:

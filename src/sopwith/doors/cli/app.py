@@ -23,7 +23,7 @@ _VERBS = {
     "show": ("authoring", "Show one procedure"),
     "validate": ("authoring", "Find what is wrong with procedures, without running them"),
     "test": ("rehearsing", "Play procedures against scenarios, without running them"),
-    "schema": ("authoring", "Print the JSON Schema of manifest.json or config.json"),
+    "schema": ("authoring", "Print the JSON Schema of manifest.json, config.json or a scenario"),
     "run": ("running", "Run a procedure"),
     "approve": ("deciding", "Approve what waits at a gate"),
     "reject": ("deciding", "Reject what waits at a gate"),

@@ -120,13 +120,17 @@ def validate(door: Door, name: str | None) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["manifest", "config"]))
+@click.argument("kind", type=click.Choice(["manifest", "config", "scenario"]))
 @verb
 def schema(door: Door, kind: str) -> None:
-    """Print the JSON Schema of manifest.json or config.json, for an editor; with --json under the key `schema`."""
-    from sopwith.parse.schema import config_schema, manifest_schema
+    """Print the JSON Schema of manifest.json, config.json or a scenario, for an editor.
 
-    document = manifest_schema() if kind == "manifest" else config_schema()
+    With --json it stands under the key `schema`.
+    """
+    from sopwith.parse import schema as schemas
+
+    made = {"manifest": schemas.manifest_schema, "config": schemas.config_schema, "scenario": schemas.scenario_schema}
+    document = made[kind]()
     door.say({"kind": kind, "schema": document}, lambda: json.dumps(document, indent=2, ensure_ascii=False))
 
 
