@@ -80,8 +80,8 @@ def scenario_page() -> str:
         "Scenarios",
         "What stands in `.pi/sops/NAME/scenarios/*.toml`, and [how to test a procedure](../how-to/test-a-procedure.md) "
         "with it. A span is text such as `30s`, `5m` or `1h 30m`, or a number of seconds. The table `config` has the "
-        "keys of [config.json](config.md). As a JSON Schema, for editors: [scenario.schema.json](scenario.schema.json), or "
-        "`sop schema scenario`.",
+        "keys of [config.json](config.md). As a JSON Schema, for editors: "
+        "[scenario.schema.json](scenario.schema.json), or `sop schema scenario`.",
         *_sections({**schema, "$defs": there}, "ScenarioFile"),
     )
 

@@ -99,6 +99,7 @@ def test_a_mistake_is_told_with_its_place(text: str, place: str, message: str, h
     ("expect", "place", "message", "hint"),
     [
         ("", "expect", "nothing is expected, so nothing is tested", 'say status = "completed"'),
+        ("events = []\nsteps = {}", "expect", "nothing is expected, so nothing is tested", "say status"),
         ('status = "done"', "expect.status", "expected one of pending", "write one of"),
         ('steps = {9 = "completed"}', "expect.steps.9", "expected a step of deploy", "its steps are"),
         ('steps = {1 = "complete"}', "expect.steps.1", "expected one of pending", 'did you mean "completed"?'),
@@ -147,6 +148,11 @@ def test_any_bytes_are_told_as_a_problem(data: bytes) -> None:
     assert read is None
     assert found
     assert all(problem.hint for problem in found)
+
+
+def test_deep_nesting_is_told() -> None:
+    (found,) = problems("[steps.1.outputs]\nx = " + "[" * 40 + "]" * 40 + EXPECT, OF)
+    assert found.message == "expected at most 32 levels of nesting"
 
 
 def test_all_mistakes_are_told_at_once() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import asdict
+
 from sopwith import errors
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.config import Config
@@ -156,6 +158,10 @@ class _Reader:
 
     # acts
 
+    def _acts(self, stated: tuple[ActFile, ...]) -> tuple[Act | Pass, ...]:
+        read = (self._act(each, ("acts", index)) for index, each in enumerate(stated))
+        return tuple(act for act in read if act is not None)
+
     def _act(self, stated: ActFile, path: Path) -> Act | Pass | None:
         said = frozenset(name for name in stated.__struct_fields__ if getattr(stated, name) is not None)
         if "wait" in said:
@@ -197,7 +203,7 @@ class _Reader:
     # what is expected
 
     def _expectation(self, stated: ExpectFile) -> Expectation:
-        if stated == ExpectFile():
+        if all(value in (None, (), {}) for value in asdict(stated).values()):
             self._error("empty", "nothing is expected, so nothing is tested", ("expect",), 'say status = "completed"')
         if stated.refused is not None:
             self._refusal(stated.refused, ("expect", "refused"))

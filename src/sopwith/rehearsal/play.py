@@ -78,8 +78,6 @@ class _Play:
         self._clock = clock
         self._loaded: Loaded | None = None
         self._driver: asyncio.Task[Run] | None = None
-        self._driven_at: tuple[int, int] | None = None
-        """The seq and the time of the last drive: where nothing came of it, it is not tried again."""
 
     def play(self, name: str, scenario: Scenario) -> Played:
         request = RunRequest(name=name, params=scenario.params, mode=scenario.mode)
@@ -154,14 +152,7 @@ class _Play:
 
     @property
     def _needs_a_driver(self) -> bool:
-        if not self._is_at_rest:
-            return False
-        run, now = self._run, self._clock.now()
-        state = (run.seq, now.boot_ms)
-        if state == self._driven_at or not ready_now(run, now):
-            return False
-        self._driven_at = state
-        return True
+        return self._is_at_rest and bool(ready_now(self._run, self._clock.now()))
 
     @property
     def _is_at_rest(self) -> bool:
