@@ -345,6 +345,15 @@ def test_the_config_is_the_workspaces_or_the_scenarios_own(deploy: Workshop) -> 
     is_told_well(deploy.sop("test", "deploy"), 1)
 
 
+def test_of_a_long_run_the_last_events_are_shown(deploy: Workshop) -> None:
+    deploy.steps("long", *["Do | true"] * 50)
+    scenario(deploy, "wrong", "[expect]\nstatus = 'failed'\n", of="long")
+    told = deploy.sop("test", "long").out
+    assert "what happened:\n    63 earlier events: --json shows all\n    0s  step_completed 31\n" in told
+    assert told.endswith("    0s  step_completed 50\n    0s  run_completed\n\n1 scenario, 1 failed\n")
+    assert len(deploy.json("test", "long", code=1)["scenarios"][0]["events"]) == 103
+
+
 def test_what_others_wrote_steers_no_terminal(deploy: Workshop) -> None:
     scenario(deploy, "staging", 'description = "a\\u001b[31mb\\u202ec"\n' + STAGING)
     told = deploy.sop("test", "deploy")

@@ -217,6 +217,24 @@ def test_the_start_approval_can_be_named() -> None:
     ]
 
 
+def test_forms_and_comments_are_given_as_at_any_door() -> None:
+    form = {"type": "object", "properties": {"ticket": {"type": "string"}}, "required": ["ticket"]}
+    of = procedure({"requiresApproval": True, "approval": {"form": form, "commentRequired": True}})
+    assert "a comment" in Rehearsal(of, act("approve") + "form = {ticket = 'T-1'}\n").differences[0]
+    assert "ticket" in Rehearsal(of, act("approve", comment="yes")).differences[0]
+    done = Rehearsal(of, act("approve", comment="yes") + "form = {ticket = 'T-1'}\n")
+    assert done.played.run is not None
+    assert done.played.run.steps[1].approval_values == {"ticket": "T-1"}
+
+
+def test_the_gate_of_a_rollback_is_answered_like_any_other() -> None:
+    of = procedure({"rollback": {"run": "undo", "requiresApproval": True}}, {"onFailure": "rollback"})
+    failing = "[steps.2]\nexit_code = 1\n"
+    assert Rehearsal(of, failing).waits_for.startswith("step 1 waits for approval")
+    assert Rehearsal(of, failing + act("approve", step=1)).steps == ["rolled_back", "failed"]
+    assert Rehearsal(of, failing + act("reject", reason="no")).steps == ["completed", "failed"]
+
+
 def test_steps_by_hand_are_reported_by_people() -> None:
     of = procedure(BY_HAND, BY_HAND, BY_HAND)
     acts = act("complete", output="done", comment="by phone") + act("skip", reason="no need", step=2)

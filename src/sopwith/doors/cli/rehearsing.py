@@ -15,6 +15,8 @@ from sopwith.errors import BadRequest
 if TYPE_CHECKING:
     from sopwith.rehearsal.rehearse import Rehearsed
 
+_EVENTS_SHOWN = 40
+
 
 @click.command()
 @click.argument("name", required=False, shell_complete=complete_procedure)
@@ -102,11 +104,11 @@ def _trouble(played: Rehearsed) -> list[str]:
 def _happened(played: Rehearsed) -> list[str]:
     if not played.events:
         return []
-    widest = max(len(each.after) for each in played.events)
+    last = played.events[-_EVENTS_SHOWN:]
+    left_out = len(played.events) - len(last)
+    widest = max(len(each.after) for each in last)
     return [
         text.dim("  what happened:"),
-        *(
-            f"    {each.after:>{widest}}  {each.event}" + (f" by {shown(each.by)}" if each.by else "")
-            for each in played.events
-        ),
+        *([text.dim(f"    {left_out} earlier events: --json shows all")] if left_out else []),
+        *(f"    {each.after:>{widest}}  {each.event}" + (f" by {shown(each.by)}" if each.by else "") for each in last),
     ]
