@@ -12,7 +12,7 @@ from tools.markdown import code, page, prose, table
 _SHARED = ("workspace", "as_json")
 _EXIT_CODES = (
     ("0", "completed, or accepted for somebody else to drive; readers, `reject`, `cancel` and `pause`: done"),
-    ("1", "an error, or findings of `validate` and `doctor`"),
+    ("1", "an error, or findings of `validate`, `test` and `doctor`"),
     ("2", "wrong usage, or a bad parameter"),
     ("3", "a person is needed: a gate, a manual step, a paused or queued run"),
     ("4", "the run failed or was cancelled"),

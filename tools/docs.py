@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sopwith.parse.schema import config_schema, manifest_schema
+from sopwith.parse.schema import config_schema, manifest_schema, scenario_schema
 from tools.cli_page import cli_page
 from tools.error_page import errors_page
 from tools.event_page import events_page
-from tools.schema_pages import config_page, manifest_page, schema_text
+from tools.schema_pages import config_page, manifest_page, scenario_page, schema_text
 from tools.states_page import states_part
 
 ROOT = Path(__file__).parents[1]
@@ -25,10 +25,12 @@ PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "cli.md": cli_page,
     REFERENCE / "manifest.md": manifest_page,
     REFERENCE / "config.md": config_page,
+    REFERENCE / "scenario.md": scenario_page,
     REFERENCE / "events.md": events_page,
     REFERENCE / "errors.md": errors_page,
     REFERENCE / "manifest.schema.json": lambda: schema_text(manifest_schema()),
     REFERENCE / "config.schema.json": lambda: schema_text(config_schema()),
+    REFERENCE / "scenario.schema.json": lambda: schema_text(scenario_schema()),
 }
 PARTS: dict[Path, Callable[[], str]] = {Path("docs/concepts/states.md"): states_part}
 

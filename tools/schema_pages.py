@@ -1,4 +1,4 @@
-"""docs/reference/manifest.md and config.md, from the JSON Schemas and the parser's own tables of keys."""
+"""docs/reference/manifest.md, config.md and scenario.md, from the JSON Schemas and the parser's own tables of keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sopwith.parse import model
 from sopwith.parse.keys import DESIGNED_KEYS, DOCUMENT_KEYS, STEP_KEYS, Key
-from sopwith.parse.schema import config_schema, manifest_schema
+from sopwith.parse.schema import config_schema, manifest_schema, scenario_schema
 from sopwith.parse.scripts import INTERPRETERS
 from tools.markdown import code, page, table
 
@@ -25,7 +25,13 @@ _HEADINGS = {
     "ConfigFile": "config.json",
     "NotificationsFile": "`notifications`",
     "UserFile": "An entry of `users`",
+    "ScenarioFile": "A scenario",
+    "StepStub": "An entry of `steps`",
+    "ScriptStub": "`rollback`",
+    "ActFile": "An entry of `acts`",
+    "ExpectFile": "`expect`",
 }
+_OF_CONFIG = ("ConfigFile", "NotificationsFile", "UserFile")
 _BOUNDS = (("exclusiveMinimum", "above {}"), ("minimum", "at least {}"), ("maximum", "at most {}"))
 
 
@@ -64,6 +70,19 @@ def config_page() -> str:
         *_sections(schema, "ConfigFile"),
         "A run keeps the keys that steer it, as they were when it was created: see `policy` of "
         "[`run_created`](events.md#run_created).",
+    )
+
+
+def scenario_page() -> str:
+    schema = scenario_schema()
+    there = {name: value for name, value in schema["$defs"].items() if name not in _OF_CONFIG}
+    return page(
+        "Scenarios",
+        "What stands in `.pi/sops/NAME/scenarios/*.toml`, and [how to test a procedure](../how-to/test-a-procedure.md) "
+        "with it. A span is text such as `30s`, `5m` or `1h 30m`, or a number of seconds. The table `config` has the "
+        "keys of [config.json](config.md). As a JSON Schema, for editors: "
+        "[scenario.schema.json](scenario.schema.json), or `sop schema scenario`.",
+        *_sections({**schema, "$defs": there}, "ScenarioFile"),
     )
 
 
@@ -121,6 +140,8 @@ def _type(member: Schema, definitions: Schema) -> str:
                 for key, inner in member["properties"].items()
             ]
             return f"object: {'; '.join(keys)}"
+        case "object" if "additionalProperties" not in member:
+            return "object: name to any value"
         case "object":
             return f"object: name to {_type(member['additionalProperties'], definitions)}"
         case "string":
@@ -131,6 +152,8 @@ def _type(member: Schema, definitions: Schema) -> str:
 
 
 def _reference(name: str, definitions: Schema) -> str:
+    if name in _HEADINGS and name not in definitions:
+        return f"[{_HEADINGS[name]}]({_HEADINGS[name].removesuffix('.json')}.md)"
     if name in _HEADINGS:
         heading = _HEADINGS[name]
         anchor = "".join(c for c in heading.lower().replace(" ", "-") if c.isalnum() or c == "-")

@@ -193,3 +193,10 @@ class WorkspaceError(SopwithError):
             f"cannot {what} {path}: {error.strerror or error}",
             hint="check that the folder exists, that it is yours to write, and that the disk has room",
         )
+
+
+class NoScenario(SopwithError):
+    """There is nothing to test: no scenario was found."""
+
+    code = "no_scenario"
+    http_status = 404

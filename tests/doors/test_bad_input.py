@@ -27,7 +27,7 @@ def is_told_well(told: Told, code: int) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("verb", ["create", "show", "run", "validate", "history"])
+@pytest.mark.parametrize("verb", ["create", "show", "run", "validate", "history", "test"])
 def test_a_name_that_no_procedure_may_have_is_refused(workshop: Workshop, verb: str, name: str) -> None:
     before = workshop.files()
     is_told_well(workshop.sop(verb, "--", name), 2)
@@ -62,7 +62,7 @@ def test_a_command_line_that_cannot_be_understood_exits_2(workshop: Workshop, ar
     is_told_well(workshop.sop(*args), 2)
 
 
-@pytest.mark.parametrize("verb", ["mcp", "token", "backup", "restore", "test", "import"])
+@pytest.mark.parametrize("verb", ["mcp", "token", "backup", "restore", "import"])
 def test_a_designed_verb_says_that_it_is_not_built_yet(workshop: Workshop, verb: str) -> None:
     told = workshop.sop(verb, "--port", "80")
     is_told_well(told, 2)

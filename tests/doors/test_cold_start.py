@@ -14,6 +14,7 @@ FORBIDDEN = {
     *("asyncio", "concurrent.futures", "selectors", "socket", "ssl", "http", "email", "logging", "subprocess"),
     *("rich", "markdown_it", "jinja2", "starlette", "pygments", "tempfile", "dataclasses", "importlib.metadata"),
     *("sopwith.engine.driver", "sopwith.doors.cli.foreground", "sopwith.doors.cli.live", "sopwith.doors.cli.running"),
+    *("tomllib", "sopwith.rehearsal", "sopwith.testing", "sopwith.parse.scenario"),
     *("sopwith.executors.shell", "sopwith.parse.markdown", "sopwith.parse.outline", "sopwith.parse.sop_md"),
 }
 DOOR = {

@@ -249,7 +249,7 @@ def test_a_cache_hit_loads_no_markdown_parser(bench: Bench) -> None:
 
 def test_the_template_has_no_problem_and_runs(bench: Bench, library: Library) -> None:
     files = create_procedure(bench.workspace, "deploy-production")
-    assert [file.name for file in files] == ["SOP.md", "manifest.json", "index.json"]
+    assert [file.name for file in files] == ["SOP.md", "manifest.json", "everybody-agrees.toml", "index.json"]
     parsed = library.parsed("deploy-production")
     assert parsed.problems == ()
     run = bench.run("deploy-production")

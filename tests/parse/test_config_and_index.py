@@ -13,7 +13,7 @@ from sopwith.core.config import Config, Notifications, Role, User
 from sopwith.core.procedure import ExecutionMode, Priority
 from sopwith.parse.config import ConfigFile, parse_config
 from sopwith.parse.index import parse_index
-from sopwith.parse.schema import config_schema, manifest_schema
+from sopwith.parse.schema import config_schema, manifest_schema, scenario_schema
 from sopwith.parse.source import SourceFile
 
 
@@ -139,7 +139,7 @@ def test_a_name_that_is_none_is_an_error(index: Any) -> None:
     assert parse_index(source("index.json", index))[0] is None
 
 
-@pytest.mark.parametrize("schema", [manifest_schema(), config_schema()])
+@pytest.mark.parametrize("schema", [manifest_schema(), config_schema(), scenario_schema()])
 def test_a_schema_describes_every_key(schema: dict[str, Any]) -> None:
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert msgspec.json.decode(msgspec.json.encode(schema)) == schema

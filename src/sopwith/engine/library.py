@@ -25,6 +25,8 @@ from sopwith.version import __version__
 
 SHEET = "SOP.md"
 MANIFEST = "manifest.json"
+SCENARIOS = "scenarios"
+"""The folder beside them with what `sop test` plays."""
 _REGISTER = "sop doctor registers it"
 _ALL = "sop validate shows everything that is wrong"
 _KEEP_INSIDE = "keep procedures inside .pi/sops: a copy instead of a link"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sopwith.core.procedure import check_name
 from sopwith.engine.files import read_bounded, replace_file, turn_in
-from sopwith.engine.library import MANIFEST, SHEET
+from sopwith.engine.library import MANIFEST, SCENARIOS, SHEET
 from sopwith.errors import BadRequest, InvalidProcedure, Refused, WorkspaceError
 from sopwith.parse.index import parse_index
 from sopwith.parse.source import SourceFile
@@ -61,6 +61,31 @@ echo "doing it"
 A step without a script is carried out by a person, who reports it with `sop complete`.
 """
 
+SCENARIO = "everybody-agrees.toml"
+_SCENARIO = """\
+# Played by `sop test {name}`: nothing is started, nothing is written.
+description = "everybody agrees"
+
+[[acts]]
+do = "approve"
+by = "alice"
+step = "start"
+
+[[acts]]
+do = "approve"
+by = "alice"
+step = 2
+
+[[acts]]
+do = "complete"
+by = "bob"
+step = 3
+
+[expect]
+status = "completed"
+never = ["step_failed"]
+"""
+
 
 def make_workspace(root: Path) -> tuple[Workspace, tuple[Path, ...]]:
     """Makes `.pi/sops` with index.json and .gitignore; files that exist are left alone. Tells what was made."""
@@ -88,7 +113,7 @@ def leave_gitignore(workspace: Workspace) -> tuple[Path, ...]:
 
 
 def create_procedure(workspace: Workspace, name: str) -> tuple[Path, ...]:
-    """Writes SOP.md and manifest.json and registers them in index.json. Tells the files. Refuses to overwrite."""
+    """Writes SOP.md, manifest.json and a scenario, and registers them. Tells the files. Refuses to overwrite."""
     check_name(name)
     folder = workspace.sops / name
     with turn_in(workspace.sops):
@@ -100,7 +125,7 @@ def create_procedure(workspace: Workspace, name: str) -> tuple[Path, ...]:
         _write_template(folder, name)
         _write_index(workspace, {**index, name: f"{name}/{MANIFEST}"})
     leave_gitignore(workspace)
-    return folder / SHEET, folder / MANIFEST, workspace.index
+    return folder / SHEET, folder / MANIFEST, folder / SCENARIOS / SCENARIO, workspace.index
 
 
 def register(workspace: Workspace, added: dict[str, str]) -> None:
@@ -113,10 +138,12 @@ def _write_template(folder: Path, name: str) -> None:
     title = name.replace("-", " ").replace("_", " ").replace(".", " ").capitalize()
     try:
         folder.mkdir()
+        (folder / SCENARIOS).mkdir()
     except OSError as error:
         raise WorkspaceError.from_os("make", folder, error) from error
     replace_file(folder / SHEET, _SHEET.format(title=title, name=name).encode())
     replace_file(folder / MANIFEST, _manifest(name, title))
+    replace_file(folder / SCENARIOS / SCENARIO, _SCENARIO.format(name=name).encode())
 
 
 def _write_index(workspace: Workspace, index: dict[str, str]) -> None:

@@ -105,10 +105,14 @@ def parse_config(source: SourceFile) -> tuple[Config | None, tuple[Problem, ...]
     text = read_text(source, findings)
     document = read_json(source.path, text, findings) if text is not None else None
     stated = read_shape(document.value, ConfigFile, document, findings) if document is not None else None
-    if stated is not None and document is not None:
-        _check_people(stated, document, findings)
-    config = _config(stated) if stated is not None and not findings.has_errors else None
+    config = checked_config(stated, document, findings) if stated is not None and document is not None else None
     return config, findings.sorted()
+
+
+def checked_config(stated: ConfigFile, places: Places, findings: Findings) -> Config | None:
+    """The config that is stated; None, and every problem in `findings`, if there is any error."""
+    _check_people(stated, places, findings)
+    return None if findings.has_errors else _config(stated)
 
 
 def _check_people(stated: ConfigFile, places: Places, findings: Findings) -> None:

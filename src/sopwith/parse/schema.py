@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) of manifest.json and config.json for editors, made from the models that decode them."""
+"""JSON Schemas (draft 2020-12) of manifest.json, config.json and scenarios, from the models that decode them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from sopwith.parse.config import ConfigFile
 from sopwith.parse.model import ManifestFile
+from sopwith.parse.scenario_model import ScenarioFile
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -20,6 +21,11 @@ def manifest_schema() -> dict[str, Any]:
 def config_schema() -> dict[str, Any]:
     """The schema of config.json."""
     return _schema(ConfigFile, "Sopwith config.json")
+
+
+def scenario_schema() -> dict[str, Any]:
+    """The schema of a scenario, whose TOML editors check as JSON."""
+    return _schema(ScenarioFile, "Sopwith scenario")
 
 
 def _schema(model: type[msgspec.Struct], title: str) -> dict[str, Any]:

@@ -184,6 +184,8 @@ class _KeyPlaces:
 
 def _reference(at: Place) -> str:
     """The page that lists the keys of the file."""
+    if at.file.endswith(".toml"):
+        return "the page about scenarios"
     return "the reference of config.json" if at.file == "config.json" else "the manifest's reference"
 
 
@@ -222,6 +224,8 @@ def _fits(kind: inspect.Type, value: Any) -> bool:
             return isinstance(value, dict)
         case inspect.VarTupleType():
             return isinstance(value, list)
+        case inspect.AnyType():
+            return True
         case _:
             raise TypeError(f"no check for {kind!r}: a model uses a type that shape.py does not know")
 

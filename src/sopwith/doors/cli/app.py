@@ -22,7 +22,8 @@ _VERBS = {
     "list": ("authoring", "Show all procedures"),
     "show": ("authoring", "Show one procedure"),
     "validate": ("authoring", "Find what is wrong with procedures, without running them"),
-    "schema": ("authoring", "Print the JSON Schema of manifest.json or config.json"),
+    "test": ("rehearsing", "Play procedures against scenarios, without running them"),
+    "schema": ("authoring", "Print the JSON Schema of manifest.json, config.json or a scenario"),
     "run": ("running", "Run a procedure"),
     "approve": ("deciding", "Approve what waits at a gate"),
     "reject": ("deciding", "Reject what waits at a gate"),
@@ -46,7 +47,7 @@ _VERBS = {
     "completion": ("keeping", "Print the shell completion script"),
 }
 SECOND_WORDS = tuple(name.partition(" ")[2] for name in _VERBS if name.startswith("audit "))
-_PLANNED = frozenset({"test", "mcp", "token", "backup", "restore", "import", "edit", "worker"})
+_PLANNED = frozenset({"mcp", "token", "backup", "restore", "import", "edit", "worker"})
 _INTERRUPTED = 130
 
 

@@ -34,14 +34,14 @@ def init(door: Door, folder: Path | None) -> None:
 @click.argument("name")
 @verb
 def create(door: Door, name: str) -> None:
-    """Make .pi/sops/NAME/SOP.md and manifest.json from a template and register them."""
+    """Make .pi/sops/NAME/SOP.md, manifest.json and a scenario from a template and register them."""
     from sopwith.engine.template import create_procedure
 
     made = create_procedure(door.workspace, name)
     door.say(
         {"name": name, "created": [str(path) for path in made]},
         lambda: "\n".join(
-            [*(f"made {path}" for path in made[:2]), text.next_line(f"edit SOP.md, then sop run {name} --dry-run")]
+            [*(f"made {path}" for path in made[:3]), text.next_line(f"edit SOP.md, then sop run {name} --dry-run")]
         ),
     )
 
@@ -120,13 +120,17 @@ def validate(door: Door, name: str | None) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["manifest", "config"]))
+@click.argument("kind", type=click.Choice(["manifest", "config", "scenario"]))
 @verb
 def schema(door: Door, kind: str) -> None:
-    """Print the JSON Schema of manifest.json or config.json, for an editor; with --json under the key `schema`."""
-    from sopwith.parse.schema import config_schema, manifest_schema
+    """Print the JSON Schema of manifest.json, config.json or a scenario, for an editor.
 
-    document = manifest_schema() if kind == "manifest" else config_schema()
+    With --json it stands under the key `schema`.
+    """
+    from sopwith.parse import schema as schemas
+
+    made = {"manifest": schemas.manifest_schema, "config": schemas.config_schema, "scenario": schemas.scenario_schema}
+    document = made[kind]()
     door.say({"kind": kind, "schema": document}, lambda: json.dumps(document, indent=2, ensure_ascii=False))
 
 
