@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from sopwith.rehearsal import moments
 
-from .given import AGREES, Rehearsal, procedure
+from .given import AGREES, Rehearsal, problems, procedure
 
 GATED = {"requiresApproval": True}
 BY_HAND = {"run": None}
@@ -343,3 +343,38 @@ def test_a_scenario_leaves_no_task_behind() -> None:
     Rehearsal(procedure({}, {"requiresApproval": True}), "[steps.1]\ntakes = '1h'\n")
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
+
+
+# instances and procedures within procedures
+
+
+def test_an_instance_is_named_by_its_step_and_its_item() -> None:
+    each = {"key": "deploy", "forEach": ["eu", "us"], "onFailure": "continue"}
+    told = """
+        [steps.deploy]
+        outputs = {url = "e"}
+        [steps."1:us"]
+        exit_codes = [1]
+        [expect]
+        status = "completed"
+        with_failures = true
+        steps = {"1:eu" = "completed", "deploy:us" = "failed", 1 = "failed", 2 = "completed"}
+        outputs = {"1:eu" = {url = "e"}}
+        events = ["step_expanded 1", "step_failed 1:us", "step_failed 1"]
+    """
+    assert Rehearsal(procedure(each, {}), told).differences == []
+    wrong = Rehearsal(procedure(each, {}), '[expect]\nsteps = {"1:ap" = "completed", "1:eu" = "failed"}\n')
+    assert wrong.differences == ["step 1:ap: expected completed, got none", "step 1:eu: expected failed, got completed"]
+
+
+def test_what_is_no_instance_is_a_problem() -> None:
+    found = problems(
+        '[steps."2:eu"]\nexit_codes = [1]\n[expect]\nstatus = "failed"\n', procedure({"forEach": ["eu"]}, {})
+    )
+    assert [problem.code for problem in found] == ["unknown_step"]
+
+
+def test_a_procedure_within_a_procedure_is_played_as_one_step() -> None:
+    used = {"run": None, "uses": "notify", "with": {"n": 1}}
+    done = Rehearsal(procedure(used, {}), '[steps.1]\noutputs = {id = "7"}\n')
+    assert (done.status, done.steps) == ("completed", ["completed", "completed"])

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
+from sopwith.core.address import StepId
 from sopwith.core.config import Config
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.run import RunStatus, StepStatus
@@ -51,7 +52,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 
     verb: Verb
     actor: Actor
-    step: int | None = None
+    step: StepId | None = None
     at_start: bool = False
     comment: str = ""
     reason: str = ""
@@ -71,7 +72,7 @@ class ExpectedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event by its type and, where it is said, its step. `written` is how the scenario has it."""
 
     event_type: str
-    step: int | None = None
+    step: StepId | None = None
     at_start: bool = False
     written: str
 
@@ -80,8 +81,8 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     """What must hold at the end; what is None or empty is not looked at."""
 
     status: RunStatus | None = None
-    steps: dict[int, StepStatus] = msgspec.field(default_factory=dict)
-    outputs: dict[int, dict[str, Any]] = msgspec.field(default_factory=dict)
+    steps: dict[StepId, StepStatus] = msgspec.field(default_factory=dict)
+    outputs: dict[StepId, dict[str, Any]] = msgspec.field(default_factory=dict)
     events: tuple[ExpectedEvent, ...] = ()
     never: tuple[ExpectedEvent, ...] = ()
     with_failures: bool | None = None
@@ -101,8 +102,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     starter: Actor
     starts_at: datetime | None = None
     config: Config | None = None
-    stubs: dict[int, Stub] = msgspec.field(default_factory=dict)
-    rollbacks: dict[int, Stub] = msgspec.field(default_factory=dict)
+    stubs: dict[StepId, Stub] = msgspec.field(default_factory=dict)
+    rollbacks: dict[StepId, Stub] = msgspec.field(default_factory=dict)
     """How the rollback scripts of steps go."""
     acts: tuple[Act | Pass, ...] = ()
     expect: Expectation

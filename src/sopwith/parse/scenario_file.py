@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 
 from sopwith import errors
 from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.address import StepId
 from sopwith.core.config import Config
 from sopwith.core.events import EventBody, GateBody, StepBody
 from sopwith.core.procedure import Procedure
@@ -97,9 +98,9 @@ class _Reader:
 
     # steps
 
-    def _by_step(self, said: Mapping[str, Any], path: Path) -> Iterator[tuple[int, tuple[Any, Path]]]:
+    def _by_step(self, said: Mapping[str, Any], path: Path) -> Iterator[tuple[StepId, tuple[Any, Path]]]:
         """Step number -> what is said of it and where; a step that is named twice is a problem."""
-        seen: set[int] = set()
+        seen: set[StepId] = set()
         for address, value in said.items():
             number = self._step(address, (*path, address))
             if number is None:
@@ -111,7 +112,7 @@ class _Reader:
             seen.add(number)
             yield number, (value, (*path, address))
 
-    def _step(self, said: int | str, path: Path) -> int | None:
+    def _step(self, said: int | str, path: Path) -> StepId | None:
         """The step's number; None, and a problem, if there is no such step."""
         number = find_step(self._procedure, said)
         if number is None:
@@ -123,7 +124,7 @@ class _Reader:
             )
         return number
 
-    def _stub(self, stub: StepStub, path: Path, number: int) -> Stub:
+    def _stub(self, stub: StepStub, path: Path, number: StepId) -> Stub:
         step = self._procedure.step(number)
         if step.script is None and step.executor in ("manual", "wait"):
             how = "a person reports how it went" if step.executor == "manual" else "it only waits"
@@ -135,7 +136,7 @@ class _Reader:
                 self._unexpected(f"{_article(declared)}, as the step declares", value, (*path, "outputs", name))
         return self._script(stub, path, outputs=stub.outputs)
 
-    def _rollbacks(self, stubs: Mapping[int, tuple[StepStub, Path]]) -> Iterator[tuple[int, Stub]]:
+    def _rollbacks(self, stubs: Mapping[StepId, tuple[StepStub, Path]]) -> Iterator[tuple[StepId, Stub]]:
         for number, (stub, path) in stubs.items():
             if stub.rollback is None:
                 continue
@@ -222,7 +223,7 @@ class _Reader:
             refused=stated.refused or "",
         )
 
-    def _statuses(self, said: Mapping[str, StepStatus]) -> dict[int, StepStatus]:
+    def _statuses(self, said: Mapping[str, StepStatus]) -> dict[StepId, StepStatus]:
         return {number: status for number, (status, _) in self._by_step(said, ("expect", "steps"))}
 
     def _events(self, said: tuple[str, ...], path: Path) -> tuple[ExpectedEvent, ...]:

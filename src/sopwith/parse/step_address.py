@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sopwith.core.address import StepId, read_step_id
 from sopwith.core.procedure import Procedure
 from sopwith.parse.findings import nearest
 
@@ -9,9 +10,13 @@ START = "start"
 """Names the approval before the start, where a step is asked for."""
 
 
-def find_step(procedure: Procedure, said: int | str) -> int | None:
-    """The step that `2`, `"2"` or `"build"` names, or None."""
-    text = str(said)
+def find_step(procedure: Procedure, said: int | str) -> StepId | None:
+    """The step that `2`, `"2"` or `"build"` names, the instance that `"2:eu"` or `"build:eu"` does, or None."""
+    text, colon, instance = str(said).partition(":")
+    if colon:
+        number = find_step(procedure, text)
+        fits = number is not None and procedure.step(number).for_each is not None
+        return read_step_id(f"{number}:{instance}") if fits else None
     if text.isascii() and text.isdecimal():
         number = int(text[:9])
         return number if procedure.find_step(number) is not None else None

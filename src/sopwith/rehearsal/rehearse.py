@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from sopwith.core.address import StepId
 from sopwith.core.procedure import Procedure
-from sopwith.core.run import StepStatus, status_of
+from sopwith.core.run import StepStatus, shown_status, status_of
 from sopwith.engine.files import is_file, read_bounded
 from sopwith.engine.library import SCENARIOS, Entry, Library
 from sopwith.errors import BadRequest, NoScenario, Problem, Severity, WorkspaceError
@@ -33,7 +34,7 @@ class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     status: str = ""
     """Of the run; empty where there was none."""
-    steps: dict[int, StepStatus] = msgspec.field(default_factory=dict)
+    steps: dict[StepId, StepStatus] = msgspec.field(default_factory=dict)
     took: str = ""
     """How long it took, by its own clock."""
     events: tuple[Moment, ...] = ()
@@ -84,7 +85,7 @@ def _rehearsed(library: Library, procedure: Procedure, source: SourceFile | Prob
         file=source.path,
         description=scenario.description,
         status="" if run is None else status_of(run).value,
-        steps={} if run is None else {number: step.status for number, step in run.steps.items()},
+        steps={} if run is None else {number: shown_status(run, step) for number, step in run.steps.items()},
         took=moments[-1].after if moments else "",
         events=moments,
         differences=found,

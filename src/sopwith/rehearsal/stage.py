@@ -61,8 +61,8 @@ def open_stage(
 
 
 def _staged(procedure: Procedure) -> Procedure:
-    """The procedure without what only this machine has: pinned files."""
-    return replace(procedure, steps=tuple(replace(step, pins=()) for step in procedure.steps))
+    """The procedure without what only this machine has: pinned files. Procedures that it uses are played as steps."""
+    return replace(procedure, steps=tuple(replace(step, pins=(), uses=None, with_={}) for step in procedure.steps))
 
 
 def _passed(procedure: Procedure) -> Mapping[str, str]:

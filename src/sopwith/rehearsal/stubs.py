@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from sopwith.core.address import StepId, step_id
 from sopwith.core.commands import StepResult
 from sopwith.parse.scenario import Scenario, Stub
 from sopwith.ports import WorkOrder
@@ -19,7 +20,7 @@ class StubbedWorld(FakeWorld):
     def __init__(self, scenario: Scenario) -> None:
         super().__init__()
         self._scenario = scenario
-        self._tries: Counter[tuple[int, bool]] = Counter()
+        self._tries: Counter[tuple[StepId, bool]] = Counter()
         self.before_start = self._choose
         self.after_start = self._perhaps_lose
 
@@ -40,9 +41,10 @@ class StubbedWorld(FakeWorld):
     def _stub(self, order: WorkOrder) -> Stub:
         number, is_rollback = _script_of(order)
         stubs = self._scenario.rollbacks if is_rollback else self._scenario.stubs
-        return stubs.get(number, _SUCCEEDS)
+        # what is said of a step holds for its instances
+        return stubs.get(number) or stubs.get(order.step.number, _SUCCEEDS)
 
 
-def _script_of(order: WorkOrder) -> tuple[int, bool]:
+def _script_of(order: WorkOrder) -> tuple[StepId, bool]:
     """The step, and whether it is its rollback script that is meant."""
-    return order.step.number, "SOP_ROLLBACK" in order.environment
+    return step_id(order.step.number, order.instance), "SOP_ROLLBACK" in order.environment

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
+from sopwith.core.address import StepId
 from sopwith.core.events import Event, GateBody
 from sopwith.core.instant import duration_text, whole_ms
-from sopwith.core.run import Run, RunStatus, StepStatus, is_manual, open_gates, status_of
+from sopwith.core.run import Run, RunStatus, StepStatus, is_manual, open_gates, shown_status, status_of
 from sopwith.parse.scenario import Expectation, ExpectedEvent, Scenario
 from sopwith.rehearsal.play import Played, answers
 
@@ -66,14 +67,22 @@ def _differences(expect: Expectation, played: Played) -> Iterator[Difference]:
         yield Difference(what=f"act {trouble.number}, {trouble.words}", expected=trouble.expected, got=trouble.got)
     yield from _of_run(expect, run)
     for number, status in expect.steps.items():
-        yield from _unequal(f"step {number}", status.value, run.steps[number].status.value)
+        yield from _unequal(f"step {number}", status.value, _status(run, number))
     for number, outputs in expect.outputs.items():
         for name, value in outputs.items():
-            yield from _unequal(
-                f"step {number}, output {name}", _value(value), _value(run.steps[number].outputs.get(name))
-            )
+            yield from _unequal(f"step {number}, output {name}", _value(value), _value(_outputs(run, number).get(name)))
     yield from _missing(expect.events, played.events)
     yield from _unwanted(expect.never, played.events)
+
+
+def _status(run: Run, number: StepId) -> str:
+    step = run.steps.get(number)
+    return "none" if step is None else shown_status(run, step).value
+
+
+def _outputs(run: Run, number: StepId) -> dict[str, Any]:
+    step = run.steps.get(number)
+    return {} if step is None else step.outputs
 
 
 def _start(expect: Expectation, played: Played) -> Difference | None:
