@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
-from sopwith.core.events import Evidence
+from sopwith.core.events import Evidence, ParamValue
 from sopwith.core.instant import Instant
 from sopwith.core.people import NO_PEOPLE, Directory
 
@@ -60,9 +60,13 @@ class Cancel(PersonCommand, frozen=True, kw_only=True):
 
 
 class Retry(PersonCommand, frozen=True, kw_only=True):
-    """Again from the stuck steps, or further back from `from_step`."""
+    """Again from the stuck steps, or further back from `from_step`.
+
+    `params`: all parameters as they are to be from now on, resolved; None: as they are.
+    """
 
     from_step: int | None = None
+    params: Mapping[str, ParamValue] | None = None
     reason: str = ""
 
 

@@ -15,6 +15,7 @@ from sopwith.core import events as ev
 from sopwith.core.events import Event
 from sopwith.core.evolve_gate import apply_gate, each_gate, start_clock, stop_clock
 from sopwith.core.evolve_rollback import rollback_begun, rollback_ended, rollback_started
+from sopwith.core.gates import needs_start_gate
 from sopwith.core.instant import Instant, whole_ms
 from sopwith.core.procedure import Procedure
 from sopwith.core.run import (
@@ -129,7 +130,7 @@ def _apply(run: Run, event: Event) -> Run:
         case ev.RunQueued():
             return replace(run, queued=True)
         case ev.RunStarted():
-            return replace(run, queued=False, started_at=event.at)
+            return replace(run, queued=False, started_at=run.started_at or event.at, start_void=False)
         case ev.RunPauseRequested(cause=cause, reason=reason):
             asked = replace(run, pause_requested=True, pause_cause=cause, reason=reason)
             return each_gate(_hold(asked, event), lambda gate: stop_clock(gate, event))
@@ -206,6 +207,8 @@ def _retried(run: Run, body: ev.RunRetried) -> Run:
     steps = dict(run.steps)
     for number in {*body.steps, *again}:
         steps[number] = _asked_again(steps[number], new_visit=number in again)
+    if body.params:
+        run = replace(run, params=body.params, start_void=run.start_void or needs_start_gate(run.mode))
     return _going_on(replace(run, steps=steps))
 
 

@@ -19,6 +19,7 @@ from sopwith.core.run import (
     dependencies_met,
     has_room,
     is_wait,
+    may_start,
     running_processes,
     starts_nothing,
     takes_a_process,
@@ -54,7 +55,7 @@ def start(run: Run, command: Start) -> list[ev.EventBody]:
     definition = run.procedure.step(step.number)
     gated = is_gated(run, step.number)
     startable = _is_startable(run, step, command) and dependencies_met(run, step.number)
-    if not startable or starts_nothing(run) or (gated and not step.gate_passed) or run.started_at is None:
+    if not startable or starts_nothing(run) or (gated and not step.gate_passed) or not may_start(run):
         raise refuse(run, command)
     if definition.condition is not None and not step.condition_held:
         raise refuse(run, command, because=f"the condition of step {step.number} does not hold")

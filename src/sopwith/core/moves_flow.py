@@ -21,6 +21,7 @@ from sopwith.core.run import (
     descendants,
     is_manual,
     is_wait,
+    may_start,
     running_processes,
     starts_nothing,
     time_left_ms,
@@ -37,6 +38,8 @@ def evaluate(run: Run, command: Evaluate) -> list[ev.EventBody]:
     definition = run.procedure.step(step.number)
     waits = step.status is StepStatus.PENDING and dependencies_met(run, step.number)
     if definition.condition is None or step.condition_held is not None or not waits or starts_nothing(run):
+        raise refuse(run, command)
+    if not may_start(run):
         raise refuse(run, command)
     # CEL is imported only where a procedure has a condition
     from sopwith.core import conditions, scope

@@ -17,6 +17,7 @@ from sopwith.core.run import (
     Run,
     StepStatus,
     dependencies_met,
+    may_start,
     open_gates,
     running_processes,
     starts_nothing,
@@ -41,7 +42,7 @@ def open_gate(run: Run, command: OpenGate) -> list[ev.EventBody]:
 
 def _is_owed(run: Run, number: int | None) -> bool:
     if number is None:
-        return needs_start_gate(run.mode) and run.started_at is None
+        return needs_start_gate(run.mode) and not may_start(run) and run.rollback is None
     step = run.steps[number]
     if run.rollback is not None:
         gated = is_gated(run, number) and not step.rollback_approved
@@ -49,7 +50,7 @@ def _is_owed(run: Run, number: int | None) -> bool:
     gated = is_gated(run, number) and not step.gate_passed
     waits = step.status is StepStatus.PENDING and dependencies_met(run, number)
     held = run.procedure.step(number).condition is None or step.condition_held is True
-    return gated and waits and held and run.started_at is not None
+    return gated and waits and held and may_start(run)
 
 
 def _condition(run: Run, number: int | None) -> ev.ConditionEvaluated | None:

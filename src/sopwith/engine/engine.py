@@ -185,10 +185,27 @@ class Engine:
         """Ends the run for good, at once or when its running processes have been ended."""
         return self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason))
 
-    def retry(self, run_id: str, *, actor: Actor, from_step: int | None = None, reason: str = "") -> Run:
-        """Again from the stuck steps, or from an earlier one. A failed run needs a free slot."""
+    def retry(
+        self,
+        run_id: str,
+        *,
+        actor: Actor,
+        from_step: int | None = None,
+        reason: str = "",
+        params: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Again from the stuck steps, or from an earlier one. A failed run needs a free slot.
+
+        `params` replace those of the same name; what was asked with the old ones is asked again. Raises BadParameter.
+        """
         self._settle(run_id, actor)
-        return self._do(run_id, lambda now: cmd.Retry(actor=actor, now=now, from_step=from_step, reason=reason))
+        command = partial(cmd.Retry, actor=actor, from_step=from_step, reason=reason)
+
+        def make(run: Run, now: Instant) -> cmd.Retry:
+            changed = resolve_parameters(run.procedure, {**run.params, **params}) if params else None
+            return self._with_people(command(now=now, params=changed))
+
+        return self.runs.change(run_id, make, admit=self._readmission)[0].run
 
     def rollback(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Begins to undo what was completed and has a rollback script. A run that has ended needs a free slot."""
