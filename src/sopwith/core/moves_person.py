@@ -90,7 +90,7 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
             run,
             command,
             because=f"the condition of step {unknown[0]} could not be evaluated",
-            hint=f"sop resume {run.run_id} asks again, sop retry {run.run_id} --param NAME=VALUE asks with other values",
+            hint=f"sop resume {run.run_id} asks again, sop retry {run.run_id} --param NAME=VALUE with other values",
         )
     if not stuck and not again and not unknown and run.ended is None:
         raise refuse(
@@ -112,8 +112,7 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
         for number, gate in open_gates(run)
         if number in again
     ]
-    if changes:
-        closed += _void(run, steps)
+    void = _void(run, steps) if changes else []
     now = command.now
     retried = ev.RunRetried(
         steps=steps,
@@ -124,7 +123,7 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
         boot_id=now.boot_id,
         boot_ms=now.boot_ms,
     )
-    return [*closed, retried]
+    return [*closed, *void, retried]
 
 
 def changes_params(run: Run, command: Retry) -> bool:

@@ -39,7 +39,8 @@ def roll_back(run: Run, command: cmd.Rollback) -> list[ev.EventBody]:
     if not steps:
         raise refuse(run, command, because="there is nothing to roll back: no completed step has a rollback script")
     ends = RunStatus.CANCELLED if run.ended is RunStatus.CANCELLED else RunStatus.FAILED
-    return [*_start_closed(run), *_closed(run), ev.RollbackStarted(steps=steps, reason=command.reason, ends=ends, asked=True)]
+    started = ev.RollbackStarted(steps=steps, reason=command.reason, ends=ends, asked=True)
+    return [*_start_closed(run), *_closed(run), started]
 
 
 def _closed(run: Run) -> list[ev.EventBody]:

@@ -44,6 +44,7 @@ from sopwith.errors import (
     InvalidProcedure,
     LimitReached,
     NotAllowed,
+    SopwithError,
     WorkspaceError,
 )
 from sopwith.version import __version__
@@ -168,6 +169,14 @@ class Engine:
     def why_not(self, run: Run, step: int | None, *, actor: Actor) -> str:
         """Why this actor may not approve at this gate now, in words; empty if nothing stands in the way."""
         return why_not(run, step, actor, self._people())
+
+    def refusal(self, run: Run, make: Callable[[Instant], cmd.Command]) -> SopwithError | None:
+        """Why the command would be refused now; None if it would be carried out, as far as limits let it."""
+        try:
+            decide(run, self._with_people(make(self.parts.clock.now())))
+        except SopwithError as error:
+            return error
+        return None
 
     def pause(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Starts nothing more; running processes end by themselves."""

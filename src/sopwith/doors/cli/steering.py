@@ -62,9 +62,7 @@ def resume(door: Door, run_id: str, wait: bool) -> None:
 @click.option("--reason", default="", help="Why, for the record.")
 @wait_option
 @verb
-def retry(
-    door: Door, run_id: str, from_step: int | None, pairs: tuple[str, ...], reason: str, wait: bool
-) -> None:
+def retry(door: Door, run_id: str, from_step: int | None, pairs: tuple[str, ...], reason: str, wait: bool) -> None:
     """Run the failed, rejected or interrupted steps of RUN again, and what was rolled back; their gates ask again."""
     params = from_pairs(pairs, option="--param", doing=f"retry {run_id}")
     run = door.engine.retry(run_id, actor=door.actor, from_step=from_step, params=params, reason=reason)
