@@ -7,7 +7,7 @@ loops itself; length, patterns and the work that values can cause are bounded he
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -47,12 +47,18 @@ def check(expression: str, scope: Scope) -> str | None:
     return None
 
 
-def evaluate(expression: str, scope: Scope, values: Mapping[str, Any]) -> Verdict:
-    """True, False, or no result and the reason. Raises nothing, whatever the values are."""
+def evaluate(
+    expression: str, scope: Scope, values: Mapping[str, Any], *, is_open: Callable[[str], bool] | None = None
+) -> Verdict:
+    """True, False, or no result and the reason. Raises nothing, whatever the values are.
+
+    `is_open` tells the names that may still get a value: `has()` does not say of them that there is none.
+    """
     try:
         condition = _condition(expression, scope)
         used = {name: _typed(name, values[name], kind) for name, kind in condition.scope if name in values}
-        used |= {f"{GIVEN}.{name}": _is_given(name, scope, values) for name in condition.words.asked_for}
+        asked = [name for name in condition.words.asked_for if is_open is None or not is_open(name)]
+        used |= {f"{GIVEN}.{name}": _is_given(name, scope, values) for name in asked}
         if _work(condition.words, used) > MAX_WORK:
             return Verdict(None, "the values are too large for what the condition does with them")
         found = condition.program.eval(data=used)
@@ -64,6 +70,11 @@ def evaluate(expression: str, scope: Scope, values: Mapping[str, Any]) -> Verdic
         return Verdict(None, str(error))
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         return Verdict(None, told(str(error)))
+
+
+def names_in(expression: str) -> tuple[str, ...]:
+    """The dotted names that a sound condition asks about: `params.to`, `steps.2.outputs.url`."""
+    return _read(expression).names
 
 
 class _Words(msgspec.Struct, frozen=True):
