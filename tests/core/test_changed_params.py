@@ -79,7 +79,8 @@ def test_an_approved_start_asks_again_before_anything_starts() -> None:
 
 
 def test_no_step_asks_its_gate_or_its_condition_before_the_start_is_approved_again() -> None:
-    story = started(shell(), shell(gate=True, after=()), shell(condition=IF_YES, after=()), mode=SUPERVISED)
+    asked = shell(condition="params.go != 'never'", gate=True, after=())
+    story = started(shell(), shell(gate=True, after=()), asked, mode=SUPERVISED)
     story.finish(1, error="exit code 1")
     story.when(cmd.Retry, params=YES)
     story.refused(IllegalMove, cmd.OpenGate, step=2, digest=digest_of(2, 2))
@@ -259,9 +260,18 @@ def test_what_somebody_carries_out_with_the_old_parameters_is_ended_first() -> N
 
 
 def test_a_paused_run_without_a_stuck_step_is_not_given_other_parameters() -> None:
-    story = Story(manual(), params=NO).drive()
+    story = Story(shell(gate=True), params=NO).drive()
     story.when(cmd.Pause)
     story.refused(IllegalMove, cmd.Retry, params=YES)
+
+
+def test_the_gate_of_a_step_that_failed_is_asked_anew_and_not_closed_first() -> None:
+    story = Story(shell(gate=True), params=NO).drive()
+    story.when(cmd.Approve)
+    story.drive()
+    story.finish(1, error="exit code 1")
+    assert story.when(cmd.Retry, params=YES) == ["run_retried"]
+    assert story.owed() == [(DueKind.OPEN_GATE, 1)]
 
 
 def test_other_parameters_take_who_may_start_the_procedure() -> None:

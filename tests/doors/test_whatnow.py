@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from .workshop import Terminal, Workshop, lines
+from .workshop import Terminal, Workshop, eventually, lines
 
 Open = Callable[..., Terminal]
 WHAT_NOW = "eave > "
@@ -263,6 +263,17 @@ def test_an_approved_start_is_asked_again_with_the_new_values_and_what_was_done(
     screen.type("a\n")
     screen.expect("completed in")
     assert (screen.end(), lines(workshop, "built")) == (0, 1)
+
+
+def test_after_ctrl_c_nothing_is_asked(workshop: Workshop, terminal: Open) -> None:
+    workshop.steps("left", "Wait | touch begun; until [ -e go ]; do sleep 0.02; done; exit 1")
+    screen = terminal("run", "left")
+    eventually((workshop.root / "begun").exists)
+    screen.type("\x03")
+    screen.expect("pausing after the running step")
+    (workshop.root / "go").touch()
+    assert screen.end() == 4
+    assert WHAT_NOW not in screen.text
 
 
 def test_without_a_terminal_nothing_is_asked(workshop: Workshop, failing: str) -> None:
