@@ -140,7 +140,8 @@ def test_a_paused_question_is_not_passed_by_resuming() -> None:
     story = failed(shell(), shell(), mode=SUPERVISED)
     story.when(cmd.Retry, params=YES)
     story.when(cmd.Pause)
-    story.refused(IllegalMove, cmd.Retry, from_step=1)
+    error = story.refused(IllegalMove, cmd.Retry, from_step=1)
+    assert "paused and its changed parameters have not been approved" in error.message
     story.when(cmd.Resume)
     assert story.owed() == [(DueKind.OPEN_GATE, None)]
 

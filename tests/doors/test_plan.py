@@ -50,7 +50,7 @@ Planned  planned  dry run, auto: nothing was started
      waits for no step before it
      waits 5m 0s
 
-  ? approval of step 4, only if steps['1'].outputs.url == 'x', waits for ever; \
+  ? approval of step 4 if it runs, only if steps['1'].outputs.url == 'x', waits for ever; \
 not known before step 1 has run (steps['1'].outputs.url)
    4 Release  bash
      if steps['2'].status != 'failed' && steps['1'].outputs.url != '': \

@@ -77,7 +77,8 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
     if command.from_step is not None and command.from_step not in run.steps:
         raise no_such_step(run, command.from_step)
     if run.started_at is None or (run.start_void and run.ended is None):
-        raise refuse(run, command, because="has not started", hint=f"sop resume {run.run_id} goes on")
+        why = "has not started" if run.started_at is None else "its changed parameters have not been approved"
+        raise refuse(run, command, because=why, hint=f"sop resume {run.run_id} goes on")
     changes = changes_params(run, command)
     rolled_back = undone(run.procedure, run)
     again = descendants(run.procedure, command.from_step) if command.from_step is not None else frozenset()

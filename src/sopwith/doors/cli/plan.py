@@ -43,12 +43,14 @@ def _step(step: Document) -> Iterator[str]:
 def _gate(step: Document) -> str:
     """What is asked before the step. Without its own condition the rest is told as the files say it."""
     found = step["approvalCondition"]
+    # the step's own condition is asked first
+    perhaps = " if it runs" if step["condition"] and step["condition"]["result"] is None else ""
+    asked = f"  {_asks()} approval of step {step['number']}{perhaps}{gate_terms(step['gate'])}"
     if found is None:
-        return f"  {_asks()} approval of step {step['number']}{gate_terms(step['gate'])}"
+        return asked
     if found["result"] is False:
         return f"  {dim('-')} no approval of step {step['number']}: {code(found['expression'])} does not hold"
-    told = _foreseen(found, otherwise="it asks")
-    return f"  {_asks()} approval of step {step['number']}{gate_terms(step['gate'])}; {told}"
+    return f"{asked}; {_foreseen(found, otherwise='it asks')}"
 
 
 def _notes(step: Document) -> Iterator[str]:
