@@ -64,6 +64,8 @@ def commands_for(run: Run) -> Iterator[cmd.Command]:
         yield from _votes(run, None)
     yield _command(run, cmd.Reject, reason="no")
     yield from _about_gate(run, None, run.start_gate)
+    if run.params or any(step.condition for step in run.procedure.steps):
+        yield _command(run, cmd.Retry, params={"go": "yes"})
     for number in run.steps:
         yield from _about_step(run, number)
 
@@ -155,7 +157,8 @@ def _key(run: Run) -> tuple[object, ...]:
         None if run.rollback is None else (run.rollback.left, run.rollback.ends, run.rollback.declined),
         tuple(step.rollback_begun for step in run.steps.values()),
     )
-    return (steps, flags, run.started_at is None, run.executed, _gate(run.start_gate), undoing)
+    asked_with = (run.start_void, tuple(sorted(run.params.items())))
+    return (steps, flags, run.started_at is None, asked_with, run.executed, _gate(run.start_gate), undoing)
 
 
 def _gate(gate: Gate | None) -> tuple[object, ...]:

@@ -117,6 +117,7 @@ class Ledger:
         self.begun: dict[int, tuple[datetime, Instant]] = {}
         self.skips: list[int] = []
         self.failure: ev.StepFailed | None = None
+        self.params: dict[str, ev.ParamValue] = {}
         self.people, self.now = Config(), Instant(datetime.min.replace(tzinfo=UTC), 0, "")
 
     def read(self, event: Event, people: Config, now: Instant) -> None:
@@ -407,6 +408,9 @@ class Ledger:
                 assert number not in self.held, "a condition asked twice"
                 assert number not in self.running | self.stuck.keys() | self.finished.keys() | self.open
                 assert number not in self.approved, "asked after its gate"
+                assert self.started, "a condition before the start"
+                if body.expression == "params.go == 'yes'":
+                    assert body.result == (self.params["go"] == "yes"), "asked with other parameters"
                 self.unknown.discard(number)
                 if body.result is None:
                     self.unknown.add(number)
@@ -542,7 +546,10 @@ class Ledger:
     def _run(self, event: Event, body: ev.EventBody) -> None:
         processes = self._processes()
         match body:
+            case ev.RunCreated():
+                self.params = body.params
             case ev.RunStarted():
+                assert not self.started, "started twice"
                 assert None not in self.asked or None in self.approved, "started without its approval"
                 self.started = True
             case ev.RunPauseRequested() | ev.RunCancelRequested():
@@ -578,7 +585,11 @@ class Ledger:
 
     def _retried(self, body: ev.RunRetried) -> None:
         again = descendants(self.procedure, body.from_step) if body.from_step is not None else frozenset()
-        assert set(body.steps) == self.stuck.keys() - again, "retry takes all that is stuck"
+        taken = {*body.steps, *again}
+        if body.params:
+            self._asked_with(body, taken)
+        else:
+            assert set(body.steps) == self.stuck.keys() - again, "retry takes all that is stuck"
         assert not again & self.running
         assert not again & self.open, "a gate left open by a retry"
         for number in {*body.steps, *again}:
@@ -593,3 +604,17 @@ class Ledger:
         for number in again:
             self.visit[number] += 1
         self.paused = False
+
+    def _asked_with(self, body: ev.RunRetried, taken: set[int]) -> None:
+        """Nothing that was asked about the old parameters counts for the new ones."""
+        assert body.params != self.params, "changed to what it was"
+        assert self.stuck.keys() <= taken, "retry takes all that is stuck"
+        assert not self.running, "something goes on with the old parameters"
+        assert not self.open, "a gate left open over the old parameters"
+        left = self.visit.keys() - taken - self.finished.keys() - self.waiting
+        for kind in (self.approved.keys(), self.held.keys(), self.retrying.keys(), self.waived, self.unknown):
+            assert not left & set(kind), "something asked with the old parameters"
+        self.params = body.params
+        if None in self.asked:
+            self.started = False
+            self.approved.pop(None, None)

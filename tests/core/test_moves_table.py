@@ -14,7 +14,7 @@ from sopwith.core.config import Config
 from sopwith.core.due import due
 from sopwith.core.events import Policy
 from sopwith.core.moves import MOVES
-from sopwith.core.procedure import ExecutionMode, OnFailure, RetryRules
+from sopwith.core.procedure import ExecutionMode, OnFailure, RetryRules, RollbackScript, Script
 from sopwith.core.refusal import verb_of, what_now
 from sopwith.core.run import Run, RunStatus, is_final, open_gates, running_processes, status_of
 from sopwith.errors import IllegalMove
@@ -25,6 +25,7 @@ from .test_rollback import STORIES as ROLLBACKS
 from .test_rollback import states as states_of_rollback
 
 SUPERVISED = ExecutionMode.SUPERVISED
+UNDO = RollbackScript(script=Script(interpreter="bash", text="true\n"))
 APPROVE, REJECT, ESCALATE, SKIP, PAUSE, FAIL = (
     Policy(approval_timeout_mins=5, approval_timeout_action=action) for action in TimeoutAction
 )
@@ -93,6 +94,12 @@ STORIES: dict[str, Callable[[], Story]] = {
         shell(retry=RetryRules(max_attempts=2, delay_secs=60)), manual(gate=True, after=())
     ),
     "a way around": lambda: Story(shell(on_failure=OnFailure.GOTO, goto=3), manual(), manual(gate=True)),
+    "changed parameters at the start": lambda: Story(
+        shell(), shell(gate=True, after=()), mode=SUPERVISED, params={"go": "no"}
+    ),
+    "changed parameters beside a wait": lambda: Story(
+        shell(rollback=UNDO), shell(), wait(60, after=()), mode=SUPERVISED, params={"go": "no"}
+    ),
     "one of each": lambda: Story(shell(), manual(after=()), shell(gate=True, after=())),
 }
 

@@ -283,6 +283,14 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
     def somebody_moves_the_run_on(self, command: type[cmd.Command], actor: Actor) -> None:
         self._do(command, {"actor": actor, **({"reason": "so"} if command in (cmd.Skip, cmd.Fail) else {})})
 
+    @rule(
+        go=st.sampled_from(["yes", "no", "perhaps"]),
+        actor=st.sampled_from([ALICE, *PEOPLE]),
+        step=st.sampled_from([None, None, *range(1, 9)]),
+    )
+    def somebody_retries_with_other_parameters(self, go: str, actor: Actor, step: int | None) -> None:
+        self._do(cmd.Retry, {"actor": actor, "params": {"go": go}, "from_step": step})
+
     @rule(actor=ACTORS, sure=st.integers(0, 5))
     def somebody_cancels(self, actor: Actor, sure: int) -> None:
         if sure == 0:

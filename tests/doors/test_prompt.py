@@ -10,6 +10,7 @@ from .workshop import Terminal, Workshop, eventually
 
 Open = Callable[..., Terminal]
 GATE = "etach > "
+WHAT_NOW = "eave > "
 
 
 @pytest.fixture
@@ -67,6 +68,8 @@ def test_r_asks_for_a_reason_and_rejects(workshop: Workshop, gated: str, termina
     screen.type("r\n")
     screen.expect("reason: ")
     screen.type("tests are red\n")
+    assert "rejected: gated, step 2: Act" in screen.expect(WHAT_NOW)
+    screen.type("l\n")
     screen.expect("is paused: step 2 rejected: tests are red")
     assert (screen.end(), acted(workshop)) == (3, 0)
 
@@ -118,6 +121,8 @@ def test_a_rejection_in_another_process_is_noticed(workshop: Workshop, gated: st
     screen.expect(GATE)
     workshop.json("reject", workshop.run_id(gated), "--reason", "not now")
     screen.expect("rejected by")
+    screen.expect(WHAT_NOW)
+    screen.type("l\n")
     screen.expect("is paused")
     assert (screen.end(), acted(workshop)) == (3, 0)
 
@@ -156,7 +161,8 @@ def test_a_manual_step_is_completed_with_a_comment(workshop: Workshop, terminal:
     screen.type("f\n")
     screen.expect("reason: ")
     screen.type("too dark\n")
-    screen.expect("failed")
+    screen.expect(WHAT_NOW)
+    screen.type("l\n")
     assert screen.end() == 4
     steps = workshop.json("status", workshop.run_id("byhand"))["stepResults"]
     assert (steps[0]["comment"], steps[1]["status"]) == ("all green", "failed")

@@ -167,6 +167,9 @@ def test_hostile_output_cannot_steer_a_terminal(workshop: Workshop) -> None:
     for verb in (["run", "evil"], ["logs", "RUN"], ["status", "RUN"], ["status", "RUN", "--step", "1"]):
         args = [workshop.run_id("evil") if word == "RUN" else word for word in verb]
         screen = Terminal(workshop, *args)
+        if verb[0] == "run":
+            screen.expect("eave > ")
+            screen.type("l\n")
         screen.end()
         assert not {"\x1b[2J", "\x1b]0;title", "\x1b[8m", "\u202e"} & {
             bad for bad in ("\x1b[2J", "\x1b]0;title", "\x1b[8m", "\u202e") if bad in screen.raw

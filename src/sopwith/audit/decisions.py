@@ -68,11 +68,12 @@ _NAMES = {
     "output": "Output",
     "steps": "Steps",
     "fromStep": "From step",
+    "params": "Parameters from here on",
     "duration": "Duration",
     "durationMs": "Duration (ms)",
     "onTimeout": "If nobody answers",
 }
-_CODE = frozenset({"expression", "form", "changed", "to", "foundDigest", "output", "evidence"})
+_CODE = frozenset({"params", "expression", "form", "changed", "to", "foundDigest", "output", "evidence"})
 
 
 def is_decision(event: Document) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
-from sopwith.core.events import Evidence
+from sopwith.core.events import Evidence, ParamValue
 from sopwith.core.instant import Instant
 from sopwith.core.people import NO_PEOPLE, Directory
 from sopwith.core.run import RunStatus
@@ -65,9 +65,13 @@ class Cancel(PersonCommand, frozen=True, kw_only=True):
 
 
 class Retry(PersonCommand, frozen=True, kw_only=True):
-    """Again from the stuck steps, or further back from `from_step`."""
+    """Again from the stuck steps, or further back from `from_step`.
+
+    `params`: all parameters as they are to be from now on, resolved; None: as they are.
+    """
 
     from_step: StepId | None = None
+    params: Mapping[str, ParamValue] | None = None
     reason: str = ""
 
 

@@ -7,7 +7,7 @@ loops itself; length, patterns and the work that values can cause are bounded he
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from math import isfinite
@@ -65,18 +65,31 @@ def check(expression: str, scope: Scope, wanted: Wanted = Wanted.TRUTH) -> str |
     return None
 
 
-def evaluate(expression: str, scope: Scope, values: Mapping[str, Any]) -> Verdict:
-    """True, False, or no result and the reason. Raises nothing, whatever the values are."""
-    found = find(expression, scope, values, Wanted.TRUTH)
+def evaluate(
+    expression: str, scope: Scope, values: Mapping[str, Any], *, is_open: Callable[[str], bool] | None = None
+) -> Verdict:
+    """True, False, or no result and the reason. Raises nothing, whatever the values are.
+
+    `is_open` tells the names that may still get a value: `has()` does not say of them that there is none.
+    """
+    found = find(expression, scope, values, Wanted.TRUTH, is_open=is_open)
     return Verdict(None if found.reason else found.value, found.reason)
 
 
-def find(expression: str, scope: Scope, values: Mapping[str, Any], wanted: Wanted) -> Found:
+def find(
+    expression: str,
+    scope: Scope,
+    values: Mapping[str, Any],
+    wanted: Wanted,
+    *,
+    is_open: Callable[[str], bool] | None = None,
+) -> Found:
     """What the expression comes to, or the reason why nobody can know. Raises nothing, whatever the values are."""
     try:
         condition = _condition(expression, scope, wanted)
         used = {name: _typed(name, values[name], kind) for name, kind in condition.scope if name in values}
-        used |= {f"{GIVEN}.{name}": _is_given(name, scope, values) for name in condition.words.asked_for}
+        asked = [name for name in condition.words.asked_for if is_open is None or not is_open(name)]
+        used |= {f"{GIVEN}.{name}": _is_given(name, scope, values) for name in asked}
         if _work(condition.words, used) > MAX_WORK:
             return Found(None, "the values are too large for what the condition does with them")
         found = condition.program.eval(data=used)
@@ -126,6 +139,11 @@ def _plain(value: Any) -> Any:
             return {key: _plain(each) for key, each in value.items()}
         case _:
             raise Unsound(f"it gives {str(value)[:60]}, which is no JSON value")
+
+
+def names_in(expression: str) -> tuple[str, ...]:
+    """The dotted names that a sound condition asks about: `params.to`, `steps.2.outputs.url`."""
+    return _read(expression).names
 
 
 class _Words(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from sopwith.core.evolve import evolve
 from sopwith.core.instant import Instant
 from sopwith.core.moves import MOVES
 from sopwith.core.moves_driver import begin
+from sopwith.core.moves_person import changes_params
 from sopwith.core.moves_rollback import WHILE_ROLLING_BACK
 from sopwith.core.people import NO_PEOPLE, Directory, Right, check_right, check_runner
 from sopwith.core.procedure import ExecutionMode, Procedure, sha256
@@ -125,8 +126,9 @@ def decide(run: Run, command: cmd.Command) -> Decision:
     right = _RIGHTS.get(type(command))
     if right is not None and command.actor.kind is not ActorKind.SYSTEM:  # a parent's word to its child
         check_right(command.actor, right, command.people, f"{verb_of(command)} {run.run_id}")
-    if isinstance(command, cmd.Retry) and command.from_step is not None:
-        check_runner(run.procedure, command.actor, command.people)  # to go back is to run it again
+    if isinstance(command, cmd.Retry) and (command.from_step is not None or changes_params(run, command)):
+        # to go back, or to ask for something else, is to run it again
+        check_runner(run.procedure, command.actor, command.people)
     move = MOVES.get((status_of(run), type(command)))
     if move is None:
         raise refuse(run, command)

@@ -26,6 +26,7 @@ from sopwith.core.run import (
     has_room,
     held_back,
     is_wait,
+    may_start,
     open_gates,
     running_processes,
     starts_nothing,
@@ -80,7 +81,7 @@ def due(run: Run) -> tuple[Due, ...]:
     watching = (*(Due(DueKind.WATCH_STEP, number) for number in busy_processes(run)), *_time_outs(run))
     if run.paused or starts_nothing(run):
         return watching
-    if run.started_at is None:
+    if run.rollback is None and not may_start(run):
         return _before_start(run)
     if run.rollback is not None:
         return watching or _of_rollback(run, run.rollback)

@@ -121,7 +121,7 @@ class RunQueued(Body, frozen=True, kw_only=True, tag="run_queued"):
 
 
 class RunStarted(Body, frozen=True, kw_only=True, tag="run_started"):
-    """Execution began: steps may start from here on."""
+    """Execution began: steps may start from here on. Once more where changed parameters took a new start approval."""
 
 
 class RunPauseRequested(Body, frozen=True, kw_only=True, tag="run_pause_requested"):
@@ -191,12 +191,15 @@ class RunCompleted(Body, frozen=True, kw_only=True, tag="run_completed"):
 class RunRetried(Body, frozen=True, kw_only=True, tag="run_retried"):
     """These steps are asked for and run again; `from_step` marks a new visit of that step and all after it.
 
-    `again`: steps that begin a new visit because a rollback undid them, or what they depend on.
+    `again`: steps that begin a new visit because a rollback undid them, or what they depend on. `params`: all
+    parameters as they are from here on; empty: unchanged. What was asked with the old ones is then asked again, and a
+    start that was approved with them takes a new approval.
     """
 
     steps: tuple[StepId, ...]
     from_step: StepId | None = None
     again: tuple[StepId, ...] = ()
+    params: dict[str, ParamValue] = msgspec.field(default_factory=dict)
     reason: str = ""
     boot_id: str = ""
     boot_ms: int = 0

@@ -16,6 +16,7 @@ from sopwith.core.address import StepId, number_of, step_id
 from sopwith.core.events import Event
 from sopwith.core.evolve_gate import apply_gate, each_gate, start_clock, stop_clock
 from sopwith.core.evolve_rollback import rollback_begun, rollback_ended, rollback_started
+from sopwith.core.gates import needs_start_gate
 from sopwith.core.instant import Instant, whole_ms
 from sopwith.core.procedure import Procedure
 from sopwith.core.run import (
@@ -146,7 +147,7 @@ def _apply(run: Run, event: Event) -> Run:
         case ev.RunQueued():
             return replace(run, queued=True)
         case ev.RunStarted():
-            return replace(run, queued=False, started_at=event.at)
+            return replace(run, queued=False, started_at=run.started_at or event.at, start_void=False)
         case ev.RunPauseRequested(cause=cause, reason=reason):
             asked = replace(run, pause_requested=True, pause_cause=cause, reason=reason)
             return each_gate(_hold(asked, event), lambda gate: stop_clock(gate, event))
@@ -250,6 +251,8 @@ def _retried(run: Run, body: ev.RunRetried) -> Run:
         steps[whole] = replace(
             steps[whole], status=StepStatus.PENDING, passed_over=False, outputs={}, ended_at=None, error=""
         )
+    if body.params:
+        run = replace(run, params=body.params, start_void=run.start_void or needs_start_gate(run.mode))
     return _going_on(replace(run, steps=steps))
 
 

@@ -45,7 +45,7 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (PENDING, cmd.Admit): Move(admit, (WAITING, RUNNING, CANCELLED)),
     (PENDING, cmd.Cancel): Move(cancel, (CANCELLED,)),
     (WAITING, cmd.Approve): Move(answer, (WAITING, RUNNING, CANCELLED)),
-    (WAITING, cmd.Reject): Move(answer, (CANCELLED,)),
+    (WAITING, cmd.Reject): Move(answer, (WAITING, CANCELLED)),
     (WAITING, cmd.Expire): Move(expire, (WAITING, RUNNING, PAUSED, CANCELLED)),
     (WAITING, cmd.Remind): Move(remind, (WAITING,)),
     (WAITING, cmd.Pause): Move(pause, (PAUSED,)),

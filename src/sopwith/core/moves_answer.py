@@ -76,7 +76,7 @@ def _addressed(run: Run, command: Answer) -> tuple[StepId | None, Gate]:
 
 
 def _by_digest(run: Run, command: Answer, digest: str) -> tuple[StepId | None, Gate]:
-    every: list[tuple[StepId | None, Gate | None]] = [(None, run.start_gate)]
+    every: list[tuple[StepId | None, Gate | None]] = [(None, run.start_gate if _counts(run) else None)]
     every.extend((step.number, step.gate) for step in run.steps.values() if not step.gate_void)
     for number, gate in every:
         if gate is not None and _matches(digest, gate.digest):
@@ -85,6 +85,11 @@ def _by_digest(run: Run, command: Answer, digest: str) -> tuple[StepId | None, G
     if gates:
         raise _stale(run, digest, gates[0][1])
     raise refuse(run, command, because="no gate is open")
+
+
+def _counts(run: Run) -> bool:
+    """Whether the latest revision of the start gate is about the parameters that the run has now."""
+    return not run.start_void or (run.start_gate is not None and run.start_gate.status is GateStatus.OPEN)
 
 
 def _check_digest(run: Run, number: StepId | None, gate: Gate, command: Answer) -> None:

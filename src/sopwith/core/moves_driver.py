@@ -22,6 +22,7 @@ from sopwith.core.run import (
     has_room,
     held_back,
     is_wait,
+    may_start,
     running_processes,
     starts_nothing,
     takes_a_process,
@@ -57,7 +58,7 @@ def start(run: Run, command: Start) -> list[ev.EventBody]:
     definition = run.procedure.step(step.number)
     gated = is_gated(run, step.number)
     startable = _is_startable(run, step, command) and dependencies_met(run, step.number)
-    if not startable or starts_nothing(run) or (gated and not step.gate_passed) or run.started_at is None:
+    if not startable or starts_nothing(run) or (gated and not step.gate_passed) or not may_start(run):
         raise refuse(run, command)
     if asks_items(run, step) or step.number in held_back(run):
         raise refuse(run, command, because=f"it is not the turn of step {step.number}")

@@ -25,6 +25,7 @@ from sopwith.core.run import (
     descendants,
     is_manual,
     is_wait,
+    may_start,
     starts_nothing,
     time_left_ms,
 )
@@ -44,6 +45,8 @@ def evaluate(run: Run, command: Evaluate) -> list[ev.EventBody]:
     waits = step.status is StepStatus.PENDING and step.instances is None and dependencies_met(run, step.number)
     asks_condition = definition.condition is not None and step.condition_held is None
     if not (asks_condition or asks_items(run, step)) or not waits or starts_nothing(run):
+        raise refuse(run, command)
+    if not may_start(run):
         raise refuse(run, command)
     events = _ask_condition(run, step, definition.condition, command) if asks_condition else []
     if asks_items(run, step) and all(isinstance(body, ev.ConditionEvaluated) and body.result for body in events):

@@ -21,6 +21,7 @@ from sopwith.core.run import (
     busy_processes,
     dependencies_met,
     held_back,
+    may_start,
     open_gates,
     running_processes,
     starts_nothing,
@@ -45,7 +46,7 @@ def open_gate(run: Run, command: OpenGate) -> list[ev.EventBody]:
 
 def _is_owed(run: Run, number: StepId | None) -> bool:
     if number is None:
-        return needs_start_gate(run.mode) and run.started_at is None
+        return needs_start_gate(run.mode) and not may_start(run) and run.rollback is None
     step = run.steps[number]
     if run.rollback is not None:
         gated = is_gated(run, number) and not step.rollback_approved
@@ -54,7 +55,7 @@ def _is_owed(run: Run, number: StepId | None) -> bool:
     waits = step.status is StepStatus.PENDING and dependencies_met(run, number) and number not in held_back(run)
     one = step.instances is None and not asks_items(run, step)
     held = run.procedure.step(number).condition is None or step.condition_held is True
-    return gated and waits and one and held and run.started_at is not None
+    return gated and waits and one and held and may_start(run)
 
 
 def _condition(run: Run, number: StepId | None) -> ev.ConditionEvaluated | None:

@@ -74,24 +74,36 @@ def cancel(run: Run, command: Cancel) -> list[ev.EventBody]:
 def retry(run: Run, command: Retry) -> list[ev.EventBody]:
     """From the stuck steps; with `from_step` also from there on, as a new visit whose gates ask again.
 
-    What a rollback undid runs again too, from the first such step on.
+    What a rollback undid runs again too, from the first such step on. With other parameters whatever was asked about
+    steps that have not finished is asked again.
     """
     if command.from_step is not None and command.from_step not in run.steps:
         raise no_such_step(run, command.from_step)
-    if run.started_at is None:
-        raise refuse(run, command, because="has not started", hint=f"sop resume {run.run_id} goes on")
+    if run.started_at is None or (run.start_void and run.ended is None):
+        why = "has not started" if run.started_at is None else "its changed parameters have not been approved"
+        raise refuse(run, command, because=why, hint=f"sop resume {run.run_id} goes on")
+    changes = changes_params(run, command)
     rolled_back = undone(run.procedure, run)
     from_there = from_here_on(run.procedure, command.from_step) if command.from_step is not None else frozenset()
     again = _with_instances(run, from_there | rolled_back)
-    steps = tuple(n for n, step in run.steps.items() if step.stuck and n not in again)
-    if not steps and not again and run.ended is None:
+    steps = tuple(n for n, s in run.steps.items() if n not in again and (s.stuck or (changes and _was_asked(s))))
+    unknown = [n for n, step in run.steps.items() if step.condition_unknown and n not in again]
+    stuck = any(run.steps[n].stuck for n in steps)
+    if not stuck and not again and unknown and not changes:
+        raise refuse(
+            run,
+            command,
+            because=f"the condition of step {unknown[0]} could not be evaluated",
+            hint=f"sop resume {run.run_id} asks again, sop retry {run.run_id} --param NAME=VALUE with other values",
+        )
+    if not stuck and not again and not unknown and run.ended is None:
         raise refuse(
             run,
             command,
             because="no step failed, was rejected or interrupted",
             hint=f"sop resume {run.run_id} goes on, sop retry {run.run_id} --from N goes back",
         )
-    busy = [n for n in again if run.steps[n].status is StepStatus.RUNNING]
+    busy = [n for n, s in run.steps.items() if s.status is StepStatus.RUNNING and (changes or n in again)]
     if busy:
         raise refuse(run, command, because=f"step {busy[0]} is still being carried out")
     closed = [
@@ -104,16 +116,50 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
         for number, gate in open_gates(run)
         if number in again
     ]
+    void = _void(run, steps) if changes else []
     now = command.now
     retried = ev.RunRetried(
         steps=steps,
         from_step=command.from_step,
         again=tuple(sorted(rolled_back)),
+        params=dict(command.params or {}) if changes else {},
         reason=command.reason,
         boot_id=now.boot_id,
         boot_ms=now.boot_ms,
     )
-    return [*closed, retried]
+    return [*closed, *void, retried]
+
+
+def changes_params(run: Run, command: Retry) -> bool:
+    """Whether the run is to go on with other parameters than it has."""
+    return command.params is not None and dict(command.params) != run.params
+
+
+def _was_asked(step: StepState) -> bool:
+    """Whether something was asked or tried that parameters decide, and that is not over. A wait that goes on is not."""
+    if step.instances is not None:
+        return False  # its instances are asked about one by one, and stay what they were made for
+    if step.status is StepStatus.PENDING:
+        held = step.condition_held is not None and not step.place
+        return held or step.condition_unknown or step.waived or step.gate_passed
+    return step.status is StepStatus.AWAITING_APPROVAL or (
+        step.status is StepStatus.WAITING and step.resting is not None
+    )
+
+
+def _void(run: Run, steps: tuple[StepId, ...]) -> list[ev.EventBody]:
+    """The gates of these steps that were asked about, or passed, with the old parameters."""
+    return [
+        ev.ApprovalClosed(
+            step_number=number,
+            title=run.procedure.step(number).title,
+            revision=gate.revision,
+            reason="the parameters have changed",
+        )
+        for number in steps
+        if (step := run.steps[number]) and not step.stuck
+        if (gate := step.gate) is not None and (step.gate_open or step.gate_passed)
+    ]
 
 
 def _with_instances(run: Run, steps: frozenset[StepId]) -> frozenset[StepId]:

@@ -10,7 +10,7 @@ from sopwith.core.gates import is_gated
 from sopwith.core.moves_gate import title_of
 from sopwith.core.refusal import refuse
 from sopwith.core.rollback import EXECUTOR, to_roll_back
-from sopwith.core.run import Run, RunStatus, StepState, StepStatus, running_processes, starts_nothing
+from sopwith.core.run import GateStatus, Run, RunStatus, StepState, StepStatus, running_processes, starts_nothing
 
 WHILE_ROLLING_BACK: frozenset[type[cmd.Command]] = frozenset(
     {
@@ -39,7 +39,8 @@ def roll_back(run: Run, command: cmd.Rollback) -> list[ev.EventBody]:
     if not steps:
         raise refuse(run, command, because="there is nothing to roll back: no completed step has a rollback script")
     ends = RunStatus.CANCELLED if run.ended is RunStatus.CANCELLED else RunStatus.FAILED
-    return [*_closed(run), ev.RollbackStarted(steps=steps, reason=command.reason, ends=ends, asked=True)]
+    started = ev.RollbackStarted(steps=steps, reason=command.reason, ends=ends, asked=True)
+    return [*_start_closed(run), *_closed(run), started]
 
 
 def _closed(run: Run) -> list[ev.EventBody]:
@@ -54,6 +55,15 @@ def _closed(run: Run) -> list[ev.EventBody]:
         for step in run.steps.values()
         if step.gate is not None and (step.gate_open or (step.status is StepStatus.PENDING and step.gate_passed))
     ]
+
+
+def _start_closed(run: Run) -> list[ev.EventBody]:
+    """The start gate, where changed parameters opened it again."""
+    gate = run.start_gate
+    if gate is None or gate.status is not GateStatus.OPEN:
+        return []
+    reason = "the run is rolled back"
+    return [ev.ApprovalClosed(step_number=None, title=title_of(run, None), revision=gate.revision, reason=reason)]
 
 
 def start_rollback(run: Run, command: cmd.Start) -> list[ev.EventBody]:

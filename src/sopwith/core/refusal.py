@@ -53,7 +53,7 @@ def what_now(run: Run) -> str:
         return f'sop complete {run.run_id}{step} or sop fail {run.run_id}{step} --reason "why"'
     unknown = [s.number for s in run.steps.values() if s.condition_unknown and s.status is StepStatus.PENDING]
     if status is RunStatus.PAUSED and unknown:
-        return f'sop skip {run.run_id} --step {unknown[0]} --reason "why" or sop resume {run.run_id}'
+        return f'sop skip {run.run_id} --step {unknown[0]} --reason "why" or sop retry {run.run_id} --param NAME=VALUE'
     stuck = [s.status for s in run.steps.values() if s.stuck]
     if status is RunStatus.PAUSED and stuck and run.rollback is None:
         other = "sop complete {id}" if StepStatus.INTERRUPTED in stuck else 'sop skip {id} --reason "why"'

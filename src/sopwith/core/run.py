@@ -247,6 +247,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     start_gate: Gate | None = None
     queued: bool = False
     started_at: datetime | None = None
+    start_void: bool = False
+    """It was started with other parameters, and these have not been approved."""
     ended: RunStatus | None = None
     ended_at: datetime | None = None
     executed: bool = False
@@ -350,6 +352,11 @@ def status_of(run: Run) -> RunStatus:
     if not busy and True in waits and not _startable(run):
         return RunStatus.AWAITING_APPROVAL
     return RunStatus.RUNNING
+
+
+def may_start(run: Run) -> bool:
+    """Whether steps may start: execution has begun, with the parameters that the run has now."""
+    return run.started_at is not None and not run.start_void
 
 
 def is_final(run: Run) -> bool:

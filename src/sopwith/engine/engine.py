@@ -24,6 +24,7 @@ from sopwith.core.due import Due, overdue
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant
 from sopwith.core.moves_answer import addressed, answered_step
+from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children
@@ -36,6 +37,7 @@ from sopwith.engine.uses import used_by
 from sopwith.errors import (
     IllegalMove,
     InvalidProcedure,
+    SopwithError,
     WorkspaceError,
 )
 
@@ -117,6 +119,14 @@ class Engine:
         """Why this actor may not approve at this gate now, in words; empty if nothing stands in the way."""
         return why_not(run, step, actor, self._people())
 
+    def refusal(self, run: Run, make: Callable[[Instant], cmd.Command]) -> SopwithError | None:
+        """Why the command would be refused now; None if it would be carried out, as far as limits let it."""
+        try:
+            decide(run, self._with_people(make(self.parts.clock.now())))
+        except SopwithError as error:
+            return error
+        return None
+
     def pause(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Starts nothing more; running processes end by themselves."""
         return self._in_line(self._do(run_id, lambda now: cmd.Pause(actor=actor, now=now, reason=reason)))
@@ -133,10 +143,27 @@ class Engine:
         """Ends the run for good, at once or when its running processes have been ended."""
         return self._in_line(self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason)))
 
-    def retry(self, run_id: str, *, actor: Actor, from_step: StepId | None = None, reason: str = "") -> Run:
-        """Again from the stuck steps, or from an earlier one. A failed run needs a free slot."""
+    def retry(
+        self,
+        run_id: str,
+        *,
+        actor: Actor,
+        from_step: StepId | None = None,
+        reason: str = "",
+        params: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Again from the stuck steps, or from an earlier one. A failed run needs a free slot.
+
+        `params` replace those of the same name; what was asked with the old ones is asked again. Raises BadParameter.
+        """
         self._settle(run_id, actor)
-        return self._do(run_id, lambda now: cmd.Retry(actor=actor, now=now, from_step=from_step, reason=reason))
+        command = partial(cmd.Retry, actor=actor, from_step=from_step, reason=reason)
+
+        def make(run: Run, now: Instant) -> cmd.Retry:
+            changed = resolve_parameters(run.procedure, {**run.params, **params}) if params else None
+            return self._with_people(command(now=now, params=changed))
+
+        return self.runs.change(run_id, make, admit=self._readmission)[0].run
 
     def rollback(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Begins to undo what was completed and has a rollback script. A run that has ended needs a free slot."""

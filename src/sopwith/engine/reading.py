@@ -16,6 +16,7 @@ from sopwith.core.approvers import why_not
 from sopwith.core.codec import decode_event
 from sopwith.core.due import at_rest
 from sopwith.core.events import Policy
+from sopwith.core.foresight import Foreseen, Foresight, foresee
 from sopwith.core.gates import Terms, needs_gate, needs_start_gate, start_terms, step_terms
 from sopwith.core.instant import iso
 from sopwith.core.modes import choose_mode, declared_mode
@@ -181,11 +182,14 @@ def plan_document(
     mode: ExecutionMode | None,
     actor: Actor,
 ) -> Document:
-    """What a run would do, in order: gates, timeouts, scripts. Writes nothing and starts nothing."""
+    """What a run would do, in order: conditions, gates, timeouts, scripts. Writes nothing and starts nothing."""
     procedure = library.procedure(name)
     config = library.config()
     chosen = choose_mode(procedure, config, requested=mode, actor=actor)
     policy = policy_of(config)
+    resolved = resolve_parameters(procedure, params)
+    order = _order(procedure)
+    foreseen = foresee(procedure, order, mode=chosen, params=resolved, started_by=actor)
     return {
         "sopName": name,
         "title": procedure.title,
@@ -193,11 +197,14 @@ def plan_document(
         "priority": procedure.priority,
         "executionMode": chosen,
         "declaredMode": declared_mode(procedure, config),
-        "params": resolve_parameters(procedure, params),
+        "params": resolved,
+        "maxParallel": procedure.max_parallel,
         "startApproval": (
             _planned_gate(start_terms(procedure, policy), procedure.approval) if needs_start_gate(chosen) else None
         ),
-        "steps": [_planned(workspace, procedure, chosen, policy, number) for number in _order(procedure)],
+        "steps": [
+            _planned(workspace, procedure, chosen, policy, number) | _foreseen(foreseen[number]) for number in order
+        ],
     }
 
 
@@ -213,6 +220,20 @@ def _planned(
             _planned_gate(step_terms(procedure, step, policy), step.approval or procedure.approval) if gated else None
         ),
     }
+
+
+def _foreseen(step: Foreseen) -> Document:
+    """What is known of a step's conditions. A step that will be skipped asks nobody."""
+    told: Document = {
+        "condition": _foresight(step.condition),
+        "approvalCondition": _foresight(step.when),
+        "skipped": step.skipped,
+    }
+    return told | ({"gate": None} if step.skipped else {})
+
+
+def _foresight(found: Foresight | None) -> Document | None:
+    return None if found is None else msgspec.to_builtins(found)
 
 
 def _planned_gate(terms: Terms, rules: ApprovalRules | None) -> Document:

@@ -248,6 +248,8 @@ class Laws:
             match event.body:
                 case ev.RunRetried() as body if number is not None and number in _retried(run.procedure, body):
                     return None
+                case ev.RunRetried(params=changed) if number is None and changed:
+                    return None
                 case ev.GateBody(step_number=asked) if asked != number:
                     continue
                 case ev.ApprovalGranted(digest=digest):

@@ -63,6 +63,11 @@ VERBS: dict[str, tuple[float, bool, Say]] = {
     "pause": (1, False, lambda engine, run_id, actor, step: engine.pause(run_id, actor=actor)),
     "resume": (3, True, lambda engine, run_id, actor, step: engine.resume(run_id, actor=actor)),
     "retry": (2, True, lambda engine, run_id, actor, step: engine.retry(run_id, actor=actor, from_step=step)),
+    "retry with other parameters": (
+        0.5,
+        True,
+        lambda engine, run_id, actor, step: engine.retry(run_id, actor=actor, params={"to": "production"}),
+    ),
     "skip": (1, True, lambda engine, run_id, actor, step: engine.skip(run_id, actor=actor, step=step, reason="so")),
     "complete": (3, True, lambda engine, run_id, actor, step: engine.complete(run_id, actor=actor, step=step)),
     "fail": (0.7, True, lambda engine, run_id, actor, step: engine.fail(run_id, actor=actor, step=step, reason="it")),

@@ -83,7 +83,7 @@ class _Foreground:
                 if not self._wait or not await self._followed():
                     return self._engine.runs.load(self._run_id).run
                 continue
-            if run.ended is not None or not self._interactive or run.paused:
+            if not self._interactive or self._pause_asked:
                 return run
             if run.queued:
                 await self._await_turn(run)

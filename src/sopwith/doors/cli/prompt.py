@@ -1,16 +1,8 @@
-"""Questions at the terminal. Enter alone decides nothing; an answer given elsewhere ends the question.
-
-What was typed before a question stood on the screen is thrown away: nobody answers what they have not seen.
-"""
+"""What a person at the terminal is asked: about a gate, about a step to do by hand, or what now (`whatnow.py`)."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from enum import Enum
+from collections.abc import Callable
 
 import click
 
@@ -19,33 +11,15 @@ from sopwith.core.address import StepId
 from sopwith.core.approval import FormField
 from sopwith.core.approvers import rules_of
 from sopwith.core.forms import value_of
-from sopwith.core.run import Gate, Run, StepStatus, is_manual, open_gates
+from sopwith.core.run import Gate, Run, StepStatus, is_manual, open_gates, status_of
 from sopwith.core.visible import visible, visible_value
 from sopwith.doors.cli import terminal, text
+from sopwith.doors.cli.asking import Asking, Changed, EndOfInput, Outcome, Question, forget_typed_ahead
 from sopwith.doors.cli.question import question_text, whole_lines
 from sopwith.doors.cli.terminal import shown
+from sopwith.doors.cli.whatnow import ask_what_now
 from sopwith.engine.engine import Engine
 from sopwith.engine.reading import Reader
-from sopwith.errors import SopwithError
-
-_LOOK_SECS = 0.2
-_MAX_LINE_BYTES = 64 * 1024
-
-
-class Outcome(Enum):
-    """What came of asking one question."""
-
-    SETTLED = "settled"
-    DETACHED = "detached"
-    ASK_AGAIN = "ask again"
-
-
-class _Changed(Exception):
-    """Somebody else answered, or a deadline came, while the question stood."""
-
-
-class _EndOfInput(Exception):
-    """Ctrl-D, or the terminal has gone."""
 
 
 async def ask(engine: Engine, actor: Actor, run: Run, changed: Callable[[], bool]) -> bool:
@@ -53,79 +27,27 @@ async def ask(engine: Engine, actor: Actor, run: Run, changed: Callable[[], bool
     question = _first_question(Asking(engine, actor, run, changed))
     if question is None:
         return False
-    _forget_typed_ahead()
+    forget_typed_ahead()
     try:
         while True:
             outcome = await question()
             if outcome is not Outcome.ASK_AGAIN:
                 break
-    except _Changed:
+    except Changed:
         terminal.echo(text.dim(f"\n  {_what_happened(engine, run)}"))
         return True
-    except _EndOfInput:
+    except EndOfInput:
         terminal.echo()
         outcome = Outcome.DETACHED
     if outcome is Outcome.DETACHED:
-        terminal.echo(text.dim("  left waiting"))
+        terminal.echo(text.dim("  left as it is" if run.ended is not None or run.paused else "  left waiting"))
     return outcome is Outcome.SETTLED
 
 
-class Asking:
-    """Who is asked about which run, and how an answer is read and passed on."""
-
-    def __init__(self, engine: Engine, actor: Actor, run: Run, changed: Callable[[], bool]) -> None:
-        self.engine = engine
-        self.actor = actor
-        self.run = run
-        self._changed = changed
-
-    async def line(self, prompt: str) -> str:
-        """One line from the terminal, stripped. Raises _Changed or _EndOfInput."""
-        terminal.echo(prompt, newline=False)
-        sys.stdout.flush()
-        loop = asyncio.get_running_loop()
-        readable = asyncio.Event()
-        descriptor = sys.stdin.fileno()
-        loop.add_reader(descriptor, readable.set)
-        try:
-            while not readable.is_set():
-                if self._changed():
-                    raise _Changed
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(readable.wait(), _LOOK_SECS)
-        finally:
-            loop.remove_reader(descriptor)
-        try:
-            data = os.read(descriptor, _MAX_LINE_BYTES)
-        except OSError:
-            data = b""
-        if not data:
-            raise _EndOfInput
-        return data.decode("utf-8", "replace").strip()
-
-    async def choice(self, *words: str) -> str:
-        """One of the words, by its first letter or whole; anything else is asked again, an empty line too."""
-        keys = "  ".join(f"[{click.style(word[0], bold=True)}]{word[1:]}" for word in words)
-        while True:
-            answer = (await self.line(f"  {keys} > ")).lower()
-            for word in words:
-                if answer in (word, word[0]):
-                    return word
-            letters = ", ".join(word[0] for word in words[:-1])
-            terminal.echo(text.dim(f"  nothing is decided: type {letters} or {words[-1][0]}"))
-
-    def tried(self, action: Callable[[], object]) -> Outcome:
-        """SETTLED if it worked; a refusal is shown and the question stays."""
-        try:
-            action()
-        except SopwithError as error:
-            terminal.echo(text.error_text(error), err=True)
-            return Outcome.ASK_AGAIN
-        return Outcome.SETTLED
-
-
-def _first_question(asking: Asking) -> Callable[[], Awaitable[Outcome]] | None:
+def _first_question(asking: Asking) -> Question | None:
     run = asking.run
+    if run.ended is not None or run.paused:
+        return ask_what_now(asking)
     for number, gate in open_gates(run):
         envelope = Reader(asking.engine).envelope(gate.digest)
         terminal.echo("\n" + question_text(run, number, gate, envelope))
@@ -258,11 +180,6 @@ def _what_happened(engine: Engine, before: Run) -> str:
         now = run.steps[state.number]
         if state.status is StepStatus.RUNNING and now.status is not StepStatus.RUNNING:
             return f"step {state.number} was reported {now.status} elsewhere"
+    if run.ended is not None or before.ended is not None or before.paused:
+        return f"somebody decided elsewhere: the run is {status_of(run).replace('_', ' ')}"
     return "something changed elsewhere"
-
-
-def _forget_typed_ahead() -> None:
-    import termios
-
-    with suppress(OSError, termios.error):
-        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)

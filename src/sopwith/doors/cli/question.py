@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from sopwith.core.address import StepId
-from sopwith.core.run import Gate, Run
+from sopwith.core.run import Gate, Run, StepStatus
 from sopwith.core.visible import visible, visible_code, visible_value
 from sopwith.doors.cli import text
 from sopwith.doors.cli.terminal import shown
@@ -29,11 +29,20 @@ def question_text(
     head = (
         f"{click.style('approve?', fg='yellow', bold=True)} {run.name}, {where}: {text.bold(shown(document['title']))}"
     )
-    lines = [head, *_body(run, number, envelope), *_terms(document)]
+    lines = [head, *_asked_again(run, number), *_body(run, number, envelope), *_terms(document)]
     lines.append(text.dim(f"    envelope {gate.digest[:12]}") + text.deadline(document))
     if whole and envelope is not None:
         lines += ["", *whole_lines(run, number, gate, envelope)]
     return "\n".join(lines)
+
+
+def _asked_again(run: Run, number: StepId | None) -> list[str]:
+    """Why a start that was approved once is asked about, and what was done with the parameters of that time."""
+    if number is not None or not run.start_void:
+        return []
+    done = [str(step.number) for step in run.steps.values() if step.status is StepStatus.COMPLETED]
+    before = f"; done with the old ones: step{'s' if len(done) > 1 else ''} {', '.join(done)}" if done else ""
+    return [f"    the parameters have changed{before}"]
 
 
 def whole_lines(run: Run, number: StepId | None, gate: Gate, envelope: Document) -> list[str]:

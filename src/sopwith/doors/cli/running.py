@@ -65,13 +65,14 @@ def run(
 
 
 def _show_plan(door: Door, name: str, params: dict[str, object], mode: ExecutionMode | None) -> None:
+    from sopwith.doors.cli.plan import plan_text
     from sopwith.engine.library import Library
     from sopwith.engine.reading import plan_document
 
     # without the cache: a dry run writes nothing at all
     library = Library(door.workspace)
     plan = plan_document(door.workspace, library, name, params=params, mode=mode, actor=door.actor)
-    door.say({"dryRun": True, **plan}, lambda: text.plan_text(plan))
+    door.say({"dryRun": True, **plan}, lambda: plan_text(plan))
 
 
 def _detach(door: Door, run_id: str) -> None:

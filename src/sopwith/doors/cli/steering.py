@@ -9,6 +9,7 @@ from sopwith.core.run import Run
 from sopwith.doors.cli import text
 from sopwith.doors.cli.door import Door, StepType, run_argument, verb
 from sopwith.doors.cli.driving import carry_on_and_leave, wait_option
+from sopwith.doors.cli.pairs import from_pairs
 from sopwith.engine.documents import run_document
 from sopwith.ports import Owner
 
@@ -52,12 +53,20 @@ def resume(door: Door, run_id: str, wait: bool) -> None:
 @click.command()
 @run_argument
 @click.option("--from", "from_step", type=StepType(), help="Go back to this step; every gate from there on asks again.")
+@click.option(
+    "--param",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a parameter; may be given many times. What was approved with the old ones is asked again.",
+)
 @click.option("--reason", default="", help="Why, for the record.")
 @wait_option
 @verb
-def retry(door: Door, run_id: str, from_step: StepId | None, reason: str, wait: bool) -> None:
+def retry(door: Door, run_id: str, from_step: StepId | None, pairs: tuple[str, ...], reason: str, wait: bool) -> None:
     """Run the failed, rejected or interrupted steps of RUN again, and what was rolled back; their gates ask again."""
-    run = door.engine.retry(run_id, actor=door.actor, from_step=from_step, reason=reason)
+    params = from_pairs(pairs, option="--param", doing=f"retry {run_id}")
+    run = door.engine.retry(run_id, actor=door.actor, from_step=from_step, params=params, reason=reason)
     carry_on_and_leave(door, run, wait=wait, ask=True)
 
 

@@ -218,22 +218,6 @@ def procedure_text(sop: Document) -> str:
     return "\n".join(lines)
 
 
-def plan_text(plan: Document) -> str:
-    """A dry run: what would happen, in order."""
-    lines = [
-        f"{bold(shown(plan['title']))}  {plan['sopName']}  dry run, {plan['executionMode']}: nothing was started",
-    ]
-    lines += [f"  {assigned(name, value)}" for name, value in plan["params"].items()]
-    if plan["startApproval"] is not None:
-        lines += ["", f"  {click.style('?', fg='yellow')} approval before the start{_terms(plan['startApproval'])}"]
-    for step in plan["steps"]:
-        lines.append("")
-        if step["gate"] is not None:
-            lines.append(f"  {click.style('?', fg='yellow')} approval of step {step['number']}{_terms(step['gate'])}")
-        lines.append(defined_step(step, with_gate=False))
-    return "\n".join(lines)
-
-
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; styled cells count by what is seen."""
     widths = [max(width(click.unstyle(row[i])) for row in (headings, *rows)) for i in range(len(headings))]
@@ -291,7 +275,7 @@ def votes(gate: Document) -> str:
     return f"{len(gate['votes'])} of {gate['votesNeeded']}"
 
 
-def _terms(terms: Document) -> str:
+def gate_terms(terms: Document) -> str:
     rules = "".join(f", {each}" for each in _rules(terms))
     if terms["approvalTimeoutMins"] is None:
         return f"{rules}, waits for ever"
@@ -307,8 +291,8 @@ def _rules(rules: Document) -> list[str]:
     return [*told, *([f"only if {code(rules['when'])}"] if rules.get("when") else [])]
 
 
-def defined_step(step: Document, *, with_gate: bool = True) -> str:
-    """A step as the files define it: title, prose, where and with which variables it runs, script."""
+def defined_step(step: Document, *, with_gate: bool = True, notes: Sequence[str] = ()) -> str:
+    """A step as the files define it: title, prose, notes, where and with which variables it runs, script."""
     gated = ""
     if with_gate and step["requiresApproval"]:
         minutes = step["approvalTimeoutMins"]
@@ -326,6 +310,7 @@ def defined_step(step: Document, *, with_gate: bool = True) -> str:
     if step["uses"] is not None:
         given = ", ".join(f"{name} = {code(str(value))}" for name, value in step["with"].items())
         lines.append(dim(f"     runs the procedure {step['uses']}" + (f" with {given}" if given else "")))
+    lines += [f"     {note}" for note in notes]
     lines += [dim(f"     {line}") for line in surroundings(step["workingDir"], step["env"])]
     lines += [dim(f"     pinned {code(name)}") for name in step["pins"]]
     if step["script"] is not None:
