@@ -1,4 +1,4 @@
-"""Conditions (`when`) in CEL: whether one is sound, and what it comes to.
+"""Expressions in CEL, conditions (`when`) most of all: whether one is sound, and what it comes to.
 
 Every name is declared with its type, so that an unknown name and a comparison that could never hold are found when the
 file is read. At run time nothing raises: what cannot be evaluated gives no result and a reason. CEL bounds nesting and
@@ -8,6 +8,7 @@ loops itself; length, patterns and the work that values can cause are bounded he
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
@@ -25,10 +26,24 @@ _LOOPS = frozenset({"all", "exists", "exists_one", "filter", "map"})
 _MAX_ROUNDS = 10_000
 
 
+class Gives(StrEnum):
+    """What an expression must give, under CEL's name for the type."""
+
+    TRUTH = "BOOL"
+    TEXT = "STRING"
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """What a condition came to; `result` None: it could not be evaluated, and `reason` says why."""
 
     result: bool | None
+    reason: str = ""
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What an expression that gives text came to; `text` None: it could not be evaluated, and `reason` says why."""
+
+    text: str | None
     reason: str = ""
 
 
@@ -38,10 +53,10 @@ class _Undeclared(Exception):
         self.name = name
 
 
-def check(expression: str, scope: Scope) -> str | None:
-    """What is wrong with the expression, in one sentence; None if it is a sound condition."""
+def check(expression: str, scope: Scope, *, gives: Gives = Gives.TRUTH) -> str | None:
+    """What is wrong with the expression, in one sentence; None if it is sound and gives what it must."""
     try:
-        _condition(expression, scope)
+        _condition(expression, scope, gives)
     except Unsound as error:
         return str(error)
     return None
@@ -50,20 +65,37 @@ def check(expression: str, scope: Scope) -> str | None:
 def evaluate(expression: str, scope: Scope, values: Mapping[str, Any]) -> Verdict:
     """True, False, or no result and the reason. Raises nothing, whatever the values are."""
     try:
-        condition = _condition(expression, scope)
+        return Verdict(bool(_value(expression, scope, values, Gives.TRUTH)))
+    except Unsound as error:
+        return Verdict(None, str(error))
+
+
+def read(expression: str, scope: Scope, values: Mapping[str, Any]) -> Reading:
+    """The text that an expression gives, or none and the reason. Raises nothing, whatever the values are."""
+    try:
+        return Reading(str(_value(expression, scope, values, Gives.TEXT)))
+    except Unsound as error:
+        return Reading(None, str(error))
+
+
+def _value(expression: str, scope: Scope, values: Mapping[str, Any], gives: Gives) -> Any:
+    """What the expression comes to. Raises Unsound, and nothing else, where that cannot be told."""
+    condition = _condition(expression, scope, gives)
+    try:
         used = {name: _typed(name, values[name], kind) for name, kind in condition.scope if name in values}
         used |= {f"{GIVEN}.{name}": _is_given(name, scope, values) for name in condition.words.asked_for}
         if _work(condition.words, used) > MAX_WORK:
-            return Verdict(None, "the values are too large for what the condition does with them")
+            raise Unsound(f"the values are too large for what the {_SAID[gives]} does with them")
         found = condition.program.eval(data=used)
         # a failure is a value too, and its plain value is text: true, to Python
-        if found.type().name() != "BOOL":
-            return Verdict(None, told(str(found.plain_value())))
-        return Verdict(bool(found.plain_value()))
-    except Unsound as error:
-        return Verdict(None, str(error))
+        if found.type().name() != gives.value:
+            raise Unsound(told(str(found.plain_value())))
+        return found.plain_value()
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        return Verdict(None, told(str(error)))
+        raise Unsound(told(str(error))) from None
+
+
+_SAID = {Gives.TRUTH: "condition", Gives.TEXT: "expression"}
 
 
 class _Words(msgspec.Struct, frozen=True):
@@ -86,7 +118,7 @@ class _Condition(msgspec.Struct, frozen=True):
     words: _Words
 
 
-def _condition(expression: str, scope: Scope) -> _Condition:
+def _condition(expression: str, scope: Scope, gives: Gives) -> _Condition:
     """The expression, ready to evaluate. Raises Unsound."""
     words = _read(expression)
     used = {name: scope[name] for each in words.names for name in _prefixes(each) if name in scope}
@@ -95,7 +127,7 @@ def _condition(expression: str, scope: Scope) -> _Condition:
             if _known_as(name, scope) is None:
                 raise _Undeclared(name)
             used[f"{GIVEN}.{name}"] = ValueType.BOOLEAN
-        return _compiled(words, tuple(sorted(used.items())))
+        return _compiled(words, tuple(sorted(used.items())), gives)
     except _Undeclared as error:
         raise Unsound(unknown(error.name, scope)) from None
 
@@ -150,8 +182,8 @@ def _read(expression: str) -> _Words:
 
 
 @lru_cache(maxsize=256)
-def _compiled(words: _Words, scope: tuple[tuple[str, ValueType], ...]) -> _Condition:
-    return _Condition(_program(words.text, scope), scope, words)
+def _compiled(words: _Words, scope: tuple[tuple[str, ValueType], ...], gives: Gives) -> _Condition:
+    return _Condition(_program(words.text, scope, gives), scope, words)
 
 
 def _work(words: _Words, values: Mapping[str, Any]) -> int:
@@ -165,7 +197,7 @@ def _work(words: _Words, values: Mapping[str, Any]) -> int:
     return size * words.count * (1 + 3 * words.patterns) * loops
 
 
-def _program(expression: str, scope: tuple[tuple[str, ValueType], ...]) -> Any:
+def _program(expression: str, scope: tuple[tuple[str, ValueType], ...], gives: Gives) -> Any:
     # only procedures that have conditions pay for the import
     from cel_expr_python import cel
 
@@ -184,8 +216,9 @@ def _program(expression: str, scope: tuple[tuple[str, ValueType], ...]) -> Any:
         if found := UNDECLARED.search(str(error)):
             raise _Undeclared(found[1]) from None
         raise Unsound(told(str(error))) from None
-    if program.return_type() != cel.Type.BOOL:
-        raise Unsound(f"it must be true or false, and it is {type_name(program.return_type().name())}")
+    if program.return_type() != {Gives.TRUTH: cel.Type.BOOL, Gives.TEXT: cel.Type.STRING}[gives]:
+        wanted = "true or false" if gives is Gives.TRUTH else "text"
+        raise Unsound(f"it must be {wanted}, and it is {type_name(program.return_type().name())}")
     return program
 
 

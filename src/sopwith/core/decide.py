@@ -67,6 +67,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     folders: dict[str, str] = msgspec.field(default_factory=dict)
     policy: ev.Policy
     trigger: str
+    concurrency_group: str = ""
     engine_version: str = ""
     nonce: str = ""
     """Of the start approval."""
@@ -99,6 +100,7 @@ def create(new: NewRun, *, actor: Actor, now: Instant, people: Directory = NO_PE
             folders=new.folders,
             policy=new.policy,
             trigger=new.trigger,
+            concurrency_group=new.concurrency_group,
             engine_version=new.engine_version,
         ),
     )

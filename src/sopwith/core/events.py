@@ -97,6 +97,8 @@ class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     """Where steps that name a working directory would have run then: step number as text -> path, links followed."""
     policy: Policy = Policy()
     trigger: str = "manual"
+    concurrency_group: str = ""
+    """Only one run of this group may hold a slot at a time; empty: it belongs to none."""
     engine_version: str = ""
     """Of the Sopwith that made the run."""
 

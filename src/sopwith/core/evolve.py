@@ -57,6 +57,7 @@ def begin(procedure: Procedure, event: Event) -> Run:
         passed=body.passed,
         pins=body.pins,
         folders=body.folders,
+        concurrency_group=body.concurrency_group,
         created_at=event.at,
         created_by=event.actor,
         updated_at=event.at,

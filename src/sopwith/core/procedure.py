@@ -155,6 +155,8 @@ class Procedure(msgspec.Struct, frozen=True, kw_only=True):
     execution_mode: ExecutionMode | None = None
     cooldown_secs: int = 0
     max_concurrent: int | None = None
+    concurrency_group: str | None = None
+    """In CEL: of the runs for which it gives the same text, only one at a time holds a slot."""
     triggers: tuple[Trigger, ...] = (Trigger(type="manual"),)
     runners: tuple[str, ...] = ()
     """Who may start it, as principals; none: everybody who may start anything."""

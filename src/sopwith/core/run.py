@@ -211,6 +211,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     created_by: Actor
     updated_at: datetime
     steps: dict[int, StepState]
+    concurrency_group: str = ""
     start_gate: Gate | None = None
     queued: bool = False
     started_at: datetime | None = None

@@ -52,6 +52,7 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
         "priority": run.procedure.priority,
         "executionMode": run.mode,
         "params": run.params,
+        "concurrencyGroup": run.concurrency_group,
         "procedureDigest": run.procedure_digest,
         "revision": run.seq,
         "createdAt": iso(run.created_at),
@@ -184,6 +185,7 @@ def summary_document(summary: RunSummary) -> Document:
         "endedAt": _iso(summary.ended_at),
         "dueAt": _iso(summary.due_at),
         "procedureDigest": summary.procedure_digest,
+        "concurrencyGroup": summary.concurrency_group,
     }
 
 
@@ -239,6 +241,7 @@ def _defined(procedure: Procedure, mode: ExecutionMode | None, effective: Execut
         "effectiveMode": effective,
         "cooldownSecs": procedure.cooldown_secs,
         "maxConcurrent": procedure.max_concurrent,
+        "concurrencyGroup": procedure.concurrency_group,
         "runners": list(procedure.runners),
         "approval": rules_document(procedure.approval),
         "triggers": [_without_empty(msgspec.to_builtins(trigger)) for trigger in procedure.triggers],

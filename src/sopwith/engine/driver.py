@@ -200,7 +200,7 @@ class _Driver:
     def _admit(self) -> bool:
         run = self._loaded.run
         config = self._parts.library.config()
-        limits = limits_of(run.procedure, config)
+        limits = limits_of(run.procedure, config, run.concurrency_group)
 
         def check(occupancy: Occupancy) -> None:
             admit(run.name, limits, occupancy, self._parts.clock.now().at)

@@ -18,6 +18,7 @@ from sopwith.core.actor import SYSTEM, Actor
 from sopwith.core.admission import Limits, Occupancy, admit
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import gate_of, why_not
+from sopwith.core.concurrency import group_of
 from sopwith.core.config import Config
 from sopwith.core.decide import Decision, NewRun, create, decide
 from sopwith.core.due import Due, overdue
@@ -95,6 +96,8 @@ class Engine:
         check_runner(procedure, actor, people)
         mode = choose_mode(procedure, config, requested=request.mode, actor=actor)
         _check_passable(procedure, mode, actor, people)
+        params = resolve_parameters(procedure, request.params)
+        group = group_of(procedure, params, mode=mode, starter=actor)
         pinned = encode_procedure(procedure)
         new = NewRun(
             run_id=self.parts.ids.run_id(),
@@ -102,7 +105,7 @@ class Engine:
             procedure_digest=sha256(pinned),
             mode=mode,
             declared_mode=declared_mode(procedure, config),
-            params=resolve_parameters(procedure, request.params),
+            params=params,
             environment=captured_environment(self.parts.environ),
             umask=self.parts.umask,
             passed=passed_at_creation(procedure, self.parts),
@@ -110,17 +113,18 @@ class Engine:
             folders=folders_at_creation(self.parts.workspace.root, procedure),
             policy=policy_of(config),
             trigger=request.trigger,
+            concurrency_group=group,
             engine_version=__version__,
             nonce=self.parts.ids.nonce(),
         )
-        limits = limits_of(procedure, config)
+        limits = limits_of(procedure, config, group)
 
         def plan(occupancy: Occupancy, now: Instant) -> tuple[Decision, tuple[bytes, ...]]:
             planned = _queued_if_full(new, request, limits, occupancy, now)
             decision = create(planned, actor=actor, now=now, people=people)
             return decision, (pinned, *_start_contents(decision.run))
 
-        return self.runs.create(procedure.name, plan).run
+        return self.runs.create(procedure.name, plan, group=group).run
 
     def check_executors(self, procedure: Procedure) -> None:
         """Raises BadRequest for a step that nothing installed here could carry out."""
@@ -301,7 +305,7 @@ class Engine:
         """A run that ended gave its slot back; what brings it back to life takes one again, but owes no cooldown."""
         if run.ended not in (RunStatus.FAILED, RunStatus.CANCELLED):
             return None
-        limits = limits_of(run.procedure, self.parts.library.config())
+        limits = limits_of(run.procedure, self.parts.library.config(), run.concurrency_group)
 
         def check(occupancy: Occupancy) -> None:
             admit(run.name, limits, occupancy, self.parts.clock.now().at, cooldown=False)
@@ -332,11 +336,12 @@ def _expire(item: Due, _run: Run, now: Instant) -> cmd.Expire:
     return cmd.Expire(actor=SYSTEM, now=now, step=item.step, revision=item.revision)
 
 
-def limits_of(procedure: Procedure, config: Config) -> Limits:
+def limits_of(procedure: Procedure, config: Config, group: str) -> Limits:
     return Limits(
         max_concurrent=procedure.max_concurrent,
         max_concurrent_runs=config.max_concurrent_runs,
         cooldown_secs=procedure.cooldown_secs,
+        concurrency_group=group,
     )
 
 

@@ -13,6 +13,7 @@ from sopwith.core.actor import Actor
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import why_not
 from sopwith.core.codec import decode_event
+from sopwith.core.concurrency import group_of
 from sopwith.core.due import at_rest
 from sopwith.core.events import Policy
 from sopwith.core.gates import Terms, needs_gate, needs_start_gate, start_terms, step_terms
@@ -177,6 +178,7 @@ def plan_document(
     config = library.config()
     chosen = choose_mode(procedure, config, requested=mode, actor=actor)
     policy = policy_of(config)
+    given = resolve_parameters(procedure, params)
     return {
         "sopName": name,
         "title": procedure.title,
@@ -184,7 +186,8 @@ def plan_document(
         "priority": procedure.priority,
         "executionMode": chosen,
         "declaredMode": declared_mode(procedure, config),
-        "params": resolve_parameters(procedure, params),
+        "params": given,
+        "concurrencyGroup": group_of(procedure, given, mode=chosen, starter=actor),
         "startApproval": (
             _planned_gate(start_terms(procedure, policy), procedure.approval) if needs_start_gate(chosen) else None
         ),

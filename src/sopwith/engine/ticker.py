@@ -424,13 +424,19 @@ def _clocked(item: Due, _run: Run, now: Instant) -> cmd.Command:
 
 
 def _without_those_behind(summaries: Iterable[RunSummary]) -> Iterable[RunSummary]:
-    """Of the runs that wait for a slot only the first of each procedure: the others cannot come before it."""
-    queues: set[str] = set()
+    """Of the runs that wait for a slot only the first of each queue: the others cannot come before it.
+
+    A queue is that of a concurrency group, or that of a procedure's runs without one: what waits for its group holds
+    up nobody outside it.
+    """
+    queues: set[tuple[str, str]] = set()
     for summary in summaries:
         if summary.status is RunStatus.PENDING:
-            if summary.name in queues:
+            group = summary.concurrency_group
+            queue = (group, "") if group else ("", summary.name)
+            if queue in queues:
                 continue
-            queues.add(summary.name)
+            queues.add(queue)
         yield summary
 
 

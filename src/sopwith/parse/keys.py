@@ -62,6 +62,7 @@ DOCUMENT_KEYS = _table(
     Key("Execution Mode", "executionMode", values.word),
     Key("Cooldown", "cooldownSecs", values.cooldown_secs),
     Key("Max Concurrent", "maxConcurrent", values.integer),
+    Key("Concurrency Group", "concurrencyGroup", values.text),
     Key("Triggers", "triggers", values.triggers),
     Key("Runners", "runners", values.principals),
     *_APPROVAL_KEYS,
@@ -94,7 +95,6 @@ STEP_KEYS = _table(
 
 DESIGNED_KEYS = frozenset(
     {
-        "concurrency group",
         "for each",
         "on interrupt",
         "on reject",

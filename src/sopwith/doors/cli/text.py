@@ -123,6 +123,7 @@ def run_text(run: Document) -> str:
         + dim(f", started by {shown(run['createdBy']['id'])} at {local_time(run['createdAt'])}")
     ]
     lines += [dim(f"  {assigned(name, value)}") for name, value in run["params"].items()]
+    lines += [dim(f"  {group_words(run)}")] if run["concurrencyGroup"] else []
     lines += ["", *step_lines(run["stepResults"]), "", *waits_lines(run), next_line(run["next"])]
     return "\n".join(lines)
 
@@ -195,6 +196,7 @@ def procedure_text(sop: Document) -> str:
     limits = [f"priority {sop['priority']}", mode]
     limits += [f"cooldown {sop['cooldownSecs']} s"] if sop["cooldownSecs"] else []
     limits += [f"at most {sop['maxConcurrent']} at once"] if sop["maxConcurrent"] else []
+    limits += [f"one at a time in {code(sop['concurrencyGroup'])}"] if sop["concurrencyGroup"] else []
     limits += [f"started by {shown(', '.join(sop['runners']))}"] if sop["runners"] else []
     lines.append(dim("  " + ", ".join(limits)))
     if sop["approval"]:
@@ -215,6 +217,8 @@ def plan_text(plan: Document) -> str:
         f"{bold(shown(plan['title']))}  {plan['sopName']}  dry run, {plan['executionMode']}: nothing was started",
     ]
     lines += [f"  {assigned(name, value)}" for name, value in plan["params"].items()]
+    if plan["concurrencyGroup"]:
+        lines.append(f"  {group_words(plan)}")
     if plan["startApproval"] is not None:
         lines += ["", f"  {click.style('?', fg='yellow')} approval before the start{_terms(plan['startApproval'])}"]
     for step in plan["steps"]:
@@ -223,6 +227,11 @@ def plan_text(plan: Document) -> str:
             lines.append(f"  {click.style('?', fg='yellow')} approval of step {step['number']}{_terms(step['gate'])}")
         lines.append(defined_step(step, with_gate=False))
     return "\n".join(lines)
+
+
+def group_words(document: Document) -> str:
+    """The concurrency group of a run that is, or would be, made."""
+    return f"one at a time in the group {code(document['concurrencyGroup'])}"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
