@@ -146,6 +146,10 @@ class TimeOut(Command, frozen=True, kw_only=True):
     attempt: int
 
 
+class TimeOutRun(Command, frozen=True, kw_only=True):
+    """The run has used up its time."""
+
+
 class Start(Command, frozen=True, kw_only=True):
     """Record the intent to start; `digest` was computed just now. `changed` tells the fields if it differs."""
 

@@ -131,7 +131,7 @@ def decide(run: Run, command: cmd.Command) -> Decision:
     if run.rollback is not None and type(command) not in WHILE_ROLLING_BACK:
         raise refuse(run, command, because="is being rolled back")
     # a timeout is nobody's decision, whoever's verb settles it
-    actor = SYSTEM if isinstance(command, cmd.Expire | cmd.Remind) else command.actor.recorded
+    actor = SYSTEM if isinstance(command, cmd.Expire | cmd.Remind | cmd.TimeOutRun) else command.actor.recorded
     decided = _record(run, move.handler(run, command), actor=actor, now=command.now)
     events = list(decided.events)
     run = decided.run

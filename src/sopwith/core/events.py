@@ -110,7 +110,10 @@ class RunQueued(Body, frozen=True, kw_only=True, tag="run_queued"):
 
 
 class RunStarted(Body, frozen=True, kw_only=True, tag="run_started"):
-    """Execution began: steps may start from here on."""
+    """Execution began: steps may start from here on. A limit of the run counts from this reading of the boot clock."""
+
+    boot_id: str = ""
+    boot_ms: int = 0
 
 
 class RunPauseRequested(Body, frozen=True, kw_only=True, tag="run_pause_requested"):
@@ -132,6 +135,15 @@ class RunResumed(Body, frozen=True, kw_only=True, tag="run_resumed"):
 
     boot_id: str = ""
     boot_ms: int = 0
+
+
+class RunTimedOut(Body, frozen=True, kw_only=True, tag="run_timed_out"):
+    """The time of the whole run is up: nothing starts any more, and running processes are ended.
+
+    `run_failed` follows when they have, after the rollback where there is one; `run_completed` where all was done.
+    """
+
+    limit_ms: int
 
 
 class RunCancelRequested(Body, frozen=True, kw_only=True, tag="run_cancel_requested"):
@@ -428,6 +440,7 @@ EventBody = (
     | RunPauseRequested
     | RunPaused
     | RunResumed
+    | RunTimedOut
     | RunCancelRequested
     | RunCancelled
     | RunFailed

@@ -167,6 +167,10 @@ class Procedure(msgspec.Struct, frozen=True, kw_only=True):
     working_dir: str | None = None
     max_parallel: int | None = None
     """How many steps may run at once in one run; None: as many as can."""
+    timeout_secs: int | float | None = None
+    """How long a whole run may take from its start; None: as long as it takes."""
+    on_failure: OnFailure = OnFailure.STOP
+    """What a failure does in steps that do not say, and what it does that the run's time is up."""
     steps: tuple[Step, ...] = ()
 
     def step(self, number: int) -> Step:

@@ -186,6 +186,8 @@ class _Driver:
                 return self._apply(cmd.EndWait(actor=SYSTEM, now=self._parts.clock.now(), step=_number(item)))
             case DueKind.TIME_OUT:
                 return await self._time_out(_number(item))
+            case DueKind.TIME_OUT_RUN:
+                return self._apply(cmd.TimeOutRun(actor=SYSTEM, now=self._parts.clock.now()))
             case DueKind.REMIND:
                 return self._apply(
                     cmd.Remind(actor=SYSTEM, now=self._parts.clock.now(), step=item.step, revision=item.revision)

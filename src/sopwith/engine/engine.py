@@ -21,7 +21,7 @@ from sopwith.core.approvers import gate_of, why_not
 from sopwith.core.concurrency import group_of
 from sopwith.core.config import Config
 from sopwith.core.decide import Decision, NewRun, create, decide
-from sopwith.core.due import Due, overdue
+from sopwith.core.due import Due, DueKind, overdue
 from sopwith.core.events import Event, Policy
 from sopwith.core.instant import Instant
 from sopwith.core.modes import choose_mode, declared_mode
@@ -30,7 +30,7 @@ from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory, Right, check_right, check_runner
 from sopwith.core.procedure import ExecutionMode, Procedure, encode_procedure, sha256
 from sopwith.core.rollback import EXECUTOR
-from sopwith.core.run import Gate, GateStatus, Run, RunStatus
+from sopwith.core.run import Gate, GateStatus, Run, RunStatus, run_left_ms
 from sopwith.core.satisfiable import unsatisfiable
 from sopwith.engine.envelopes import start_envelope_bytes
 from sopwith.engine.environment import captured_environment, folders_at_creation, passed_at_creation
@@ -262,14 +262,14 @@ class Engine:
         return loaded.run
 
     def _settle(self, run_id: str, actor: Actor, *, all_but: TimeoutAction | None = None) -> Run:
-        """Settles the gates of this run whose time has run out, each on its own; tells the run after that.
+        """Settles what of this run is overdue, its own limit and its gates, each on its own; tells the run after that.
 
         Not for a step of the run itself, which may not even do that.
         """
         run = self.runs.load(run_id).run
         while actor.inside != run_id and (item := self._unsettled(run, all_but)) is not None:
             try:
-                loaded, events = self.runs.change(run_id, partial(_expire, item))
+                loaded, events = self.runs.change(run_id, partial(_settled, item))
                 run = loaded.run
                 for event in events:
                     self.on_settled(event, run)
@@ -279,8 +279,15 @@ class Engine:
         return run
 
     def _unsettled(self, run: Run, all_but: TimeoutAction | None) -> Due | None:
-        """The first gate whose time has run out; settling one may end the run, or close the others."""
-        for item in overdue(run, self.parts.clock.now().at):
+        """The first deadline that has passed; settling one may end the run, or close the others."""
+        now = self.parts.clock.now()
+        left_ms = run_left_ms(run, now)
+        if left_ms is not None and left_ms <= 0:
+            return Due(DueKind.TIME_OUT_RUN)
+        for item in overdue(run, now.at):
+            # what the wall clock alone makes overdue is not
+            if item.kind is DueKind.TIME_OUT_RUN:
+                continue
             gate = gate_of(run, item.step)
             if gate is not None and gate.on_timeout is not all_but:
                 return item
@@ -332,7 +339,9 @@ def _tell_nobody(event: Event, run: Run) -> None:
     pass
 
 
-def _expire(item: Due, _run: Run, now: Instant) -> cmd.Expire:
+def _settled(item: Due, _run: Run, now: Instant) -> cmd.Expire | cmd.TimeOutRun:
+    if item.kind is DueKind.TIME_OUT_RUN:
+        return cmd.TimeOutRun(actor=SYSTEM, now=now)
     return cmd.Expire(actor=SYSTEM, now=now, step=item.step, revision=item.revision)
 
 

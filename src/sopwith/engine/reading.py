@@ -187,6 +187,7 @@ def plan_document(
         "executionMode": chosen,
         "declaredMode": declared_mode(procedure, config),
         "params": given,
+        "timeoutSecs": procedure.timeout_secs,
         "concurrencyGroup": group_of(procedure, given, mode=chosen, starter=actor),
         "startApproval": (
             _planned_gate(start_terms(procedure, policy), procedure.approval) if needs_start_gate(chosen) else None

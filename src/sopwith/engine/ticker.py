@@ -53,7 +53,7 @@ _LISTING_SHARE = 20
 LISTED = (RunStatus.PENDING, RunStatus.RUNNING)
 """In these a run may have something due now. In all others it is a deadline, which the store finds by itself."""
 _ALL = 1_000_000
-_TIMED = {DueKind.EXPIRE_GATE: cmd.Expire, DueKind.REMIND: cmd.Remind}
+_TIMED = (DueKind.TIME_OUT_RUN, DueKind.EXPIRE_GATE, DueKind.REMIND)
 
 
 class Witness(Observer, Protocol):
@@ -286,7 +286,7 @@ class _Server:
             self._troubles.pop(run.run_id, None)
 
     def _settle(self, run: Run) -> Run:
-        """Records what the clocks of the run's gates have brought; tells the run after that.
+        """Records what the clocks of the run and of its gates have brought; tells the run after that.
 
         What cannot be settled is left to whoever drives it.
         """
@@ -420,7 +420,10 @@ class _Server:
 
 
 def _clocked(item: Due, _run: Run, now: Instant) -> cmd.Command:
-    return _TIMED[item.kind](actor=SYSTEM, now=now, step=item.step, revision=item.revision)
+    if item.kind is DueKind.TIME_OUT_RUN:
+        return cmd.TimeOutRun(actor=SYSTEM, now=now)
+    verb = cmd.Expire if item.kind is DueKind.EXPIRE_GATE else cmd.Remind
+    return verb(actor=SYSTEM, now=now, step=item.step, revision=item.revision)
 
 
 def _without_those_behind(summaries: Iterable[RunSummary]) -> Iterable[RunSummary]:

@@ -69,6 +69,7 @@ DOCUMENT_KEYS = _table(
     Key("Parameters", "params", values.items),
     Key("Env", "env", values.environment),
     Key("Working Dir", "workingDir", values.text),
+    Key("Timeout", "timeoutSecs", values.seconds),
     Key("Max Parallel", "maxParallel", values.integer),
     Key("On Failure", "onFailure", values.on_failure),
 )

@@ -13,6 +13,7 @@ from sopwith.core.concurrency import group_mistake
 from sopwith.core.procedure import (
     EnvironmentRules,
     ExecutionMode,
+    OnFailure,
     Parameter,
     ParameterType,
     Priority,
@@ -55,6 +56,8 @@ def merge(name: str, sop_md: Sheet | None, manifest: Sheet | None, findings: Fin
         env=pair.pick("env", _environment) or EnvironmentRules(),
         working_dir=pair.pick("working_dir"),
         max_parallel=pair.pick("max_parallel"),
+        timeout_secs=pair.pick("timeout_secs"),
+        on_failure=OnFailure(pair.pick("on_failure") or "stop"),
         steps=_steps(pair),
     )
     check_approvals(procedure, pair, findings)

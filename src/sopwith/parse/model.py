@@ -366,6 +366,10 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
     max_parallel: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="How many steps of a run may run at once.")
     ] = None
+    timeout_secs: Annotated[
+        Span | None,
+        Meta(description="Seconds that a whole run may take from its start, without pauses; no limit if not said."),
+    ] = None
     on_failure: Annotated[
         Literal["stop", "continue", "rollback"] | None,
         Meta(description="What a failure does in steps that do not say."),
@@ -382,6 +386,5 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
             "onReject",
             "releaseSlotWhileWaiting",
             "retry",
-            "timeoutSecs",
         }
     )

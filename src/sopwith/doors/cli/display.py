@@ -214,6 +214,8 @@ def answer_line(event: Event) -> str:
         case ev.ApprovalPostponed(jumped_ms=jumped_ms, due_at=due_at):
             jump = duration_text(jumped_ms)
             return f"{click.style('!', fg='yellow')} the clock jumped by {jump}: the deadline moves to {iso(due_at)}"
+        case ev.RunTimedOut(limit_ms=limit_ms):
+            return f"{click.style('!', fg='red')} the run's {duration_text(limit_ms)} are up: it is being ended"
         case ev.RollbackStarted(steps=steps, reason=reason):
             which = f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps))}"
             return f"{click.style(mark('▶'), fg='yellow')} rolling back {which}" + _quoted(reason)

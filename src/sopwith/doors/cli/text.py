@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from sopwith.core.instant import duration_text
 from sopwith.core.visible import in_one_line, visible, visible_code, visible_value
 from sopwith.doors.cli import terminal
 from sopwith.doors.cli.terminal import columns, crop, pad, safe, shown, tame, width
@@ -123,6 +124,8 @@ def run_text(run: Document) -> str:
         + dim(f", started by {shown(run['createdBy']['id'])} at {local_time(run['createdAt'])}")
     ]
     lines += [dim(f"  {assigned(name, value)}") for name, value in run["params"].items()]
+    if run["timesOutAt"]:
+        lines.append(dim(f"  {duration(run['timeoutSecs'])} in all, until {local_time(run['timesOutAt'])}"))
     lines += [dim(f"  {group_words(run)}")] if run["concurrencyGroup"] else []
     lines += ["", *step_lines(run["stepResults"]), "", *waits_lines(run), next_line(run["next"])]
     return "\n".join(lines)
@@ -197,6 +200,7 @@ def procedure_text(sop: Document) -> str:
     limits += [f"cooldown {sop['cooldownSecs']} s"] if sop["cooldownSecs"] else []
     limits += [f"at most {sop['maxConcurrent']} at once"] if sop["maxConcurrent"] else []
     limits += [f"one at a time in {code(sop['concurrencyGroup'])}"] if sop["concurrencyGroup"] else []
+    limits += [f"{duration(sop['timeoutSecs'])} in all"] if sop["timeoutSecs"] else []
     limits += [f"started by {shown(', '.join(sop['runners']))}"] if sop["runners"] else []
     lines.append(dim("  " + ", ".join(limits)))
     if sop["approval"]:
@@ -217,6 +221,8 @@ def plan_text(plan: Document) -> str:
         f"{bold(shown(plan['title']))}  {plan['sopName']}  dry run, {plan['executionMode']}: nothing was started",
     ]
     lines += [f"  {assigned(name, value)}" for name, value in plan["params"].items()]
+    if plan["timeoutSecs"]:
+        lines.append(f"  at most {duration(plan['timeoutSecs'])} from its start")
     if plan["concurrencyGroup"]:
         lines.append(f"  {group_words(plan)}")
     if plan["startApproval"] is not None:
@@ -227,6 +233,11 @@ def plan_text(plan: Document) -> str:
             lines.append(f"  {click.style('?', fg='yellow')} approval of step {step['number']}{_terms(step['gate'])}")
         lines.append(defined_step(step, with_gate=False))
     return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """`1h 30m`."""
+    return duration_text(round(seconds * 1000))
 
 
 def group_words(document: Document) -> str:
