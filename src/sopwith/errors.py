@@ -125,7 +125,10 @@ class IllegalMove(Refused):
 
 
 class LimitReached(Refused):
-    """maxConcurrent or maxConcurrentRuns is used up; `details["holders"]` names the runs that hold the slots."""
+    """maxConcurrent, maxConcurrentRuns or a concurrency group is used up; `details["holders"]` names the runs.
+
+    They hold the slots, or came first in the queue.
+    """
 
     code = "limit_reached"
 

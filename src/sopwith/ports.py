@@ -117,6 +117,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     holds_slot: bool
     executed: bool
     procedure_digest: str
+    concurrency_group: str = ""
+    """As it was created; empty: none."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,10 +158,11 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
 class Store(Protocol):
     """Keeps runs. The only writes of run state are `create` and `append`; each is one durable transaction."""
 
-    def create(self, name: str, plan: Callable[[Occupancy], Batch]) -> Batch:
+    def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
         """Calls `plan` with what holds slots now, inside the transaction, and stores the batch it returns.
 
-        What `plan` raises is passed on and nothing is stored.
+        `group`: the concurrency group of the run that is to be made, empty for none. What `plan` raises is passed on
+        and nothing is stored.
         """
         ...
 

@@ -49,13 +49,14 @@ CREATE TABLE runs (
     holds_slot integer not null,
     executed integer not null,
     procedure_digest blob not null
-) strict;
+, concurrency_group text) strict;
 CREATE INDEX runs_by_name on runs (name);
 CREATE INDEX runs_by_name_and_status on runs (name, status);
 CREATE INDEX runs_by_status on runs (status);
 CREATE INDEX runs_due on runs (due_at) where due_at is not null;
 CREATE INDEX runs_holding_slots on runs (name) where holds_slot;
 CREATE INDEX runs_last_executed on runs (name, ended_at) where executed and ended_at is not null;
+CREATE INDEX runs_of_group on runs (concurrency_group) where concurrency_group is not null and ended_at is null;
 CREATE TABLE tombstones (
     id integer primary key autoincrement,
     line blob not null

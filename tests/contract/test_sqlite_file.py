@@ -220,6 +220,32 @@ def test_a_store_can_be_brought_up_from_every_version(tmp_path: Path, store: Sql
         assert schema(old) == schema(store._db.path)
 
 
+def test_runs_from_before_concurrency_groups_belong_to_none(tmp_path: Path) -> None:
+    old = tmp_path / "old.db"
+    with apsw.Connection(str(old)) as db:
+        for number, file in enumerate(migrations()[:2], start=1):
+            db.execute(file.read_text())
+            db.pragma("user_version", number)
+        db.execute(
+            "insert into runs values (1, 'sop_run_1', 'deploy', '1', 'running', 1, x'00', 'auto', 'normal', 1, 1,"
+            " 0, 'ann', 0, null, null, 1, 0, x'00')"
+        )
+    db.close()
+    store = SqliteStore(old)
+    found = store.summary(RUN)
+    assert found is not None
+    assert found.concurrency_group == ""
+    seen: list[Occupancy] = []
+
+    def plan(occupancy: Occupancy) -> Batch:
+        seen.append(occupancy)
+        return first_batch("sop_run_2", concurrency_group="production")
+
+    store.create("deploy", plan, group="production")
+    assert (seen[0].of_workspace, seen[0].of_group) == ((RUN,), ())
+    store.close()
+
+
 def test_migrations_are_numbered_without_a_gap() -> None:
     numbers = [int(file.name.split("_")[0]) for file in migrations()]
     assert numbers == list(range(1, len(numbers) + 1))

@@ -16,7 +16,7 @@ from sopwith.core.config import Config
 from sopwith.core.decide import decide
 from sopwith.core.instant import Instant
 from sopwith.core.people import Directory
-from sopwith.core.run import Gate, Run, times_out_at
+from sopwith.core.run import Gate, Run, run_times_out_at, times_out_at
 from sopwith.errors import SopwithError
 
 from .given import ALICE, BOB, DRIVER_COMMANDS, digest_of
@@ -57,6 +57,9 @@ def commands_for(run: Run) -> Iterator[cmd.Command]:
     """Every command about every step, sensible or not; a second after the run's last event, or at a deadline."""
     yield _command(run, cmd.Admit, start_digest=digest_of(None, 1))
     yield _command(run, cmd.Halt, reason="a variable is missing")
+    yield _command(run, cmd.TimeOutRun)
+    if (over := run_times_out_at(run)) is not None:
+        yield _command(run, cmd.TimeOutRun, now=_after_a_restart(over))
     for verb in (cmd.Pause, cmd.Resume, cmd.Cancel, cmd.Retry, cmd.Rollback, cmd.Approve):
         yield _command(run, verb)
     if _has_rules(run):
@@ -158,7 +161,8 @@ def _key(run: Run) -> tuple[object, ...]:
         tuple(step.rollback_begun for step in run.steps.values()),
     )
     asked_with = (run.start_void, tuple(sorted(run.params.items())))
-    return (steps, flags, run.started_at is None, asked_with, run.executed, _gate(run.start_gate), undoing)
+    limit = (run.timed_out, run_times_out_at(run) is None)
+    return (steps, flags, run.started_at is None, asked_with, run.executed, _gate(run.start_gate), undoing, limit)
 
 
 def _gate(gate: Gate | None) -> tuple[object, ...]:

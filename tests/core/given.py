@@ -44,6 +44,7 @@ DRIVER_COMMANDS = (
     cmd.Evaluate,
     cmd.EndWait,
     cmd.TimeOut,
+    cmd.TimeOutRun,
 )
 
 MakeStep = Callable[[int], Step]
@@ -94,7 +95,8 @@ def digest_of(step: int | None, revision: int) -> str:
 class Story:
     """One run and all its events. `mode` is auto here, so that only the gates a test names are there.
 
-    `approval` are the procedure's rules; `config` says who is who, and may be replaced between two commands.
+    `approval` are the procedure's rules, `more` is what else it says; `config` says who is who, and may be replaced
+    between two commands.
     """
 
     def __init__(
@@ -108,9 +110,9 @@ class Story:
         params: dict[str, Any] | None = None,
         approval: ApprovalRules | None = None,
         config: Config | None = None,
-        max_parallel: int | None = None,
+        **more: Any,
     ) -> None:
-        self.procedure = procedure(*steps, priority=priority, approval=approval, max_parallel=max_parallel)
+        self.procedure = procedure(*steps, priority=priority, approval=approval, **more)
         self.config = config or Config()
         self.now = Instant(NOON, 1_000_000, "boot-1")
         new = NewRun(

@@ -118,6 +118,10 @@ class Ledger:
         self.skips: list[int] = []
         self.failure: ev.StepFailed | None = None
         self.params: dict[str, ev.ParamValue] = {}
+        self.clock: tuple[datetime, Instant] | None = None
+        self.stopped: datetime | None = None
+        self.rested = timedelta(0)
+        self.out = self.failed = False
         self.people, self.now = Config(), Instant(datetime.min.replace(tzinfo=UTC), 0, "")
 
     def read(self, event: Event, people: Config, now: Instant) -> None:
@@ -395,6 +399,8 @@ class Ledger:
                     assert event.actor.kind is ActorKind.SYSTEM
                     assert self.asked[number].on_timeout is TimeoutAction.FAIL
                 else:
+                    if self.out and body.cause == "timeout":
+                        self._out_of_time(number)
                     self._end(number)
                 if body.cause != "cancelled":
                     self.stuck[number] = "failed"
@@ -445,6 +451,7 @@ class Ledger:
 
     def _scheduled(self, body: ev.StepRetryScheduled, at: datetime) -> None:
         """An automatic try follows a failure, as its rules say."""
+        assert not self.out, "another try in a run whose time is up"
         number, failed = body.step_number, self.failure
         rules = self.procedure.step(number).retry
         assert rules is not None
@@ -465,7 +472,9 @@ class Ledger:
         number = body.step_number
         self.failure = body
         step = self.procedure.step(number)
-        if body.cause == "timeout":
+        if self.out:
+            assert not body.then, "a run whose time is up goes on"
+        elif body.cause == "timeout":
             assert step.timeout_secs is not None
             self._time_was_over(number, step.timeout_secs)
         if not body.then:
@@ -527,8 +536,16 @@ class Ledger:
         assert not self.paused
         assert not self.stopping, "something new after a pause or cancel was asked"
         assert not self.stuck, "something new in a failing run"
+        assert not self.out, "something new in a run whose time is up"
         for other in self.procedure.step(number).depends_on:
             assert other in self.finished, "something new before what it depends on"
+
+    def _out_of_time(self, number: int) -> None:
+        """What rests or waits ends as what runs does."""
+        if number in self.waiting or number in self.retrying:
+            self.running.add(number)
+        self.waiting.discard(number)
+        self.retrying.pop(number, None)
 
     def _end(self, number: int) -> None:
         assert number in self.running or self.stuck.get(number) in ("failed", "interrupted")
@@ -552,6 +569,7 @@ class Ledger:
                 assert not self.started, "started twice"
                 assert None not in self.asked or None in self.approved, "started without its approval"
                 self.started = True
+                self.clock = (event.at, self.now)
             case ev.RunPauseRequested() | ev.RunCancelRequested():
                 assert processes, "asked to wait for nothing"
                 self._stop_clocks(event.at)
@@ -561,19 +579,29 @@ class Ledger:
                 assert body.cause != "condition" or self.unknown, "paused for a condition that is known"
                 self._stop_clocks(event.at)
                 self.paused, self.stopping = True, False
+                self.stopped = event.at if self.started else None
             case ev.RunResumed():
                 self.stopping = False  # a pause that still waited for a process is taken back
                 assert "failed" not in self.stuck.values()
                 self._start_clocks(event.at)
+                self._goes_on(event.at)
                 self.paused = False
+            case ev.RunTimedOut():
+                assert event.actor.kind is ActorKind.SYSTEM
+                self._run_timed_out(body)
             case ev.RunRetried():
                 self._retried(body)
+                self._goes_on(event.at)
                 self._start_clocks(event.at)
             case ev.RunFailed():
                 assert not self.running
-                assert set(body.failed_steps) == {n for n, why in self.stuck.items() if why == "failed"} != set()
+                assert set(body.failed_steps) == {n for n, why in self.stuck.items() if why == "failed"}
+                assert body.failed_steps or self.out, "failed for nothing"
+                assert self.out == ("were up" in body.error)
                 assert not self.open
+                assert not self.out or not self.waiting | self.retrying.keys(), "time goes on where it was up"
                 self.stopping = self.paused = False
+                self.failed = True
             case ev.RunCancelled():
                 assert not processes
                 self.final = True
@@ -582,6 +610,27 @@ class Ledger:
                 assert body.nothing_ran == (set(self.finished.values()) == {"skipped"})
                 assert body.with_failures == ("passed over" in self.finished.values())
                 self.final = True
+
+    def _goes_on(self, at: datetime) -> None:
+        if self.failed:
+            self.clock, self.rested, self.out = (at, self.now), timedelta(0), False
+        elif self.stopped is not None:
+            self.rested += at - self.stopped
+        self.stopped, self.failed = None, False
+
+    def _run_timed_out(self, body: ev.RunTimedOut) -> None:
+        assert self.clock is not None, "over before it began"
+        assert True not in (self.paused, self.out, self.failed), "over where no time counts"
+        at, began = self.clock
+        limit = timedelta(seconds=self.procedure.timeout_secs or 0)
+        assert timedelta(milliseconds=body.limit_ms) == limit
+        wanted = limit + self.rested
+        if began.boot_id == self.now.boot_id:
+            lived = timedelta(milliseconds=self.now.boot_ms - began.boot_ms)
+        else:
+            lived = self.now.at - at
+        assert lived >= wanted, "the run was ended before its time"
+        self.out = True
 
     def _retried(self, body: ev.RunRetried) -> None:
         again = descendants(self.procedure, body.from_step) if body.from_step is not None else frozenset()

@@ -50,6 +50,28 @@ def test_a_run_does_not_overtake_those_that_queued_before_it() -> None:
     assert caught.value.details["holders"] == ("first", "second")
 
 
+def test_a_group_has_one_run_at_once_whatever_its_procedure() -> None:
+    with pytest.raises(LimitReached) as caught:
+        admit("deploy", Limits(concurrency_group="production"), Occupancy(of_group=("sop_run_a",)), NOON)
+    assert caught.value.message == (
+        "the group production may have 1 run at once (concurrencyGroup): sop_run_a holds the slot"
+    )
+    assert "sop cancel sop_run_a" in caught.value.hint
+    assert (caught.value.exit_code, caught.value.details["holders"]) == (5, ("sop_run_a",))
+
+
+def test_a_run_does_not_overtake_those_of_its_group() -> None:
+    with pytest.raises(LimitReached) as caught:
+        admit("deploy", Limits(concurrency_group="production"), Occupancy(queued_in_group=("first",)), NOON)
+    assert caught.value.message == "the group production has a queue, and first came first"
+
+
+def test_a_retry_is_held_by_its_group() -> None:
+    held = Occupancy(of_group=("a",))
+    with pytest.raises(LimitReached):
+        admit("deploy", Limits(concurrency_group="production"), held, NOON, cooldown=False)
+
+
 @pytest.mark.parametrize(("ago", "left"), [(0, 60), (0.001, 60), (1, 59), (58.5, 2), (59, 1), (59.999, 1)])
 def test_a_cooldown_names_the_seconds_left_rounded_up(ago: float, left: int) -> None:
     with pytest.raises(CoolingDown) as caught:

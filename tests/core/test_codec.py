@@ -81,7 +81,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "items": st.tuples(JSON_VALUES),
 }
 INTEGERS = ("revision", "visit", "attempt", "boot_ms", "duration_ms", "output_bytes", "umask", "total_steps")
-INTEGERS += ("needed", "votes_needed", "jumped_ms", "clock_jump_ms", "max_attempts", "delay_ms")
+INTEGERS += ("limit_ms", "needed", "votes_needed", "jumped_ms", "clock_jump_ms", "max_attempts", "delay_ms")
 FIELDS |= dict.fromkeys(INTEGERS, SMALL)
 
 
@@ -143,7 +143,7 @@ def test_the_json_form_of_a_runs_event_has_no_step_number() -> None:
         "runId": RUN,
         "seq": 2,
         "actor": {"id": "sopwith", "kind": "system", "via": "engine"},
-        "details": {},
+        "details": {"bootId": "boot-1", "bootMs": 1_000_000},
     }
     keys = {"timestamp", "eventType", "runId", "seq", "actor", "details"}
     for event in _story().events:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sopwith.core.approval import ApprovalRules, FieldType, FormField
-from sopwith.core.conditions import MAX_LENGTH, Verdict, check, evaluate
+from sopwith.core.conditions import MAX_LENGTH, Gives, Reading, Verdict, check, evaluate, read
 from sopwith.core.procedure import Parameter, ParameterType, Procedure
 from sopwith.core.scope import Scope, ValueType, scope_of, values_for
 
@@ -403,3 +403,50 @@ def test_the_same_condition_is_compiled_once() -> None:
     for _ in range(200):
         evaluate(expression, SCOPE, VALUES)
     assert time.process_time() - started < 0.1
+
+
+# text instead of a truth
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("'deploy-' + params.environment", "deploy-production"),
+        ("params.dry ? 'dry' : 'wet'", "wet"),
+        ("has(params.environment) ? '' : 'x'", ""),
+        ("string(params.count)", "3"),
+    ],
+)
+def test_an_expression_may_give_text(expression: str, text: str) -> None:
+    assert check(expression, SCOPE, gives=Gives.TEXT) is None
+    assert read(expression, SCOPE, VALUES) == Reading(text)
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("params.dry", "it must be text, and it is true or false"),
+        ("params.count", "it must be text, and it is a whole number"),
+        ("steps['2'].outputs.report", "it must be text"),
+        ("params.enviroment", "did you mean params.environment?"),
+        ("'a' + params.count", "+ cannot be used on text and a whole number"),
+        ("", "it is empty"),
+        ("'" + "a" * MAX_LENGTH + "'", f"it is longer than {MAX_LENGTH} characters"),
+    ],
+)
+def test_what_cannot_give_text_is_told(expression: str, why: str) -> None:
+    assert why in str(check(expression, SCOPE, gives=Gives.TEXT))
+    assert why in read(expression, SCOPE, VALUES).reason
+
+
+def test_a_text_that_cannot_be_told_has_a_reason() -> None:
+    assert read("params.environment", SCOPE, {}) == Reading(None, "params.environment has no value")
+    hostile = {**VALUES, "params.environment": "x" * 60_000_000}
+    assert read("params.environment + params.environment", SCOPE, hostile).text is None
+
+
+def test_one_expression_can_be_asked_for_a_truth_and_for_text() -> None:
+    assert check("params.dry", SCOPE) is None
+    assert check("params.dry", SCOPE, gives=Gives.TEXT) is not None
+    assert check("params.environment", SCOPE, gives=Gives.TEXT) is None
+    assert check("params.environment", SCOPE) is not None

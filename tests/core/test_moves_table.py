@@ -93,6 +93,11 @@ STORIES: dict[str, Callable[[], Story]] = {
     "retries beside a gate": lambda: Story(
         shell(retry=RetryRules(max_attempts=2, delay_secs=60)), manual(gate=True, after=())
     ),
+    "a limit of the run beside a gate": lambda: Story(shell(), manual(gate=True, after=()), timeout_secs=60),
+    "a limit of the run and a way around": lambda: Story(
+        manual(), shell(gate=True, after=(), retry=RetryRules(max_attempts=2, delay_secs=90)), timeout_secs=60
+    ),
+    "a limit of the run and a wait": lambda: Story(wait(90), manual(after=()), timeout_secs=60),
     "a way around": lambda: Story(shell(on_failure=OnFailure.GOTO, goto=3), manual(), manual(gate=True)),
     "changed parameters at the start": lambda: Story(
         shell(), shell(gate=True, after=()), mode=SUPERVISED, params={"go": "no"}

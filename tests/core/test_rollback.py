@@ -673,6 +673,9 @@ STORIES: dict[str, Callable[[], Story]] = {
     "a gated rollback": lambda: failed(shell(rollback=ASKED, approval=RULES), last(), config=GROUPS),
     "two gated rollbacks": lambda: failed(shell(rollback=ASKED), shell(rollback=ASKED), shell()),
     "two votes": lambda: failed(shell(rollback=ASKED, approval=TWO), last(), config=GROUPS),
+    "the time of the run is up": lambda: _started(
+        Story(shell(rollback=UNDO), manual(gate=True), timeout_secs=60, on_failure=OnFailure.ROLLBACK)
+    ),
     "two votes before another": lambda: failed(shell(rollback=UNDO), shell(rollback=ASKED, approval=TWO), last()),
 }
 
@@ -720,6 +723,7 @@ NEW_MOVES = [
     (RunStatus.AWAITING_APPROVAL, cmd.Reject, RunStatus.CANCELLED),
     *((RunStatus.AWAITING_APPROVAL, cmd.Approve, to) for to in (RunStatus.FAILED, RunStatus.CANCELLED)),
     (RunStatus.RUNNING, cmd.OpenGate, RunStatus.FAILED),
+    (RunStatus.AWAITING_APPROVAL, cmd.TimeOutRun, RunStatus.RUNNING),
 ]
 
 

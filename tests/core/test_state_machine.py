@@ -186,6 +186,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         starter=st.sampled_from([ALICE, ALICE, BOB, AGENT, SAME_USER, TRIGGER]),
         go=st.sampled_from(["yes", "no"]),
         max_parallel=st.sampled_from([None, None, 1, 2]),
+        timeout_secs=st.sampled_from([None, None, None, 20, 150, 900.5]),
     )
     def create(self, steps: list[MakeStep], starter: Actor, go: str, **more: Any) -> None:
         self.story = Story(*steps, actor=starter, params={"go": go}, **more)
@@ -301,7 +302,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         command=st.sampled_from(
             [
                 *(cmd.OpenGate, cmd.Expire, cmd.Remind, cmd.Start, cmd.Finish, cmd.Interrupt),
-                *(cmd.Evaluate, cmd.EndWait, cmd.TimeOut, cmd.Start),
+                *(cmd.Evaluate, cmd.EndWait, cmd.TimeOut, cmd.TimeOutRun, cmd.Start),
             ]
         ),
     )
@@ -321,7 +322,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             cmd.EndWait: {},
             cmd.TimeOut: {"attempt": step.attempt + near},
         }
-        self._do(command, {"step": number, **fields[command]})
+        self._do(command, {} if command is cmd.TimeOutRun else {"step": number, **fields[command]})
 
     @rule(command=st.sampled_from([cmd.Halt, cmd.Admit, cmd.OpenGate]))
     def the_driver_asks_about_the_whole_run(self, command: type[cmd.Command]) -> None:
@@ -360,6 +361,8 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             case DueKind.TIME_OUT:
                 assert step is not None
                 return cmd.TimeOut, {"step": number, "attempt": step.attempt}
+            case DueKind.TIME_OUT_RUN:
+                return cmd.TimeOutRun, {}
             case DueKind.START_STEP:
                 same = digest_of(number, gate.revision if gate else 0)
                 changed = data.draw(st.sampled_from([same, same, same, digest_of(number, -1)]), "digest")
@@ -433,7 +436,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             assert status in (RunStatus.COMPLETED, RunStatus.CANCELLED)
         elif run.ended is not None:
             assert status is RunStatus.FAILED
-            assert StepStatus.FAILED in statuses
+            assert run.timed_out or StepStatus.FAILED in statuses
         elif run.queued:
             assert status is RunStatus.PENDING
         elif start_is_asked and not run.paused:
@@ -487,7 +490,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
                 assert is_final(after) or any(step.stuck for step in after.steps.values())
             return
         by_hand = any(step.status is StepStatus.RUNNING and is_manual(run, step.number) for step in run.steps.values())
-        stuck = any(step.stuck for step in run.steps.values())
+        stuck = run.ended is RunStatus.FAILED or any(step.stuck for step in run.steps.values())
         assert by_hand or stuck or (run.paused and (status_of(run), cmd.Resume) in MOVES)
         if stuck and not by_hand and not run.pause_requested:
             decide(run, self.story.command(cmd.Retry, actor=ALICE))

@@ -38,3 +38,34 @@ def test_approvals_at_once_agree_about_the_run(workshop: Workshop) -> None:
     # 0: it completed, or goes on in another process; 5: another approval came first
     assert {process.returncode for process in processes} <= {0, 5}, told
     assert 0 in {process.returncode for process in processes}
+
+
+def test_processes_that_start_runs_of_one_group_at_once_start_one(workshop: Workshop) -> None:
+    for name in ("deploy", "migrate"):
+        workshop.steps(name, "?Act | echo acted", concurrencyGroup="'to-' + params.to")
+    processes = [workshop.background("run", name, "--param", "to=eu") for name in ("deploy", "migrate") * 3]
+    try:
+        told = [process.communicate(timeout=60) for process in processes]
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                end_process(process)
+    assert sorted(process.returncode for process in processes) == [3, 5, 5, 5, 5, 5], told
+    (run,) = workshop.json("history")["runs"]
+    assert run["concurrencyGroup"] == "to-eu"
+    assert "one at a time in the group to-eu" in workshop.sop("status", run["runId"]).out
+
+
+def test_the_group_is_shown_before_anything_runs(workshop: Workshop) -> None:
+    workshop.steps("deploy", "Act | echo acted", concurrencyGroup="'to-' + params.to")
+    assert "one at a time in 'to-' + params.to" in workshop.sop("show", "deploy").out
+    assert "one at a time in the group to-eu" in workshop.sop("run", "deploy", "--dry-run", "--param", "to=eu").out
+    assert workshop.json("run", "deploy", "--dry-run", "--param", "to=eu")["concurrencyGroup"] == "to-eu"
+
+
+def test_a_run_whose_group_is_not_known_is_a_bad_parameter(workshop: Workshop) -> None:
+    workshop.steps("deploy", "Act | echo acted", concurrencyGroup="'to-' + params.to")
+    told = workshop.sop("run", "deploy")
+    assert told.code == 2
+    assert "its concurrency group is not known: there is no to" in told.err
+    assert workshop.json("history")["runs"] == []

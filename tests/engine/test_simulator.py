@@ -15,15 +15,18 @@ import pytest
 from sopwith.core import approvers, gates, moves, moves_answer, moves_driver, moves_flow, moves_gate, moves_person
 from sopwith.core import due as due_module
 from sopwith.core import evolve as evolve_module
+from sopwith.core import run as run_module
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.due import Due, DueKind
 from sopwith.engine import driver as driver_module
+from sopwith.engine import engine as engine_module
 from sopwith.engine import recovery
 from sopwith.engine.driver import _Driver
 from sopwith.engine.environment import work_order
 from sopwith.engine.runs import Runs
 from sopwith.ports import Lost
 from sopwith.stores import batches
+from sopwith.testing import memory
 from sopwith.testing.executor import SUCCEEDED, FakeExecutor, FakeWatch, key_of
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.simulator import FileDisk, main, simulate
@@ -351,6 +354,24 @@ def _due_only_inside_the_driver() -> Callable[..., tuple[Due, ...]]:
     return seen
 
 
+def a_run_limit_that_trusts_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    changes = {"elapsed_ms(run.clock, now)": "round((now.at - run.clock.at).total_seconds() * 1000)"}
+    mutant = _rewritten(patch, run_module, "run_left_ms", changes)
+    for module in (due_module, moves_flow, engine_module):
+        patch.setattr(module, "run_left_ms", mutant)
+
+
+def a_run_that_goes_on_when_its_time_is_up(patch: pytest.MonkeyPatch) -> None:
+    mutant = _rewritten(patch, run_module, "starts_nothing", {"run.timed_out or ": ""})
+    _rewritten(patch, due_module, "due", {" or is_running_out(run)": ""})
+    for module in (due_module, moves_driver, moves_flow, moves_gate, recovery):
+        patch.setattr(module, "starts_nothing", mutant)
+
+
+def a_group_that_lets_two_in(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(memory, "_shares", lambda run, group: False)
+
+
 PLANTED: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     a_driver_that_forgets_its_claim,
     a_store_that_gives_a_claim_twice,
@@ -386,6 +407,9 @@ PLANTED: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     a_run_that_ignores_max_parallel,
     a_limit_that_trusts_the_wall_clock,
     a_driver_that_sets_no_limit,
+    a_run_limit_that_trusts_the_wall_clock,
+    a_run_that_goes_on_when_its_time_is_up,
+    a_group_that_lets_two_in,
 )
 SEEDS = 240
 """Within how many seeds each must be found."""

@@ -667,3 +667,27 @@ def test_once_does_not_wait_for_a_slot_that_nobody_frees(bench: Bench) -> None:
     waiting = bench.create("single", queue=True)
     Server(bench, once=True).end()
     assert bench.now(waiting).queued
+
+
+def test_who_waits_for_its_group_keeps_no_other_group_of_its_procedure_waiting(bench: Bench) -> None:
+    bench.procedure("deploy", GATED, concurrencyGroup="params.to")
+    bench.procedure("migrate", GATED, concurrencyGroup="params.to")
+    bench.run("migrate", to="production")
+    staging = bench.run("migrate", to="staging").run_id
+    held = bench.create("deploy", queue=True, to="production")
+    free = bench.create("deploy", queue=True, to="staging")
+    bench.engine().cancel(staging, actor=ANN)
+    Server(bench, once=True).end()
+    assert bench.now(held).queued
+    assert bench.names(free)[-1] == "approval_requested 1"
+
+
+def test_of_a_group_that_waits_only_the_first_is_asked(bench: Bench) -> None:
+    for name in ("deploy", "migrate"):
+        bench.procedure(name, GATED, concurrencyGroup="params.to")
+    bench.run("migrate", to="production")
+    first, _second = (bench.create(name, queue=True, to="production") for name in ("migrate", "deploy"))
+    server = Server(bench)
+    bench.pass_time(20)
+    assert set(server.store.claimed) == {first}
+    server.stop()

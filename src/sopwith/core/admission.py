@@ -1,4 +1,7 @@
-"""Whether a run may begin now: cooldown, maxConcurrent, maxConcurrentRuns. Asked inside the store's transaction."""
+"""Whether a run may begin now: cooldown, maxConcurrent, maxConcurrentRuns, its concurrency group.
+
+Asked inside the store's transaction.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent: int | None = None
     max_concurrent_runs: int | None = None
     cooldown_secs: int = 0
+    concurrency_group: str = ""
+    """The group of the run that asks; empty: none."""
 
 
 class Occupancy(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,8 +27,12 @@ class Occupancy(msgspec.Struct, frozen=True, kw_only=True):
 
     of_procedure: tuple[str, ...] = ()
     of_workspace: tuple[str, ...] = ()
+    of_group: tuple[str, ...] = ()
+    """Runs of the same concurrency group, of any procedure."""
     queued_before: tuple[str, ...] = ()
-    """Runs of the same procedure that wait in the queue and came first."""
+    """Runs of the same procedure that wait in the queue and came first, without those that their own group holds up."""
+    queued_in_group: tuple[str, ...] = ()
+    """Runs of the same concurrency group that wait in the queue and came first, of any procedure."""
     last_executed_end: datetime | None = None
     """When the latest run of the procedure that executed a step ended."""
 
@@ -45,13 +54,16 @@ def admit(name: str, limits: Limits, occupancy: Occupancy, now: datetime, *, coo
         occupancy.of_workspace,
         "maxConcurrentRuns",
     )
-    if occupancy.queued_before:
-        first = occupancy.queued_before[0]
-        raise LimitReached(
-            f"{name} has a queue, and {first} came first",
-            hint=f"sop resume {first} continues it, sop cancel {first} gives up its place",
-            holders=occupancy.queued_before,
-        )
+    group = f"the group {limits.concurrency_group}"
+    _check_slots(
+        f"{group} may have 1 run at once",
+        1 if limits.concurrency_group else None,
+        occupancy.of_group,
+        "concurrencyGroup",
+    )
+    if limits.concurrency_group:
+        _check_queue(group, occupancy.queued_in_group)
+    _check_queue(name, occupancy.queued_before)
     if cooldown and limits.cooldown_secs and occupancy.last_executed_end is not None:
         left = limits.cooldown_secs - (now - occupancy.last_executed_end).total_seconds()
         # after the clock was set back nobody knows how long it is; never more than the whole is asked for
@@ -62,6 +74,17 @@ def admit(name: str, limits: Limits, occupancy: Occupancy, now: datetime, *, coo
                 hint=f"try again in {seconds_left} s",
                 seconds_left=seconds_left,
             )
+
+
+def _check_queue(whose: str, queued_before: tuple[str, ...]) -> None:
+    if not queued_before:
+        return
+    first = queued_before[0]
+    raise LimitReached(
+        f"{whose} has a queue, and {first} came first",
+        hint=f"sop resume {first} continues it, sop cancel {first} gives up its place",
+        holders=queued_before,
+    )
 
 
 def _check_slots(rule: str, limit: int | None, holders: tuple[str, ...], key: str) -> None:

@@ -71,7 +71,7 @@ def told_of(run: Run, child: Run, number: StepId, now: Instant) -> cmd.Command |
     stands = standing(child)
     if child.ended is not None and not is_to_be_retried(run, number, child):
         left_ms = time_left_ms(run, step, now)
-        stopped = run.cancel_requested or (left_ms is not None and left_ms <= 0)
+        stopped = run.cancel_requested or run.timed_out or (left_ms is not None and left_ms <= 0)
         result = result_of(child, declared=run.procedure.step(number).outputs, stopped=stopped)
         return cmd.Finish(actor=SYSTEM, now=now, step=number, attempt=step.attempt, result=result)
     if child.ended is not None or stands is None or stands is step.child_standing:

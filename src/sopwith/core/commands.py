@@ -163,6 +163,10 @@ class Notice(Command, frozen=True, kw_only=True):
     standing: RunStatus | None
 
 
+class TimeOutRun(Command, frozen=True, kw_only=True):
+    """The run has used up its time."""
+
+
 class Start(Command, frozen=True, kw_only=True):
     """Record the intent to start; `digest` was computed just now. `changed` tells the fields if it differs."""
 

@@ -18,6 +18,7 @@ from sopwith.core.run import (
     StepState,
     StepStatus,
     busy_processes,
+    run_timeout_text,
     running_processes,
 )
 
@@ -34,7 +35,7 @@ def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
     if together is not None:
         return together
     stuck = [step for step in run.live if step.stuck]
-    if stuck:
+    if stuck or (run.timed_out and run.left):
         return _close_a_gate(run) or _stop(run, stuck, now)
     if not run.left:
         return _completed(run, now)
@@ -88,17 +89,17 @@ def _close_a_gate(run: Run) -> ev.EventBody | None:
 
 def _closed(run: Run, step: StepState, gate: Gate) -> ev.EventBody:
     title = run.procedure.step(step.number).title
-    return ev.ApprovalClosed(
-        step_number=step.number, revision=gate.revision, title=title, reason="another step needs a decision first"
-    )
+    reason = run_timeout_text(run) if run.timed_out else "another step needs a decision first"
+    return ev.ApprovalClosed(step_number=step.number, revision=gate.revision, title=title, reason=reason)
 
 
 def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None:
     if any(step.status is StepStatus.RUNNING for step in run.live):
         return None
     failed = [step for step in stuck if step.status is StepStatus.FAILED]
-    if failed:
-        undo = to_roll_back(run) if any(_leads_to_rollback(run, step) for step in failed) else ()
+    if failed or run.timed_out:
+        by_default = run.timed_out and run.procedure.on_failure is OnFailure.ROLLBACK
+        undo = to_roll_back(run) if by_default or any(_leads_to_rollback(run, step) for step in failed) else ()
         if undo:
             return ev.RollbackStarted(steps=undo, reason=_errors(run), ends=RunStatus.FAILED)
         return _failed(run, now, _errors(run))
@@ -115,7 +116,10 @@ def _leads_to_rollback(run: Run, step: StepState) -> bool:
 
 
 def _errors(run: Run) -> str:
-    return "; ".join(f"step {step.number}: {step.error}" for step in _failed_steps(run))
+    """Why the run failed. What its own limit ended is told once."""
+    limit = [run_timeout_text(run)] if run.timed_out else []
+    failed = [f"step {step.number}: {step.error}" for step in _failed_steps(run) if step.error not in limit]
+    return "; ".join((*limit, *failed))
 
 
 def _failed_steps(run: Run) -> list[StepState]:

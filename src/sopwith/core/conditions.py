@@ -32,6 +32,7 @@ class Wanted(StrEnum):
     """What an expression must come to."""
 
     TRUTH = "true or false"
+    TEXT = "text"
     LIST = "a list"
     VALUE = "text, a number, or true or false"
 
@@ -91,7 +92,7 @@ def find(
         asked = [name for name in condition.words.asked_for if is_open is None or not is_open(name)]
         used |= {f"{GIVEN}.{name}": _is_given(name, scope, values) for name in asked}
         if _work(condition.words, used) > MAX_WORK:
-            return Found(None, "the values are too large for what the condition does with them")
+            return Found(None, "the values are too large for what the expression does with them")
         found = condition.program.eval(data=used)
         # a failure is a value too, and its plain value is text: true, to Python
         if _is_failure(found) or not _gives(found.type().name(), wanted):
@@ -118,6 +119,8 @@ def _gives(kind: str, wanted: Wanted) -> bool:
     match wanted:
         case Wanted.TRUTH:
             return kind == "BOOL"
+        case Wanted.TEXT:
+            return kind == "STRING"
         case Wanted.LIST:
             return kind.startswith("LIST")
         case Wanted.VALUE:
@@ -267,7 +270,7 @@ def _program(expression: str, scope: tuple[tuple[str, ValueType], ...], wanted: 
         raise Unsound(told(str(error))) from None
     kind = program.return_type().name()
     # what is dyn before any value is known may come to anything; not where it decides something
-    if not _gives(kind, wanted) and (wanted is Wanted.TRUTH or kind != "DYN"):
+    if not _gives(kind, wanted) and (wanted in (Wanted.TRUTH, Wanted.TEXT) or kind != "DYN"):
         raise Unsound(f"it must be {wanted}, and it is {type_name(kind)}")
     return program
 

@@ -70,6 +70,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     folders: dict[str, str] = msgspec.field(default_factory=dict)
     policy: ev.Policy
     trigger: str
+    concurrency_group: str = ""
     engine_version: str = ""
     nonce: str = ""
     """Of the start approval."""
@@ -104,6 +105,7 @@ def create(new: NewRun, *, actor: Actor, now: Instant, people: Directory = NO_PE
             parent=new.parent,
             policy=new.policy,
             trigger=new.trigger,
+            concurrency_group=new.concurrency_group,
             engine_version=new.engine_version,
         ),
     )
@@ -135,7 +137,7 @@ def decide(run: Run, command: cmd.Command) -> Decision:
     if run.rollback is not None and type(command) not in WHILE_ROLLING_BACK:
         raise refuse(run, command, because="is being rolled back")
     # a timeout is nobody's decision, whoever's verb settles it
-    actor = SYSTEM if isinstance(command, cmd.Expire | cmd.Remind) else command.actor.recorded
+    actor = SYSTEM if isinstance(command, cmd.Expire | cmd.Remind | cmd.TimeOutRun) else command.actor.recorded
     decided = _record(run, move.handler(run, command), actor=actor, now=command.now)
     events = list(decided.events)
     run = decided.run

@@ -25,9 +25,12 @@ from sopwith.core.run import (
     dependencies_met,
     has_room,
     held_back,
+    is_running_out,
     is_wait,
     may_start,
     open_gates,
+    run_left_ms,
+    run_times_out_at,
     running_processes,
     starts_nothing,
     takes_a_process,
@@ -46,7 +49,7 @@ class DueKind(StrEnum):
     WATCH_STEP = "watch_step"
     """A process was started; see how it ends."""
     STOP_STEP = "stop_step"
-    """The run is being cancelled; end the process."""
+    """The run is being cancelled, or its time is up; end the process."""
     EXPIRE_GATE = "expire_gate"
     """At the deadline, and not before, settle the gate."""
     EVALUATE = "evaluate"
@@ -55,6 +58,8 @@ class DueKind(StrEnum):
     """The step has used up its time: end its process, or call it failed where a person carries it out."""
     END_WAIT = "end_wait"
     """The time of a wait has come."""
+    TIME_OUT_RUN = "time_out_run"
+    """The run has used up its time."""
     REMIND = "remind"
     """At its time, record that the gate still waits."""
 
@@ -75,10 +80,14 @@ def due(run: Run) -> tuple[Due, ...]:
     if run.queued:
         return (Due(DueKind.ADMIT),)
     watched = running_processes(run)
-    if run.cancel_requested:
+    if run.cancel_requested or is_running_out(run):
         return tuple(Due(DueKind.STOP_STEP, number) for number in watched)
     # a child run that rests is nobody's to drive: whoever lets it go on tells this run first
-    watching = (*(Due(DueKind.WATCH_STEP, number) for number in busy_processes(run)), *_time_outs(run))
+    watching = (
+        *_of_run(run),
+        *(Due(DueKind.WATCH_STEP, number) for number in busy_processes(run)),
+        *_time_outs(run),
+    )
     if run.paused or starts_nothing(run):
         return watching
     if run.rollback is None and not may_start(run):
@@ -102,11 +111,16 @@ def ready_now(run: Run, now: Instant) -> tuple[Due, ...]:
     items = due(run)
     timed = {item: left for item in items if (left := left_ms(run, item, now)) is not None}
     by_wall = ready((item for item in items if item not in timed), now.at)
-    return (*by_wall, *(item for item, left in timed.items() if left <= 0))
+    by_boot = tuple(item for item, left in timed.items() if left <= 0)
+    # a run whose time is up begins nothing that came due meanwhile
+    last = tuple(item for item in by_boot if item.kind is DueKind.TIME_OUT_RUN)
+    return last or (*by_wall, *by_boot)
 
 
 def left_ms(run: Run, item: Due, now: Instant) -> int | None:
     """How much time an item has that counts by the boot clock; None: it does not."""
+    if item.kind is DueKind.TIME_OUT_RUN:
+        return run_left_ms(run, now)
     if item.kind not in (DueKind.TIME_OUT, DueKind.END_WAIT, DueKind.START_STEP) or item.step is None:
         return None
     return time_left_ms(run, run.steps[item.step], now)
@@ -123,8 +137,8 @@ def next_due_at(run: Run) -> datetime | None:
 
 
 def overdue(run: Run, now: datetime) -> tuple[Due, ...]:
-    """The gates whose deadline has passed and that nobody has settled yet."""
-    return ready(_expiries(run), now) if run.ended is None and not run.paused else ()
+    """The deadlines that have passed and that nobody has settled yet: of gates, and of the run as a whole."""
+    return ready((*_of_run(run), *_expiries(run)), now) if run.ended is None and not run.paused else ()
 
 
 def _before_start(run: Run) -> tuple[Due, ...]:
@@ -156,6 +170,11 @@ def _of_rollback(run: Run, rollback: Rollback) -> tuple[Due, ...]:
     if not is_gated(run, number) or step.rollback_approved:
         return (Due(DueKind.START_STEP, number),)
     return _reminders(run) if step.gate_open else (Due(DueKind.OPEN_GATE, number),)
+
+
+def _of_run(run: Run) -> tuple[Due, ...]:
+    at = run_times_out_at(run)
+    return () if at is None else (Due(DueKind.TIME_OUT_RUN, None, at),)
 
 
 def _time_outs(run: Run) -> tuple[Due, ...]:

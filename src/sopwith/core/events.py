@@ -110,6 +110,8 @@ class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     parent: ParentRun | None = None
     policy: Policy = Policy()
     trigger: str = "manual"
+    concurrency_group: str = ""
+    """Only one run of this group may hold a slot at a time; empty: it belongs to none."""
     engine_version: str = ""
     """Of the Sopwith that made the run."""
 
@@ -121,7 +123,13 @@ class RunQueued(Body, frozen=True, kw_only=True, tag="run_queued"):
 
 
 class RunStarted(Body, frozen=True, kw_only=True, tag="run_started"):
-    """Execution began: steps may start from here on. Once more where changed parameters took a new start approval."""
+    """Execution began: steps may start from here on. Once more where changed parameters took a new start approval.
+
+    A limit of the run counts from this reading of the boot clock.
+    """
+
+    boot_id: str = ""
+    boot_ms: int = 0
 
 
 class RunPauseRequested(Body, frozen=True, kw_only=True, tag="run_pause_requested"):
@@ -143,6 +151,15 @@ class RunResumed(Body, frozen=True, kw_only=True, tag="run_resumed"):
 
     boot_id: str = ""
     boot_ms: int = 0
+
+
+class RunTimedOut(Body, frozen=True, kw_only=True, tag="run_timed_out"):
+    """The time of the whole run is up: nothing starts any more, and running processes are ended.
+
+    `run_failed` follows when they have, after the rollback where there is one; `run_completed` where all was done.
+    """
+
+    limit_ms: int
 
 
 class RunCancelRequested(Body, frozen=True, kw_only=True, tag="run_cancel_requested"):
@@ -466,6 +483,7 @@ EventBody = (
     | RunPauseRequested
     | RunPaused
     | RunResumed
+    | RunTimedOut
     | RunCancelRequested
     | RunCancelled
     | RunFailed

@@ -62,6 +62,7 @@ def begin(procedure: Procedure, event: Event) -> Run:
         passed=body.passed,
         pins=body.pins,
         folders=body.folders,
+        concurrency_group=body.concurrency_group,
         created_at=event.at,
         created_by=event.actor,
         updated_at=event.at,
@@ -147,15 +148,20 @@ def _apply(run: Run, event: Event) -> Run:
         case ev.RunQueued():
             return replace(run, queued=True)
         case ev.RunStarted():
-            return replace(run, queued=False, started_at=run.started_at or event.at, start_void=False)
+            clock = Instant(event.at, event.body.boot_ms, event.body.boot_id)
+            return replace(run, queued=False, started_at=run.started_at or event.at, start_void=False, clock=clock)
+        case ev.RunTimedOut():
+            return replace(run, timed_out=True)
         case ev.RunPauseRequested(cause=cause, reason=reason):
             asked = replace(run, pause_requested=True, pause_cause=cause, reason=reason)
             return each_gate(_hold(asked, event), lambda gate: stop_clock(gate, event))
         case ev.RunPaused(cause=cause, reason=reason):
             paused = replace(run, paused=True, pause_requested=False, pause_cause=cause, reason=reason)
+            if run.clock is not None:
+                paused = replace(paused, stopped_at=run.stopped_at or event.at)
             return each_gate(_hold(paused, event), lambda gate: stop_clock(gate, event))
         case ev.RunResumed():
-            resumed = _going_on(_looked_at_anew(run))
+            resumed = _going_on(_timed_again(_looked_at_anew(run), event, event.body))
             return each_gate(_let_go(resumed, event), lambda gate: start_clock(gate, event))
         case ev.RunCancelRequested(reason=reason):
             asked = replace(run, cancel_requested=True, reason=reason)
@@ -168,9 +174,22 @@ def _apply(run: Run, event: Event) -> Run:
             ended = _ended(run, event, RunStatus.COMPLETED)
             return replace(ended, nothing_ran=nothing_ran, with_failures=with_failures)
         case ev.RunRetried():
-            return each_gate(_let_go(_retried(run, event.body), event), lambda gate: start_clock(gate, event))
+            return each_gate(
+                _let_go(_retried(_timed_again(run, event, event.body), event.body), event),
+                lambda gate: start_clock(gate, event),
+            )
         case other:
             raise ValueError(f"{type(other).__name__} cannot follow run_created")
+
+
+def _timed_again(run: Run, event: Event, body: ev.RunResumed | ev.RunRetried) -> Run:
+    """With the clock going on after a pause; after an end it starts afresh."""
+    if run.ended is not None:
+        clock = Instant(event.at, body.boot_ms, body.boot_id)
+        return replace(run, clock=clock, stopped_at=None, held_ms=0, timed_out=False)
+    if run.stopped_at is None:
+        return run
+    return replace(run, stopped_at=None, held_ms=run.held_ms + whole_ms(event.at - run.stopped_at))
 
 
 def _ended(run: Run, event: Event, status: RunStatus, *, reason: str = "") -> Run:

@@ -16,7 +16,7 @@ from sopwith.core.events import EventBody
 from sopwith.core.moves_answer import answer
 from sopwith.core.moves_child import notice
 from sopwith.core.moves_driver import admit, finish, halt, interrupt, start
-from sopwith.core.moves_flow import end_wait, evaluate, time_out
+from sopwith.core.moves_flow import end_wait, evaluate, time_out, time_out_run
 from sopwith.core.moves_gate import expire, open_gate, remind
 from sopwith.core.moves_person import cancel, complete, fail, pause, resume, retry, skip, withdraw_pause
 from sopwith.core.moves_rollback import roll_back
@@ -54,6 +54,8 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (RUNNING, cmd.Evaluate): Move(evaluate, (RUNNING, AWAITING, PAUSED, COMPLETED)),
     (RUNNING, cmd.EndWait): Move(end_wait, (RUNNING, AWAITING, COMPLETED)),
     (RUNNING, cmd.TimeOut): Move(time_out, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
+    (RUNNING, cmd.TimeOutRun): Move(time_out_run, (RUNNING, FAILED)),
+    (AWAITING, cmd.TimeOutRun): Move(time_out_run, (RUNNING, AWAITING, FAILED)),
     (RUNNING, cmd.Start): Move(start, (RUNNING,)),
     (RUNNING, cmd.Finish): Move(finish, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED, CANCELLED)),
     (RUNNING, cmd.Interrupt): Move(interrupt, (RUNNING, PAUSED, FAILED, CANCELLED)),

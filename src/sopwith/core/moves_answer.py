@@ -10,7 +10,7 @@ from sopwith.core.approvers import check_approver, check_comment, check_rejecter
 from sopwith.core.commands import Answer, Approve, Reject
 from sopwith.core.forms import read_form
 from sopwith.core.instant import iso
-from sopwith.core.moves_gate import closed_as_unreachable, rejection, title_of
+from sopwith.core.moves_gate import closed_as_unreachable, rejection, started, title_of
 from sopwith.core.refusal import gate_name, no_such_step, refuse
 from sopwith.core.run import Gate, GateStatus, Run, open_gates
 from sopwith.errors import AlreadyDecided, BadRequest, Refused, StaleApproval
@@ -169,7 +169,7 @@ def _approved(run: Run, number: StepId | None, gate: Gate, command: Approve) -> 
         )
     ]
     if number is None:
-        events.append(ev.RunStarted())
+        events.append(started(command))
     return events
 
 

@@ -9,7 +9,7 @@ from sopwith.core.commands import Admit, Finish, Halt, Interrupt, OpenGate, Star
 from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.moves_flow import after_failure, begin_wait, timeout_text
-from sopwith.core.moves_gate import make_good, request_approval
+from sopwith.core.moves_gate import make_good, request_approval, started
 from sopwith.core.moves_rollback import end_rollback, lose_rollback, start_rollback
 from sopwith.core.refusal import refuse
 from sopwith.core.run import (
@@ -23,6 +23,7 @@ from sopwith.core.run import (
     held_back,
     is_wait,
     may_start,
+    run_timeout_text,
     running_processes,
     starts_nothing,
     takes_a_process,
@@ -47,7 +48,7 @@ def begin(run: Run, command: Admit) -> list[ev.EventBody]:
             nonce=command.nonce,
         )
         return request_approval(run, None, ask)
-    return [ev.RunStarted()]
+    return [started(command)]
 
 
 def start(run: Run, command: Start) -> list[ev.EventBody]:
@@ -142,6 +143,8 @@ def _cause(run: Run, step: StepState, command: Finish) -> tuple[str, str]:
     result = command.result
     if result.cause != "cancelled" or run.cancel_requested:
         return result.cause, result.error
+    if run.timed_out:
+        return "timeout", run_timeout_text(run)
     left_ms = None if step.started is None else time_left_ms(run, step, _end_of(step.started, command))
     if left_ms is not None and left_ms <= 0:
         return "timeout", timeout_text(run, step)

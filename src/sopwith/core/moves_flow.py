@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sopwith.core import events as ev
 from sopwith.core.address import StepId
-from sopwith.core.commands import Command, EndWait, Evaluate, TimeOut
+from sopwith.core.commands import Command, EndWait, Evaluate, TimeOut, TimeOutRun
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.items import items_of
 from sopwith.core.moves_gate import make_good
@@ -26,6 +26,9 @@ from sopwith.core.run import (
     is_manual,
     is_wait,
     may_start,
+    run_left_ms,
+    run_limit_ms,
+    run_timeout_text,
     starts_nothing,
     time_left_ms,
 )
@@ -179,6 +182,34 @@ def time_out(run: Run, command: TimeOut) -> list[ev.EventBody]:
     return after_failure(run, step, failed, command)
 
 
+def time_out_run(run: Run, command: TimeOutRun) -> list[ev.EventBody]:
+    """The time of the whole run is up. Its driver ends what runs as a process; all else that goes on ends here."""
+    left_ms = run_left_ms(run, command.now)
+    if left_ms is None or left_ms > 0:
+        return []
+    events: list[ev.EventBody] = [ev.RunTimedOut(limit_ms=run_limit_ms(run) or 0)]
+    for step in run.live:
+        by_hand = step.status is StepStatus.RUNNING and is_manual(run, step.number)
+        if by_hand or step.status is StepStatus.WAITING:
+            events.append(_out_of_time(run, step, command))
+    return events
+
+
+def _out_of_time(run: Run, step: StepState, command: TimeOutRun) -> ev.StepFailed:
+    """The end of a step by hand, of a wait, or of the rest before a next try, which keeps how the last one ended."""
+    rests = step.resting is not None
+    milliseconds = (step.duration_ms or 0) if rests else step_ms(step, command.now)
+    return ev.StepFailed(
+        step_number=step.number,
+        title=run.procedure.step(step.number).title,
+        error=run_timeout_text(run),
+        cause="timeout",
+        duration=duration_text(milliseconds),
+        duration_ms=milliseconds,
+        exit_code=step.exit_code if rests else None,
+    )
+
+
 def timeout_text(run: Run, step: StepState) -> str:
     limit = run.procedure.step(step.number).timeout_secs or 0
     return f"not done within {duration_text(round(limit * 1000))}"
@@ -187,7 +218,7 @@ def timeout_text(run: Run, step: StepState) -> str:
 def after_failure(run: Run, step: StepState, failed: ev.StepFailed, command: Command) -> list[ev.EventBody]:
     """The failure, and what the procedure says comes of it: another try, or going on in spite of it."""
     definition = run.procedure.step(step.number)
-    if failed.cause == "cancelled" or run.cancel_requested:
+    if failed.cause == "cancelled" or run.cancel_requested or run.timed_out:
         return [failed]
     scheduled = _next_try(run, step, failed, definition.retry, command)
     if scheduled is not None:

@@ -237,7 +237,7 @@ def _consequence(run: Run, command: Expire, gate: Gate, action: TimeoutAction) -
         pausing = ev.RunPauseRequested if busy_processes(run) else ev.RunPaused
         return [*make_good(run, command, but=gate), pausing(cause="approval_timeout", reason=reason)]
     if number is None:
-        return [ev.RunStarted() if action is TimeoutAction.APPROVE else ev.RunCancelled(reason=reason)]
+        return [started(command) if action is TimeoutAction.APPROVE else ev.RunCancelled(reason=reason)]
     if action is TimeoutAction.SKIP:
         return [ev.StepSkipped(step_number=number, title=title_of(run, number), reason=reason)]
     if action is TimeoutAction.FAIL:
@@ -253,6 +253,11 @@ def _jumped_ms(gate: Gate, command: Command) -> int:
     by_wall = whole_ms(command.now.at - started.at)
     ahead = by_wall - (command.now.boot_ms - started.boot_ms)
     return ahead if ahead > CLOCK_TOLERANCE_MS else 0
+
+
+def started(command: Command) -> ev.RunStarted:
+    """The start of a run, from which its time counts."""
+    return ev.RunStarted(boot_id=command.now.boot_id, boot_ms=command.now.boot_ms)
 
 
 def title_of(run: Run, number: StepId | None) -> str:

@@ -168,6 +168,8 @@ class Procedure(msgspec.Struct, frozen=True, kw_only=True):
     execution_mode: ExecutionMode | None = None
     cooldown_secs: int = 0
     max_concurrent: int | None = None
+    concurrency_group: str | None = None
+    """In CEL: of the runs for which it gives the same text, only one at a time holds a slot."""
     triggers: tuple[Trigger, ...] = (Trigger(type="manual"),)
     runners: tuple[str, ...] = ()
     """Who may start it, as principals; none: everybody who may start anything."""
@@ -178,6 +180,10 @@ class Procedure(msgspec.Struct, frozen=True, kw_only=True):
     working_dir: str | None = None
     max_parallel: int | None = None
     """How many steps may run at once in one run; None: as many as can."""
+    timeout_secs: int | float | None = None
+    """How long a whole run may take from its start; None: as long as it takes."""
+    on_failure: OnFailure = OnFailure.STOP
+    """What a failure does in steps that do not say, and what it does that the run's time is up."""
     steps: tuple[Step, ...] = ()
 
     def step(self, step: StepId) -> Step:

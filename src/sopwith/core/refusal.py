@@ -68,12 +68,14 @@ def what_now(run: Run) -> str:
 def _after_the_end(run: Run, status: RunStatus) -> str:
     undo = "sop rollback {id}" if to_roll_back(run) else ""
     touched = any(step.rollback_begun for step in run.steps.values())
+    # a run whose time was up may have failed with no step that could be skipped
+    nothing_stuck = not any(step.stuck for step in run.steps.values())
     if status is RunStatus.CANCELLED:
         way = f"{undo} undoes what was done, sop audit {{id}} shows its record" if undo else _NOW[status]
     elif undo:
         way = f"sop retry {{id}} or {undo}"
     else:
-        way = "sop retry {id}" if touched else _NOW[status]
+        way = "sop retry {id}" if touched or nothing_stuck else _NOW[status]
     return way.format(id=run.run_id)
 
 

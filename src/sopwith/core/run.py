@@ -15,7 +15,7 @@ from sopwith.core.actor import Actor
 from sopwith.core.address import StepId, number_of
 from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.events import Evidence, ParamValue, ParentRun, Policy
-from sopwith.core.instant import Instant, elapsed_ms
+from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.procedure import ExecutionMode, Procedure
 
 
@@ -244,6 +244,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     steps: dict[StepId, StepState]
     """By address, in the order of the procedure; instances come after their step."""
+    concurrency_group: str = ""
     start_gate: Gate | None = None
     queued: bool = False
     started_at: datetime | None = None
@@ -269,6 +270,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Why it paused, failed or was cancelled, in words."""
     followers: dict[int, tuple[int, ...]] = msgspec.field(default_factory=dict)
     """Step -> the steps that name it as what they depend on."""
+    clock: Instant | None = None
+    """When the time of the run began to count: at its start, or when it was last brought back after its end."""
+    stopped_at: datetime | None = None
+    """Since when a pause has stopped that clock."""
+    held_ms: int = 0
+    """How long pauses have stopped it."""
+    timed_out: bool = False
+    """Its time was up, and nobody has brought it back since."""
     frontier: tuple[StepId, ...] = ()
     """The steps that anything can be about: not finished, and begun or with all done that they depend on. Ascending.
 
@@ -365,14 +374,14 @@ def is_final(run: Run) -> bool:
 
 
 def is_failing(run: Run) -> bool:
-    """Whether a step is stuck while others still run."""
-    stuck = any(step.stuck for step in run.live)
+    """Whether a step is stuck, or the run's time is up, while others still run."""
+    stuck = run.timed_out or any(step.stuck for step in run.live)
     return run.ended is None and run.rollback is None and not run.paused and stuck
 
 
 def starts_nothing(run: Run) -> bool:
-    """Whether no step may start and no gate open: a pause or cancel was asked, or a step is stuck."""
-    stuck = run.rollback is None and any(step.stuck for step in run.live)
+    """Whether no step may start and no gate open: a pause or cancel was asked, a step is stuck, or the time is up."""
+    stuck = run.rollback is None and (run.timed_out or any(step.stuck for step in run.live))
     return run.pause_requested or run.cancel_requested or stuck
 
 
@@ -453,6 +462,42 @@ def time_left_ms(run: Run, step: StepState, now: Instant) -> int | None:
     if step.started is None or seconds is None or not (waits or times_out_at(run, step)):
         return None
     return round(seconds * 1000) + step.held_ms - elapsed_ms(step.started, now)
+
+
+def run_limit_ms(run: Run) -> int | None:
+    """How long the whole run may take; None: as long as it takes."""
+    seconds = run.procedure.timeout_secs
+    return None if seconds is None else round(seconds * 1000)
+
+
+def run_times_out_at(run: Run) -> datetime | None:
+    """When the run has used up its time, by the wall clock; None where nothing limits it now.
+
+    Rollbacks have no limit.
+    """
+    limit_ms = run_limit_ms(run)
+    counts = run.ended is None and run.rollback is None and not run.cancel_requested and not run.timed_out
+    if limit_ms is None or run.clock is None or run.stopped_at is not None or not counts:
+        return None
+    return run.clock.at + timedelta(milliseconds=limit_ms + run.held_ms)
+
+
+def run_left_ms(run: Run, now: Instant) -> int | None:
+    """How much of its time the run has left, by the boot clock while one boot lasts; None: nothing limits it now."""
+    limit_ms = run_limit_ms(run)
+    if run.clock is None or limit_ms is None or run_times_out_at(run) is None:
+        return None
+    return limit_ms + run.held_ms - elapsed_ms(run.clock, now)
+
+
+def run_timeout_text(run: Run) -> str:
+    """That the time of the run is up, in words: the error of what is ended by it."""
+    return f"the run's {duration_text(run_limit_ms(run) or 0)} were up"
+
+
+def is_running_out(run: Run) -> bool:
+    """Whether the run's time is up, and what still runs is being ended."""
+    return run.timed_out and run.ended is None and run.rollback is None
 
 
 def has_room(run: Run) -> bool:

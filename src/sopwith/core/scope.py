@@ -7,9 +7,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from sopwith.core.actor import Actor
 from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.approval import FieldType
-from sopwith.core.procedure import ParameterType, Procedure, Step
+from sopwith.core.procedure import ExecutionMode, ParameterType, Procedure, Step
 from sopwith.core.run import Run, StepState, ancestors
 
 
@@ -41,6 +42,7 @@ _TYPE_OF_OUTPUT = {**{field.value: kind for field, kind in _TYPE_OF_FIELD.items(
 ITEM = "item"
 """What an instance is done for, in conditions of its own."""
 _OF_RUN = ("id", "mode", "name", "priority", "startedBy")
+_BEFORE_THE_RUN = tuple(name for name in _OF_RUN if name != "id")
 
 
 def scope_of(procedure: Procedure, number: StepId, *, item: bool = False) -> Scope:
@@ -49,6 +51,33 @@ def scope_of(procedure: Procedure, number: StepId, *, item: bool = False) -> Sco
     With `item` also the item that an instance of the step is done for.
     """
     return _StepScope(procedure, number_of(number), item=item)
+
+
+def scope_at_start(procedure: Procedure) -> Scope:
+    """What an expression may name that is evaluated before there is a run: the parameters and how it begins."""
+    names = {f"run.{name}": ValueType.TEXT for name in _BEFORE_THE_RUN}
+    return names | _scope_of_parameters(procedure)
+
+
+def values_at_start(
+    procedure: Procedure, params: Mapping[str, Any], *, mode: ExecutionMode, starter: Actor
+) -> dict[str, Any]:
+    """The values of `scope_at_start`; a parameter that was not given is left out."""
+    values: dict[str, Any] = {
+        "run.mode": mode.value,
+        "run.name": procedure.name,
+        "run.priority": procedure.priority.value,
+        "run.startedBy": starter.id,
+    }
+    if not procedure.parameters:
+        return {**values, "params": dict(params)}
+    return values | {f"params.{name}": value for name, value in params.items()}
+
+
+def _scope_of_parameters(procedure: Procedure) -> dict[str, ValueType]:
+    if not procedure.parameters:
+        return {"params": ValueType.TEXTS}
+    return {f"params.{each.name}": _TYPE_OF_PARAMETER[each.type] for each in procedure.parameters}
 
 
 class _StepScope(Mapping[str, ValueType]):
@@ -86,12 +115,10 @@ class _StepScope(Mapping[str, ValueType]):
 
     @cached_property
     def _plain(self) -> dict[str, ValueType]:
-        scope = {f"run.{name}": ValueType.TEXT for name in _OF_RUN}
+        scope = {f"run.{name}": ValueType.TEXT for name in _OF_RUN} | _scope_of_parameters(self._procedure)
         if self._item:
             scope[ITEM] = _type_of_items(self._procedure.step(self._number))
-        if not self._procedure.parameters:
-            return {**scope, "params": ValueType.TEXTS}
-        return scope | {f"params.{each.name}": _TYPE_OF_PARAMETER[each.type] for each in self._procedure.parameters}
+        return scope
 
 
 def values_for(run: Run, number: StepId) -> dict[str, Any]:

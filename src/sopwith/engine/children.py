@@ -48,6 +48,7 @@ def make(parts: Parts, runs: Runs, run: Run, number: StepId) -> None:
         parent=ParentRun(run_id=run.run_id, step=number),
         environment=run.environment,
         umask=run.umask,
+        groups=_groups(runs, run),
     )
     order = Order(
         procedure=procedure,
@@ -98,8 +99,12 @@ def stop(parts: Parts, runs: Runs, run: Run, number: StepId) -> bool:
     if child is None or child.ended is not None or child.cancel_requested:
         return False
     is_over = f"the time of step {number} of {run.run_id} is up"
-    reason = f"{run.run_id} is cancelled" if run.cancel_requested else is_over
+    reason = _why(run) if run.cancel_requested or run.timed_out else is_over
     return _said(parts, runs, child, cmd.Cancel(actor=SYSTEM, now=parts.clock.now(), reason=reason))
+
+
+def _why(run: Run) -> str:
+    return f"{run.run_id} is cancelled" if run.cancel_requested else f"the time of {run.run_id} is up"
 
 
 def found(runs: Runs, run: Run, number: StepId, now: Instant) -> cmd.Command | None:
@@ -113,9 +118,9 @@ def found(runs: Runs, run: Run, number: StepId, now: Instant) -> cmd.Command | N
 
 def _word(run: Run, number: StepId, child: Run, now: Instant) -> cmd.Command | None:
     """What the child must be told, as its parent stands."""
-    if run.cancel_requested:
+    if run.cancel_requested or run.timed_out:
         ends = child.ended is None and not child.cancel_requested
-        return cmd.Cancel(actor=SYSTEM, now=now, reason=f"{run.run_id} is cancelled") if ends else None
+        return cmd.Cancel(actor=SYSTEM, now=now, reason=_why(run)) if ends else None
     if run.pause_requested or run.paused:
         pauses = child.ended is None and not (child.paused or child.pause_requested or child.queued)
         reason = f"{run.run_id} is paused"
@@ -128,7 +133,11 @@ def _word(run: Run, number: StepId, child: Run, now: Instant) -> cmd.Command | N
 
 
 def _said(parts: Parts, runs: Runs, child: Run, command: cmd.Command) -> bool:
-    limits = limits_of(child.procedure, parts.library.config()) if isinstance(command, cmd.Retry) else None
+    limits = (
+        limits_of(child.procedure, parts.library.config(), child.concurrency_group)
+        if isinstance(command, cmd.Retry)
+        else None
+    )
 
     def check(occupancy: Occupancy) -> None:
         assert limits is not None
@@ -139,6 +148,11 @@ def _said(parts: Parts, runs: Runs, child: Run, command: cmd.Command) -> bool:
     except IllegalMove:
         return False  # it went on meanwhile
     return bool(events)
+
+
+def _groups(runs: Runs, run: Run) -> tuple[str, ...]:
+    above = () if run.parent is None else _groups(runs, runs.load(run.parent.run_id).run)
+    return (run.concurrency_group, *above)
 
 
 def _pinned(parts: Parts, digest: str) -> Procedure:

@@ -10,6 +10,7 @@ import msgspec
 from sopwith.core.actor import Actor
 from sopwith.core.admission import Limits, Occupancy, admit
 from sopwith.core.child import EXECUTOR as PROCEDURE
+from sopwith.core.concurrency import group_of
 from sopwith.core.config import Config
 from sopwith.core.decide import Decision, NewRun, create
 from sopwith.core.events import ParentRun, Policy
@@ -41,6 +42,8 @@ class Within(msgspec.Struct, frozen=True, kw_only=True):
     parent: ParentRun
     environment: dict[str, str]
     umask: int
+    groups: tuple[str, ...]
+    """The concurrency groups of the parent, and of all that it is within."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +69,10 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         check_runner(each, actor, people)
         its_mode = mode if each is procedure else choose_mode(each, config, requested=None, actor=actor)
         _check_passable(each, its_mode, actor, people)
+    params = resolve_parameters(procedure, order.params)
+    group = group_of(procedure, params, mode=mode, starter=actor)
+    if within and group in within.groups:
+        group = ""  # its parent has the place in the group, and would be waited for by what it waits for
     pinned = encode_procedure(procedure)
     contents = {name: encode_procedure(each) for name, each in order.uses.items()}
     new = NewRun(
@@ -74,7 +81,7 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         procedure_digest=sha256(pinned),
         mode=mode,
         declared_mode=declared_mode(procedure, config),
-        params=resolve_parameters(procedure, order.params),
+        params=params,
         environment=within.environment if within else captured_environment(parts.environ),
         umask=within.umask if within else parts.umask,
         passed=passed_at_creation(procedure, parts),
@@ -84,17 +91,18 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         folders=folders_at_creation(parts.workspace.root, procedure),
         policy=policy_of(config),
         trigger=order.trigger,
+        concurrency_group=group,
         engine_version=__version__,
         nonce=parts.ids.nonce(),
     )
-    limits = limits_of(procedure, config)
+    limits = limits_of(procedure, config, group)
 
     def plan(occupancy: Occupancy, now: Instant) -> tuple[Decision, tuple[bytes, ...]]:
         planned = _queued_if_full(new, order, limits, occupancy, now)
         decision = create(planned, actor=actor, now=now, people=people)
         return decision, (pinned, *contents.values(), *_start_contents(decision.run))
 
-    return runs.create(procedure.name, plan).run
+    return runs.create(procedure.name, plan, group=group).run
 
 
 def check_executors(parts: Parts, procedure: Procedure) -> None:
@@ -116,11 +124,12 @@ def check_executors(parts: Parts, procedure: Procedure) -> None:
             )
 
 
-def limits_of(procedure: Procedure, config: Config) -> Limits:
+def limits_of(procedure: Procedure, config: Config, group: str) -> Limits:
     return Limits(
         max_concurrent=procedure.max_concurrent,
         max_concurrent_runs=config.max_concurrent_runs,
         cooldown_secs=procedure.cooldown_secs,
+        concurrency_group=group,
     )
 
 

@@ -14,7 +14,7 @@ from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import approvers_of, rules_of
 from sopwith.core.codec import SealedEvent
 from sopwith.core.config import Config
-from sopwith.core.due import at_rest, overdue
+from sopwith.core.due import DueKind, at_rest, overdue
 from sopwith.core.gates import is_gated
 from sopwith.core.instant import duration_text, iso, whole_ms
 from sopwith.core.modes import declared_mode, effective_mode
@@ -31,6 +31,7 @@ from sopwith.core.run import (
     is_failing,
     is_manual,
     open_gates,
+    run_times_out_at,
     shown_status,
     status_of,
 )
@@ -54,6 +55,7 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
         "priority": run.procedure.priority,
         "executionMode": run.mode,
         "params": run.params,
+        "concurrencyGroup": run.concurrency_group,
         "procedureDigest": run.procedure_digest,
         "parent": None if run.parent is None else {"runId": run.parent.run_id, **addressed(run.parent.step)},
         "revision": run.seq,
@@ -62,6 +64,8 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
         "startedAt": _iso(run.started_at),
         "endedAt": _iso(run.ended_at),
         "duration": _duration(run),
+        "timeoutSecs": run.procedure.timeout_secs,
+        "timesOutAt": _iso(run_times_out_at(run)),
         "reason": run.reason,
         "gates": [gate_document(run, number, gate) for number, gate in open_gates(run)],
         "stepResults": [step_document(run, step) for step in run.steps.values()],
@@ -74,6 +78,7 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
         ("nothingRan", run.nothing_ran),
         ("withFailures", run.with_failures),
         ("rolledBack", run.rolled_back),
+        ("timedOut", run.timed_out),
     ):
         if holds:
             document[key] = True
@@ -84,7 +89,11 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
     if now is not None:
         late = overdue(run, now)
         if late:
-            document["overdue"] = [{**addressed(item.step), "dueAt": _iso(item.at)} for item in late]
+            document["overdue"] = [
+                {**addressed(item.step), "dueAt": _iso(item.at)}
+                | ({"wholeRun": True} if item.kind is DueKind.TIME_OUT_RUN else {})
+                for item in late
+            ]
         document["drivenBy"] = None if driver is None else {"host": driver.host, "pid": driver.pid}
         if driver is None and not run.queued and not at_rest(run):
             document["undriven"] = True
@@ -200,6 +209,7 @@ def summary_document(summary: RunSummary) -> Document:
         "endedAt": _iso(summary.ended_at),
         "dueAt": _iso(summary.due_at),
         "procedureDigest": summary.procedure_digest,
+        "concurrencyGroup": summary.concurrency_group,
     }
 
 
@@ -255,6 +265,9 @@ def _defined(procedure: Procedure, mode: ExecutionMode | None, effective: Execut
         "effectiveMode": effective,
         "cooldownSecs": procedure.cooldown_secs,
         "maxConcurrent": procedure.max_concurrent,
+        "concurrencyGroup": procedure.concurrency_group,
+        "timeoutSecs": procedure.timeout_secs,
+        "onFailure": procedure.on_failure,
         "runners": list(procedure.runners),
         "approval": rules_document(procedure.approval),
         "triggers": [_without_empty(msgspec.to_builtins(trigger)) for trigger in procedure.triggers],

@@ -228,6 +228,8 @@ class _Driver:
                 return self._apply(cmd.EndWait(actor=SYSTEM, now=self._parts.clock.now(), step=_number(item)))
             case DueKind.TIME_OUT:
                 return await self._time_out(_number(item))
+            case DueKind.TIME_OUT_RUN:
+                return self._apply(cmd.TimeOutRun(actor=SYSTEM, now=self._parts.clock.now()))
             case DueKind.REMIND:
                 return self._apply(
                     cmd.Remind(actor=SYSTEM, now=self._parts.clock.now(), step=item.step, revision=item.revision)
@@ -242,7 +244,7 @@ class _Driver:
     def _admit(self) -> bool:
         run = self._loaded.run
         config = self._parts.library.config()
-        limits = limits_of(run.procedure, config)
+        limits = limits_of(run.procedure, config, run.concurrency_group)
 
         def check(occupancy: Occupancy) -> None:
             admit(run.name, limits, occupancy, self._parts.clock.now().at)

@@ -20,14 +20,14 @@ from sopwith.core.admission import Occupancy, admit
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import gate_of, why_not
 from sopwith.core.decide import decide
-from sopwith.core.due import Due, overdue
+from sopwith.core.due import Due, DueKind, overdue
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant
 from sopwith.core.moves_answer import addressed, answered_step
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode
-from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children
+from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children, run_left_ms
 from sopwith.engine.children import bring_in_line
 from sopwith.engine.creation import Order, limits_of, make_run
 from sopwith.engine.evidence import keep_evidence
@@ -240,14 +240,14 @@ class Engine:
         return self.runs.load(run.run_id).run
 
     def _settle(self, run_id: str, actor: Actor, *, all_but: TimeoutAction | None = None) -> Run:
-        """Settles the gates of this run whose time has run out, each on its own; tells the run after that.
+        """Settles what of this run is overdue, its own limit and its gates, each on its own; tells the run after that.
 
         Not for a step of the run itself, which may not even do that.
         """
         run = self.runs.load(run_id).run
         while actor.inside != run_id and (item := self._unsettled(run, all_but)) is not None:
             try:
-                loaded, events = self.runs.change(run_id, partial(_expire, item))
+                loaded, events = self.runs.change(run_id, partial(_settled, item))
                 run = loaded.run
                 for event in events:
                     self.on_settled(event, run)
@@ -257,8 +257,15 @@ class Engine:
         return run
 
     def _unsettled(self, run: Run, all_but: TimeoutAction | None) -> Due | None:
-        """The first gate whose time has run out; settling one may end the run, or close the others."""
-        for item in overdue(run, self.parts.clock.now().at):
+        """The first deadline that has passed; settling one may end the run, or close the others."""
+        now = self.parts.clock.now()
+        left_ms = run_left_ms(run, now)
+        if left_ms is not None and left_ms <= 0:
+            return Due(DueKind.TIME_OUT_RUN)
+        for item in overdue(run, now.at):
+            # what the wall clock alone makes overdue is not
+            if item.kind is DueKind.TIME_OUT_RUN:
+                continue
             gate = gate_of(run, item.step)
             if gate is not None and gate.on_timeout is not all_but:
                 return item
@@ -283,7 +290,7 @@ class Engine:
         """A run that ended gave its slot back; what brings it back to life takes one again, but owes no cooldown."""
         if run.ended not in (RunStatus.FAILED, RunStatus.CANCELLED):
             return None
-        limits = limits_of(run.procedure, self.parts.library.config())
+        limits = limits_of(run.procedure, self.parts.library.config(), run.concurrency_group)
 
         def check(occupancy: Occupancy) -> None:
             admit(run.name, limits, occupancy, self.parts.clock.now().at, cooldown=False)
@@ -304,5 +311,7 @@ def _tell_nobody(event: Event, run: Run) -> None:
     pass
 
 
-def _expire(item: Due, _run: Run, now: Instant) -> cmd.Expire:
+def _settled(item: Due, _run: Run, now: Instant) -> cmd.Expire | cmd.TimeOutRun:
+    if item.kind is DueKind.TIME_OUT_RUN:
+        return cmd.TimeOutRun(actor=SYSTEM, now=now)
     return cmd.Expire(actor=SYSTEM, now=now, step=item.step, revision=item.revision)

@@ -14,6 +14,7 @@ from sopwith.core.address import StepId
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import why_not
 from sopwith.core.codec import decode_event
+from sopwith.core.concurrency import group_of
 from sopwith.core.due import at_rest
 from sopwith.core.events import Policy
 from sopwith.core.foresight import Foreseen, Foresight, foresee
@@ -199,6 +200,8 @@ def plan_document(
         "declaredMode": declared_mode(procedure, config),
         "params": resolved,
         "maxParallel": procedure.max_parallel,
+        "timeoutSecs": procedure.timeout_secs,
+        "concurrencyGroup": group_of(procedure, resolved, mode=chosen, starter=actor),
         "startApproval": (
             _planned_gate(start_terms(procedure, policy), procedure.approval) if needs_start_gate(chosen) else None
         ),

@@ -79,7 +79,13 @@ class Runs:
                 hint="it was changed: sop doctor tells more",
             ) from error
 
-    def create(self, name: str, plan: Callable[[Occupancy, Instant], tuple[Decision, tuple[bytes, ...]]]) -> Loaded:
+    def create(
+        self,
+        name: str,
+        plan: Callable[[Occupancy, Instant], tuple[Decision, tuple[bytes, ...]]],
+        *,
+        group: str = "",
+    ) -> Loaded:
         """Stores a new run; `plan` decides inside the transaction, may refuse there, and adds contents to keep."""
         made: list[Loaded] = []
 
@@ -89,7 +95,7 @@ class Runs:
             made[:] = [loaded]
             return batch
 
-        stored = self._parts.store.create(name, batch)
+        stored = self._parts.store.create(name, batch, group=group)
         self._show(stored, made[0])
         return made[0]
 
@@ -207,6 +213,7 @@ def summarise(run: Run) -> RunSummary:
         holds_slot=holds_slot(run),
         executed=run.executed,
         procedure_digest=run.procedure_digest,
+        concurrency_group=run.concurrency_group,
     )
 
 

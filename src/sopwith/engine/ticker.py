@@ -54,7 +54,7 @@ _LISTING_SHARE = 20
 LISTED = (RunStatus.PENDING, RunStatus.RUNNING)
 """In these a run may have something due now. In all others it is a deadline, which the store finds by itself."""
 _ALL = 1_000_000
-_TIMED = {DueKind.EXPIRE_GATE: cmd.Expire, DueKind.REMIND: cmd.Remind}
+_TIMED = (DueKind.TIME_OUT_RUN, DueKind.EXPIRE_GATE, DueKind.REMIND)
 
 
 class Witness(Observer, Protocol):
@@ -287,7 +287,7 @@ class _Server:
             self._troubles.pop(run.run_id, None)
 
     def _settle(self, run: Run) -> Run:
-        """Records what the clocks of the run's gates have brought; tells the run after that.
+        """Records what the clocks of the run and of its gates have brought; tells the run after that.
 
         What cannot be settled is left to whoever drives it.
         """
@@ -421,17 +421,26 @@ class _Server:
 
 
 def _clocked(item: Due, _run: Run, now: Instant) -> cmd.Command:
-    return _TIMED[item.kind](actor=SYSTEM, now=now, step=item.step, revision=item.revision)
+    if item.kind is DueKind.TIME_OUT_RUN:
+        return cmd.TimeOutRun(actor=SYSTEM, now=now)
+    verb = cmd.Expire if item.kind is DueKind.EXPIRE_GATE else cmd.Remind
+    return verb(actor=SYSTEM, now=now, step=item.step, revision=item.revision)
 
 
 def _without_those_behind(summaries: Iterable[RunSummary]) -> Iterable[RunSummary]:
-    """Of the runs that wait for a slot only the first of each procedure: the others cannot come before it."""
-    queues: set[str] = set()
+    """Of the runs that wait for a slot only the first of each queue: the others cannot come before it.
+
+    A queue is that of a concurrency group, or that of a procedure's runs without one: what waits for its group holds
+    up nobody outside it.
+    """
+    queues: set[tuple[str, str]] = set()
     for summary in summaries:
         if summary.status is RunStatus.PENDING:
-            if summary.name in queues:
+            group = summary.concurrency_group
+            queue = (group, "") if group else ("", summary.name)
+            if queue in queues:
                 continue
-            queues.add(summary.name)
+            queues.add(queue)
         yield summary
 
 

@@ -49,6 +49,7 @@ def check_flow(procedure: Procedure, around: Pair, findings: Findings) -> None:
         _check_wait(step, pair, findings)
         _check_retry(step, pair, findings)
         _check_goto(procedure, step, pair, findings)
+        _check_run_limit(procedure, step, pair, findings)
 
 
 def _retry(stated: RetryFile) -> RetryRules | None:
@@ -165,6 +166,17 @@ def _check_retry(step: Step, pair: Pair, findings: Findings) -> None:
             "expected retries of a step that runs a script, got them where none runs",
             at=pair.at("retry"),
             hint="take them out: whoever carries the step out tries again",
+        )
+
+
+def _check_run_limit(procedure: Procedure, step: Step, pair: Pair, findings: Findings) -> None:
+    limit = procedure.timeout_secs
+    if limit is not None and step.wait_secs is not None and step.wait_secs >= limit:
+        findings.warning(
+            "wait_beyond_limit",
+            f"step {step.number} waits {step.wait_secs} s, and the whole run may take {limit} s",
+            at=pair.at("wait_secs"),
+            hint="make the procedure's timeout longer, or the wait shorter",
         )
 
 

@@ -62,12 +62,14 @@ DOCUMENT_KEYS = _table(
     Key("Execution Mode", "executionMode", values.word),
     Key("Cooldown", "cooldownSecs", values.cooldown_secs),
     Key("Max Concurrent", "maxConcurrent", values.integer),
+    Key("Concurrency Group", "concurrencyGroup", values.text),
     Key("Triggers", "triggers", values.triggers),
     Key("Runners", "runners", values.principals),
     *_APPROVAL_KEYS,
     Key("Parameters", "params", values.items),
     Key("Env", "env", values.environment),
     Key("Working Dir", "workingDir", values.text),
+    Key("Timeout", "timeoutSecs", values.seconds),
     Key("Max Parallel", "maxParallel", values.integer),
     Key("On Failure", "onFailure", values.on_failure),
 )
@@ -98,7 +100,6 @@ STEP_KEYS = _table(
 
 DESIGNED_KEYS = frozenset(
     {
-        "concurrency group",
         "on interrupt",
         "on reject",
         "runners",

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sopwith.core.concurrency import group_mistake
 from sopwith.core.procedure import (
     EnvironmentRules,
     ExecutionMode,
+    OnFailure,
     Parameter,
     ParameterType,
     Priority,
@@ -22,7 +24,7 @@ from sopwith.core.procedure import (
 )
 from sopwith.parse.approvals import check_approvals, read_approval
 from sopwith.parse.dependencies import resolve
-from sopwith.parse.findings import Findings
+from sopwith.parse.findings import Findings, shown
 from sopwith.parse.flow import PROCEDURE, WAIT, check_flow, read_flow, waits
 from sopwith.parse.model import EnvironmentFile, ParameterFile, TriggerFile
 from sopwith.parse.pair import Pair, Side
@@ -46,6 +48,7 @@ def merge(name: str, sop_md: Sheet | None, manifest: Sheet | None, findings: Fin
         execution_mode=_mode(pair, priority),
         cooldown_secs=pair.pick("cooldown_secs") or 0,
         max_concurrent=pair.pick("max_concurrent"),
+        concurrency_group=pair.pick("concurrency_group"),
         triggers=pair.pick("triggers", _triggers) or (Trigger(type="manual"),),
         runners=pair.pick("runners") or (),
         approval=read_approval(pair),
@@ -53,13 +56,27 @@ def merge(name: str, sop_md: Sheet | None, manifest: Sheet | None, findings: Fin
         env=pair.pick("env", _environment) or EnvironmentRules(),
         working_dir=pair.pick("working_dir"),
         max_parallel=pair.pick("max_parallel"),
+        timeout_secs=pair.pick("timeout_secs"),
+        on_failure=OnFailure(pair.pick("on_failure") or "stop"),
         steps=_steps(pair),
     )
     check_approvals(procedure, pair, findings)
+    _check_group(procedure, pair, findings)
     if not findings.has_errors:
         check_flow(procedure, pair, findings)
         check_rollback(procedure, pair, findings)
     return procedure
+
+
+def _check_group(procedure: Procedure, pair: Pair, findings: Findings) -> None:
+    if (wrong := group_mistake(procedure)) is not None:
+        findings.unexpected(
+            "bad_concurrency_group",
+            expected="a CEL expression that gives text",
+            got=f"{shown(procedure.concurrency_group)}: {wrong}",
+            at=pair.at("concurrency_group"),
+            hint="it may name params, run.name, run.priority, run.mode, run.startedBy: 'deploy-' + params.environment",
+        )
 
 
 def resolved_mode(mode: ExecutionMode, priority: Priority) -> ExecutionMode:

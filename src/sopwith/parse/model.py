@@ -361,6 +361,13 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
     max_concurrent: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="How many runs may be under way at once.")
     ] = None
+    concurrency_group: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH)] | None,
+        Meta(
+            description="A CEL expression that gives text, such as 'deploy-' + params.environment: of the runs with "
+            "the same text only one may be under way, whatever their procedure."
+        ),
+    ] = None
     triggers: Annotated[
         Annotated[tuple[TriggerFile, ...], Meta(max_length=100)] | None,
         Meta(description="What may start it; a person if not said."),
@@ -380,6 +387,10 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
     max_parallel: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="How many steps of a run may run at once.")
     ] = None
+    timeout_secs: Annotated[
+        Span | None,
+        Meta(description="Seconds that a whole run may take from its start, without pauses; no limit if not said."),
+    ] = None
     on_failure: Annotated[
         Literal["stop", "continue", "rollback"] | None,
         Meta(description="What a failure does in steps that do not say."),
@@ -392,11 +403,9 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
     designed_keys: ClassVar[frozenset[str]] = frozenset(
         {
             "admission",
-            "concurrencyGroup",
             "onInterrupt",
             "onReject",
             "releaseSlotWhileWaiting",
             "retry",
-            "timeoutSecs",
         }
     )

@@ -6,22 +6,23 @@ from itertools import pairwise
 
 from sopwith.core.codec import NO_HASH
 from sopwith.errors import Conflict
-from sopwith.ports import Batch
+from sopwith.ports import Batch, RunSummary
 
 
-def check_new(batch: Batch, name: str, *, exists: bool) -> None:
-    """Whether the batch can begin a run of `name`. Raises Conflict if there is such a run already."""
+def check_new(batch: Batch, name: str, group: str, *, exists: bool) -> None:
+    """Whether the batch can begin a run of `name` in this group. Raises Conflict if there is such a run already."""
     run_id = batch.summary.run_id
-    _check_whole(batch, run_id, name)
+    _check_whole(batch, run_id, name, group)
     if exists:
         raise Conflict(f"cannot create {run_id}: there is a run of this id already", hint=f"see: sop status {run_id}")
     if batch.events[0].seq != 1 or batch.events[0].prev_hash != NO_HASH:
         raise Conflict(f"cannot create {run_id}: its first event has seq {batch.events[0].seq}, not 1, or a past")
 
 
-def check_next(batch: Batch, run_id: str, after_seq: int, *, name: str, seq: int, head: str) -> None:
-    """Whether the batch continues the run whose last event is `seq` with hash `head`. Raises Conflict if not."""
-    _check_whole(batch, run_id, name)
+def check_next(batch: Batch, after_seq: int, stored: RunSummary, *, head: str) -> None:
+    """Whether the batch continues the run that is stored and ends in `head`. Raises Conflict if not."""
+    run_id, seq = stored.run_id, stored.seq
+    _check_whole(batch, run_id, stored.name, stored.concurrency_group)
     first = batch.events[0]
     if after_seq != seq:
         raise Conflict(
@@ -55,7 +56,7 @@ def fenced_off(run_id: str, epoch: int, newest: int) -> Conflict:
     )
 
 
-def _check_whole(batch: Batch, run_id: str, name: str) -> None:
+def _check_whole(batch: Batch, run_id: str, name: str, group: str) -> None:
     """Raises ValueError for a batch that no engine should have made."""
     if not batch.events:
         raise ValueError("a batch has at least one event")
@@ -65,3 +66,5 @@ def _check_whole(batch: Batch, run_id: str, name: str) -> None:
     summary = batch.summary
     if (summary.run_id, summary.name, summary.seq) != (run_id, name, batch.events[-1].seq):
         raise ValueError(f"the summary of {summary.run_id} does not belong to events of {run_id} ({name})")
+    if summary.concurrency_group != group:
+        raise ValueError(f"{run_id} is of the concurrency group {group!r}, not {summary.concurrency_group!r}")

@@ -50,6 +50,7 @@ def run_values(summary: RunSummary, head: str) -> dict[str, Any]:
         updated_at=milliseconds(summary.updated_at),
         ended_at=None if summary.ended_at is None else milliseconds(summary.ended_at),
         due_at=None if summary.due_at is None else milliseconds(summary.due_at),
+        concurrency_group=summary.concurrency_group or None,
     )
     return values
 
@@ -57,7 +58,7 @@ def run_values(summary: RunSummary, head: str) -> dict[str, Any]:
 def stored_run(row: Row) -> StoredRun:
     """A row of the `run_by_id` and `newest_runs` queries."""
     ordinal, head, run_id, name, version, status, seq, mode, priority, current, total, *rest = row
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest = rest
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, group = rest
     summary = RunSummary(
         run_id=run_id,
         name=name,
@@ -76,6 +77,7 @@ def stored_run(row: Row) -> StoredRun:
         holds_slot=bool(holds_slot),
         executed=bool(executed),
         procedure_digest=procedure_digest.hex(),
+        concurrency_group=group or "",
     )
     return StoredRun(ordinal, head.hex(), summary)
 

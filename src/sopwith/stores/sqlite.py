@@ -44,12 +44,12 @@ class SqliteStore:
         self._claims = Claims(self._db)
         self.log = SqliteLog(self._db)
 
-    def create(self, name: str, plan: Callable[[Occupancy], Batch]) -> Batch:
+    def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
         with self._db.writing() as connection:
-            batch = plan(self._occupancy(name, asking=_NOT_YET))
+            batch = plan(self._occupancy(name, group, asking=_NOT_YET))
             summary = batch.summary
             exists = self._db.row("ordinal_of_run", run_id=summary.run_id) is not None
-            batches.check_new(batch, name, exists=exists)
+            batches.check_new(batch, name, group, exists=exists)
             self._db.run("insert_run", **run_values(summary, batch.events[-1].hash))
             self._insert_events(connection.last_insert_rowid(), batch)
         return batch
@@ -68,14 +68,14 @@ class SqliteStore:
             if run is None:
                 raise batches.unknown_run(run_id, after_seq)
             stored = run.summary
-            batches.check_next(batch, run_id, after_seq, name=stored.name, seq=stored.seq, head=run.head)
+            batches.check_next(batch, after_seq, stored, head=run.head)
             # only what has ended is ever dropped, so nothing else needs the look
             if stored.ended_at is not None and self._db.value("is_dropped", run=run.ordinal, seq=stored.seq):
                 raise batches.dropped_run(run_id, after_seq)
             if claim is not None:
                 self._claims.check(run, claim)
             if admit is not None:
-                admit(self._occupancy(stored.name, asking=run.ordinal))
+                admit(self._occupancy(stored.name, stored.concurrency_group, asking=run.ordinal))
             update = "progress_run" if only_progressed(stored, batch.summary) else "update_run"
             self._db.run(update, ordinal=run.ordinal, **run_values(batch.summary, batch.events[-1].hash))
             self._insert_events(run.ordinal, batch)
@@ -158,16 +158,20 @@ class SqliteStore:
         row = self._db.row("run_by_id", run_id=run_id)
         return None if row is None else stored_run(row)
 
-    def _occupancy(self, name: str, *, asking: int) -> Occupancy:
+    def _occupancy(self, name: str, group: str, *, asking: int) -> Occupancy:
         ended = self._db.value("last_executed_end", name=name)
+        # null, which no run's group equals, stands for none
+        of_group = {"group": group or None, "asking": asking}
         return Occupancy(
             of_procedure=self._run_ids("slots_of_name", name=name, asking=asking),
             of_workspace=self._run_ids("slots_of_workspace", asking=asking),
+            of_group=self._run_ids("slots_of_group", **of_group),
             queued_before=self._run_ids("queued_before", name=name, asking=asking),
+            queued_in_group=self._run_ids("queued_in_group", **of_group),
             last_executed_end=None if ended is None else instant(ended),
         )
 
-    def _run_ids(self, query: str, **values: str | int) -> tuple[str, ...]:
+    def _run_ids(self, query: str, **values: str | int | None) -> tuple[str, ...]:
         return tuple(row[0] for row in self._db.rows(query, **values))
 
     def _insert_events(self, ordinal: int, batch: Batch) -> None:
@@ -177,10 +181,14 @@ class SqliteStore:
             self._db.run("insert_content", digest=sha256(data).digest(), data=data)
 
 
-def _origin(summary: RunSummary) -> dict[str, str | int]:
+def _origin(summary: RunSummary) -> dict[str, str | int | None]:
     """What a run was created as."""
-    created_at = milliseconds(summary.created_at)
-    return {"name": summary.name, "created_at": created_at, "created_by": summary.created_by}
+    return {
+        "name": summary.name,
+        "created_at": milliseconds(summary.created_at),
+        "created_by": summary.created_by,
+        "concurrency_group": summary.concurrency_group or None,
+    }
 
 
 def _lookups(which: RunFilter) -> Iterator[tuple[str, dict[str, str]]]:

@@ -23,7 +23,7 @@ from sopwith.core.config import Config
 from sopwith.core.events import Event
 from sopwith.core.evolve import begin, evolve, replay
 from sopwith.core.procedure import ExecutionMode, Procedure, Step
-from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on
+from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on, holds_slot
 from sopwith.engine.runs import summarise
 from sopwith.ports import Batch, Claim, Store, WorkOrder
 from sopwith.testing.executor import FakeWorld, Key, key_of
@@ -54,6 +54,10 @@ class Laws:
         self._boots = 0
         self._waits: dict[tuple[str, StepId | None], _Wait] = {}
         self._timed: dict[tuple[str, StepId], _Timed] = {}
+        self._begun: dict[str, _Timed | None] = {}
+        """When a run last began, None where it was paused since: what its own limit is counted from."""
+        self._out: set[str] = set()
+        """Runs whose time is up, and that nobody has brought back."""
 
     @property
     def events(self) -> int:
@@ -107,6 +111,7 @@ class Laws:
                 self._check_event(before, event)
             self.history[run_id].append(event)
             self._time_gates(run_id, event)
+            self._time_run(before, event)
             try:
                 self.runs[run_id] = begin(self._procedures[run_id], event) if before is None else evolve(before, event)
             except (ValueError, AssertionError) as error:
@@ -116,6 +121,13 @@ class Laws:
             self._check_after(self.runs[run_id], event)
         if summarise(self.runs[run_id]) != batch.summary:
             self.breaks(f"{run_id}: replay up to event {self.runs[run_id].seq} does not give the live run's summary")
+
+        self._check_group(self.runs[run_id].concurrency_group)
+
+    def _check_group(self, group: str) -> None:
+        meeting = [run.run_id for run in self.runs.values() if run.concurrency_group == group and holds_slot(run)]
+        if group and len(meeting) > 1:
+            self.breaks(f"{' and '.join(meeting)} hold the slot of the group {group} at once")
 
     def _check_link(self, run_id: str, sealed: SealedEvent) -> None:
         kept = self._sealed[run_id]
@@ -154,6 +166,8 @@ class Laws:
                 self._check_vote(before, event, body)
             case ev.ApprovalTimeout() | ev.ApprovalEscalated() as body:
                 self._check_silence(before, body)
+            case ev.RunTimedOut():
+                self._check_run_time(before)
             case _:
                 pass
 
@@ -166,6 +180,8 @@ class Laws:
             self.breaks(f"{where} started in a run that is paused, being cancelled or ended")
         if any(state.stuck for state in before.steps.values()):
             self.breaks(f"{where} started while another step is stuck")
+        if before.run_id in self._out:
+            self.breaks(f"{where} started in a run whose time was up")
         if self._started_since_retry(before, body.step_number):
             self._check_next_try(before, step)
         if step.condition is not None and not self._condition_held(before, step):
@@ -225,6 +241,14 @@ class Laws:
             self.breaks(f"{where} is to be tried more often than its rules allow")
         elif body.at < event.at:
             self.breaks(f"{where} is to be tried again at a time that has passed")
+
+    def _check_run_time(self, before: Run) -> None:
+        """That the time of a run that never paused was really over, as long as nothing was restarted."""
+        begun = self._begun.get(before.run_id)
+        if begun is None or begun.boots != self._boots:
+            return
+        if self._now_ms() - begun.since_ms < (before.procedure.timeout_secs or 0) * 1000:
+            self.breaks(f"{before.run_id} was ended before its time was up")
 
     def _check_time(self, before: Run, number: StepId, seconds: float | None, what: str) -> None:
         """That a time was really over, as long as nothing was restarted."""
@@ -347,12 +371,27 @@ class Laws:
             case _:
                 pass
 
+    def _time_run(self, before: Run | None, event: Event) -> None:
+        ended = before is not None and before.ended is not None
+        match event.body:
+            case ev.RunStarted():
+                self._begun[event.run_id] = _Timed(self._now_ms(), self._boots)
+            case ev.RunTimedOut():
+                self._out.add(event.run_id)
+            case ev.RunRetried() | ev.RunResumed() if ended:
+                self._out.discard(event.run_id)
+                self._begun[event.run_id] = _Timed(self._now_ms(), self._boots)
+            case ev.RunPaused():
+                self._begun[event.run_id] = None
+            case _:
+                pass
+
     def _waits_of(self, run_id: str) -> list[_Wait]:
         return [wait for (waiting, _), wait in self._waits.items() if waiting == run_id]
 
     def _check_end(self, before: Run, body: ev.StepCompleted | ev.StepFailed) -> None:
         state = before.steps[body.step_number]
-        if isinstance(body, ev.StepFailed) and body.cause == "timeout":
+        if isinstance(body, ev.StepFailed) and body.cause == "timeout" and not before.timed_out:
             self._check_time(before, state.number, before.procedure.step(state.number).timeout_secs, "it was ended")
         if before.procedure.step(state.number).executor != "shell" or state.status is not StepStatus.RUNNING:
             return
@@ -536,7 +575,7 @@ def _key(run: Run, number: StepId) -> Key:
 
 
 def _stops(run: Run) -> bool:
-    return run.pause_requested or run.paused or run.cancel_requested or run.ended is not None
+    return run.pause_requested or run.paused or run.cancel_requested or run.timed_out or run.ended is not None
 
 
 def _retried(procedure: Procedure, body: ev.RunRetried) -> set[StepId]:

@@ -25,10 +25,10 @@ class MemoryStore:
         self._open = True
         self.log = MemoryLog(self._using)
 
-    def create(self, name: str, plan: Callable[[Occupancy], Batch]) -> Batch:
+    def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
         with self._using() as shelf:
-            batch = plan(_occupancy(shelf, name, asking=None))
-            batches.check_new(batch, name, exists=batch.summary.run_id in shelf.runs)
+            batch = plan(_occupancy(shelf, name, group, asking=None))
+            batches.check_new(batch, name, group, exists=batch.summary.run_id in shelf.runs)
             shelf.runs[batch.summary.run_id] = Kept(batch.summary, batch.events)
             _commit(shelf, batch)
         return batch
@@ -46,14 +46,13 @@ class MemoryStore:
             run = shelf.runs.get(run_id)
             if run is None:
                 raise batches.unknown_run(run_id, after_seq)
-            last = run.events[-1]
-            batches.check_next(batch, run_id, after_seq, name=run.summary.name, seq=last.seq, head=last.hash)
+            batches.check_next(batch, after_seq, run.summary, head=run.events[-1].hash)
             if run_id in shelf.dropped:
                 raise batches.dropped_run(run_id, after_seq)
             if claim is not None:
                 _check_claim(run, claim)
             if admit is not None:
-                admit(_occupancy(shelf, run.summary.name, asking=run_id))
+                admit(_occupancy(shelf, run.summary.name, run.summary.concurrency_group, asking=run_id))
             run.summary = batch.summary
             run.events += batch.events
             _commit(shelf, batch)
@@ -188,19 +187,33 @@ def _fits(summary: RunSummary, which: RunFilter) -> bool:
     return fits_name and (not which.statuses or summary.status in which.statuses)
 
 
-def _occupancy(shelf: Shelf, name: str, *, asking: str | None) -> Occupancy:
-    others = [run.summary for run in shelf.runs.values() if run.summary.run_id != asking]
-    ours = [run.summary for run in shelf.runs.values() if run.summary.name == name]
+def _occupancy(shelf: Shelf, name: str, group: str, *, asking: str | None) -> Occupancy:
+    every = [run.summary for run in shelf.runs.values()]
+    others = [run for run in every if run.run_id != asking]
+    ours = [run for run in every if run.name == name]
+    queue = [run for run in _before(asking, every) if run.status is RunStatus.PENDING]
     return Occupancy(
         of_procedure=tuple(run.run_id for run in others if run.holds_slot and run.name == name),
         of_workspace=tuple(run.run_id for run in others if run.holds_slot),
-        queued_before=tuple(run.run_id for run in _before(asking, ours) if run.status is RunStatus.PENDING),
+        of_group=tuple(run.run_id for run in others if run.holds_slot and _shares(run, group)),
+        queued_before=tuple(run.run_id for run in queue if run.name == name and not _held_up(run, every)),
+        queued_in_group=tuple(run.run_id for run in queue if _shares(run, group)),
         last_executed_end=max((run.ended_at for run in ours if run.executed and run.ended_at), default=None),
     )
 
 
-def _before(asking: str | None, ours: list[RunSummary]) -> Iterable[RunSummary]:
-    for run in ours:
+def _shares(run: RunSummary, group: str) -> bool:
+    return bool(group) and run.concurrency_group == group
+
+
+def _held_up(run: RunSummary, every: list[RunSummary]) -> bool:
+    """Whether a queued run waits for another of its concurrency group."""
+    ahead = {other.run_id for other in _before(run.run_id, every) if other.status is RunStatus.PENDING}
+    return any(_shares(other, run.concurrency_group) and (other.holds_slot or other.run_id in ahead) for other in every)
+
+
+def _before(asking: str | None, every: list[RunSummary]) -> Iterable[RunSummary]:
+    for run in every:
         if run.run_id == asking:
             return
         yield run

@@ -83,9 +83,9 @@ class MortalStore:
         self._store = store
         self._fate = fate
 
-    def create(self, name: str, plan: Callable[[Occupancy], Batch]) -> Batch:
+    def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
         self._fate.pass_by(self._process, "create")
-        batch = self._store.create(name, plan)
+        batch = self._store.create(name, plan, group=group)
         self._fate.created(self._process, batch)
         self._fate.pass_by(self._process, "created")
         self._fate.acknowledged(batch)

@@ -80,7 +80,11 @@ def bring_on(engine: Engine, run: Run) -> None:
     gates = open_gates(run)
     unknown = [s.number for s in run.steps.values() if s.condition_unknown]
     beyond_reach = [s.number for s in run.steps.values() if s.stuck and _was_given_up(s)]
-    if run.paused and beyond_reach:
+    failed = [s.number for s in run.steps.values() if s.stuck]
+    if run.ended is RunStatus.FAILED and run.timed_out and failed:
+        # it would take too long again
+        _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=failed[0], reason="there is no time for it"))
+    elif run.paused and beyond_reach:
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=beyond_reach[0], reason="it cannot be passed"))
     elif run.ended is RunStatus.FAILED or (run.paused and any(step.stuck for step in run.steps.values())):
         engine.retry(run.run_id, actor=ANN)
@@ -143,6 +147,8 @@ def random_procedure(chance: Random, name: str) -> Procedure:
         working_dir="/srv",
         approval=_rules_of_all(chance) if chance.random() < 0.3 else None,
         max_parallel=chance.choice((None, None, 1, 2)) if graph and flows else None,
+        concurrency_group=_GROUPS[chance.randrange(4)] if flows else None,
+        timeout_secs=chance.choice((None, None, 3, 20)) if flows else None,
         steps=steps,
     )
 
@@ -181,6 +187,7 @@ def _with_flow(chance: Random, step: Step) -> Step:
     )
 
 
+_GROUPS = {0: "'to-' + params.to", 1: "run.name + params.to", 2: None, 3: None}
 _CONDITIONS = ("params.to == 'staging'", "params.to == 'production'", "params.where == 1")
 
 

@@ -51,7 +51,8 @@ class StoreSuite:
 
     def begin(self, run_id: str = "sop_run_1", **summary: Any) -> Batch:
         batch = first_batch(run_id, **summary)
-        created: Batch = self.store.create(batch.summary.name, lambda _: batch)
+        group = batch.summary.concurrency_group
+        created: Batch = self.store.create(batch.summary.name, lambda _: batch, group=group)
         return created
 
     def go_on(self, before: Batch, *, claim: Claim | None = None, **summary: Any) -> Batch:
@@ -59,11 +60,11 @@ class StoreSuite:
         self.store.append(before.summary.run_id, before.summary.seq, batch, claim=claim)
         return batch
 
-    def occupancy(self, name: str) -> Occupancy:
-        """What a new run of `name` would be told."""
+    def occupancy(self, name: str, group: str = "") -> Occupancy:
+        """What a new run of `name` in this concurrency group would be told."""
         seen: list[Occupancy] = []
         with raises(_EnoughError):
-            self.store.create(name, lambda occupancy: _stop(seen, occupancy))
+            self.store.create(name, lambda occupancy: _stop(seen, occupancy), group=group)
         return seen[0]
 
 

@@ -16,6 +16,8 @@ from sopwith.testing.clock import START
 from sopwith.testing.samples import first_batch, next_batch
 from sopwith.testing.store_suite import StoreSuite, is_linear, raises, together
 
+_QUEUED: dict[str, Any] = {"status": RunStatus.PENDING, "holds_slot": False}
+
 
 class WriteContract(StoreSuite):
     def test_create_stores_and_returns_the_planned_batch(self) -> None:
@@ -71,7 +73,13 @@ class WriteContract(StoreSuite):
         batch = self.begin("a", count=2)
         true, head = batch.summary, batch.events[-1].hash
         wrong = msgspec.structs.replace(
-            true, status=RunStatus.FAILED, name="release", created_by="eve", holds_slot=False, ended_at=START
+            true,
+            status=RunStatus.FAILED,
+            name="release",
+            created_by="eve",
+            holds_slot=False,
+            ended_at=START,
+            concurrency_group="production",
         )
         assert self.store.correct(wrong, head)
         assert self.store.summary("a") == wrong
@@ -106,6 +114,69 @@ class WriteContract(StoreSuite):
         seen: list[Occupancy] = []
         self.store.append("b", 1, next_batch(second), admit=seen.append)
         assert seen[0].queued_before == ("a",)
+
+    def test_the_plan_sees_who_holds_the_slot_of_its_group_whatever_the_procedure(self) -> None:
+        self.begin("a", concurrency_group="production")
+        self.begin("b", name="release", concurrency_group="production")
+        self.begin("c", concurrency_group="staging")
+        self.begin("d", concurrency_group="production", holds_slot=False, status=RunStatus.COMPLETED, ended_at=START)
+        self.begin("e", concurrency_group="production", holds_slot=False, status=RunStatus.PENDING)
+        self.begin("f")
+        assert self.occupancy("other", "production").of_group == ("a", "b")
+        assert self.occupancy("deploy", "elsewhere").of_group == ()
+        assert self.occupancy("deploy").of_group == self.occupancy("deploy").queued_in_group == ()
+
+    def test_the_plan_sees_the_queue_of_its_group_whatever_the_procedure(self) -> None:
+        self.begin("a", **_QUEUED, concurrency_group="production")
+        self.begin("b", **_QUEUED, concurrency_group="production", name="release")
+        self.begin("c", **_QUEUED, concurrency_group="staging")
+        self.begin("d", **_QUEUED)
+        assert self.occupancy("other", "production").queued_in_group == ("a", "b")
+
+    def test_a_run_sees_its_own_group_when_it_asks_again(self) -> None:
+        self.begin("a", **_QUEUED, concurrency_group="production", name="release")
+        second = self.begin("b", **_QUEUED, concurrency_group="production")
+        self.begin("c", **_QUEUED, concurrency_group="production")
+        self.begin("d", concurrency_group="production")
+        seen: list[Occupancy] = []
+        self.store.append("b", 1, next_batch(second), admit=seen.append)
+        assert (seen[0].queued_in_group, seen[0].of_group) == (("a",), ("d",))
+
+    def test_a_queued_run_whose_group_holds_it_up_holds_up_nobody_else(self) -> None:
+        self.begin("holder", name="release", concurrency_group="production")
+        self.begin("held", **_QUEUED, concurrency_group="production")
+        self.begin("first", **_QUEUED, name="release", concurrency_group="staging")
+        self.begin("behind", **_QUEUED, concurrency_group="staging")
+        self.begin("free", **_QUEUED, concurrency_group="test")
+        self.begin("plain", **_QUEUED)
+        assert self.occupancy("deploy", "elsewhere").queued_before == ("free", "plain")
+
+    def test_a_run_stays_in_the_group_it_was_created_in(self) -> None:
+        created = self.begin("a", concurrency_group="production")
+        assert self.go_on(created).summary == self.store.summary("a")
+        with raises(ValueError, match="production"):
+            self.store.append("a", 2, next_batch(next_batch(created), concurrency_group="staging"))
+        with raises(ValueError, match="production"):
+            self.store.create("deploy", lambda _: first_batch("b", concurrency_group="production"), group="staging")
+
+    def test_of_eight_procedures_that_want_one_group_one_gets_it(self) -> None:
+        refused: list[str] = []
+
+        def start(number: int) -> None:
+            def plan(occupancy: Occupancy) -> Batch:
+                if occupancy.of_group:
+                    raise LimitReached("taken")
+                return first_batch(f"run_{number}", name=f"deploy-{number}", concurrency_group="production")
+
+            try:
+                stores[number].create(f"deploy-{number}", plan, group="production")
+            except LimitReached:
+                refused.append(f"run_{number}")
+
+        stores = [self.other() for _ in range(8)]
+        together(8, start)
+        assert len(refused) == 7
+        assert self.store.summaries(RunFilter())[1] == 1
 
     def test_a_run_does_not_stand_in_its_own_way(self) -> None:
         first, seen = self.begin("a"), list[Occupancy]()

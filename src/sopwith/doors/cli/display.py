@@ -229,6 +229,8 @@ def answer_line(event: Event) -> str:
         case ev.RunRetried(params=params) if params:
             told = ", ".join(text.assigned(name, value) for name, value in params.items())
             return f"{click.style(mark('▶'), fg='yellow')} goes on with {told}"
+        case ev.RunTimedOut(limit_ms=limit_ms):
+            return f"{click.style('!', fg='red')} the run's {duration_text(limit_ms)} are up: it is being ended"
         case ev.RollbackStarted(steps=steps, reason=reason):
             which = f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps))}"
             return f"{click.style(mark('▶'), fg='yellow')} rolling back {which}" + _quoted(reason)

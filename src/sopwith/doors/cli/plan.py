@@ -10,7 +10,7 @@ import click
 from sopwith.core.cel_messages import shown_name
 from sopwith.core.instant import duration_text
 from sopwith.doors.cli.terminal import shown
-from sopwith.doors.cli.text import assigned, bold, code, defined_step, dim, gate_terms
+from sopwith.doors.cli.text import assigned, bold, code, defined_step, dim, duration, gate_terms, group_words
 
 Document = dict[str, Any]
 
@@ -21,6 +21,10 @@ def plan_text(plan: Document) -> str:
         f"{bold(shown(plan['title']))}  {plan['sopName']}  dry run, {plan['executionMode']}: nothing was started",
     ]
     lines += [f"  {assigned(name, value)}" for name, value in plan["params"].items()]
+    if plan["timeoutSecs"]:
+        lines.append(dim(f"  at most {duration(plan['timeoutSecs'])} from its start"))
+    if plan["concurrencyGroup"]:
+        lines.append(dim(f"  {group_words(plan)}"))
     if plan["maxParallel"] is not None:
         lines.append(dim(f"  at most {_counted(plan['maxParallel'], 'script')} at once"))
     if plan["startApproval"] is not None:

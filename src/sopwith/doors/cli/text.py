@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from sopwith.core.address import address_in
+from sopwith.core.instant import duration_text
 from sopwith.core.visible import in_one_line, visible, visible_code, visible_value
 from sopwith.doors.cli import terminal
 from sopwith.doors.cli.terminal import columns, crop, pad, safe, shown, tame, width
@@ -124,6 +125,9 @@ def run_text(run: Document) -> str:
         + dim(f", started by {shown(run['createdBy']['id'])} at {local_time(run['createdAt'])}")
     ]
     lines += [dim(f"  {assigned(name, value)}") for name, value in run["params"].items()]
+    if run["timesOutAt"]:
+        lines.append(dim(f"  {duration(run['timeoutSecs'])} in all, until {local_time(run['timesOutAt'])}"))
+    lines += [dim(f"  {group_words(run)}")] if run["concurrencyGroup"] else []
     lines += ["", *step_lines(run["stepResults"]), "", *waits_lines(run), next_line(run["next"])]
     return "\n".join(lines)
 
@@ -204,6 +208,8 @@ def procedure_text(sop: Document) -> str:
     limits = [f"priority {sop['priority']}", mode]
     limits += [f"cooldown {sop['cooldownSecs']} s"] if sop["cooldownSecs"] else []
     limits += [f"at most {sop['maxConcurrent']} at once"] if sop["maxConcurrent"] else []
+    limits += [f"one at a time in {code(sop['concurrencyGroup'])}"] if sop["concurrencyGroup"] else []
+    limits += [f"{duration(sop['timeoutSecs'])} in all"] if sop["timeoutSecs"] else []
     limits += [f"started by {shown(', '.join(sop['runners']))}"] if sop["runners"] else []
     lines.append(dim("  " + ", ".join(limits)))
     if sop["approval"]:
@@ -216,6 +222,16 @@ def procedure_text(sop: Document) -> str:
     for step in sop["steps"]:
         lines += ["", defined_step(step)]
     return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """`1h 30m`."""
+    return duration_text(round(seconds * 1000))
+
+
+def group_words(document: Document) -> str:
+    """The concurrency group of a run that is, or would be, made."""
+    return f"one at a time in the group {code(document['concurrencyGroup'])}"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

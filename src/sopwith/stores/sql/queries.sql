@@ -4,10 +4,11 @@
 -- The row of a new run; its rowid becomes the ordinal.
 insert into runs (
     run_id, name, version, status, seq, head, mode, priority, current_step, total_steps,
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group
 ) values (
     :run_id, :name, :version, :status, :seq, :head, :mode, :priority, :current_step, :total_steps,
-    :created_at, :created_by, :updated_at, :ended_at, :due_at, :holds_slot, :executed, :procedure_digest
+    :created_at, :created_by, :updated_at, :ended_at, :due_at, :holds_slot, :executed, :procedure_digest,
+    :concurrency_group
 )
 
 -- name: update_run
@@ -25,7 +26,9 @@ where ordinal = :ordinal
 
 -- name: correct_run
 -- What a run was created as, where its row does not say what its events do.
-update runs set name = :name, created_at = :created_at, created_by = :created_by where ordinal = :ordinal
+update runs set
+    name = :name, created_at = :created_at, created_by = :created_by, concurrency_group = :concurrency_group
+where ordinal = :ordinal
 
 -- name: is_dropped
 -- Whether retention took the content of a run's last event.
@@ -35,7 +38,7 @@ select payload is null from events where run = :run and seq = :seq
 -- A run's row, its ordinal and head first.
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group
 from runs where run_id = :run_id
 
 -- name: ordinal_of_run
@@ -46,28 +49,28 @@ select ordinal from runs where run_id = :run_id
 -- Runs of any name and status, the newest first; a limit of -1 means all.
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group
 from runs order by ordinal desc limit :limit
 
 -- name: newest_runs_of_name
 -- The same, of one procedure.
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group
 from runs where name = :name order by ordinal desc limit :limit
 
 -- name: newest_runs_of_status
 -- The same, in one status.
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group
 from runs where status = :status order by ordinal desc limit :limit
 
 -- name: newest_runs_of_name_and_status
 -- The same, of one procedure in one status.
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group
 from runs where name = :name and status = :status order by ordinal desc limit :limit
 
 -- name: count_runs
@@ -96,9 +99,25 @@ where holds_slot and name = :name and ordinal <> :asking order by ordinal
 select run_id from runs indexed by runs_holding_slots
 where holds_slot and ordinal <> :asking order by ordinal
 
+-- name: slots_of_group
+-- Runs of one concurrency group that hold a slot, oldest first, without the one that asks.
+select run_id from runs indexed by runs_of_group
+where concurrency_group = :group and ended_at is null and holds_slot and ordinal <> :asking order by ordinal
+
 -- name: queued_before
--- Runs of one procedure that wait for a slot and came before the one that asks.
-select run_id from runs where name = :name and status = 'pending' and ordinal < :asking order by ordinal
+-- Runs of one procedure that wait for a slot and came before the one that asks, but for those their group holds up.
+select run_id from runs as queued where name = :name and status = 'pending' and ordinal < :asking
+    and not exists (
+        select 1 from runs as ahead indexed by runs_of_group
+        where ahead.concurrency_group = queued.concurrency_group and ahead.ended_at is null
+            and (ahead.holds_slot or (ahead.status = 'pending' and ahead.ordinal < queued.ordinal))
+    )
+order by ordinal
+
+-- name: queued_in_group
+-- Runs of one concurrency group that wait for a slot and came before the one that asks.
+select run_id from runs indexed by runs_of_group
+where concurrency_group = :group and ended_at is null and status = 'pending' and ordinal < :asking order by ordinal
 
 -- name: last_executed_end
 -- When the latest run of one procedure that executed a step ended.
