@@ -106,5 +106,7 @@ def test_what_cannot_be_shown_cannot_be_approved_at_the_terminal(workshop: Works
     screen.type("r\n")
     screen.expect("reason: ")
     screen.type("cannot see it\n")
+    screen.expect("eave > ")
+    screen.type("l\n")
     assert screen.end() == 3
     assert not (workshop.root / "acted").exists()

@@ -1,6 +1,8 @@
 """The state of a run, as replaying its events gives it, and what can be read off it.
 
 `evolve.py` makes these values; `moves.py` decides on them. Nothing here is stored: the events are.
+
+Longer than other files: one state, whose every field says what it means, and the questions that are asked of it.
 """
 
 from __future__ import annotations
