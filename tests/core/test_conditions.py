@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sopwith.core.approval import ApprovalRules, FieldType, FormField
-from sopwith.core.conditions import MAX_LENGTH, Gives, Reading, Verdict, check, evaluate, read
+from sopwith.core.conditions import MAX_LENGTH, Found, Verdict, Wanted, check, evaluate, find
 from sopwith.core.procedure import Parameter, ParameterType, Procedure
 from sopwith.core.scope import Scope, ValueType, scope_of, values_for
 
@@ -418,8 +418,8 @@ def test_the_same_condition_is_compiled_once() -> None:
     ],
 )
 def test_an_expression_may_give_text(expression: str, text: str) -> None:
-    assert check(expression, SCOPE, gives=Gives.TEXT) is None
-    assert read(expression, SCOPE, VALUES) == Reading(text)
+    assert check(expression, SCOPE, Wanted.TEXT) is None
+    assert find(expression, SCOPE, VALUES, Wanted.TEXT) == Found(text)
 
 
 @pytest.mark.parametrize(
@@ -435,18 +435,18 @@ def test_an_expression_may_give_text(expression: str, text: str) -> None:
     ],
 )
 def test_what_cannot_give_text_is_told(expression: str, why: str) -> None:
-    assert why in str(check(expression, SCOPE, gives=Gives.TEXT))
-    assert why in read(expression, SCOPE, VALUES).reason
+    assert why in str(check(expression, SCOPE, Wanted.TEXT))
+    assert why in find(expression, SCOPE, VALUES, Wanted.TEXT).reason
 
 
 def test_a_text_that_cannot_be_told_has_a_reason() -> None:
-    assert read("params.environment", SCOPE, {}) == Reading(None, "params.environment has no value")
+    assert find("params.environment", SCOPE, {}, Wanted.TEXT) == Found(None, "params.environment has no value")
     hostile = {**VALUES, "params.environment": "x" * 60_000_000}
-    assert read("params.environment + params.environment", SCOPE, hostile).text is None
+    assert find("params.environment + params.environment", SCOPE, hostile, Wanted.TEXT).reason
 
 
 def test_one_expression_can_be_asked_for_a_truth_and_for_text() -> None:
     assert check("params.dry", SCOPE) is None
-    assert check("params.dry", SCOPE, gives=Gives.TEXT) is not None
-    assert check("params.environment", SCOPE, gives=Gives.TEXT) is None
+    assert check("params.dry", SCOPE, Wanted.TEXT) is not None
+    assert check("params.environment", SCOPE, Wanted.TEXT) is None
     assert check("params.environment", SCOPE) is not None
