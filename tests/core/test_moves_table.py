@@ -93,6 +93,17 @@ STORIES: dict[str, Callable[[], Story]] = {
         shell(retry=RetryRules(max_attempts=2, delay_secs=60)), manual(gate=True, after=())
     ),
     "a way around": lambda: Story(shell(on_failure=OnFailure.GOTO, goto=3), manual(), manual(gate=True)),
+    "items": lambda: Story(shell(for_each=("eu", "us"))),
+    "items one after another, each asked about": lambda: Story(
+        manual(gate=True, for_each=("eu", "us"), max_parallel=1)
+    ),
+    "items that are passed over": lambda: Story(
+        manual(for_each=("eu", "us"), on_failure=OnFailure.GOTO, goto=3), shell(), manual(gate=True)
+    ),
+    "items that nobody knows beside a process": lambda: Story(shell(), shell(for_each="params.regions", after=())),
+    "items of which one is tried again": lambda: Story(
+        shell(for_each=("eu", "us"), retry=RetryRules(max_attempts=2, delay_secs=60)),
+    ),
     "one of each": lambda: Story(shell(), manual(after=()), shell(gate=True, after=())),
 }
 
