@@ -98,7 +98,7 @@ STORIES: dict[str, Callable[[], Story]] = {
         manual(gate=True, for_each=("eu", "us"), max_parallel=1)
     ),
     "items that are passed over": lambda: Story(
-        manual(for_each=("eu", "us"), on_failure=OnFailure.GOTO, goto=3), shell(), manual(gate=True)
+        manual(for_each=("eu", "us"), on_failure=OnFailure.GOTO, goto=3), shell(), manual()
     ),
     "items that nobody knows beside a process": lambda: Story(shell(), shell(for_each="params.regions", after=())),
     "items of which one is tried again": lambda: Story(
