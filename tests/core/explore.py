@@ -12,6 +12,7 @@ from typing import Any
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM, Actor
+from sopwith.core.address import StepId
 from sopwith.core.config import Config
 from sopwith.core.decide import decide
 from sopwith.core.instant import Instant
@@ -73,7 +74,7 @@ def commands_for(run: Run) -> Iterator[cmd.Command]:
         yield from _about_step(run, number)
 
 
-def _about_step(run: Run, number: int) -> Iterator[cmd.Command]:
+def _about_step(run: Run, number: StepId) -> Iterator[cmd.Command]:
     step = run.steps[number]
     yield from _about_gate(run, number, step.gate)
     yield _command(run, cmd.Approve, step=number)
@@ -92,7 +93,7 @@ def _about_step(run: Run, number: int) -> Iterator[cmd.Command]:
         yield _command(run, cmd.Finish, step=number, attempt=step.attempt, result=result)
 
 
-def _about_time(run: Run, number: int) -> Iterator[cmd.Command]:
+def _about_time(run: Run, number: StepId) -> Iterator[cmd.Command]:
     step = run.steps[number]
     yield _command(run, cmd.Evaluate, step=number)
     yield _command(run, cmd.EndWait, step=number)
@@ -106,7 +107,7 @@ def _about_time(run: Run, number: int) -> Iterator[cmd.Command]:
         yield _command(run, cmd.Start, step=number, digest=digest, now=now)
 
 
-def _votes(run: Run, step: int | None) -> Iterator[cmd.Command]:
+def _votes(run: Run, step: StepId | None) -> Iterator[cmd.Command]:
     """Bob, who did not start the run, agrees; and Alice and he, at a moment when nobody else is left."""
     yield _command(run, cmd.Approve, step=step, actor=BOB)
     for actor, name in ((ALICE, "alice"), (BOB, "bob")):
@@ -114,7 +115,7 @@ def _votes(run: Run, step: int | None) -> Iterator[cmd.Command]:
         yield _command(run, cmd.Approve, step=step, actor=actor, people=alone)
 
 
-def _about_gate(run: Run, number: int | None, gate: Gate | None) -> Iterator[cmd.Command]:
+def _about_gate(run: Run, number: StepId | None, gate: Gate | None) -> Iterator[cmd.Command]:
     revision = gate.revision if gate is not None else 0
     digest = digest_of(number, revision + 1)
     yield _command(run, cmd.OpenGate, step=number, digest=digest)
@@ -162,7 +163,8 @@ def _key(run: Run) -> tuple[object, ...]:
     )
     asked_with = (run.start_void, tuple(sorted(run.params.items())))
     limit = (run.timed_out, run_times_out_at(run) is None)
-    return (steps, flags, run.started_at is None, asked_with, run.executed, _gate(run.start_gate), undoing, limit)
+    start = (run.started_at is None, asked_with, run.executed, _gate(run.start_gate))
+    return (tuple(run.steps), steps, flags, start, undoing, limit)
 
 
 def _gate(gate: Gate | None) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ import pytest
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
+from sopwith.core.address import StepId
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.config import Config
 from sopwith.core.decide import NewRun, create, decide
@@ -87,7 +88,7 @@ def procedure(*steps: MakeStep, **more: Any) -> Procedure:
     return Procedure(name="deploy", title="Deploy", steps=numbered, **more)
 
 
-def digest_of(step: int | None, revision: int) -> str:
+def digest_of(step: StepId | None, revision: int) -> str:
     """A stand-in for an envelope's digest: another one for each gate and revision."""
     return sha256(f"{step} {revision}".encode())
 
@@ -178,41 +179,41 @@ class Story:
                 self.start(todo[0].step or 0)
         return self
 
-    def at(self, number: int) -> Story:
+    def at(self, number: StepId) -> Story:
         """Lets the time pass until the step wakes up; the next command comes a moment after it."""
         wake_at = self.run.steps[number].wake_at
         assert wake_at is not None
         self.tick(max(0.0, (wake_at - self.now.at).total_seconds() - 1))
         return self
 
-    def ask(self, step: int | None) -> list[str]:
+    def ask(self, step: StepId | None) -> list[str]:
         gate = self.run.start_gate if step is None else self.run.steps[step].gate
         return self.when(cmd.OpenGate, step=step, digest=digest_of(step, gate.revision + 1 if gate else 1))
 
-    def start(self, step: int, **more: Any) -> list[str]:
+    def start(self, step: StepId, **more: Any) -> list[str]:
         gate = self.run.steps[step].gate
         return self.when(cmd.Start, step=step, **{"digest": gate.digest if gate else digest_of(step, 0), **more})
 
-    def finish(self, step: int, *, error: str = "", **more: Any) -> list[str]:
+    def finish(self, step: StepId, *, error: str = "", **more: Any) -> list[str]:
         result = cmd.StepResult(exit_code=1 if error else 0, error=error, **more)
         return self.when(cmd.Finish, step=step, attempt=self.run.steps[step].attempt, result=result)
 
-    def interrupt(self, step: int) -> list[str]:
+    def interrupt(self, step: StepId) -> list[str]:
         attempt = self.run.steps[step].attempt
         return self.when(cmd.Interrupt, step=step, attempt=attempt, reason="the machine went down")
 
-    def expire(self, step: int | None, **more: Any) -> list[str]:
+    def expire(self, step: StepId | None, **more: Any) -> list[str]:
         return self.when(cmd.Expire, step=step, **{"revision": self.gate(step).revision, **more})
 
-    def remind(self, step: int | None, **more: Any) -> list[str]:
+    def remind(self, step: StepId | None, **more: Any) -> list[str]:
         return self.when(cmd.Remind, step=step, **{"revision": self.gate(step).revision, **more})
 
-    def gate(self, step: int | None) -> Gate:
+    def gate(self, step: StepId | None) -> Gate:
         gate = self.run.start_gate if step is None else self.run.steps[step].gate
         assert gate is not None
         return gate
 
-    def step(self, number: int) -> StepState:
+    def step(self, number: StepId) -> StepState:
         return self.run.steps[number]
 
     @property
@@ -227,7 +228,7 @@ class Story:
     def last(self) -> Event:
         return self.events[-1]
 
-    def owed(self) -> list[tuple[DueKind, int | None]]:
+    def owed(self) -> list[tuple[DueKind, StepId | None]]:
         return [(item.kind, item.step) for item in due(self.run)]
 
     def latest(self, event_type: str) -> Event:

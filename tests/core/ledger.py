@@ -5,10 +5,13 @@ Raises AssertionError at the first event that breaks a rule.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sopwith.core import events as ev
 from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.address import StepId
 from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.config import Config, Role
 from sopwith.core.events import Event
@@ -91,37 +94,39 @@ class Ledger:
         self.starter = starter
         self.step_by_step = mode is ExecutionMode.STEP_BY_STEP
         self.gated = {s.number for s in procedure.steps if s.requires_approval or self.step_by_step}
-        self.waived: set[int] = set()
-        self.changed: set[int] = set()
+        self.waived: set[StepId] = set()
+        self.changed: set[StepId] = set()
         self.seq = 0
         self.started = self.paused = self.final = False
         self.stopping = False
-        self.finished: dict[int, str] = {}
-        self.stuck: dict[int, str] = {}
-        self.running: set[int] = set()
+        self.finished: dict[StepId, str] = {}
+        self.stuck: dict[StepId, str] = {}
+        self.running: set[StepId] = set()
         self.visit = {step.number: 1 for step in procedure.steps}
-        self.starts: set[tuple[int, int, int]] = set()
-        self.asked: dict[int | None, ev.ApprovalRequested] = {}
-        self.answered: set[tuple[int | None, int]] = set()
-        self.open: set[int | None] = set()
-        self.approved: dict[int | None, str] = {}
-        self.votes: dict[int | None, list[str]] = {}
-        self.escalated: set[int | None] = set()
-        self.clocks: dict[int | None, Clock] = {}
-        self.next: tuple[type[ev.Body], int | None] | None = None
-        self.held: dict[int, bool] = {}
-        self.unknown: set[int] = set()
-        self.tries: dict[int, int] = {}
-        self.retrying: dict[int, datetime] = {}
-        self.waiting: set[int] = set()
-        self.begun: dict[int, tuple[datetime, Instant]] = {}
-        self.skips: list[int] = []
+        self.starts: set[tuple[StepId, int, int]] = set()
+        self.asked: dict[StepId | None, ev.ApprovalRequested] = {}
+        self.answered: set[tuple[StepId | None, int]] = set()
+        self.open: set[StepId | None] = set()
+        self.approved: dict[StepId | None, str] = {}
+        self.votes: dict[StepId | None, list[str]] = {}
+        self.escalated: set[StepId | None] = set()
+        self.clocks: dict[StepId | None, Clock] = {}
+        self.next: tuple[type[ev.Body], StepId | None] | None = None
+        self.held: dict[StepId, bool] = {}
+        self.unknown: set[StepId] = set()
+        self.tries: dict[StepId, int] = {}
+        self.retrying: dict[StepId, datetime] = {}
+        self.waiting: set[StepId] = set()
+        self.begun: dict[StepId, tuple[datetime, Instant]] = {}
+        self.skips: list[StepId] = []
         self.failure: ev.StepFailed | None = None
         self.params: dict[str, ev.ParamValue] = {}
         self.clock: tuple[datetime, Instant] | None = None
         self.stopped: datetime | None = None
         self.rested = timedelta(0)
         self.out = self.failed = False
+        self.instances: dict[StepId, list[StepId]] = {}
+        self.outputs: dict[StepId, dict[str, Any]] = {}
         self.people, self.now = Config(), Instant(datetime.min.replace(tzinfo=UTC), 0, "")
 
     def read(self, event: Event, people: Config, now: Instant) -> None:
@@ -146,15 +151,15 @@ class Ledger:
 
     # gates
 
-    def _rules(self, number: int | None) -> ApprovalRules:
+    def _rules(self, number: StepId | None) -> ApprovalRules:
         own = None if number is None else self.procedure.step(number).approval
         return own or self.procedure.approval or ApprovalRules()
 
-    def _needs(self, number: int) -> bool:
+    def _needs(self, number: StepId) -> bool:
         """Whether this try of the step takes an approval."""
         if number in self.changed or self.step_by_step:
             return True
-        return number in self.gated and number not in self.waived
+        return _whole(number) in self.gated and number not in self.waived
 
     def _gate(self, event: Event, body: ev.GateBody) -> None:
         number = body.step_number
@@ -244,10 +249,10 @@ class Ledger:
         assert event.actor.id not in votes, "one voter counted twice"
         votes.append(event.actor.id)
 
-    def _needed(self, number: int | None) -> int:
+    def _needed(self, number: StepId | None) -> int:
         return self._rules(number).quorum or 1
 
-    def _listed(self, number: int | None) -> set[str]:
+    def _listed(self, number: StepId | None) -> set[str]:
         rules = self._rules(number)
         escalated = rules.escalate_to if number in self.escalated and rules.approvers else ()
         found: set[str] = set()
@@ -258,7 +263,7 @@ class Ledger:
                 found.add(f"agent {name}" if kind == "agent" else f"human {name}")
         return found
 
-    def _may_pass(self, actor: Actor, number: int | None) -> bool:
+    def _may_pass(self, actor: Actor, number: StepId | None) -> bool:
         rules = self._rules(number)
         own = actor.id == self.starter.id
         if actor.kind is ActorKind.AGENT:
@@ -281,7 +286,7 @@ class Ledger:
         names = {f"user:{actor.id}", *groups}
         return bool(names & {*roles.get(role, ()), *roles.get(Role.ADMIN, ())})
 
-    def _is_unreachable(self, number: int | None) -> bool:
+    def _is_unreachable(self, number: StepId | None) -> bool:
         rules = self._rules(number)
         if not rules.approvers and not self.people.roles:
             return False
@@ -298,7 +303,7 @@ class Ledger:
         self.escalated.update(before)
         return len(able | set(self.votes[number])) < self._needed(number)
 
-    def _must_give_up(self, number: int | None) -> None:
+    def _must_give_up(self, number: StepId | None) -> None:
         if self._is_unreachable(number):
             self.next = (ev.ApprovalRejected, number)
 
@@ -347,6 +352,7 @@ class Ledger:
             assert number not in self.running | self.stuck.keys() | self.finished.keys()
             assert number not in self.waiting | self.retrying.keys(), "an automatic try asks nobody"
             self._may_begin(number)
+            self._is_one(number)
         rules = self._rules(number)
         assert (body.approvers, body.votes_needed) == (rules.approvers, self._needed(number))
         minutes = [timedelta(minutes=mins) for mins in rules.remind_after_mins]
@@ -364,19 +370,27 @@ class Ledger:
         self.votes[number] = []
         self.escalated.discard(number)
         self.clocks[number] = Clock(body, event.at, self.now)
+        self._check_turns(number)
         self._must_give_up(number)
 
     # steps
 
     def _step(self, event: Event, body: ev.StepBody) -> None:
         number = body.step_number
+        if number in self.instances and isinstance(body, ev.StepEnd | ev.StepSkipped):
+            self._together(event, body)
+            return
         match body:
+            case ev.StepExpanded():
+                self._expand(body)
             case ev.StepStarted():
                 self._start(body, event.at)
+                self._check_turns(number)
                 limit = self.procedure.max_parallel
                 assert limit is None or len(self._processes()) <= limit, "more at once than the procedure says"
             case ev.WaitStarted():
                 self._start(body, event.at)
+                self._check_turns(number)
                 self.running.discard(number)
                 self.waiting.add(number)
                 seconds = self.procedure.step(number).wait_secs
@@ -394,6 +408,7 @@ class Ledger:
             case ev.StepCompleted():
                 self._end(number)
                 self.finished[number] = "completed"
+                self.outputs[number] = body.outputs
             case ev.StepFailed():
                 if body.cause == "approval_timeout":
                     assert event.actor.kind is ActorKind.SYSTEM
@@ -410,6 +425,8 @@ class Ledger:
                 self.stuck[number] = "interrupted"
             case ev.ConditionEvaluated(condition="if"):
                 self._may_begin(number)
+                assert number not in self.instances
+                assert isinstance(number, int)
                 assert self.procedure.step(number).condition == body.expression
                 assert number not in self.held, "a condition asked twice"
                 assert number not in self.running | self.stuck.keys() | self.finished.keys() | self.open
@@ -423,9 +440,16 @@ class Ledger:
                 else:
                     self.held[number] = body.result
                     self.skips = [] if body.result else [number]
+            case ev.ConditionEvaluated(condition="forEach"):
+                self._may_expand(number)
+                assert body.result is None
+                assert body.reason
+                self.unknown.add(number)
             case ev.ConditionEvaluated():
-                assert number in self.gated
-                assert self.held.get(number, self.procedure.step(number).condition is None), "asked before its if"
+                assert _whole(number) in self.gated
+                self._is_one(number)
+                held = self.procedure.step(number).condition is None
+                assert self.held.get(_whole(number), held), "asked before its if"
                 assert not self.step_by_step
                 assert number not in self.changed, "a condition where it decides nothing"
                 if body.result is False:
@@ -434,6 +458,10 @@ class Ledger:
                     self.next = (ev.ApprovalRequested, number)
             case ev.StepSkipped():
                 assert number not in self.finished
+                if self._is_passed_by(number) or self._items(number) == []:
+                    assert (body.signature, event.actor.kind) == (None, ActorKind.SYSTEM)
+                    self.finished[number] = "skipped"
+                    return
                 if number in self.skips:
                     assert body.signature is None
                     self.skips.remove(number)
@@ -483,22 +511,111 @@ class Ledger:
         assert step.on_failure == body.then
         del self.stuck[number]
         self.finished[number] = "passed over"
-        if step.goto is not None:
-            before = {n for n in self.visit if n != step.goto and step.goto in descendants(self.procedure, n)}
-            between = before & descendants(self.procedure, number) - {number}
-            self.skips = [n for n in between if n not in self.finished]
+        if step.goto is not None and isinstance(number, int):
+            self.skips = [n for n in self._between(number, step.goto) if n not in self.finished]
 
-    def _time_was_over(self, number: int, seconds: float) -> None:
+    def _between(self, number: int, target: int) -> set[int]:
+        numbers = {step.number for step in self.procedure.steps}
+        before = {n for n in numbers if n != target and target in descendants(self.procedure, n)}
+        return before & descendants(self.procedure, number) - {number}
+
+    # items
+
+    def _items(self, number: StepId) -> Any:
+        """What the step is to be done for, as far as that can be told from what was handed on."""
+        stated = self.procedure.step(number).for_each
+        if not isinstance(stated, str):
+            return stated if stated is None else list(stated)
+        found = re.fullmatch(r"steps\['([0-9]+)'\]\.outputs\.list", stated)
+        assert found is not None
+        other = int(found[1])
+        known = other in self.finished and number in descendants(self.procedure, other)
+        return self.outputs.get(other, {}).get("list") if known else None
+
+    def _may_expand(self, number: StepId) -> None:
+        self._may_begin(number)
+        assert number not in self.instances, "expanded twice"
+        assert isinstance(number, int)
+        assert number not in self.finished
+        assert self.procedure.step(number).for_each is not None
+        assert self.procedure.step(number).condition is None or self.held.get(number), "expanded before its if"
+
+    def _expand(self, body: ev.StepExpanded) -> None:
+        number = body.step_number
+        self._may_expand(number)
+        assert list(body.items) == self._items(number), "done for something else"
+        assert len(set(body.instances)) == len(body.instances) == len(body.items) > 0
+        self.instances[number] = [f"{number}:{name}" for name in body.instances]
+        self.unknown.discard(number)
+        for each in self.instances[number]:
+            self.visit[each] = self.visit[each] + 1 if each in self.visit else self.visit[number]
+
+    def _is_one(self, number: StepId) -> None:
+        """That it is a step, or an instance of one; never a step that stands for its instances."""
+        several = self.procedure.step(number).for_each is not None
+        assert several == isinstance(number, str), "neither a step nor an instance of one"
+        assert not several or number in self.instances[_whole(number)], "an instance that is not there"
+
+    def _check_turns(self, number: StepId | None) -> None:
+        if number is None or (limit := self.procedure.step(number).max_parallel) is None:
+            return
+        busy = self.open | self.running | self.waiting | self.retrying.keys() | self.stuck.keys()
+        busy |= self.approved.keys() | self.waived
+        under_way = [n for n in self.instances[_whole(number)] if n in busy and n not in self.finished]
+        assert len(under_way) <= limit, "under way for more items than the step says"
+
+    def _is_passed_by(self, number: StepId) -> bool:
+        """Whether it lies between a step whose last instance has just ended and where the failed ones lead."""
+        for whole, instances in self.instances.items():
+            target = self.procedure.step(whole).goto
+            if whole in self.finished or target is None or not all(each in self.finished for each in instances):
+                continue
+            failed = any(self.finished[each] == "passed over" for each in instances)
+            if failed and isinstance(whole, int) and number in self._between(whole, target):
+                return True
+        return False
+
+    def _together(self, event: Event, body: ev.StepEnd | ev.StepSkipped) -> None:
+        """The end of a step that is done for several items."""
+        number = body.step_number
+        assert isinstance(number, int)
+        assert event.actor.kind is ActorKind.SYSTEM
+        assert number not in self.finished, "ended twice"
+        ways = [self.finished[each] for each in self.instances[number]]
+        if isinstance(body, ev.StepSkipped):
+            assert set(ways) == {"skipped"}
+            self.finished[number] = "skipped"
+            return
+        assert isinstance(body, ev.StepCompleted | ev.StepFailed)
+        assert isinstance(body, ev.StepFailed) == ("passed over" in ways)
+        step = self.procedure.step(number)
+        if isinstance(body, ev.StepFailed):
+            assert (body.cause, body.then) == ("instances", step.on_failure)
+            if step.goto is not None:
+                assert self._between(number, step.goto) <= self.finished.keys(), (
+                    "led on, and something was not passed by"
+                )
+        lists = [self.outputs.get(each, {}) for each in self.instances[number]]
+        names = {name for each in lists for name in each}
+        assert body.outputs == {name: [each.get(name) for each in lists] for name in names}
+        self.outputs[number] = body.outputs
+        self.finished[number] = "passed over" if isinstance(body, ev.StepFailed) else "completed"
+
+    def _everything(self) -> set[StepId]:
+        instances = {each for instances in self.instances.values() for each in instances}
+        return {step.number for step in self.procedure.steps} | instances
+
+    def _time_was_over(self, number: StepId, seconds: float) -> None:
         at, began = self.begun[number]
         if began.boot_id == self.now.boot_id:
             assert self.now.boot_ms - began.boot_ms >= seconds * 1000, "over before its time"
         else:
             assert self.now.at - at >= timedelta(seconds=seconds), "over before its time"
 
-    def _processes(self) -> set[int]:
+    def _processes(self) -> set[StepId]:
         return {n for n in self.running if self.procedure.step(n).executor == "shell"}
 
-    def _signed(self, event: Event, signed: ev.Signature | None, number: int, meaning: str, *, needed: bool) -> None:
+    def _signed(self, event: Event, signed: ev.Signature | None, number: StepId, meaning: str, *, needed: bool) -> None:
         """What stands in for an approval takes who could give one."""
         if not (needed and self._needs(number)):
             assert signed is None
@@ -509,7 +626,9 @@ class Ledger:
 
     def _start(self, body: ev.StepStarted | ev.WaitStarted, at: datetime) -> None:
         number = body.step_number
-        assert self.procedure.step(number).condition is None or self.held.get(number), "its condition does not hold"
+        self._is_one(number)
+        held = self.held.get(_whole(number))
+        assert self.procedure.step(number).condition is None or held, "its condition does not hold"
         assert number not in self.waiting, "a wait started twice"
         assert at >= self.retrying.pop(number, at), "an automatic try before its time"
         self.tries[number] = self.tries.get(number, 0) + 1
@@ -528,11 +647,11 @@ class Ledger:
         self.starts.add(key)
         self.running.add(number)
 
-    def _has_tries(self, number: int) -> bool:
+    def _has_tries(self, number: StepId) -> bool:
         rules = self.procedure.step(number).retry
         return rules is not None and self.tries[number] <= rules.max_attempts
 
-    def _may_begin(self, number: int) -> None:
+    def _may_begin(self, number: StepId) -> None:
         assert not self.paused
         assert not self.stopping, "something new after a pause or cancel was asked"
         assert not self.stuck, "something new in a failing run"
@@ -540,14 +659,14 @@ class Ledger:
         for other in self.procedure.step(number).depends_on:
             assert other in self.finished, "something new before what it depends on"
 
-    def _out_of_time(self, number: int) -> None:
+    def _out_of_time(self, number: StepId) -> None:
         """What rests or waits ends as what runs does."""
         if number in self.waiting or number in self.retrying:
             self.running.add(number)
         self.waiting.discard(number)
         self.retrying.pop(number, None)
 
-    def _end(self, number: int) -> None:
+    def _end(self, number: StepId) -> None:
         assert number in self.running or self.stuck.get(number) in ("failed", "interrupted")
         self.running.discard(number)
         self.stuck.pop(number, None)
@@ -606,7 +725,7 @@ class Ledger:
                 assert not processes
                 self.final = True
             case ev.RunCompleted():
-                assert self.finished.keys() == self.visit.keys(), "completed with a step left"
+                assert self.finished.keys() == self._everything(), "completed with a step left"
                 assert body.nothing_ran == (set(self.finished.values()) == {"skipped"})
                 assert body.with_failures == ("passed over" in self.finished.values())
                 self.final = True
@@ -633,7 +752,7 @@ class Ledger:
         self.out = True
 
     def _retried(self, body: ev.RunRetried) -> None:
-        again = descendants(self.procedure, body.from_step) if body.from_step is not None else frozenset()
+        again = self._from_here_on(body.from_step)
         taken = {*body.steps, *again}
         if body.params:
             self._asked_with(body, taken)
@@ -650,20 +769,40 @@ class Ledger:
             self.waiting.discard(number)
             for kept in (self.held, self.tries, self.retrying):
                 kept.pop(number, None)
+            self.outputs.pop(number, None)
         for number in again:
-            self.visit[number] += 1
+            if isinstance(number, int):
+                self.visit[number] += 1
+                self.instances.pop(number, None)
+            elif _whole(number) not in again:
+                self.visit[number] += 1
+                self.finished.pop(_whole(number), None)
+                self.outputs.pop(_whole(number), None)
         self.paused = False
 
-    def _asked_with(self, body: ev.RunRetried, taken: set[int]) -> None:
+    def _asked_with(self, body: ev.RunRetried, taken: set[StepId]) -> None:
         """Nothing that was asked about the old parameters counts for the new ones."""
         assert body.params != self.params, "changed to what it was"
         assert self.stuck.keys() <= taken, "retry takes all that is stuck"
         assert not self.running, "something goes on with the old parameters"
         assert not self.open, "a gate left open over the old parameters"
-        left = self.visit.keys() - taken - self.finished.keys() - self.waiting
+        left = self.visit.keys() - taken - self.finished.keys() - self.waiting - self.instances.keys()
         for kind in (self.approved.keys(), self.held.keys(), self.retrying.keys(), self.waived, self.unknown):
             assert not left & set(kind), "something asked with the old parameters"
         self.params = body.params
         if None in self.asked:
             self.started = False
             self.approved.pop(None, None)
+
+    def _from_here_on(self, step: StepId | None) -> set[StepId]:
+        """What is done again, with all instances of each step; of a step with an instance named, only that one."""
+        if step is None:
+            return set()
+        again: set[StepId] = set(descendants(self.procedure, _whole(step)))
+        if isinstance(step, str):
+            again = again - {_whole(step)} | {step}
+        return again | {each for n in again for each in self.instances.get(n, [])}
+
+
+def _whole(step: StepId) -> int:
+    return step if isinstance(step, int) else int(step.split(":")[0])

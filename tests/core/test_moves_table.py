@@ -105,6 +105,17 @@ STORIES: dict[str, Callable[[], Story]] = {
     "changed parameters beside a wait": lambda: Story(
         shell(rollback=UNDO), shell(), wait(60, after=()), mode=SUPERVISED, params={"go": "no"}
     ),
+    "items": lambda: Story(shell(for_each=("eu", "us"))),
+    "items one after another, each asked about": lambda: Story(
+        manual(gate=True, for_each=("eu", "us"), max_parallel=1)
+    ),
+    "items that are passed over": lambda: Story(
+        manual(for_each=("eu", "us"), on_failure=OnFailure.GOTO, goto=3), shell(), manual()
+    ),
+    "items that nobody knows beside a process": lambda: Story(shell(), shell(for_each="params.regions", after=())),
+    "items of which one is tried again": lambda: Story(
+        shell(for_each=("eu", "us"), retry=RetryRules(max_attempts=2, delay_secs=60)),
+    ),
     "one of each": lambda: Story(shell(), manual(after=()), shell(gate=True, after=())),
 }
 

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
+from sopwith.core.address import StepId
 from sopwith.core.approval import ApprovalRules, FormField, TimeoutAction
 from sopwith.core.approvers import rules_of
 from sopwith.core.codec import NO_HASH, decode_event, encode_event, seal
@@ -118,6 +119,7 @@ RESULTS = st.sampled_from(
     [
         cmd.StepResult(exit_code=0, output="done\n", output_bytes=5, outputs={"url": "http://é", "n": 1.5}),
         cmd.StepResult(exit_code=0),
+        *(cmd.StepResult(exit_code=0, outputs={"list": given}) for given in (["eu", "us"], ["us", 1], ["eu"], [])),
         cmd.StepResult(exit_code=1, error="exit code 1", warnings=("it left children behind",)),
         cmd.StepResult(signal="SIGKILL", error="killed by SIGKILL", cause="signal"),
         STOPPED,
@@ -127,6 +129,10 @@ RESULTS = st.sampled_from(
 
 CONDITIONS = st.sampled_from(
     [*[None] * 5, "params.go == 'yes'", "params.go != 'yes'", "params.nothing == 1", "steps['1'].status == 'failed'"]
+)
+ITEMS = st.sampled_from([None, None, None, ("eu", "us"), ("eu",), ("eu", "us", "ap"), "steps['1'].outputs.list"])
+ADDRESSES = st.sampled_from(
+    [*range(1, 9), *(f"{number}:{name}" for number in range(1, 5) for name in ("eu", "us", "1"))]
 )
 RETRIES = st.none() | st.builds(
     RetryRules,
@@ -161,6 +167,8 @@ def procedures(draw: st.DrawFn) -> list[MakeStep]:
         more["approval"] = draw(st.one_of(st.none(), RULES))
         make = draw(st.sampled_from([shell, shell, manual] if plain else [shell, shell, shell, manual, wait]))
         more |= {} if plain else draw(flows())
+        if not plain and (for_each := draw(ITEMS)) is not None and (number > 1 or not isinstance(for_each, str)):
+            more |= {"for_each": for_each, "max_parallel": draw(st.sampled_from([None, None, 1, 2]))}
         if not plain and more["goto"] is not None:
             more["goto"] = min(more["goto"], last)
         if not plain and make is shell:
@@ -205,7 +213,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         self._do(*self._carried_out(data, item))
 
     @rule(
-        step=st.sampled_from([None, *range(1, 9)]),
+        which=st.integers(0, 4),
         actor=st.sampled_from([*PEOPLE, *PEOPLE, AGENT]),
         no=st.sampled_from([False, False, False, True]),
         form=FORMS,
@@ -213,10 +221,10 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
     )
     @precondition(lambda self: open_gates(self.story.run) and not self.story.run.paused)
     def a_person_answers_an_open_gate(
-        self, step: int | None, actor: Actor, no: bool, form: dict[str, str], comment: str
+        self, which: int, actor: Actor, no: bool, form: dict[str, str], comment: str
     ) -> None:
         gates = dict(open_gates(self.story.run))
-        number = step if step in gates else next(iter(gates))
+        number = [*gates][which % len(gates)]
         fields: dict[str, Any] = {"actor": actor, "digest": gates[number].digest[:12]}
         if no:
             self._do(cmd.Reject, {**fields, "reason": "no"})
@@ -260,18 +268,22 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
 
     @rule(
         command=st.sampled_from([cmd.Approve, cmd.Reject, cmd.Skip, cmd.Complete, cmd.Fail, cmd.Retry, cmd.Resume]),
-        step=st.integers(1, 8),
+        step=ADDRESSES,
         reason=REASONS,
         actor=ACTORS,
         digest=st.sampled_from([None, None, "", "0" * 12, digest_of(1, 1), digest_of(2, 2)[:12]]),
     )
     def anybody_asks_for_anything(
-        self, command: type[cmd.Command], step: int, reason: str, actor: Actor, digest: str | None
+        self, command: type[cmd.Command], step: StepId, reason: str, actor: Actor, digest: str | None
     ) -> None:
         self._do(command, self._person(command, step, reason, actor, digest))
 
-    @rule(step=st.sampled_from([None, 1, 2, 3]), command=st.sampled_from([cmd.Approve, cmd.Reject]), actor=ACTORS)
-    def somebody_answers_once_more(self, step: int | None, command: type[cmd.Command], actor: Actor) -> None:
+    @rule(
+        step=st.sampled_from([None, 1, 2, 3, "1:eu", "2:eu"]),
+        command=st.sampled_from([cmd.Approve, cmd.Reject]),
+        actor=ACTORS,
+    )
+    def somebody_answers_once_more(self, step: StepId | None, command: type[cmd.Command], actor: Actor) -> None:
         run = self.story.run
         gate = run.start_gate if step is None or step not in run.steps else run.steps[step].gate
         digest = gate.digest if gate is not None else digest_of(step, 1)
@@ -376,7 +388,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
                 return cmd.Finish, {**found, "result": data.draw(RESULTS, "result")}
 
     def _person(
-        self, command: type[cmd.Command], step: int, reason: str, actor: Actor, digest: str | None
+        self, command: type[cmd.Command], step: StepId, reason: str, actor: Actor, digest: str | None
     ) -> dict[str, Any]:
         known = set(command.__struct_fields__)
         fields = {"actor": actor, "step": step, "from_step": step, "reason": reason, "digest": digest}
@@ -463,7 +475,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         assert (run.ended is not None) == (status in ended) == (run.ended_at is not None)
         assert is_final(run) == self.ledger.final
         assert next_due_at(run) == min((item.at for item in due(run) if item.at is not None), default=None)
-        assert 1 <= current_step(run) <= len(run.steps)
+        assert 1 <= current_step(run) <= len(run.procedure.steps)
         assert run.executed == bool(self.ledger.starts)
 
     @invariant()
@@ -471,8 +483,21 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         run = self.story.run
         done = {n for n, step in run.steps.items() if step.finished}
         wanted = {step.number: set(step.depends_on) for step in run.procedure.steps}
-        live = [n for n, step in run.steps.items() if n not in done and (step.status != "pending" or wanted[n] <= done)]
+        live = [
+            n
+            for n, step in run.steps.items()
+            if n not in done | self.ledger.instances.keys()
+            and (step.status != "pending" or wanted[int(str(n).split(":")[0])] <= done)
+        ]
         assert (run.frontier, run.left) == (tuple(live), len(run.steps) - len(done))
+
+    @invariant()
+    def a_step_ends_with_the_last_of_its_instances(self) -> None:
+        run = self.story.run
+        left = {n: sum(each not in self.ledger.finished for each in of) for n, of in self.ledger.instances.items()}
+        assert run.expanded == {n: left[n] for n in left if n not in self.ledger.finished}
+        assert run.ended is not None or run.cancel_requested or all(run.expanded.values())
+        assert set(run.steps) == self.ledger._everything()
 
     @invariant()
     def there_is_always_a_way_on(self) -> None:

@@ -12,10 +12,23 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sopwith.core import approvers, gates, moves, moves_answer, moves_driver, moves_flow, moves_gate, moves_person
+from sopwith.core import (
+    approvers,
+    conclude,
+    gates,
+    moves,
+    moves_answer,
+    moves_driver,
+    moves_flow,
+    moves_gate,
+    moves_person,
+    moves_rollback,
+    rollback,
+)
 from sopwith.core import due as due_module
 from sopwith.core import evolve as evolve_module
 from sopwith.core import run as run_module
+from sopwith.core.address import number_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.due import Due, DueKind
 from sopwith.engine import driver as driver_module
@@ -209,8 +222,6 @@ def a_driver_that_leaves_running_steps_at_a_cancel(patch: pytest.MonkeyPatch) ->
 
 
 def a_cancel_that_does_not_wait(patch: pytest.MonkeyPatch) -> None:
-    from sopwith.core import conclude
-
     patch.setattr(moves_person, "running_processes", lambda _run: ())
     patch.setattr(conclude, "running_processes", lambda _run: ())
 
@@ -319,6 +330,52 @@ def a_driver_that_sets_no_limit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_Driver, "_time_out", never)
 
 
+def an_instance_that_passes_anothers_gate(patch: pytest.MonkeyPatch) -> None:
+    is_gated = gates.is_gated
+
+    def of_any(run, number):
+        others = run.steps[number_of(number)].instances or ()
+        return is_gated(run, number) and not any(run.steps[each].gate_passed for each in others)
+
+    for module in (due_module, moves_driver):
+        patch.setattr(module, "is_gated", of_any)
+
+
+def a_step_that_ignores_for_how_many_items_it_may_be_under_way(patch: pytest.MonkeyPatch) -> None:
+    for module in (due_module, moves_driver, moves_gate):
+        patch.setattr(module, "held_back", lambda _run: frozenset())
+
+
+def an_instance_that_does_not_count_on_when_it_comes_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(evolve_module, "_former", lambda _run, _step: {})
+
+
+def a_step_that_ends_before_its_last_instance(patch: pytest.MonkeyPatch) -> None:
+    _rewritten(patch, conclude, "_instances_done", {"if not left:": "if left <= 1:"})
+
+
+def a_rollback_in_the_order_of_the_steps(patch: pytest.MonkeyPatch) -> None:
+    to_roll_back = rollback.to_roll_back
+    for module in (conclude, moves_rollback):
+        patch.setattr(module, "to_roll_back", lambda run: tuple(reversed(to_roll_back(run))))
+
+
+def a_rollback_that_asks_nobody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gates, "asks_first", lambda _run, _number: False)
+
+
+def a_rollback_that_does_not_wait(patch: pytest.MonkeyPatch) -> None:
+    _rewritten(
+        patch, conclude, "_stop", {"if any(step.status is StepStatus.RUNNING for step in run.live):": "if False:"}
+    )
+
+
+def a_rollback_of_what_was_never_completed(patch: pytest.MonkeyPatch) -> None:
+    wider = _rewritten(patch, rollback, "to_roll_back", {"step.status is StepStatus.COMPLETED": "not step.stuck"})
+    for module in (conclude, moves_rollback):
+        patch.setattr(module, "to_roll_back", wider)
+
+
 def _moved_by_name(patch: pytest.MonkeyPatch, name: str, mutant) -> None:
     for key, move in list(moves.MOVES.items()):
         if move.handler.__name__ == name:
@@ -410,6 +467,14 @@ PLANTED: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     a_run_limit_that_trusts_the_wall_clock,
     a_run_that_goes_on_when_its_time_is_up,
     a_group_that_lets_two_in,
+    an_instance_that_passes_anothers_gate,
+    a_step_that_ignores_for_how_many_items_it_may_be_under_way,
+    an_instance_that_does_not_count_on_when_it_comes_back,
+    a_step_that_ends_before_its_last_instance,
+    a_rollback_in_the_order_of_the_steps,
+    a_rollback_that_asks_nobody,
+    a_rollback_that_does_not_wait,
+    a_rollback_of_what_was_never_completed,
 )
 SEEDS = 240
 """Within how many seeds each must be found."""

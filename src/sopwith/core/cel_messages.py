@@ -20,6 +20,7 @@ _SYNTAX = re.compile(
 )
 _STEP_NAME = re.compile(r"\bsteps\.([0-9]+|[a-z][a-z0-9_]*-[a-z0-9_-]*)")
 _TYPE_NAMES = {"string": "text", "int": "a whole number", "double": "a number", "bool": "true or false"}
+_TYPE_NAMES |= {"list": "a list", "map": "a map", "null": "null"}
 _IN_WORDS = {
     "int": "a whole number",
     "double": "a number with a decimal point",
@@ -61,4 +62,5 @@ def shown_name(name: str) -> str:
 
 
 def type_name(kind: str) -> str:
-    return _TYPE_NAMES.get(kind.lower(), f"of type {kind.lower()}")
+    root = kind.lower().partition("<")[0]
+    return _TYPE_NAMES.get(root, f"of type {kind.lower()}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from sopwith.core import events as ev
 from sopwith.core.address import instance_of
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
+from sopwith.core.moves_flow import passed_by
 from sopwith.core.procedure import OnFailure
 from sopwith.core.rollback import outcome, to_roll_back
 from sopwith.core.run import (
@@ -21,6 +22,9 @@ from sopwith.core.run import (
     run_timeout_text,
     running_processes,
 )
+
+_TOLD = 10
+"""Of how many failed instances the step's own error tells; each has its own."""
 
 
 def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
@@ -46,11 +50,18 @@ def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
 
 def _instances_done(run: Run, now: Instant) -> ev.EventBody | None:
     """The end of a step all of whose instances are finished; what they handed on stands side by side."""
-    for number in run.expanded:
-        states = [run.steps[each] for each in run.steps[number].instances or ()]
-        if all(state.finished for state in states):
-            return _together(run, number, states, now)
+    for number, left in run.expanded.items():
+        if not left:
+            states = [run.steps[each] for each in run.steps[number].instances or ()]
+            passed_by = _passed_by(run, number) if any(state.passed_over for state in states) else []
+            return passed_by[0] if passed_by else _together(run, number, states, now)
     return None
+
+
+def _passed_by(run: Run, number: int) -> list[ev.StepSkipped]:
+    """What lies between the step and the one that its failed instances lead to; before the step itself ends."""
+    target = run.procedure.step(number).goto
+    return [] if target is None else passed_by(run, number, target)
 
 
 def _together(run: Run, number: int, states: list[StepState], now: Instant) -> ev.EventBody:
@@ -72,11 +83,16 @@ def _together(run: Run, number: int, states: list[StepState], now: Instant) -> e
         title=title,
         duration=duration,
         duration_ms=milliseconds,
-        error="; ".join(f"{instance_of(state.number)}: {state.error}" for state in failed),
+        error=_told_of(failed),
         cause="instances",
-        then="continue",
+        then=run.procedure.step(number).on_failure,
         outputs=outputs,
     )
+
+
+def _told_of(failed: list[StepState]) -> str:
+    told = [f"{instance_of(state.number)}: {state.error}" for state in failed[:_TOLD]]
+    return "; ".join([*told, *([f"and {len(failed) - _TOLD} more"] if len(failed) > _TOLD else [])])
 
 
 def _close_a_gate(run: Run) -> ev.EventBody | None:

@@ -144,7 +144,9 @@ def decide(run: Run, command: cmd.Command) -> Decision:
     if any(_is_nobodys(event.body) for event in events):
         actor = SYSTEM  # and what the run comes to because of it
     while events and (body := conclusion(run, command.now)) is not None:
-        followed = _record(run, [body], actor=actor, now=command.now)
+        # what all instances of a step come to is nobody's act
+        who = SYSTEM if isinstance(body, ev.StepBody) else actor
+        followed = _record(run, [body], actor=who, now=command.now)
         events.extend(followed.events)
         run = followed.run
     return Decision(tuple(events), run)
@@ -156,11 +158,9 @@ def _is_nobodys(body: ev.EventBody) -> bool:
 
 
 def _is_by_itself(run: Run, body: ev.EventBody) -> bool:
-    """Whether it is a rollback that nobody asked for, the end that a rollback comes to, or that of all instances."""
+    """Whether it is a rollback that nobody asked for, or the end that a rollback comes to."""
     if isinstance(body, ev.RunCancelled):
         return run.rollback is not None and not run.rollback.left and not run.cancel_requested
-    if isinstance(body, ev.StepEnd | ev.StepSkipped) and body.step_number in run.expanded:
-        return True
     return isinstance(body, ev.RollbackStarted) and not body.asked
 
 

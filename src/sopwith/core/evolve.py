@@ -18,7 +18,7 @@ from sopwith.core.evolve_gate import apply_gate, each_gate, start_clock, stop_cl
 from sopwith.core.evolve_rollback import rollback_begun, rollback_ended, rollback_started
 from sopwith.core.gates import needs_start_gate
 from sopwith.core.instant import Instant, whole_ms
-from sopwith.core.procedure import Procedure
+from sopwith.core.procedure import Procedure, canonical
 from sopwith.core.run import (
     Gate,
     GateStatus,
@@ -108,7 +108,11 @@ def _surveyed(run: Run) -> Run:
     return replace(
         run,
         frontier=tuple(number for number in left if _is_live(run, number)),
-        expanded=tuple(number_of(number) for number in left if run.steps[number].instances is not None),
+        expanded={
+            number: sum(not run.steps[each].finished for each in instances)
+            for number in left
+            if isinstance(number, int) and (instances := run.steps[number].instances) is not None
+        },
         left=len(left),
     )
 
@@ -127,10 +131,14 @@ def _moved_on(run: Run, before: StepState) -> Run:
         return run
     if before.finished or number not in run.frontier:
         return _surveyed(run)
-    followers = run.followers.get(number, ()) if isinstance(number, int) else ()
-    freed = {other for other in followers if _is_live(run, other)}
-    frontier = sorted({*run.frontier, *freed} - {number}, key=lambda each: (number_of(each), run.steps[each].place))
-    return replace(run, frontier=tuple(frontier), left=run.left - 1)
+    run = replace(run, frontier=tuple(each for each in run.frontier if each != number), left=run.left - 1)
+    if isinstance(number, str):
+        # not there where a rollback has failed, and all instances had been finished before
+        left = {whole: left - (whole == number_of(number)) for whole, left in run.expanded.items()}
+        return replace(run, expanded=left)
+    freed = {other for other in run.followers.get(number, ()) if _is_live(run, other)}
+    frontier = sorted({*run.frontier, *freed}, key=lambda each: (number_of(each), run.steps[each].place))
+    return replace(run, frontier=tuple(frontier))
 
 
 def _apply(run: Run, event: Event) -> Run:
@@ -242,8 +250,11 @@ def _expanded(run: Run, event: Event, body: ev.StepExpanded) -> Run:
     number = body.step_number
     step = run.steps[number]
     made = {
-        (address := step_id(number_of(number), name)): StepState(
-            number=address, place=place, item=item, visit=step.visit, must_ask=step.must_ask, condition_held=True
+        (address := step_id(number_of(number), name)): replace(
+            step.former.get(address) or StepState(number=address, visit=step.visit),
+            place=place,
+            item=item,
+            condition_held=True,
         )
         for place, (name, item) in enumerate(zip(body.instances, body.items, strict=True), start=1)
     }
@@ -252,7 +263,8 @@ def _expanded(run: Run, event: Event, body: ev.StepExpanded) -> Run:
         steps[each] = state
         if each == number:
             started = Instant(event.at, body.boot_ms, body.boot_id)
-            steps |= {number: replace(step, instances=tuple(made), started=started), **made}
+            begun = replace(step, instances=tuple(made), started=started, condition_unknown=False)
+            steps |= {number: begun, **made}
     return replace(run, steps=steps)
 
 
@@ -265,14 +277,35 @@ def _retried(run: Run, body: ev.RunRetried) -> Run:
         # with its step, what an instance was made for is asked anew
         if isinstance(number, int) or number_of(number) not in again
     }
-    if isinstance(body.from_step, str):
-        whole = number_of(body.from_step)
-        steps[whole] = replace(
-            steps[whole], status=StepStatus.PENDING, passed_over=False, outputs={}, ended_at=None, error=""
-        )
+    for number in again:
+        if isinstance(number, int) and run.steps[number].instances is not None:
+            steps[number] = replace(steps[number], former=_former(run, run.steps[number]))
+        elif isinstance(number, str) and (whole := number_of(number)) not in again:
+            steps[whole] = _opened(steps[whole])
     if body.params:
         run = replace(run, params=body.params, start_void=run.start_void or needs_start_gate(run.mode))
     return _going_on(replace(run, steps=steps))
+
+
+def _former(run: Run, step: StepState) -> dict[StepId, StepState]:
+    """The instances as they would begin a new visit, and those of earlier visits."""
+    last = {each: _asked_again(run.steps[each], new_visit=True) for each in step.instances or ()}
+    return {**step.former, **last}
+
+
+def _opened(step: StepState) -> StepState:
+    """A step of whose instances one is done again: it ends anew."""
+    return replace(
+        step,
+        status=StepStatus.PENDING,
+        passed_over=False,
+        outputs={},
+        ended_at=None,
+        duration_ms=None,
+        completed_seq=0,
+        comment="",
+        error="",
+    )
 
 
 def _going_on(run: Run) -> Run:
@@ -297,6 +330,7 @@ def _asked_again(step: StepState, *, new_visit: bool) -> StepState:
         place=step.place,
         item=step.item,
         child="" if new_visit else step.child,
+        former=step.former,
         condition_held=True if step.place else None,
         must_ask=step.must_ask,
         visit=step.visit + 1 if new_visit else step.visit,
@@ -384,7 +418,8 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
             return replace(step, comment=body.comment, output=body.output, evidence=step.evidence + body.evidence)
         case ev.StepCompleted():
             done = replace(step, status=StepStatus.COMPLETED, outputs=body.outputs, error="", completed_seq=event.seq)
-            return replace(done, **_end(step, event, body))
+            handed_on = len(canonical(body.outputs)) if step.place and body.outputs else 0
+            return replace(done, outputs_bytes=handed_on, **_end(step, event, body))
         case ev.StepFailed():
             status = StepStatus.CANCELLED if body.cause == "cancelled" else StepStatus.FAILED
             failed = replace(step, status=status, error=body.error, outputs=body.outputs, **_end(step, event, body))

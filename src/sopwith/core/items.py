@@ -14,6 +14,8 @@ from sopwith.core.run import Run, StepState
 
 MAX_ITEMS = 1000
 MAX_ITEMS_BYTES = 256 * 1024
+MAX_ITEM_BYTES = 64 * 1024
+"""Of one item: a step gets it as a variable."""
 _NAME = re.compile(INSTANCE_NAME)
 
 
@@ -50,9 +52,12 @@ def twice(items: Iterable[Any]) -> Any | None:
 
 
 def names_of(items: tuple[Any, ...]) -> tuple[str, ...]:
-    """The items themselves, where every one can be a name, and no two are the same; else 1, 2, 3 …"""
+    """The items themselves, where every one can be a name, and no two are the same; else 1, 2, 3 …
+
+    Upper and lower case alone make no difference: some file systems see none, and a name is part of a folder's.
+    """
     texts = tuple(_text(item) for item in items)
-    if all(_NAME.fullmatch(text) for text in texts) and len(set(texts)) == len(texts):
+    if all(_NAME.fullmatch(text) for text in texts) and len({text.lower() for text in texts}) == len(texts):
         return texts
     return tuple(str(place) for place in range(1, len(items) + 1))
 
@@ -60,8 +65,13 @@ def names_of(items: tuple[Any, ...]) -> tuple[str, ...]:
 def _checked(items: tuple[Any, ...]) -> Items:
     if len(items) > MAX_ITEMS:
         return Items(reason=f"there are {len(items)} items, and {MAX_ITEMS} at most can be done")
-    if len(canonical(list(items))) > MAX_ITEMS_BYTES:
+    sizes = [len(canonical(item)) for item in items]
+    if sum(sizes) > MAX_ITEMS_BYTES:
         return Items(reason=f"the items are longer than {MAX_ITEMS_BYTES // 1024} KiB together")
+    if max(sizes, default=0) > MAX_ITEM_BYTES:
+        return Items(reason=f"an item is longer than {MAX_ITEM_BYTES // 1024} KiB")
+    if any(isinstance(item, str) and "\0" in item for item in items):
+        return Items(reason="an item holds a zero character, which no variable can carry")
     if (double := twice(items)) is not None:
         return Items(reason=f"{canonical(double).decode()[:60]} is there twice")
     return Items(items, names_of(items))

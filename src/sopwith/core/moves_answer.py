@@ -5,13 +5,13 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from sopwith.core import events as ev
-from sopwith.core.address import StepId
+from sopwith.core.address import StepId, number_of
 from sopwith.core.approvers import check_approver, check_comment, check_rejecter, rules_of, signature
 from sopwith.core.commands import Answer, Approve, Reject
 from sopwith.core.forms import read_form
 from sopwith.core.instant import iso
 from sopwith.core.moves_gate import closed_as_unreachable, rejection, started, title_of
-from sopwith.core.refusal import gate_name, no_such_step, refuse
+from sopwith.core.refusal import by_instance, gate_name, no_such_step, refuse
 from sopwith.core.run import Gate, GateStatus, Run, open_gates
 from sopwith.errors import AlreadyDecided, BadRequest, Refused, StaleApproval
 
@@ -60,7 +60,8 @@ def _addressed(run: Run, command: Answer) -> tuple[StepId | None, Gate]:
         if step is None:
             raise no_such_step(run, command.step)
         if step.gate is None or (step.gate_void and not step.gate_open):
-            raise refuse(run, command, because=f"step {command.step} has no open gate")
+            hint = by_instance([each for each, gate in open_gates(run) if number_of(each or 0) == command.step])
+            raise refuse(run, command, because=f"step {command.step} has no open gate", hint=hint)
         return command.step, step.gate
     if command.digest is not None:
         return _by_digest(run, command, command.digest)

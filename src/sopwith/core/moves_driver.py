@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from sopwith.core import events as ev
-from sopwith.core.commands import Admit, Finish, Halt, Interrupt, OpenGate, Start
+from sopwith.core.address import number_of
+from sopwith.core.commands import Admit, Finish, Halt, Interrupt, OpenGate, Start, StepResult
 from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.moves_flow import after_failure, begin_wait, timeout_text
 from sopwith.core.moves_gate import make_good, request_approval, started
 from sopwith.core.moves_rollback import end_rollback, lose_rollback, start_rollback
+from sopwith.core.procedure import canonical
 from sopwith.core.refusal import refuse
 from sopwith.core.run import (
     Run,
@@ -29,6 +33,9 @@ from sopwith.core.run import (
     takes_a_process,
     time_left_ms,
 )
+
+MAX_OUTPUTS_BYTES = 96 * 1024
+"""Of all instances of a step together: a later step gets each list of them as one variable."""
 
 
 def admit(run: Run, command: Admit) -> list[ev.EventBody]:
@@ -116,7 +123,7 @@ def _stale(run: Run, step: StepState, command: Start) -> ev.EventBody:
 def finish(run: Run, command: Finish) -> list[ev.EventBody]:
     """The process has ended, well or not."""
     step = _attempt(run, command)
-    result = command.result
+    result = _bounded(run, step, command.result)
     milliseconds = 0 if step.started is None else elapsed_ms(step.started, _end_of(step.started, command))
     end: dict[str, Any] = {
         "step_number": step.number,
@@ -132,15 +139,26 @@ def finish(run: Run, command: Finish) -> list[ev.EventBody]:
     if run.rollback is not None:
         return end_rollback(run, result, end)
     if result.error:
-        cause, error = _cause(run, step, command)
+        cause, error = _cause(run, step, command, result)
         failed = ev.StepFailed(**end, error=error, cause=cause, signal=result.signal)
         return after_failure(run, step, failed, command)
     return [ev.StepCompleted(**end, outputs=result.outputs)]
 
 
-def _cause(run: Run, step: StepState, command: Finish) -> tuple[str, str]:
+def _bounded(run: Run, step: StepState, result: StepResult) -> StepResult:
+    """The result; a failure where instances hand on more together than variables of later steps can carry."""
+    if not step.place or not result.outputs or run.rollback is not None:
+        return result
+    others = run.steps[number_of(step.number)].instances or ()
+    handed_on = len(canonical(result.outputs)) + sum(run.steps[each].outputs_bytes for each in others)
+    if handed_on <= MAX_OUTPUTS_BYTES:
+        return result
+    error = f"its outputs and those of the other instances are longer than {MAX_OUTPUTS_BYTES // 1024} KiB together"
+    return replace(result, error=error, cause="output", outputs={})
+
+
+def _cause(run: Run, step: StepState, command: Finish, result: StepResult) -> tuple[str, str]:
     """Why it failed, and in words. One that was ended counts as cancelled only where the run is being cancelled."""
-    result = command.result
     if result.cause != "cancelled" or run.cancel_requested:
         return result.cause, result.error
     if run.timed_out:

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from sopwith.core import events as ev
-from sopwith.core.address import StepId
 from sopwith.core.commands import Command, EndWait, Evaluate, TimeOut, TimeOutRun
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.items import items_of
@@ -226,7 +225,9 @@ def after_failure(run: Run, step: StepState, failed: ev.StepFailed, command: Com
     if definition.on_failure is OnFailure.CONTINUE:
         return [replace(failed, then="continue")]
     if definition.on_failure is OnFailure.GOTO and definition.goto is not None:
-        return [replace(failed, then="goto"), *_passed_by(run, step.number, definition.goto)]
+        # the other instances go on, and nothing after the step may start before them
+        skipped = passed_by(run, step.number, definition.goto) if isinstance(step.number, int) else []
+        return [replace(failed, then="goto"), *skipped]
     return [failed]
 
 
@@ -258,10 +259,10 @@ def _delay_ms(rules: RetryRules, tries: int) -> int:
     return round(min(delay_secs, longest) * 1000)
 
 
-def _passed_by(run: Run, number: StepId, target: int) -> list[ev.EventBody]:
+def passed_by(run: Run, number: int, target: int) -> list[ev.StepSkipped]:
     """The steps between a failed one and the one that it leads to, which are skipped."""
     between = descendants(run.procedure, number) & set(ancestors(run.procedure, target)) - {number}
-    events: list[ev.EventBody] = []
+    events: list[ev.StepSkipped] = []
     for other in sorted(between):
         if run.steps[other].status in _LEFT:
             title = run.procedure.step(other).title

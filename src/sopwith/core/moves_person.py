@@ -12,7 +12,7 @@ from sopwith.core.gates import is_gated
 from sopwith.core.instant import duration_text
 from sopwith.core.moves_flow import after_failure, step_ms
 from sopwith.core.moves_gate import make_good
-from sopwith.core.refusal import no_such_step, refuse
+from sopwith.core.refusal import by_instance, no_such_step, refuse
 from sopwith.core.rollback import outcome, undone
 from sopwith.core.run import (
     Run,
@@ -121,7 +121,7 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
     retried = ev.RunRetried(
         steps=steps,
         from_step=command.from_step,
-        again=tuple(sorted(rolled_back)),
+        again=tuple(number for number in run.steps if number in rolled_back),
         params=dict(command.params or {}) if changes else {},
         reason=command.reason,
         boot_id=now.boot_id,
@@ -269,6 +269,7 @@ def _chosen(
     number: StepId | None,
     eligible: Callable[[Run, StepState], bool],
 ) -> StepState:
+    candidates = [step for step in run.steps.values() if eligible(run, step)]
     if number is not None:
         if number not in run.steps:
             raise no_such_step(run, number)
@@ -277,22 +278,15 @@ def _chosen(
                 run,
                 command,
                 because=f"step {number} is {shown_status(run, run.steps[number])}",
-                hint=_by_instance(run, run.steps[number]),
+                hint=by_instance([each.number for each in candidates if number_of(each.number) == number]),
             )
         return run.steps[number]
-    candidates = [step for step in run.steps.values() if eligible(run, step)]
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:
         raise refuse(run, command)
     listed = ", ".join(str(step.number) for step in candidates)
     raise Refused(f"{run.run_id} could mean step {listed}: say which one", hint="name it with --step N")
-
-
-def _by_instance(run: Run, step: StepState) -> str:
-    """How the instances of a step are named, where that is what was meant."""
-    left = [str(each) for each in step.instances or () if not run.steps[each].finished]
-    return f"name one of its instances: {', '.join(left[:10])}" if left else ""
 
 
 def _is_open_manual(run: Run, step: StepState) -> bool:

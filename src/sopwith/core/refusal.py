@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.commands import Command, PersonCommand
 from sopwith.core.rollback import to_roll_back
@@ -90,6 +92,12 @@ def where(run: Run) -> str:
 
 def gate_name(number: StepId | None) -> str:
     return "the start approval" if number is None else f"the gate of step {number}"
+
+
+def by_instance(meant: Iterable[StepId | None]) -> str:
+    """How the instances of a step are named, where that is what may have been meant; else nothing."""
+    named = [str(each) for each in meant]
+    return f"name one of its instances: {', '.join(named[:10])}" if named else ""
 
 
 def no_such_step(run: Run, number: StepId) -> BadRequest:

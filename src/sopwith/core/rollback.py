@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from sopwith.core.address import StepId
 from sopwith.core.procedure import Procedure, Step
-from sopwith.core.run import Run, StepStatus, descendants
+from sopwith.core.run import Run, StepStatus, from_here_on
 
 EXECUTOR = "shell"
 """Carries rollback scripts out, whoever carries out the step."""
@@ -49,10 +49,10 @@ def asks_first(run: Run, number: StepId) -> bool:
     return run.steps[number].must_ask or (rollback is not None and rollback.requires_approval)
 
 
-def undone(procedure: Procedure, run: Run) -> frozenset[int]:
+def undone(procedure: Procedure, run: Run) -> frozenset[StepId]:
     """The steps that must run again after a rollback: those it touched, and all that depend on them."""
     touched = [step.number for step in run.steps.values() if step.rollback_begun]
-    return frozenset().union(*(descendants(procedure, number) for number in touched))
+    return frozenset().union(*(from_here_on(procedure, number) for number in touched))
 
 
 def outcome(run: Run) -> dict[str, Any]:

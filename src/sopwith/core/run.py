@@ -57,7 +57,9 @@ _TELLING = (
     StepStatus.RUNNING,
     StepStatus.WAITING,
     StepStatus.AWAITING_APPROVAL,
+    StepStatus.ROLLED_BACK,
 )
+_UNDER_WAY = StepStatus.RUNNING
 
 
 class GateStatus(StrEnum):
@@ -126,6 +128,8 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     """What an instance is done for."""
     instances: tuple[StepId, ...] | None = None
     """The instances of the step, once its items are known."""
+    former: dict[StepId, StepState] = msgspec.field(default_factory=dict)
+    """Its instances of earlier visits, as they would begin now: should one of them come back, it counts on."""
     status: StepStatus = StepStatus.PENDING
     visit: int = 1
     attempt: int = 0
@@ -170,6 +174,8 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     output: str = ""
     outputs: dict[str, Any] = msgspec.field(default_factory=dict)
+    outputs_bytes: int = 0
+    """Of an instance: how long its outputs are as JSON."""
     error: str = ""
     comment: str = ""
     evidence: tuple[Evidence, ...] = ()
@@ -287,8 +293,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     Kept along by `evolve`, so that planning costs as much as there is to do, however long the procedure is.
     """
-    expanded: tuple[int, ...] = ()
-    """The steps that have instances and are not finished."""
+    expanded: dict[int, int] = msgspec.field(default_factory=dict)
+    """The steps that have instances and are not finished: how many of the instances are not."""
     left: int = 0
     """How many steps are not finished."""
 
@@ -514,10 +520,10 @@ def held_back(run: Run) -> frozenset[StepId]:
     for number in run.expanded:
         limit = run.procedure.step(number).max_parallel
         if limit is not None:
-            unfinished = [each for each in run.steps[number].instances or () if not run.steps[each].finished]
-            begun = [each for each in unfinished if _is_under_way(run.steps[each])]
-            waiting = [each for each in unfinished if not _is_under_way(run.steps[each])]
-            held |= set(waiting[max(0, limit - len(begun)) :])
+            unfinished = [step for step in run.live if number_of(step.number) == number]
+            waiting = [step.number for step in unfinished if not _is_under_way(step)]
+            begun = len(unfinished) - len(waiting)
+            held |= set(waiting[max(0, limit - begun) :])
     return frozenset(held)
 
 
@@ -527,10 +533,10 @@ def _is_under_way(step: StepState) -> bool:
 
 def shown_status(run: Run, step: StepState) -> StepStatus:
     """The status of a step as people see it: of one with instances, what most needs to be looked at in them."""
-    if step.instances is None or step.status is not StepStatus.PENDING:
+    if step.instances is None or step.status not in (StepStatus.PENDING, StepStatus.COMPLETED):
         return step.status
     statuses = {run.steps[each].status for each in step.instances if not run.steps[each].finished}
-    return next((status for status in _TELLING if status in statuses), StepStatus.RUNNING)
+    return next((status for status in _TELLING if status in statuses), step.status if step.finished else _UNDER_WAY)
 
 
 def open_gates(run: Run) -> tuple[tuple[StepId | None, Gate], ...]:

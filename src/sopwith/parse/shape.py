@@ -107,7 +107,9 @@ class _ShapeCheck:
         self.passed = self.passed and keys.passed
 
     def _list(self, kind: inspect.VarTupleType, value: list[Any], path: Path) -> None:
-        if self._short_enough(kind.max_length, value, path):
+        if kind.min_length and not value:
+            self._unexpected("one entry at least", value, path)
+        elif self._short_enough(kind.max_length, value, path):
             for index, item in enumerate(value):
                 self.value(kind.item_type, item, (*path, index))
 

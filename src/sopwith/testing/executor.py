@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from sopwith.core.address import StepId, step_id
+from sopwith.core.address import StepId, number_of, step_id
 from sopwith.core.commands import StepResult
 from sopwith.core.procedure import sha256
 from sopwith.errors import Conflict
@@ -108,7 +108,7 @@ class FakeWorld:
 
     def _play(self, step: int) -> Play:
         plays = self.plays.get(step) or (Play(),)
-        before = sum(1 for key in self.starts if key[1] == step)
+        before = sum(1 for key in self.starts if number_of(key[1]) == step)
         return plays[min(before, len(plays) - 1)]
 
 

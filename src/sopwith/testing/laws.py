@@ -16,7 +16,7 @@ import msgspec
 
 from sopwith.core import events as ev
 from sopwith.core.actor import Actor, ActorKind
-from sopwith.core.address import StepId
+from sopwith.core.address import StepId, instance_of, number_of, step_id
 from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.codec import NO_HASH, SealedEvent, decode_event, link
 from sopwith.core.config import Config
@@ -27,6 +27,7 @@ from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on, holds_slo
 from sopwith.engine.runs import summarise
 from sopwith.ports import Batch, Claim, Store, WorkOrder
 from sopwith.testing.executor import FakeWorld, Key, key_of
+from sopwith.testing.laws_rollback import RollbackLaws
 from sopwith.testing.mortal import Process
 
 _TOLERANCE_MS = 5_000
@@ -58,6 +59,7 @@ class Laws:
         """When a run last began, None where it was paused since: what its own limit is counted from."""
         self._out: set[str] = set()
         """Runs whose time is up, and that nobody has brought back."""
+        self._rollbacks = RollbackLaws(self.breaks, self._is_busy)
 
     @property
     def events(self) -> int:
@@ -143,9 +145,16 @@ class Laws:
         undone = before.ended is RunStatus.CANCELLED and isinstance(event.body, ev.RollbackStarted)
         if before.ended in (RunStatus.COMPLETED, RunStatus.CANCELLED) and not undone:
             self.breaks(f"{run_id}: {event.event_type} after the run had {before.ended}")
+        self._rollbacks.check(before, event, self.history[run_id])
         match event.body:
             case ev.StepStarted(rollback=True):
-                pass  # simulated procedures have no rollback scripts
+                pass
+            case ev.StepRolledBack() as body:
+                self._check_process(before, body, failed=bool(body.error))
+            case ev.ApprovalRequested(step_number=number) if number is not None and before.rollback is None:
+                self._check_turn(before, number)
+            case ev.StepExpanded() as body:
+                self._check_expanded(before, body)
             case ev.StepStarted() as body:
                 self._check_started(before, body)
                 self._check_room(before, body.step_number)
@@ -182,39 +191,65 @@ class Laws:
             self.breaks(f"{where} started while another step is stuck")
         if before.run_id in self._out:
             self.breaks(f"{where} started in a run whose time was up")
+        if (step.for_each is not None) != bool(instance_of(body.step_number)):
+            self.breaks(f"{where} started, and it is no step and no instance of one")
+        self._check_turn(before, body.step_number)
         if self._started_since_retry(before, body.step_number):
-            self._check_next_try(before, step)
+            self._check_next_try(before, body.step_number)
         if step.condition is not None and not self._condition_held(before, step):
             self.breaks(f"{where} started, and its condition was not found to hold")
         if before.mode is ExecutionMode.SUPERVISED and self._answer(before, None) is None:
             self.breaks(f"{where} started without the start approval")
-        if self._gated(before, step):
+        if self._gated(before, body.step_number):
             approved = self._answer(before, body.step_number)
             if approved is None:
                 self.breaks(f"{where} started without an approval")
             elif approved != body.digest:
                 self.breaks(f"{where} started as {body.digest[:12]}, and {approved[:12]} was approved")
 
-    def _check_next_try(self, before: Run, step: Step) -> None:
-        where = f"{before.run_id}: step {step.number}"
+    def _check_turn(self, before: Run, number: StepId) -> None:
+        """That the step is under way for no more items at once than it says."""
+        limit = before.procedure.step(number).max_parallel
+        under_way = (StepStatus.RUNNING, StepStatus.WAITING, StepStatus.AWAITING_APPROVAL)
+        others = [
+            each
+            for each, state in before.steps.items()
+            if instance_of(each) and number_of(each) == number_of(number) and state.status in under_way
+        ]
+        if limit is not None and len({*others, number}) > limit:
+            self.breaks(f"{before.run_id}: step {number} is under way beside {others}, and {limit} may be")
+
+    def _check_expanded(self, before: Run, body: ev.StepExpanded) -> None:
+        where = f"{before.run_id}: step {body.step_number}"
+        step = before.procedure.step(body.step_number)
+        if any(not before.steps[other].finished for other in step.depends_on):
+            self.breaks(f"{where} got its items before what it depends on had ended")
+        if isinstance(step.for_each, tuple) and body.items != step.for_each:
+            self.breaks(f"{where} is done for {body.items}, and its file says {step.for_each}")
+        if any(step_id(step.number, name) in before.steps for name in body.instances):
+            self.breaks(f"{where} got its items twice")
+
+    def _check_next_try(self, before: Run, number: StepId) -> None:
+        where = f"{before.run_id}: step {number}"
+        step = before.procedure.step(number)
         starts, scheduled = 0, None
         for past in reversed(self.history[before.run_id]):
-            if isinstance(past.body, ev.RunRetried) and step.number in _retried(before.procedure, past.body):
+            if isinstance(past.body, ev.RunRetried) and _is_retried(before.procedure, past.body, number):
                 break
-            if isinstance(past.body, ev.StepRetryScheduled) and past.body.step_number == step.number:
+            if isinstance(past.body, ev.StepRetryScheduled) and past.body.step_number == number:
                 scheduled = scheduled or (None if starts else past.body)
-            starts += isinstance(past.body, ev.StepStarted) and past.body.step_number == step.number
+            starts += isinstance(past.body, ev.StepStarted) and past.body.step_number == number
         if step.retry is None or scheduled is None:
             self.breaks(f"{where} started again, and nobody had asked for a retry")
         elif starts >= step.retry.max_attempts:
             self.breaks(f"{where} started {starts + 1} times, and {step.retry.max_attempts} were allowed")
         else:
-            self._check_time(before, step.number, scheduled.delay_ms / 1000, "it was tried again")
+            self._check_time(before, number, scheduled.delay_ms / 1000, "it was tried again")
 
     def _condition_held(self, run: Run, step: Step) -> bool:
         for event in reversed(self.history[run.run_id]):
             match event.body:
-                case ev.RunRetried() as body if step.number in _retried(run.procedure, body):
+                case ev.RunRetried() as body if _is_retried(run.procedure, body, step.number):
                     return False
                 case ev.ConditionEvaluated(step_number=number, condition=ev.IF, result=result) if number == step.number:
                     return result is True
@@ -225,7 +260,7 @@ class Laws:
     def _check_room(self, before: Run, number: StepId) -> None:
         self._timed[before.run_id, number] = _Timed(self._now_ms(), self._boots)
         limit = before.procedure.max_parallel
-        shell = {step.number for step in before.procedure.steps if step.executor == "shell"}
+        shell = {n for n in before.steps if before.procedure.step(n).executor == "shell"}
         running = [n for n in shell if before.steps[n].status is StepStatus.RUNNING]
         if number in shell and limit is not None and len(running) >= limit:
             self.breaks(f"{before.run_id}: step {number} started beside {len(running)}, and {limit} may run at once")
@@ -260,7 +295,7 @@ class Laws:
 
     def _started_since_retry(self, run: Run, number: StepId) -> bool:
         for event in reversed(self.history[run.run_id]):
-            if isinstance(event.body, ev.RunRetried) and number in _retried(run.procedure, event.body):
+            if isinstance(event.body, ev.RunRetried) and _is_retried(run.procedure, event.body, number):
                 return False
             if isinstance(event.body, ev.StepStarted) and event.body.step_number == number:
                 return True
@@ -270,7 +305,7 @@ class Laws:
         """The digest of the approval that covers the next start behind this gate, or None."""
         for event in reversed(self.history[run.run_id]):
             match event.body:
-                case ev.RunRetried() as body if number is not None and number in _retried(run.procedure, body):
+                case ev.RunRetried() as body if number is not None and _is_retried(run.procedure, body, number):
                     return None
                 case ev.RunRetried(params=changed) if number is None and changed:
                     return None
@@ -286,24 +321,22 @@ class Laws:
                     continue
         return None
 
-    def _gated(self, run: Run, step: Step) -> bool:
+    def _gated(self, run: Run, number: StepId) -> bool:
         """Whether this try takes an approval: by the files, the mode, or because something had changed."""
         history = self.history[run.run_id]
         if run.mode is ExecutionMode.STEP_BY_STEP:
             return True
-        if any(isinstance(each.body, ev.ApprovalStale) and each.step_number == step.number for each in history):
+        if any(isinstance(each.body, ev.ApprovalStale) and each.step_number == number for each in history):
             return True
-        return step.requires_approval and not self._waived(run, step)
+        return run.procedure.step(number).requires_approval and not self._waived(run, number)
 
-    def _waived(self, run: Run, step: Step) -> bool:
+    def _waived(self, run: Run, number: StepId) -> bool:
         """Whether the gate's own condition was found not to hold, since a retry last asked for the step."""
         for event in reversed(self.history[run.run_id]):
             match event.body:
-                case ev.RunRetried() as body if step.number in _retried(run.procedure, body):
+                case ev.RunRetried() as body if _is_retried(run.procedure, body, number):
                     return False
-                case ev.ConditionEvaluated(step_number=number, condition=ev.WHEN, result=result) if (
-                    number == step.number
-                ):
+                case ev.ConditionEvaluated(step_number=asked, condition=ev.WHEN, result=result) if asked == number:
                     return result is False
                 case _:
                     continue
@@ -393,15 +426,25 @@ class Laws:
         state = before.steps[body.step_number]
         if isinstance(body, ev.StepFailed) and body.cause == "timeout" and not before.timed_out:
             self._check_time(before, state.number, before.procedure.step(state.number).timeout_secs, "it was ended")
-        if before.procedure.step(state.number).executor != "shell" or state.status is not StepStatus.RUNNING:
+        left = [each for each in state.instances or () if not before.steps[each].finished]
+        if left:
+            self.breaks(f"{before.run_id}: step {state.number} has ended, and {left} have not")
+        if before.procedure.step(state.number).executor == "shell" and state.status is StepStatus.RUNNING:
+            self._check_process(before, body, failed=isinstance(body, ev.StepFailed))
+
+    def _check_process(self, before: Run, body: ev.StepEnd, *, failed: bool) -> None:
+        """That a step has ended as its process did."""
+        key = _key(before, body.step_number)
+        where = f"{before.run_id}: step {body.step_number}"
+        if isinstance(body, ev.StepRolledBack) and body.cause == "interrupted":
+            if key in self._launched and key not in self._world.lost:
+                self.breaks(f"{where}: its rollback is told as lost, and its process is known well")
             return
-        key = _key(before, state.number)
-        where = f"{before.run_id}: step {state.number}"
         if key not in self._world.results or key in self._world.lost:
             self.breaks(f"{where} has ended, and its process never did")
         elif self.is_running(key):
             self.breaks(f"{where} has ended, and its process still runs")
-        elif bool(self._world.results[key].error) != isinstance(body, ev.StepFailed):
+        elif bool(self._world.results[key].error) != failed:
             self.breaks(f"{where} has ended otherwise than its process")
 
     def _check_after(self, after: Run, event: Event) -> None:
@@ -414,6 +457,10 @@ class Laws:
             self.breaks(f"{after.run_id} is completed, and steps {interrupted} are interrupted")
 
     # processes
+
+    def _is_busy(self, run_id: str) -> bool:
+        """Whether a process of this run is alive now."""
+        return any(key[0] == run_id and self.is_running(key) for key in self._launched)
 
     def is_running(self, key: Key) -> bool:
         """Whether the process of this attempt is alive now."""
@@ -439,11 +486,11 @@ class Laws:
             self.breaks(f"{where} was launched after a restart, and nobody can know whether it was before")
         if not started:
             self.breaks(f"{where} was launched without a step_started before it")
-        elif run.steps[order.step.number].status is not StepStatus.RUNNING or _key(run, order.step.number) != key:
+        elif run.steps[key[1]].status is not StepStatus.RUNNING or _key(run, key[1]) != key:
             self.breaks(f"{where} was launched after its step had ended")
         elif driver is not None and _stops(driver.knows[order.run_id]):
             self.breaks(f"{where} was launched by a driver that knew that nothing more was to start")
-        elif self._gated(run, order.step):
+        elif not started[0].rollback and self._gated(run, key[1]):
             self._check_bytes(where, order, started[0].digest)
 
     def _check_bytes(self, where: str, order: WorkOrder, digest: str) -> None:
@@ -453,6 +500,7 @@ class Laws:
             "parameters": msgspec.json.decode(order.parameters_json),
             "passed": {name: conceal(order.environment[name]) for name in approved.get("passed", {})},
             "visit": order.visit,
+            "instance": order.instance,
         }
         for name, value in runs.items():
             if approved.get(name) != value:
@@ -578,6 +626,7 @@ def _stops(run: Run) -> bool:
     return run.pause_requested or run.paused or run.cancel_requested or run.timed_out or run.ended is not None
 
 
-def _retried(procedure: Procedure, body: ev.RunRetried) -> set[StepId]:
+def _is_retried(procedure: Procedure, body: ev.RunRetried, number: StepId) -> bool:
+    """Whether a retry asked for the step again; with a step all its instances."""
     again = from_here_on(procedure, body.from_step) if body.from_step is not None else frozenset()
-    return {*body.steps, *again}
+    return not {number, number_of(number)}.isdisjoint({*body.steps, *again, *body.again})

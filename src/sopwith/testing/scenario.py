@@ -24,10 +24,12 @@ from sopwith.core.procedure import (
     Priority,
     Procedure,
     RetryRules,
+    RollbackScript,
     Script,
     Step,
     sha256,
 )
+from sopwith.core.rollback import to_roll_back
 from sopwith.core.run import GateStatus, Run, RunStatus, StepState, StepStatus, descendants, is_manual, open_gates
 from sopwith.engine.engine import Engine
 from sopwith.engine.keys import Keyring
@@ -68,6 +70,7 @@ VERBS: dict[str, tuple[float, bool, Say]] = {
         True,
         lambda engine, run_id, actor, step: engine.retry(run_id, actor=actor, params={"to": "production"}),
     ),
+    "rollback": (2.5, True, lambda engine, run_id, actor, step: engine.rollback(run_id, actor=actor)),
     "skip": (1, True, lambda engine, run_id, actor, step: engine.skip(run_id, actor=actor, step=step, reason="so")),
     "complete": (3, True, lambda engine, run_id, actor, step: engine.complete(run_id, actor=actor, step=step)),
     "fail": (0.7, True, lambda engine, run_id, actor, step: engine.fail(run_id, actor=actor, step=step, reason="it")),
@@ -76,6 +79,9 @@ VERBS: dict[str, tuple[float, bool, Say]] = {
 
 def bring_on(engine: Engine, run: Run) -> None:
     """The one thing that brings this run on."""
+    if run.rollback is not None and run.paused:
+        engine.resume(run.run_id, actor=ANN)
+        return
     by_hand = [s.number for s in run.steps.values() if s.status is StepStatus.RUNNING and is_manual(run, s.number)]
     gates = open_gates(run)
     unknown = [s.number for s in run.steps.values() if s.condition_unknown]
@@ -86,6 +92,8 @@ def bring_on(engine: Engine, run: Run) -> None:
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=failed[0], reason="there is no time for it"))
     elif run.paused and beyond_reach:
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=beyond_reach[0], reason="it cannot be passed"))
+    elif _is_better_undone(run) and not by_hand:
+        engine.rollback(run.run_id, actor=ANN)
     elif run.ended is RunStatus.FAILED or (run.paused and any(step.stuck for step in run.steps.values())):
         engine.retry(run.run_id, actor=ANN)
     elif run.paused and unknown:
@@ -99,6 +107,12 @@ def bring_on(engine: Engine, run: Run) -> None:
         _whoever_may(lambda who: say(actor=who), but=voted)
     elif by_hand:
         engine.complete(run.run_id, actor=ANN, step=by_hand[0])
+
+
+def _is_better_undone(run: Run) -> bool:
+    """Once, where somebody had stopped it or a step failed: what is undone can be done again."""
+    stopped = run.ended is RunStatus.FAILED or (run.paused and run.pause_cause == "asked")
+    return stopped and bool(to_roll_back(run)) and not any(step.rollback_begun for step in run.steps.values())
 
 
 def _was_given_up(step: StepState) -> bool:
@@ -126,7 +140,9 @@ def random_plays(chance: Random) -> dict[int, list[Play]]:
 
 
 def _play(chance: Random) -> Play:
-    result: StepResult = chance.choices((SUCCEEDED, FAILED), (4, 1))[0]
+    result: StepResult = chance.choices((SUCCEEDED, FAILED), (3, 1))[0]
+    if result is SUCCEEDED:
+        result = replace(result, outputs={"list": chance.choice((["eu", "us"], ["us"], [], [2, "2"], ["eu", "eu"]))})
     return Play(result=result, seconds=chance.choice((0, 0, 0.1, 0.5, 1, 2.5, 6, None)), output=b"said")
 
 
@@ -136,7 +152,13 @@ def random_procedure(chance: Random, name: str) -> Procedure:
     # in plain ones, gates and crashes meet more often
     flows = chance.random() < 0.5
     if flows:
-        steps = _led_on(chance, tuple(_with_flow(chance, step) for step in steps))
+        steps = tuple(_with_flow(chance, step) for step in steps)
+    if chance.random() < 0.4:
+        steps = tuple(_with_items(chance, step) if chance.random() < 0.4 else step for step in steps)
+    if chance.random() < 0.5:
+        steps = tuple(_with_rollback(chance, step) for step in steps)
+    if flows:
+        steps = _led_on(chance, steps)
     return Procedure(
         name=name,
         title=name.capitalize(),
@@ -183,7 +205,29 @@ def _with_flow(chance: Random, step: Step) -> Step:
         timeout_secs=chance.choice((None, None, None, 0.3, 2, 60)) if kind != "wait" else None,
         retry=_retry(chance) if runs and chance.random() < 0.4 else None,
         wait_secs=chance.choice((0.2, 1, 5, 60)) if kind == "wait" else None,
-        on_failure=OnFailure.CONTINUE if chance.random() < 0.2 else OnFailure.STOP,
+        on_failure=chance.choice((OnFailure.STOP, OnFailure.STOP, OnFailure.STOP, OnFailure.CONTINUE)),
+    )
+
+
+def _with_items(chance: Random, step: Step) -> Step:
+    """The step for each of several items: known ones, or what the first step has handed on."""
+    handed_on = ("steps['1'].outputs.list",) if step.depends_on == (1,) else ()
+    return replace(
+        step,
+        for_each=chance.choice((("eu", "us"), ("eu", "us", "ap"), *handed_on)),
+        max_parallel=chance.choice((None, 1, 2)),
+    )
+
+
+def _with_rollback(chance: Random, step: Step) -> Step:
+    """The step with a script that undoes it, or with a failure that leads to a rollback."""
+    rollback = RollbackScript(
+        script=Script(interpreter="bash", text=f"echo undo {step.number}\n"), requires_approval=chance.random() < 0.3
+    )
+    return replace(
+        step,
+        rollback=rollback if chance.random() < 0.9 else None,
+        on_failure=OnFailure.ROLLBACK if chance.random() < 0.5 else step.on_failure,
     )
 
 
