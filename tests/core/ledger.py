@@ -197,8 +197,9 @@ class Ledger:
             case ev.ApprovalRejected():
                 if number is None:
                     self.next = (ev.RunCancelled, None)
+                    assert body.action == "cancelled"
                 else:
-                    self.stuck[number] = "rejected"
+                    self._rejected(number, body.action)
                 if body.signature is None:
                     assert event.actor.kind is ActorKind.SYSTEM, "an unsigned answer"
                     assert self._is_unreachable(number), "given up, and it could still be passed"
@@ -318,11 +319,26 @@ class Ledger:
             case _ if number is None:
                 self.next = (ev.RunCancelled, None)
             case TimeoutAction.REJECT:
-                self.stuck[number] = "rejected"
+                self._rejected(number, body.then or "paused")
             case TimeoutAction.SKIP:
                 self.next = (ev.StepSkipped, number)
             case TimeoutAction.FAIL:
                 self.next = (ev.StepFailed, number)
+
+    def _rejected(self, number: int, action: str) -> None:
+        step = self.procedure.step(number)
+        assert action == {"pause": "paused", "fail": "failed", "goto": "goto"}[step.on_reject]
+        if action == "goto":
+            assert step.reject_goto is not None
+            self.finished[number] = "rejected"
+            self.skips = self._between(number, step.reject_goto)
+        else:
+            self.stuck[number] = "failed" if action == "failed" else "rejected"
+
+    def _between(self, number: int, target: int) -> list[int]:
+        before = {n for n in self.visit if n != target and target in descendants(self.procedure, n)}
+        between = before & descendants(self.procedure, number) - {number}
+        return [n for n in between if n not in self.finished]
 
     def _stale(self, body: ev.ApprovalStale) -> None:
         number = body.step_number
@@ -480,9 +496,7 @@ class Ledger:
         del self.stuck[number]
         self.finished[number] = "passed over"
         if step.goto is not None:
-            before = {n for n in self.visit if n != step.goto and step.goto in descendants(self.procedure, n)}
-            between = before & descendants(self.procedure, number) - {number}
-            self.skips = [n for n in between if n not in self.finished]
+            self.skips = self._between(number, step.goto)
 
     def _time_was_over(self, number: int, seconds: float) -> None:
         at, began = self.begun[number]
@@ -600,8 +614,9 @@ class Ledger:
                 self.final = True
             case ev.RunCompleted():
                 assert self.finished.keys() == self.visit.keys(), "completed with a step left"
-                assert body.nothing_ran == (set(self.finished.values()) == {"skipped"})
-                assert body.with_failures == ("passed over" in self.finished.values())
+                ways = set(self.finished.values())
+                assert body.nothing_ran == (ways <= {"skipped", "rejected"})
+                assert body.with_failures == bool(ways & {"passed over", "rejected"})
                 self.final = True
 
     def _goes_on(self, at: datetime) -> None:

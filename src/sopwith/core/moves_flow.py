@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from sopwith.core import events as ev
 from sopwith.core.commands import Command, EndWait, Evaluate, TimeOut, TimeOutRun
+from sopwith.core.detour import passed_by
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.moves_gate import make_good
 from sopwith.core.procedure import OnFailure, RetryRules
@@ -16,9 +17,7 @@ from sopwith.core.run import (
     Run,
     StepState,
     StepStatus,
-    ancestors,
     dependencies_met,
-    descendants,
     is_manual,
     is_wait,
     run_left_ms,
@@ -31,7 +30,6 @@ from sopwith.core.run import (
 
 _LONGEST_DELAY_SECS = 10 * 366 * 24 * 3600
 """What multiplies without a limit must still be a date."""
-_LEFT = (StepStatus.PENDING, StepStatus.AWAITING_APPROVAL, StepStatus.WAITING)
 
 
 def evaluate(run: Run, command: Evaluate) -> list[ev.EventBody]:
@@ -175,7 +173,7 @@ def after_failure(run: Run, step: StepState, failed: ev.StepFailed, command: Com
     if definition.on_failure is OnFailure.CONTINUE:
         return [replace(failed, then="continue")]
     if definition.on_failure is OnFailure.GOTO and definition.goto is not None:
-        return [replace(failed, then="goto"), *_passed_by(run, step.number, definition.goto)]
+        return [replace(failed, then="goto"), *passed_by(run, step.number, definition.goto, why="failed")]
     return [failed]
 
 
@@ -205,18 +203,6 @@ def _delay_ms(rules: RetryRules, tries: int) -> int:
     for _ in range(tries - 1):
         delay_secs *= rules.backoff  # past all numbers this is infinite, where a power would raise
     return round(min(delay_secs, longest) * 1000)
-
-
-def _passed_by(run: Run, number: int, target: int) -> list[ev.EventBody]:
-    """The steps between a failed one and the one that it leads to, which are skipped."""
-    between = descendants(run.procedure, number) & set(ancestors(run.procedure, target)) - {number}
-    events: list[ev.EventBody] = []
-    for other in sorted(between):
-        if run.steps[other].status in _LEFT:
-            title = run.procedure.step(other).title
-            reason = f"step {number} failed, which leads to step {target}"
-            events.append(ev.StepSkipped(step_number=other, title=title, reason=reason))
-    return events
 
 
 def step_ms(step: StepState, now: Instant) -> int:

@@ -72,6 +72,7 @@ DOCUMENT_KEYS = _table(
     Key("Timeout", "timeoutSecs", values.seconds),
     Key("Max Parallel", "maxParallel", values.integer),
     Key("On Failure", "onFailure", values.on_failure),
+    Key("On Reject", "onReject", values.on_failure),
 )
 
 STEP_KEYS = _table(
@@ -84,6 +85,7 @@ STEP_KEYS = _table(
     Key("Timeout", "timeoutSecs", values.seconds),
     Key("Retries", "retry", values.retries),
     Key("On Failure", "onFailure", values.on_failure),
+    Key("On Reject", "onReject", values.on_failure),
     Key("Wait", "waitSecs", values.seconds),
     Key("Wait Until", "waitUntil", values.text),
     Key("Outputs", "outputs", values.outputs),
@@ -98,7 +100,6 @@ DESIGNED_KEYS = frozenset(
     {
         "for each",
         "on interrupt",
-        "on reject",
         "runners",
         "uses",
         "verify",
@@ -110,6 +111,7 @@ GATE_KEYS = (
     "Approval Required",
     "Approval Timeout",
     *(key.name for key in _APPROVAL_KEYS),
+    "On Reject",
     "Execution Mode",
     "Pins",
     "Runners",
