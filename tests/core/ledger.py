@@ -203,8 +203,9 @@ class Ledger:
             case ev.ApprovalRejected():
                 if number is None:
                     self.next = (ev.RunCancelled, None)
+                    assert body.action == "cancelled"
                 else:
-                    self.stuck[number] = "rejected"
+                    self._rejected(number, body.action)
                 if body.signature is None:
                     assert event.actor.kind is ActorKind.SYSTEM, "an unsigned answer"
                     assert self._is_unreachable(number), "given up, and it could still be passed"
@@ -324,11 +325,22 @@ class Ledger:
             case _ if number is None:
                 self.next = (ev.RunCancelled, None)
             case TimeoutAction.REJECT:
-                self.stuck[number] = "rejected"
+                self._rejected(number, body.then or "paused")
             case TimeoutAction.SKIP:
                 self.next = (ev.StepSkipped, number)
             case TimeoutAction.FAIL:
                 self.next = (ev.StepFailed, number)
+
+    def _rejected(self, number: StepId, action: str) -> None:
+        step = self.procedure.step(number)
+        assert action == {"pause": "paused", "fail": "failed", "goto": "goto"}[step.on_reject]
+        if action == "goto":
+            assert step.reject_goto is not None
+            self.finished[number] = "rejected"
+            assert isinstance(number, int)
+            self.skips = [n for n in self._between(number, step.reject_goto) if n not in self.finished]
+        else:
+            self.stuck[number] = "failed" if action == "failed" else "rejected"
 
     def _stale(self, body: ev.ApprovalStale) -> None:
         number = body.step_number
@@ -726,8 +738,9 @@ class Ledger:
                 self.final = True
             case ev.RunCompleted():
                 assert self.finished.keys() == self._everything(), "completed with a step left"
-                assert body.nothing_ran == (set(self.finished.values()) == {"skipped"})
-                assert body.with_failures == ("passed over" in self.finished.values())
+                ways = set(self.finished.values())
+                assert body.nothing_ran == (ways <= {"skipped", "rejected"})
+                assert body.with_failures == bool(ways & {"passed over", "rejected"})
                 self.final = True
 
     def _goes_on(self, at: datetime) -> None:

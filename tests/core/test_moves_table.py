@@ -14,7 +14,7 @@ from sopwith.core.config import Config
 from sopwith.core.due import due
 from sopwith.core.events import Policy
 from sopwith.core.moves import MOVES
-from sopwith.core.procedure import ExecutionMode, OnFailure, RetryRules, RollbackScript, Script
+from sopwith.core.procedure import ExecutionMode, OnFailure, OnReject, RetryRules, RollbackScript, Script
 from sopwith.core.refusal import verb_of, what_now
 from sopwith.core.run import Run, RunStatus, is_final, open_gates, running_processes, status_of
 from sopwith.errors import IllegalMove
@@ -98,6 +98,20 @@ STORIES: dict[str, Callable[[], Story]] = {
         manual(), shell(gate=True, after=(), retry=RetryRules(max_attempts=2, delay_secs=90)), timeout_secs=60
     ),
     "a limit of the run and a wait": lambda: Story(wait(90), manual(after=()), timeout_secs=60),
+    "a rejection that fails the run": lambda: Story(
+        shell(), manual(gate=True, after=(), on_reject=OnReject.FAIL), policy=REJECT
+    ),
+    "a rejection that leads on": lambda: Story(
+        manual(gate=True, on_reject=OnReject.GOTO, reject_goto=3), manual(), manual(gate=True), policy=REJECT
+    ),
+    "a rejection that leads past others": lambda: Story(
+        manual(gate=True, on_reject=OnReject.GOTO, reject_goto=3),
+        manual(gate=True, after=(), on_reject=OnReject.FAIL),
+        shell(after=(1, 2)),
+    ),
+    "two votes, and a rejection that fails the run": lambda: Story(
+        manual(gate=True, approval=TWO, on_reject=OnReject.FAIL), wait(60, after=())
+    ),
     "a way around": lambda: Story(shell(on_failure=OnFailure.GOTO, goto=3), manual(), manual(gate=True)),
     "changed parameters at the start": lambda: Story(
         shell(), shell(gate=True, after=()), mode=SUPERVISED, params={"go": "no"}

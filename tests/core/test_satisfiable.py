@@ -10,7 +10,7 @@ from sopwith.core.actor import Actor
 from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.config import Config, User
 from sopwith.core.people import Directory
-from sopwith.core.procedure import ExecutionMode
+from sopwith.core.procedure import ExecutionMode, RollbackScript, Script
 from sopwith.core.satisfiable import unsatisfiable
 from sopwith.engine.checks import check_procedure
 from sopwith.errors import Severity
@@ -140,3 +140,46 @@ def test_votes_that_one_account_cannot_give_are_a_warning() -> None:
     pause = TimeoutAction.PAUSE
     assert told(Config(), on_timeout=pause, quorum=2) == [ONE_ACCOUNT]
     assert told(Config(), on_timeout=pause, approvers=("user:bob",)) == []
+
+
+# gates of rollbacks
+
+
+def of_rollback(*, asks: bool = True, starter: Actor | None = None, gate: bool = False, **rules: Any) -> list[str]:
+    undo = RollbackScript(script=Script(interpreter="bash", text="undo\n"), requires_approval=asks)
+    made = procedure(shell(gate=gate, approval=ApprovalRules(**rules), rollback=undo))
+    return [sentence for _, sentence, _ in unsatisfiable(made, GROUPS, starter=starter, mode=AUTO)]
+
+
+def test_the_gate_of_a_rollback_must_be_passable_too() -> None:
+    told = ["the rollback of step 1 needs an approval of group:empty, and nobody could give one"]
+    assert of_rollback(approvers=("group:empty",)) == told
+    assert of_rollback(approvers=("group:release",)) == []
+    assert of_rollback(approvers=("group:empty",), asks=False) == []
+
+
+def test_who_starts_the_run_does_not_count_at_its_rollback_either() -> None:
+    assert of_rollback(approvers=("group:me",)) == []
+    assert "nobody else could" in of_rollback(approvers=("group:me",), starter=ALICE)[0]
+
+
+def test_a_rollback_asks_whatever_the_gates_condition_says() -> None:
+    assert len(of_rollback(approvers=("group:me",), when="params.x == 'y'", gate=True, starter=ALICE)) == 1
+
+
+def test_nobody_is_let_in_at_a_rollback_by_an_escalation() -> None:
+    rules = {"on_timeout": TimeoutAction.ESCALATE, "escalate_to": ("group:release",)}
+    told = of_rollback(approvers=("group:empty",), gate=True, **rules)
+    assert told == ["the rollback of step 1 needs an approval of group:empty, and nobody could give one"]
+
+
+def test_one_thing_that_stands_in_the_way_is_told_once() -> None:
+    told = of_rollback(approvers=("group:empty",), gate=True)
+    assert told == ["step 1 needs an approval of group:empty, and nobody could give one"]
+
+
+def test_validation_tells_of_a_rollback_that_nobody_could_approve() -> None:
+    undo = RollbackScript(script=Script(interpreter="bash", text="undo\n"), requires_approval=True)
+    made = procedure(shell(approval=ApprovalRules(approvers=("group:empty",)), rollback=undo))
+    problems = check_procedure(made, Registry(), {}, Config(groups={"empty": ()}))
+    assert [each.code for each in problems if each.severity is Severity.ERROR] == ["nobody_can_pass"]

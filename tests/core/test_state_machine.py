@@ -32,7 +32,7 @@ from sopwith.core.events import Policy
 from sopwith.core.evolve import begin, evolve, replay
 from sopwith.core.instant import Instant
 from sopwith.core.moves import MOVES
-from sopwith.core.procedure import ExecutionMode, OnFailure, Priority, RetryRules
+from sopwith.core.procedure import ExecutionMode, OnFailure, OnReject, Priority, RetryRules
 from sopwith.core.run import (
     GateStatus,
     RunStatus,
@@ -165,6 +165,8 @@ def procedures(draw: st.DrawFn) -> list[MakeStep]:
         more["never_times_out"] = draw(st.sampled_from([False, False, False, True]))
         more["after"] = tuple(sorted(draw(before)))
         more["approval"] = draw(st.one_of(st.none(), RULES))
+        more["on_reject"] = draw(st.sampled_from([*[OnReject.PAUSE] * 3, OnReject.FAIL, OnReject.GOTO]))
+        more["reject_goto"] = draw(st.integers(1, last)) if more["on_reject"] is OnReject.GOTO else None
         make = draw(st.sampled_from([shell, shell, manual] if plain else [shell, shell, shell, manual, wait]))
         more |= {} if plain else draw(flows())
         if not plain and (for_each := draw(ITEMS)) is not None and (number > 1 or not isinstance(for_each, str)):
@@ -448,7 +450,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             assert status in (RunStatus.COMPLETED, RunStatus.CANCELLED)
         elif run.ended is not None:
             assert status is RunStatus.FAILED
-            assert run.timed_out or StepStatus.FAILED in statuses
+            assert run.timed_out or StepStatus.FAILED in statuses or any(step.ends_run for step in run.steps.values())
         elif run.queued:
             assert status is RunStatus.PENDING
         elif start_is_asked and not run.paused:
@@ -512,7 +514,8 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             for number, gate in open_gates(run):
                 # whoever may approve: there is always somebody who can say no, and then ask again
                 after = decide(run, self.story.command(cmd.Reject, reason="no", step=number, digest=gate.digest)).run
-                assert is_final(after) or any(step.stuck for step in after.steps.values())
+                way_out = number is not None and after.steps[number].passed_over
+                assert way_out or is_final(after) or any(step.stuck for step in after.steps.values())
             return
         by_hand = any(step.status is StepStatus.RUNNING and is_manual(run, step.number) for step in run.steps.values())
         stuck = run.ended is RunStatus.FAILED or any(step.stuck for step in run.steps.values())

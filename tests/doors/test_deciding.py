@@ -163,3 +163,20 @@ def test_what_nobody_approved_is_not_said_to_have_been(digest: str, words: str) 
 def test_an_unknown_key_of_config_json_names_the_right_page(workshop: Workshop) -> None:
     (workshop.sops / "config.json").write_text('{"zzzzzz": 1}')
     assert "in the reference of config.json" in workshop.sop("validate").out
+
+
+def test_a_rejection_that_leads_on_carries_the_run_on(workshop: Workshop) -> None:
+    steps = [{"number": 1, "onReject": "goto:2"}, {"number": 2}]
+    workshop.steps("deploy", "?Act | echo acted", "Tell | echo told", steps=steps)
+    assert "on rejection: goes on at step 2" in workshop.sop("show", "deploy").out
+    run = workshop.started("deploy")
+    told = workshop.json("reject", run, "--reason", "no")
+    assert (told["action"], told["run"]["status"], told["run"]["withFailures"]) == ("goto", "completed", True)
+
+
+def test_a_rejection_may_fail_the_run(workshop: Workshop) -> None:
+    workshop.steps("deploy", "?Act | echo acted", steps=[{"number": 1, "onReject": "fail"}])
+    run = workshop.started("deploy")
+    told = workshop.json("reject", run, "--reason", "no")
+    assert (told["action"], told["run"]["status"]) == ("failed", "failed")
+    assert told["run"]["reason"] == "step 1 rejected: no"

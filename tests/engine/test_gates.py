@@ -314,3 +314,20 @@ def test_a_bare_answer_means_the_gate_that_was_open_when_it_was_given(bench: Ben
     engine.parts.store.append = overtaken  # type: ignore[method-assign]
     assert engine.approve(run_id, actor=ANN).step == 1
     assert bench.now(run_id).steps[2].status == "awaiting_approval"
+
+
+def test_a_rejection_that_leads_on_is_driven_on(bench: Bench) -> None:
+    bench.procedure("deploy", {"requiresApproval": True, "onReject": "goto:2"}, {})
+    run_id = bench.run("deploy").run_id
+    answered = bench.engine().reject(run_id, actor=ANN, reason="no")
+    assert answered.led_to == "goto"
+    run = bench.drive(run_id)
+    assert (run.ended, run.with_failures, bench.statuses(run_id)) == ("completed", True, ["rejected", "completed"])
+
+
+def test_a_rejection_that_fails_the_run_frees_its_slot(bench: Bench) -> None:
+    bench.procedure("deploy", {"requiresApproval": True}, onReject="fail", maxConcurrent=1)
+    run_id = bench.run("deploy").run_id
+    answered = bench.engine().reject(run_id, actor=ANN, reason="no")
+    assert (answered.led_to, answered.run.ended) == ("failed", "failed")
+    assert bench.run("deploy").ended is None

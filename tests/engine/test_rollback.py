@@ -9,7 +9,7 @@ import pytest
 
 from sopwith.core.instant import Instant
 from sopwith.core.run import Run
-from sopwith.errors import IllegalMove, LimitReached
+from sopwith.errors import IllegalMove, LimitReached, NotAllowed
 from sopwith.ports import WorkOrder
 from sopwith.testing.executor import FAILED, Play
 
@@ -311,3 +311,13 @@ def test_a_plan_and_a_procedure_show_the_rollback(bench: Bench) -> None:
     assert steps[0]["rollback"] == {"interpreter": "bash", "script": "undo\n", "requiresApproval": True}
     assert (steps[1]["rollback"], steps[1]["onFailure"]) == (None, "rollback")
     assert json.dumps(steps)
+
+
+def test_a_run_whose_rollback_nobody_could_approve_is_not_made(bench: Bench) -> None:
+    bench.config(groups={"empty": []})
+    rules = {"approvers": ["group:empty"], "onTimeout": "pause", "when": "params.x == 'y'"}
+    undo = {"run": "undo", "requiresApproval": True}
+    bench.procedure("deploy", {"approval": rules, "rollback": undo})
+    with pytest.raises(NotAllowed, match="the rollback of step 1 needs an approval of group:empty"):
+        bench.create("deploy", x="n")
+    assert bench.reader.history()["total"] == 0

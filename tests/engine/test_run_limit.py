@@ -152,3 +152,15 @@ def test_a_pause_stops_the_clock_of_the_run(bench: Bench) -> None:
     assert bench.store.due(bench.clock.now().at, 9) == ()
     bench.engine().resume(run_id, actor=ANN)
     assert bench.engine().approve(run_id, actor=ANN).run.ended is None
+
+
+def test_a_run_whose_time_is_up_takes_no_place_among_those_that_are_driven(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=500)]
+    bench.procedure("long", {})
+    bench.procedure("deploy", GATED, timeoutSecs=30)
+    run_id = bench.run("deploy").run_id
+    bench.create("long")
+    server = Server(bench, at_once=1)
+    bench.pass_time(32)
+    assert bench.now(run_id).ended == "failed"
+    server.stop()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from sopwith.core import events as ev
 from sopwith.core.address import instance_of
+from sopwith.core.detour import passed_by
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
-from sopwith.core.moves_flow import passed_by
 from sopwith.core.procedure import OnFailure
 from sopwith.core.rollback import outcome, to_roll_back
 from sopwith.core.run import (
@@ -61,7 +61,7 @@ def _instances_done(run: Run, now: Instant) -> ev.EventBody | None:
 def _passed_by(run: Run, number: int) -> list[ev.StepSkipped]:
     """What lies between the step and the one that its failed instances lead to; before the step itself ends."""
     target = run.procedure.step(number).goto
-    return [] if target is None else passed_by(run, number, target)
+    return [] if target is None else passed_by(run, number, target, why="failed")
 
 
 def _together(run: Run, number: int, states: list[StepState], now: Instant) -> ev.EventBody:
@@ -113,7 +113,7 @@ def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None
     if any(step.status is StepStatus.RUNNING for step in run.live):
         return None
     failed = [step for step in stuck if step.status is StepStatus.FAILED]
-    if failed or run.timed_out:
+    if failed or run.timed_out or any(step.ends_run for step in stuck):
         by_default = run.timed_out and run.procedure.on_failure is OnFailure.ROLLBACK
         undo = to_roll_back(run) if by_default or any(_leads_to_rollback(run, step) for step in failed) else ()
         if undo:
@@ -134,12 +134,17 @@ def _leads_to_rollback(run: Run, step: StepState) -> bool:
 def _errors(run: Run) -> str:
     """Why the run failed. What its own limit ended is told once."""
     limit = [run_timeout_text(run)] if run.timed_out else []
-    failed = [f"step {step.number}: {step.error}" for step in _failed_steps(run) if step.error not in limit]
+    failed = [_error(step) for step in _failed_steps(run) if step.error not in limit]
     return "; ".join((*limit, *failed))
 
 
+def _error(step: StepState) -> str:
+    return f"step {step.number}{' rejected' if step.ends_run else ''}: {step.error}"
+
+
 def _failed_steps(run: Run) -> list[StepState]:
-    return [step for step in run.steps.values() if step.stuck and step.status is StepStatus.FAILED]
+    """Those that failed, and those whose rejection fails the run."""
+    return [s for s in run.steps.values() if s.stuck and (s.status is StepStatus.FAILED or s.ends_run)]
 
 
 def _failed(run: Run, now: Instant, error: str) -> ev.EventBody:
@@ -168,7 +173,7 @@ def _after_a_rollback(run: Run, rollback: Rollback, now: Instant) -> ev.EventBod
 def _completed(run: Run, now: Instant) -> ev.EventBody:
     milliseconds = _run_ms(run, now)
     return ev.RunCompleted(
-        nothing_ran=not any(step.status is StepStatus.COMPLETED or step.passed_over for step in run.steps.values()),
+        nothing_ran=all(step.status in (StepStatus.SKIPPED, StepStatus.REJECTED) for step in run.steps.values()),
         with_failures=any(step.passed_over for step in run.steps.values()),
         duration=duration_text(milliseconds),
         duration_ms=milliseconds,

@@ -187,7 +187,7 @@ class RunCancelled(RolledBack, frozen=True, kw_only=True, tag="run_cancelled"):
 
 
 class RunFailed(RolledBack, frozen=True, kw_only=True, tag="run_failed"):
-    """Ended, and can be retried. `failed_steps` are the steps that failed."""
+    """Ended, and can be retried. `failed_steps` are the steps that failed, or whose rejection did this."""
 
     failed_steps: tuple[StepId, ...]
     error: str
@@ -196,11 +196,11 @@ class RunFailed(RolledBack, frozen=True, kw_only=True, tag="run_failed"):
 
 
 class RunCompleted(Body, frozen=True, kw_only=True, tag="run_completed"):
-    """Final. `nothing_ran`: every step was skipped."""
+    """Final. `nothing_ran`: every step was skipped, or rejected and passed over."""
 
     nothing_ran: bool = False
     with_failures: bool = False
-    """A step failed, and the procedure goes on after it."""
+    """A step failed or was rejected, and the procedure goes on after it."""
     duration: str = ""
     duration_ms: int = 0
 
@@ -275,7 +275,8 @@ class ApprovalVoteRecorded(GateBody, frozen=True, kw_only=True, tag="approval_vo
 
 
 class ApprovalRejected(GateBody, frozen=True, kw_only=True, tag="approval_rejected"):
-    """`action`: what it did: the run was paused or cancelled, or rollback_skipped where it asked for a rollback.
+    """`action`: what it did: the run was paused, failed or cancelled, or went on at another step (goto), or
+    rollback_skipped where it asked for a rollback. What runs beside the step ends first.
 
     By the system where nobody is left who could approve.
     """
@@ -287,13 +288,17 @@ class ApprovalRejected(GateBody, frozen=True, kw_only=True, tag="approval_reject
 
 
 class ApprovalTimeout(GateBody, frozen=True, kw_only=True, tag="approval_timeout"):
-    """Nobody answered by `due_at`; `action` was taken by the system. Never a person's consent."""
+    """Nobody answered by `due_at`; `action` was taken by the system. Never a person's consent.
+
+    `then`: what a rejection did where it did not pause the run: failed or goto.
+    """
 
     digest: str
     action: TimeoutAction
     due_at: datetime
     clock_jump_ms: int = 0
     """By how much the wall clock ran ahead of the boot clock while the gate was open, where it did."""
+    then: str = ""
 
 
 class ApprovalEscalated(GateBody, frozen=True, kw_only=True, tag="approval_escalated"):

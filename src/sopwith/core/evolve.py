@@ -442,6 +442,7 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
                 wake_at=None,
                 resting=None,
                 passed_over=False,
+                ends_run=False,
                 condition_unknown=False,
             )
         case other:

@@ -16,6 +16,7 @@ from sopwith.core.run import (
     Gate,
     GateStatus,
     Run,
+    StepState,
     StepStatus,
     Vote,
 )
@@ -36,8 +37,8 @@ def apply_gate(run: Run, event: Event, body: ev.GateBody) -> Run:
             step = replace(step, gate=gate)
         case ev.ApprovalRequested():
             step = replace(step, status=StepStatus.AWAITING_APPROVAL, gate=gate, gate_void=False)
-        case ev.ApprovalRejected(reason=reason):
-            step = replace(step, status=StepStatus.REJECTED, gate=gate, error=reason)
+        case ev.ApprovalRejected(reason=reason, action=action):
+            step = _rejected(step, gate, reason, action)
         case ev.ApprovalClosed():
             step = replace(step, status=StepStatus.PENDING, gate=gate, gate_void=True)
         case ev.ApprovalStale():
@@ -50,13 +51,18 @@ def apply_gate(run: Run, event: Event, body: ev.GateBody) -> Run:
                 wake_at=None,
                 resting=None,
             )
-        case ev.ApprovalTimeout(action=TimeoutAction.REJECT):
-            step = replace(step, status=StepStatus.REJECTED, gate=gate, error="nobody answered in time")
+        case ev.ApprovalTimeout(action=TimeoutAction.REJECT, then=then):
+            step = _rejected(step, gate, "nobody answered in time", then)
         case ev.ApprovalTimeout(action=TimeoutAction.PAUSE):
             step = replace(step, status=StepStatus.PENDING, gate=gate, gate_void=True)
         case _:
             step = replace(step, status=StepStatus.PENDING, gate=gate)
     return replace(run, steps={**run.steps, number: step})
+
+
+def _rejected(step: StepState, gate: Gate | None, reason: str, action: str) -> StepState:
+    led = {"passed_over": action == "goto", "ends_run": action == "failed"}
+    return replace(step, status=StepStatus.REJECTED, gate=gate, error=reason, **led)
 
 
 def _next_gate(gate: Gate | None, event: Event, body: ev.GateBody) -> Gate:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from sopwith.core import events as ev
 from sopwith.core.commands import Command, EndWait, Evaluate, TimeOut, TimeOutRun
+from sopwith.core.detour import passed_by
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.items import items_of
 from sopwith.core.moves_gate import make_good
@@ -17,11 +18,9 @@ from sopwith.core.run import (
     Run,
     StepState,
     StepStatus,
-    ancestors,
     asks_items,
     busy_processes,
     dependencies_met,
-    descendants,
     is_manual,
     is_wait,
     may_start,
@@ -34,7 +33,6 @@ from sopwith.core.run import (
 
 _LONGEST_DELAY_SECS = 10 * 366 * 24 * 3600
 """What multiplies without a limit must still be a date."""
-_LEFT = (StepStatus.PENDING, StepStatus.AWAITING_APPROVAL, StepStatus.WAITING)
 
 
 def evaluate(run: Run, command: Evaluate) -> list[ev.EventBody]:
@@ -226,7 +224,7 @@ def after_failure(run: Run, step: StepState, failed: ev.StepFailed, command: Com
         return [replace(failed, then="continue")]
     if definition.on_failure is OnFailure.GOTO and definition.goto is not None:
         # the other instances go on, and nothing after the step may start before them
-        skipped = passed_by(run, step.number, definition.goto) if isinstance(step.number, int) else []
+        skipped = passed_by(run, step.number, definition.goto, why="failed") if isinstance(step.number, int) else []
         return [replace(failed, then="goto"), *skipped]
     return [failed]
 
@@ -257,18 +255,6 @@ def _delay_ms(rules: RetryRules, tries: int) -> int:
     for _ in range(tries - 1):
         delay_secs *= rules.backoff  # past all numbers this is infinite, where a power would raise
     return round(min(delay_secs, longest) * 1000)
-
-
-def passed_by(run: Run, number: int, target: int) -> list[ev.StepSkipped]:
-    """The steps between a failed one and the one that it leads to, which are skipped."""
-    between = descendants(run.procedure, number) & set(ancestors(run.procedure, target)) - {number}
-    events: list[ev.StepSkipped] = []
-    for other in sorted(between):
-        if run.steps[other].status in _LEFT:
-            title = run.procedure.step(other).title
-            reason = f"step {number} failed, which leads to step {target}"
-            events.append(ev.StepSkipped(step_number=other, title=title, reason=reason))
-    return events
 
 
 def step_ms(step: StepState, now: Instant) -> int:

@@ -9,8 +9,10 @@ from sopwith.core.address import StepId
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import approvers_at, gate_of, rules_of, votes_left
 from sopwith.core.commands import Command, Expire, OpenGate, Remind
+from sopwith.core.detour import passed_by
 from sopwith.core.gates import always_asks, gate_terms, is_gated, needs_start_gate
 from sopwith.core.instant import iso, whole_ms
+from sopwith.core.procedure import OnReject
 from sopwith.core.refusal import gate_name, refuse
 from sopwith.core.run import (
     Gate,
@@ -133,11 +135,11 @@ def closed_as_unreachable(
 def rejection(
     run: Run, number: StepId | None, gate: Gate, *, reason: str, signed: ev.Signature | None
 ) -> list[ev.EventBody]:
-    """No: the run is cancelled at its start, and paused by the step that is rejected later.
+    """No: the run is cancelled at its start; what a later step's rejection does is said by the step.
 
     A rollback that is rejected is left out, and the others go on.
     """
-    action = "paused" if run.rollback is None else "rollback_skipped"
+    action, passed = _led_to(run, number)
     events: list[ev.EventBody] = [
         ev.ApprovalRejected(
             step_number=number,
@@ -145,13 +147,26 @@ def rejection(
             title=title_of(run, number),
             digest=gate.digest,
             reason=reason,
-            action="cancelled" if number is None else action,
+            action=action,
             signature=signed,
-        )
+        ),
+        *passed,
     ]
     if number is None:
         events.append(ev.RunCancelled(reason=reason))
     return events
+
+
+def _led_to(run: Run, number: StepId | None) -> tuple[str, list[ev.StepSkipped]]:
+    """What a rejection at this gate does, and the steps that are passed by because of it."""
+    if number is None:
+        return "cancelled", []
+    if run.rollback is not None:
+        return "rollback_skipped", []
+    step = run.procedure.step(number)
+    if step.on_reject is OnReject.GOTO and step.reject_goto is not None and isinstance(number, int):
+        return "goto", passed_by(run, number, step.reject_goto, why="was rejected")
+    return "failed" if step.on_reject is OnReject.FAIL else "paused", []
 
 
 def remind(run: Run, command: Remind) -> list[ev.EventBody]:
@@ -194,6 +209,8 @@ def expire(run: Run, command: Expire) -> list[ev.EventBody]:
                 due_at=gate.due_at,
             )
         ]
+    rejects = gate.on_timeout is TimeoutAction.REJECT and command.step is not None
+    action, passed = _led_to(run, command.step) if rejects else ("paused", [])
     settled = ev.ApprovalTimeout(
         step_number=command.step,
         revision=gate.revision,
@@ -202,8 +219,9 @@ def expire(run: Run, command: Expire) -> list[ev.EventBody]:
         action=gate.on_timeout,
         due_at=gate.due_at,
         clock_jump_ms=jumped_ms,
+        then="" if action == "paused" else action,
     )
-    return [settled, *_consequence(run, command, gate, gate.on_timeout)]
+    return [settled, *passed, *_consequence(run, command, gate, gate.on_timeout)]
 
 
 def make_good(run: Run, command: Command, *, but: Gate | None = None) -> list[ev.EventBody]:

@@ -313,7 +313,7 @@ def _going_on(run: Run, resolved: StepState, command: Command) -> list[ev.EventB
     others = [step for step in run.steps.values() if step.number != resolved.number]
     left = [step for step in others if step.stuck or step.condition_unknown]
     if run.ended is RunStatus.FAILED:
-        return [] if any(step.status is StepStatus.FAILED for step in left) else [_resumed(command)]
+        return [] if any(step.status is StepStatus.FAILED or step.ends_run for step in left) else [_resumed(command)]
     if (run.paused or run.pause_requested) and run.pause_cause in ("rejected", "interrupted", "condition") and not left:
         return [_resumed(command)]
     return []

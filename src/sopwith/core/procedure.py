@@ -94,6 +94,14 @@ class OnFailure(StrEnum):
     ROLLBACK = "rollback"
 
 
+class OnReject(StrEnum):
+    """What it does to the run that a step's gate is answered with no."""
+
+    PAUSE = "pause"
+    FAIL = "fail"
+    GOTO = "goto"
+
+
 class RollbackScript(msgspec.Struct, frozen=True, kw_only=True):
     """What undoes a step that was completed. `requires_approval`: the step's gate asks before it runs."""
 
@@ -134,6 +142,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     on_failure: OnFailure = OnFailure.STOP
     goto: int | None = None
     """The step that a failure leads to, with `on_failure` goto."""
+    on_reject: OnReject = OnReject.PAUSE
+    reject_goto: int | None = None
+    """The step that a rejection leads to, with `on_reject` goto."""
     rollback: RollbackScript | None = None
     uses: str | None = None
     """The procedure that the step runs, as a run of its own."""

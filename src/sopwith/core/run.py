@@ -149,7 +149,9 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     rollback_begun: bool = False
     """Its rollback was started, so whatever it did no longer counts."""
     passed_over: bool = False
-    """It failed, and the procedure goes on all the same."""
+    """It failed or was rejected, and the procedure goes on all the same."""
+    ends_run: bool = False
+    """It was rejected, and the run fails by that."""
     waived: bool = False
     """The gate's own condition said that nobody need be asked, this time."""
     gate_void: bool = False

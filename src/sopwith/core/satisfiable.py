@@ -20,7 +20,8 @@ Unsatisfiable = tuple[int | None, str, str]
 def unsatisfiable(
     procedure: Procedure, directory: Directory, *, starter: Actor | None, mode: ExecutionMode
 ) -> Iterator[Unsatisfiable]:
-    """Every gate of a run in this mode that nobody could pass; and, without a `starter`, runners who are nobody.
+    """Every gate of a run in this mode, or of a rollback, that nobody could pass; and, without a `starter`, runners who
+    are nobody.
 
     `starter` is who is about to make a run: they count only where they may approve in it themselves, and a gate with a
     condition counts only where the mode asks in any case. None: anybody may start it, and every gate counts.
@@ -33,18 +34,30 @@ def unsatisfiable(
     for step in procedure.steps:
         rules = step.approval or procedure.approval or NO_RULES
         asked_anyway = starter is None or rules.when is None or mode is ExecutionMode.STEP_BY_STEP
+        found: list[Unsatisfiable] = []
         if needs_gate(mode, step) and asked_anyway:
-            yield from _gate(step.number, f"step {step.number}", rules, directory, starter)
+            found += _gate(step.number, f"step {step.number}", rules, directory, starter)
+        if not found and step.rollback is not None and step.rollback.requires_approval:
+            # it asks in every mode, whatever `when` says, and is never handed on: it has no time-out
+            gate = f"the rollback of step {step.number}"
+            found += _gate(step.number, gate, rules, directory, starter, escalates=False)
+        yield from found
 
 
 def _gate(
-    number: int | None, gate: str, rules: ApprovalRules, directory: Directory, starter: Actor | None
+    number: int | None,
+    gate: str,
+    rules: ApprovalRules,
+    directory: Directory,
+    starter: Actor | None,
+    *,
+    escalates: bool = True,
 ) -> Iterator[Unsatisfiable]:
-    able = directory.electorate(rules, starter)
+    able = directory.electorate(rules, starter, escalates=escalates)
     if able is None or len(able) >= rules.votes_needed:
         return
     needed = "an approval" if rules.votes_needed == 1 else f"{rules.votes_needed} approvals"
-    besides = starter is not None and able != directory.electorate(rules, None)
+    besides = starter is not None and able != directory.electorate(rules, None, escalates=escalates)
     nobody, others = ("nobody else", " others") if besides else ("nobody", "")
     could = f"only {len(able)}{others}" if able else nobody
     named = ", ".join(rules.approvers) or "those whose role lets them approve"

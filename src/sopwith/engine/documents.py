@@ -300,6 +300,7 @@ def step_definition(step: Step) -> Document:
         "timeoutSecs": step.timeout_secs,
         "retry": None if step.retry is None else _camelled(msgspec.to_builtins(step.retry)),
         "onFailure": f"goto:{step.goto}" if step.goto is not None else step.on_failure,
+        "onReject": f"goto:{step.reject_goto}" if step.reject_goto is not None else step.on_reject,
         "rollback": _rollback_script(step),
         "uses": step.uses,
         "with": step.with_,

@@ -67,6 +67,16 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
         assert gate is not None
         return gate
 
+    @property
+    def led_to(self) -> str:
+        """What a rejection did, as `approval_rejected.action` has it."""
+        if self.step is None:
+            return "cancelled"
+        step = self.run.steps[self.step]
+        if self.gate.rollback:
+            return "rollback_skipped"
+        return "goto" if step.passed_over else "failed" if step.ends_run else "paused"
+
 
 class Engine:
     """All that can be done to runs in one workspace."""
@@ -111,7 +121,9 @@ class Engine:
     def reject(
         self, run_id: str, *, actor: Actor, reason: str, step: StepId | None = None, digest: str | None = None
     ) -> Answered:
-        """Answers no, with a reason: the step is rejected and the run paused; at the start gate it is cancelled."""
+        """Answers no, with a reason: the step is rejected, and `onReject` says what that does; at the start gate the
+        run is cancelled.
+        """
         command = partial(cmd.Reject, actor=actor, step=step, digest=digest, seen=digest is not None)
         return self._answer(run_id, lambda now: command(now=now, reason=reason))
 

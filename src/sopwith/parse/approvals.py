@@ -44,9 +44,20 @@ def read_approval(around: Pair) -> ApprovalRules | None:
     )
 
 
+def read_rejection(pair: Pair, around: Pair) -> str:
+    """What a rejection at the gate of a step does, without blanks; `around` is the procedure's pair."""
+    ours, theirs = around.both("on_reject")
+    return _without_blanks(_once(pair, "on_reject", normal=_without_blanks) or theirs or ours or "pause")
+
+
+def _without_blanks(said: str) -> str:
+    return said.replace(" ", "")
+
+
 def check_approvals(procedure: Procedure, around: Pair, findings: Findings) -> None:
     """Reports rules that cannot be what their author means. The procedure's steps are those of the pair."""
     _check_whole(procedure, around, findings)
+    _once(around, "on_reject")
     conditions: list[Stated] = []
     for index, step in enumerate(procedure.steps):
         if step.condition is not None:

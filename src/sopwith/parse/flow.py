@@ -7,29 +7,35 @@ from datetime import datetime
 from typing import Any
 
 from sopwith.core.items import twice
-from sopwith.core.procedure import OnFailure, Procedure, RetryRules, Step
+from sopwith.core.procedure import ExecutionMode, OnFailure, OnReject, Procedure, RetryRules, Step
 from sopwith.core.run import ancestors
+from sopwith.parse.approvals import read_rejection
 from sopwith.parse.findings import Findings, shown
 from sopwith.parse.model import RetryFile
 from sopwith.parse.pair import Pair
 
 WAIT = "wait"
 PROCEDURE = "procedure"
+_NO_TARGET = {"on_failure": "there is none: say stop", "on_reject": "there is none: say pause or fail"}
 
 
 def read_flow(pair: Pair, around: Pair, steps: Sequence[Pair]) -> dict[str, Any]:
     """The fields of a step that say when it runs and what follows; `around` is the procedure's pair."""
-    on_failure, goto = _on_failure(pair, around, steps)
+    said = pair.pick("on_failure", lambda text: text.replace(" ", "")) or around.pick("on_failure") or "stop"
+    on_failure, goto = _led(said, steps)
+    on_reject, reject_goto = _led(read_rejection(pair, around), steps)
     return {
         "condition": pair.pick("if_"),
         "for_each": pair.pick("for_each"),
         "max_parallel": pair.pick("max_parallel"),
         "timeout_secs": pair.pick("timeout_secs"),
         "retry": pair.pick("retry", _retry),
-        "on_failure": on_failure,
+        "on_failure": OnFailure(on_failure),
         "goto": goto,
         "uses": pair.pick("uses"),
         "with_": pair.pick("with_", dict) or {},
+        "on_reject": OnReject(on_reject),
+        "reject_goto": reject_goto,
         "wait_secs": pair.pick("wait_secs"),
         "wait_until": pair.pick("wait_until"),
     }
@@ -48,7 +54,9 @@ def check_flow(procedure: Procedure, around: Pair, findings: Findings) -> None:
         _check_uses(step, pair, findings)
         _check_wait(step, pair, findings)
         _check_retry(step, pair, findings)
-        _check_goto(procedure, step, pair, findings)
+        _check_goto(procedure, step, step.goto, pair, "on_failure", findings)
+        _check_goto(procedure, step, step.reject_goto, pair, "on_reject", findings)
+        _check_rejection(procedure, step, pair, findings)
         _check_run_limit(procedure, step, pair, findings)
 
 
@@ -64,15 +72,15 @@ def _retry(stated: RetryFile) -> RetryRules | None:
     )
 
 
-def _on_failure(pair: Pair, around: Pair, steps: Sequence[Pair]) -> tuple[OnFailure, int | None]:
-    said = pair.pick("on_failure", lambda text: text.replace(" ", "")) or around.pick("on_failure") or "stop"
+def _led(said: str, steps: Sequence[Pair]) -> tuple[str, int | None]:
+    """`goto` and the number of its step, 0 where there is none such; or what else is said."""
     if not said.startswith("goto"):
-        return OnFailure(said), None
+        return said, None
     name = said.removeprefix("goto").lstrip(":")
     if name.isdigit():
-        return OnFailure.GOTO, int(name)
+        return "goto", int(name)
     keys = [step.both("key") for step in steps]
-    return OnFailure.GOTO, next((at for at, both in enumerate(keys, start=1) if name in both), 0)
+    return "goto", next((at for at, both in enumerate(keys, start=1) if name in both), 0)
 
 
 def _check_items(step: Step, pair: Pair, findings: Findings) -> None:
@@ -82,6 +90,13 @@ def _check_items(step: Step, pair: Pair, findings: Findings) -> None:
             "expected forEach in a step with maxParallel, got none",
             at=pair.at("max_parallel"),
             hint="say what it is done for; maxParallel of the procedure is for all its steps",
+        )
+    if step.for_each is not None and step.on_reject is OnReject.GOTO:
+        findings.error(
+            "goto_of_items",
+            "expected onReject pause or fail in a step that is done for several items, got goto",
+            at=pair.at("on_reject"),
+            hint="the others are still asked about: say pause, or fail",
         )
     if isinstance(step.for_each, tuple) and (double := twice(step.for_each)) is not None:
         findings.error(
@@ -169,6 +184,18 @@ def _check_retry(step: Step, pair: Pair, findings: Findings) -> None:
         )
 
 
+def _check_rejection(procedure: Procedure, step: Step, pair: Pair, findings: Findings) -> None:
+    """`onReject` gates nothing: told where the files say that nobody is asked."""
+    asks = step.requires_approval or procedure.execution_mode not in (ExecutionMode.AUTO, ExecutionMode.SUPERVISED)
+    if not asks and pair.both("on_reject") != (None, None):
+        findings.warning(
+            "never_rejected",
+            f"onReject of step {step.number} never happens: nobody is asked to approve it",
+            at=pair.at("on_reject"),
+            hint="add requiresApproval, or take onReject out",
+        )
+
+
 def _check_run_limit(procedure: Procedure, step: Step, pair: Pair, findings: Findings) -> None:
     limit = procedure.timeout_secs
     if limit is not None and step.wait_secs is not None and step.wait_secs >= limit:
@@ -180,16 +207,18 @@ def _check_run_limit(procedure: Procedure, step: Step, pair: Pair, findings: Fin
         )
 
 
-def _check_goto(procedure: Procedure, step: Step, pair: Pair, findings: Findings) -> None:
-    if step.on_failure is not OnFailure.GOTO:
+def _check_goto(
+    procedure: Procedure, step: Step, target: int | None, pair: Pair, field: str, findings: Findings
+) -> None:
+    if target is None:
         return
-    known = step.goto is not None and procedure.find_step(step.goto) is not None
-    if not known or step.number not in ancestors(procedure, step.goto or 0):
+    known = procedure.find_step(target) is not None
+    if not known or step.number not in ancestors(procedure, target):
         later = [other.number for other in procedure.steps if step.number in ancestors(procedure, other.number)]
         findings.unexpected(
             "bad_goto",
             expected="a later step that depends on this one",
-            got=shown(str(step.goto) if known else "a step that is not there"),
-            at=pair.at("on_failure"),
-            hint=f"it may be {', '.join(str(number) for number in later[:10])}" if later else "there is none: say stop",
+            got=shown(str(target) if known else "a step that is not there"),
+            at=pair.at(field),
+            hint=f"it may be {', '.join(str(number) for number in later[:10])}" if later else _NO_TARGET[field],
         )

@@ -34,6 +34,7 @@ _EXAMPLES = {
     "Approvers": "group:release",
     "Quorum": "2",
     "On Timeout": "pause",
+    "On Reject": "fail",
     "Escalate To": "group:oncall",
     "Comment Required": "Yes",
 }

@@ -72,6 +72,7 @@ DOCUMENT_KEYS = _table(
     Key("Timeout", "timeoutSecs", values.seconds),
     Key("Max Parallel", "maxParallel", values.integer),
     Key("On Failure", "onFailure", values.on_failure),
+    Key("On Reject", "onReject", values.on_failure),
 )
 
 STEP_KEYS = _table(
@@ -88,6 +89,7 @@ STEP_KEYS = _table(
     Key("On Failure", "onFailure", values.on_failure),
     Key("Uses", "uses", values.text),
     Key("With", "with", values.handed_over),
+    Key("On Reject", "onReject", values.on_failure),
     Key("Wait", "waitSecs", values.seconds),
     Key("Wait Until", "waitUntil", values.text),
     Key("Outputs", "outputs", values.outputs),
@@ -101,7 +103,6 @@ STEP_KEYS = _table(
 DESIGNED_KEYS = frozenset(
     {
         "on interrupt",
-        "on reject",
         "runners",
         "verify",
     }
@@ -111,6 +112,7 @@ GATE_KEYS = (
     "Approval Required",
     "Approval Timeout",
     *(key.name for key in _APPROVAL_KEYS),
+    "On Reject",
     "Execution Mode",
     "Pins",
     "Runners",

@@ -11,13 +11,13 @@ _GATE = re.compile(
     rf"(?<![^\W_])(?:requires{_GAP}approval|approval{_GAP}(?:required|(timeout)(?:mins)?))(?![^\W_])", re.IGNORECASE
 )
 _RULE = re.compile(
-    rf"(?<![^\W_])(?:(approvers)|(quorum)|(on{_GAP}timeout)|(escalate{_GAP}to)|(comment{_GAP}required))(?![^\W_])",
+    rf"(?<![^\W_])(?:(approvers)|(quorum)|(on{_GAP}timeout)|(escalate{_GAP}to)|(comment{_GAP}required)|(on{_GAP}reject))(?![^\W_])",
     re.IGNORECASE,
 )
-_RULES = ("Approvers", "Quorum", "On Timeout", "Escalate To", "Comment Required")
+_RULES = ("Approvers", "Quorum", "On Timeout", "Escalate To", "Comment Required", "On Reject")
 """The names of `_RULE`'s groups. Common words in prose: only a line that starts with one and sets it is told."""
-_RULE_VALUE = re.compile(r"\b(?:approve|reject|escalate|skip|pause|fail)\b|\b(?:user|group|agent):", re.IGNORECASE)
-_ALSO_PROSE = frozenset({"On Timeout", "Escalate To"})
+_RULE_VALUE = re.compile(r"\b(?:approve|reject|escalate|skip|pause|fail|goto)\b|\b(?:user|group|agent):", re.IGNORECASE)
+_ALSO_PROSE = frozenset({"On Timeout", "Escalate To", "On Reject"})
 _SETS = re.compile(r"[\s*_`~]*[:\uff1a=|]")
 _MODE = re.compile(rf"(?<![^\W_])execution{_GAP}mode(?![^\W_])", re.IGNORECASE)
 _MODE_VALUE = re.compile(r"\b(?:auto|supervised|step[\s_-]by[\s_-]step|priority[\s_-]based)\b", re.IGNORECASE)
@@ -28,7 +28,7 @@ _SEPARATED = re.compile(
     r"(?:[\s*_`~\"'\u2019\u201d)\]\\]|</[a-zA-Z]{1,20}>|&nbsp;)*(?:[:\uff1a=|\u2013\u2014\u2192]|-[->\s]|\s-)"
 )
 _OPENED = re.compile(r"[(\[{,:\u2013\u2014|-][^\w]*\Z")
-_RULE_WORDS = ("approvers", "quorum", "timeout", "escalate", "comment")
+_RULE_WORDS = ("approvers", "quorum", "timeout", "escalate", "comment", "reject")
 _REACH = 120
 """How much of the line on either side is looked at: the work stays in proportion to the file."""
 

@@ -68,6 +68,10 @@ FailureText = Annotated[
         title="stop, continue, rollback or goto:STEP",
     ),
 ]
+RejectionText = Annotated[
+    str,
+    Meta(pattern=r"^(pause|fail|goto *[: ] *([0-9]{1,6}|[a-z][a-z0-9_-]{0,63}))$", title="pause, fail or goto:STEP"),
+]
 Instant = Annotated[
     str,
     Meta(
@@ -309,6 +313,10 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
         | None,
         Meta(description="The parameters of that run: CEL expressions, such as `params.version`; or constants."),
     ] = field(default=None, name="with")
+    on_reject: Annotated[
+        RejectionText | None,
+        Meta(description="What a rejection at its gate does: pause, fail, or goto:STEP, as in onFailure."),
+    ] = None
     wait_secs: Annotated[Span | None, Meta(description="A step that only waits: for so many seconds.")] = None
     wait_until: Annotated[
         Instant | None, Meta(description="A step that only waits: until then, such as 2026-12-01T08:00:00Z.")
@@ -325,12 +333,11 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
     ] = None
 
     never_null: ClassVar[frozenset[str]] = frozenset(
-        {"requiresApproval", "approvalTimeoutMins", "approval", "pins", "rollback"}
+        {"requiresApproval", "approvalTimeoutMins", "approval", "onReject", "pins", "rollback"}
     )
     designed_keys: ClassVar[frozenset[str]] = frozenset(
         {
             "onInterrupt",
-            "onReject",
             "params",
             "runners",
             "verify",
@@ -395,16 +402,19 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
         Literal["stop", "continue", "rollback"] | None,
         Meta(description="What a failure does in steps that do not say."),
     ] = None
+    on_reject: Annotated[
+        Literal["pause", "fail"] | None,
+        Meta(description="What a rejection does in steps that do not say; pause if not said."),
+    ] = None
     steps: Annotated[
         Annotated[tuple[StepFile, ...], Meta(max_length=1000)] | None, Meta(description="The steps in their order.")
     ] = None
 
-    never_null: ClassVar[frozenset[str]] = frozenset({"approval", "runners"})
+    never_null: ClassVar[frozenset[str]] = frozenset({"approval", "onReject", "runners"})
     designed_keys: ClassVar[frozenset[str]] = frozenset(
         {
             "admission",
             "onInterrupt",
-            "onReject",
             "releaseSlotWhileWaiting",
             "retry",
         }

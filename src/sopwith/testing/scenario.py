@@ -21,6 +21,7 @@ from sopwith.core.procedure import (
     EnvironmentRules,
     ExecutionMode,
     OnFailure,
+    OnReject,
     Priority,
     Procedure,
     RetryRules,
@@ -90,7 +91,7 @@ def bring_on(engine: Engine, run: Run) -> None:
     if run.ended is RunStatus.FAILED and run.timed_out and failed:
         # it would take too long again
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=failed[0], reason="there is no time for it"))
-    elif run.paused and beyond_reach:
+    elif (run.paused or run.ended is RunStatus.FAILED) and beyond_reach:
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=beyond_reach[0], reason="it cannot be passed"))
     elif _is_better_undone(run) and not by_hand:
         engine.rollback(run.run_id, actor=ANN)
@@ -246,15 +247,18 @@ def _retry(chance: Random) -> RetryRules:
 
 
 def _led_on(chance: Random, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Some failures lead to a later step."""
+    """Some failures and rejections lead to a later step, and some rejections fail the run."""
     made = Procedure(name="made", title="Made", steps=steps)
     chosen = []
     for step in steps:
         later = [other for other in descendants(made, step.number) if other != step.number]
         if later and chance.random() < 0.15:
-            chosen.append(replace(step, on_failure=OnFailure.GOTO, goto=chance.choice(sorted(later))))
-        else:
-            chosen.append(step)
+            step = replace(step, on_failure=OnFailure.GOTO, goto=chance.choice(sorted(later)))
+        if later and chance.random() < 0.2:
+            step = replace(step, on_reject=OnReject.GOTO, reject_goto=chance.choice(sorted(later)))
+        elif chance.random() < 0.2:
+            step = replace(step, on_reject=OnReject.FAIL)
+        chosen.append(step)
     return tuple(chosen)
 
 

@@ -80,15 +80,14 @@ def approve(
 @wait_option
 @verb
 def reject(door: Door, run_id: str, step: StepId | None, digest: str | None, reason: str, wait: bool) -> None:
-    """Reject what waits at RUN's gate: the run is paused, or cancelled if it was the start approval.
+    """Reject what waits at RUN's gate: the run is paused, or does what the step's onReject says. It is cancelled if
+    that was the start approval.
 
     A rollback that is rejected is left out, and the rest of the rollback goes on.
     """
     answered = door.engine.reject(run_id, actor=door.actor, step=step, digest=digest, reason=reason)
-    action = "cancelled" if answered.step is None else "paused"
-    document = {"runId": run_id, **addressed(answered.step), "status": "rejected", "action": action}
-    if answered.gate.rollback:
-        document["action"] = "rollback_skipped"
+    document = {"runId": run_id, **addressed(answered.step), "status": "rejected", "action": answered.led_to}
+    if document["action"] in ("rollback_skipped", "goto"):
         carry_on_and_leave(door, answered.run, wait=wait, document=lambda run: {**document, "run": run})
     run = run_document(answered.run)
     door.say(

@@ -333,11 +333,18 @@ def defined_step(step: Document, *, with_gate: bool = True, notes: Sequence[str]
         lines.append(framed(visible_code(step["script"].rstrip("\n")), by=7))
     if step["onFailure"] == "rollback":
         lines.append(dim("     on failure: rolls back the completed steps that have a rollback script"))
+    if step["onReject"] != "pause":
+        lines.append(dim(f"     on rejection: {_on_reject(step['onReject'])}"))
     if step["rollback"] is not None:
         asks = click.style("  approval required", fg="yellow") if step["rollback"]["requiresApproval"] else ""
         lines.append(dim(f"     rollback, {step['rollback']['interpreter']}:") + asks)
         lines.append(framed(visible_code(step["rollback"]["script"].rstrip("\n")), by=7))
     return "\n".join(lines)
+
+
+def _on_reject(said: str) -> str:
+    target = said.partition(":")[2]
+    return f"goes on at step {target}" if target else "the run fails"
 
 
 def surroundings(working_dir: str | None, env: Document) -> list[str]:

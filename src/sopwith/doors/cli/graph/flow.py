@@ -16,7 +16,7 @@ from sopwith.core.events import Policy
 from sopwith.core.gates import Terms, needs_gate, needs_start_gate, start_terms, step_terms
 from sopwith.core.instant import duration_text
 from sopwith.core.modes import declared_mode, effective_mode
-from sopwith.core.procedure import OnFailure, Procedure, RetryRules, Step
+from sopwith.core.procedure import OnFailure, OnReject, Procedure, RetryRules, Step
 from sopwith.core.visible import visible, visible_code
 from sopwith.engine.creation import policy_of
 
@@ -186,6 +186,8 @@ def _notes(step: Step) -> Iterable[str]:
         yield _retries(step.retry)
     if step.on_failure not in (OnFailure.STOP, OnFailure.GOTO):
         yield f"on failure: {step.on_failure}"
+    if step.on_reject is not OnReject.PAUSE:
+        yield f"on rejection: {step.on_reject if step.reject_goto is None else f'go to {step.reject_goto}'}"
 
 
 def _items(step: Step) -> str:
