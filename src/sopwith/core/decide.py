@@ -126,7 +126,8 @@ def decide(run: Run, command: cmd.Command) -> Decision:
             f"a step of {run.run_id} may not decide about its own run", hint="let somebody outside the run do it"
         )
     right = _RIGHTS.get(type(command))
-    if right is not None and command.actor.kind is not ActorKind.SYSTEM:  # a parent's word to its child
+    from_its_parent = run.parent is not None and command.actor.kind is ActorKind.SYSTEM
+    if right is not None and not from_its_parent:
         check_right(command.actor, right, command.people, f"{verb_of(command)} {run.run_id}")
     if isinstance(command, cmd.Retry) and (command.from_step is not None or changes_params(run, command)):
         # to go back, or to ask for something else, is to run it again
