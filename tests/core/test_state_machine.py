@@ -171,6 +171,8 @@ def procedures(draw: st.DrawFn) -> list[MakeStep]:
         more |= {} if plain else draw(flows())
         if not plain and (for_each := draw(ITEMS)) is not None and (number > 1 or not isinstance(for_each, str)):
             more |= {"for_each": for_each, "max_parallel": draw(st.sampled_from([None, None, 1, 2]))}
+            if more["on_reject"] is OnReject.GOTO:
+                more |= {"on_reject": OnReject.PAUSE, "reject_goto": None}
         if not plain and more["goto"] is not None:
             more["goto"] = min(more["goto"], last)
         if not plain and make is shell:

@@ -89,7 +89,7 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
     steps = tuple(n for n, s in run.steps.items() if n not in again and (s.stuck or (changes and _was_asked(s))))
     unknown = [n for n, step in run.steps.items() if step.condition_unknown and n not in again]
     stuck = any(run.steps[n].stuck for n in steps)
-    if not stuck and not again and unknown and not changes:
+    if not stuck and not again and unknown and not changes and run.ended is None:
         raise refuse(
             run,
             command,

@@ -254,7 +254,7 @@ def _led_on(chance: Random, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         later = [other for other in descendants(made, step.number) if other != step.number]
         if later and chance.random() < 0.15:
             step = replace(step, on_failure=OnFailure.GOTO, goto=chance.choice(sorted(later)))
-        if later and chance.random() < 0.2:
+        if later and chance.random() < 0.2 and step.for_each is None:
             step = replace(step, on_reject=OnReject.GOTO, reject_goto=chance.choice(sorted(later)))
         elif chance.random() < 0.2:
             step = replace(step, on_reject=OnReject.FAIL)
