@@ -12,7 +12,9 @@ from sopwith.errors import Problem, Severity
 from sopwith.parse.parsed import Parsed, SourceFile
 from sopwith.parse.procedure import parse_procedure
 
-HEAD = "# Deploy\n\n## Steps\n\n### Step 1: List\n\n```bash\nlist\n```\n\n### Step 2: Deploy\n\n```bash\ndeploy\n```\n\n"
+HEAD = (
+    "# Deploy\n\n## Steps\n\n### Step 1: List\n\n```bash\nlist\n```\n\n### Step 2: Deploy\n\n```bash\ndeploy\n```\n\n"
+)
 
 
 def parse(said: str | None = None, **step: Any) -> Parsed:
