@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from core.given import Story, shell
+from sopwith.doors.cli.live import Live
 
 from .workshop import Workshop
 
@@ -60,6 +65,21 @@ def test_status_names_each_instance(workshop: Workshop, waiting: str) -> None:
         (1, "us", "awaiting_approval"),
         (2, None, "pending"),
     ]
+
+
+def test_the_live_view_says_of_which_step_each_instance_is() -> None:
+    story = Story(shell(for_each=("eu", "us", "ap"), max_parallel=2), shell(after=(), for_each=("eu",))).drive()
+    console = Console(file=io.StringIO(), width=100)
+    live = Live(lambda: story.now, console)
+    live.show(story.run)
+    with console.capture() as going:
+        console.print(live._region())
+    lines = [line.split()[1:5] for line in going.get().splitlines()]
+    assert lines[:3] == [["1", "eu:", "Step", "1"], ["1", "us:", "Step", "1"], ["2", "eu:", "Step", "2"]]
+    with console.capture() as ended:
+        story.finish("1:us")
+        live.on_event(story.last, story.run)
+    assert "1 us: Step 1" in ended.get()
 
 
 def test_the_inbox_names_each_instance(workshop: Workshop, waiting: str) -> None:

@@ -168,9 +168,9 @@ def test_a_limit_ends_the_process_of_the_instance_that_overran(bench: Bench) -> 
     assert run.steps[1].error == "us: not done within 30s"
 
 
-def test_a_thousand_items_are_done(bench: Bench) -> None:
-    bench.world.plays[1] = [Play(result=msgspec.structs.replace(SUCCEEDED, outputs={"list": [*range(1000)]}))]
+def test_many_items_are_done(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(result=msgspec.structs.replace(SUCCEEDED, outputs={"list": [*range(200)]}))]
     bench.procedure("deploy", {"outputs": {"list": "json"}}, {"forEach": "steps['1'].outputs.list", "maxParallel": 20})
     run = bench.run("deploy")
     assert run.ended == "completed"
-    assert len(bench.starts(run.run_id)) == 1001
+    assert len(bench.starts(run.run_id)) == 201
