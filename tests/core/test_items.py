@@ -538,6 +538,27 @@ def test_one_after_another_in_the_order_of_the_items() -> None:
     assert story.step(1).status is COMPLETED
 
 
+def test_no_gate_opens_out_of_turn() -> None:
+    story = limited(1, gate=True)
+    story.answer("1:eu")
+    story.drive()
+    assert story.status is RunStatus.RUNNING
+    story.refused(IllegalMove, cmd.OpenGate, step="1:us", digest=digest_of("1:us", 1))
+
+
+@pytest.mark.parametrize("when", [None, "item != 'us'"], ids=["approved", "nobody need be asked"])
+def test_an_instance_that_may_start_keeps_its_turn_when_an_earlier_one_comes_back(when: str | None) -> None:
+    story = Story(shell(gate=True, max_parallel=1, approval=ApprovalRules(when=when), **EU_US)).drive()
+    story.answer("1:eu")
+    story.done("1:eu")
+    story.ask("1:us")
+    if when is None:
+        story.answer("1:us")
+    story.when(cmd.Pause)
+    story.when(cmd.Retry, from_step="1:eu")
+    assert story.owed() == [(START, "1:us")]
+
+
 def test_the_place_of_an_instance_that_waits_for_its_next_try_stays_taken() -> None:
     story = limited(1, retry=RetryRules(max_attempts=2, delay_secs=60))
     assert story.fail("1:eu") == ["step_failed", "step_retry_scheduled"]
@@ -859,6 +880,30 @@ def test_an_item_that_was_gone_for_a_while_counts_on() -> None:
     started = [event.body for event in story.events if isinstance(event.body, ev.StepStarted)]
     attempts = [(body.step_number, body.visit, body.attempt) for body in started]
     assert len(set(attempts)) == len(attempts)
+
+
+def test_an_item_counts_on_also_where_the_run_went_back_twice_before_it_was_listed_again() -> None:
+    story = Story(shell(outputs={"what": "json"}), shell(for_each="steps['1'].outputs.what"), shell()).drive()
+    story.finish(1, outputs={"what": ["eu"]})
+    story.done("2:eu").drive()
+    story.fail(3)
+    for _ in range(2):
+        story.when(cmd.Retry, from_step=1)
+        story.drive()
+        story.fail(1)
+    story.when(cmd.Retry)
+    story.drive()
+    story.finish(1, outputs={"what": ["eu"]})
+    story.drive()
+    assert story.step("2:eu").visit == 2
+
+
+def test_a_retried_instance_does_not_ask_the_condition_of_the_step_again() -> None:
+    story = Story(shell(condition="1 == 1", **EU_US)).drive()
+    story.finish("1:eu")
+    story.fail("1:us")
+    story.when(cmd.Retry)
+    assert story.start("1:us") == ["step_started"]
 
 
 def test_an_approval_of_an_earlier_visit_is_none_of_the_next() -> None:

@@ -664,6 +664,15 @@ def _started(story: Story) -> Story:
     return done(story, 1)
 
 
+def _instances() -> Story:
+    """Two of three instances are completed, and the third has failed."""
+    story = Story(shell(for_each=("eu", "us", "ap"), rollback=UNDO, on_failure=OnFailure.ROLLBACK)).drive()
+    story.finish("1:eu")
+    story.finish("1:us")
+    story.finish("1:ap", error="no")
+    return story
+
+
 STORIES: dict[str, Callable[[], Story]] = {
     "two to undo": lambda: failed(shell(rollback=UNDO), shell(rollback=UNDO), last()),
     "before the failure": lambda: _started(Story(shell(rollback=UNDO), last())),
@@ -676,6 +685,7 @@ STORIES: dict[str, Callable[[], Story]] = {
     "the time of the run is up": lambda: _started(
         Story(shell(rollback=UNDO), manual(gate=True), timeout_secs=60, on_failure=OnFailure.ROLLBACK)
     ),
+    "instances": _instances,
     "two votes before another": lambda: failed(shell(rollback=UNDO), shell(rollback=ASKED, approval=TWO), last()),
 }
 
@@ -691,8 +701,9 @@ def test_the_frontier_is_kept_true_through_a_rollback_and_what_follows(name: str
     for run, outcomes in states(name):
         for each in (run, *(after for _, after in outcomes)):
             left = [number for number, step in each.steps.items() if not step.finished]
-            begun = {number for number in left if each.steps[number].status is not PENDING}
-            live = [number for number in left if number in begun or dependencies_met(each, number)]
+            ones = [number for number in left if each.steps[number].instances is None]
+            begun = {number for number in ones if each.steps[number].status is not PENDING}
+            live = [number for number in ones if number in begun or dependencies_met(each, number)]
             assert (list(each.frontier), each.left) == (live, len(left))
 
 

@@ -476,7 +476,7 @@ PLANTED: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     a_rollback_that_does_not_wait,
     a_rollback_of_what_was_never_completed,
 )
-SEEDS = 240
+SEEDS = 400
 """Within how many seeds each must be found."""
 
 

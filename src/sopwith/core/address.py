@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 StepId = int | str
@@ -18,6 +19,8 @@ def step_id(number: int, instance: str = "") -> StepId:
     return f"{number}:{instance}" if instance else number
 
 
+# each look at a run asks it of every instance
+@lru_cache(maxsize=8192)
 def number_of(step: StepId) -> int:
     """The number of the step, also of an instance."""
     return step if isinstance(step, int) else int(step.partition(":")[0])

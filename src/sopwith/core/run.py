@@ -333,7 +333,7 @@ def is_child(run: Run, number: StepId) -> bool:
 
 def takes_a_process(run: Run, number: StepId) -> bool:
     """Whether carrying the step out means a process of ours, or several: those of a child run."""
-    return not is_manual(run, number) and not is_wait(run, number)
+    return run.rollback is not None or run.procedure.step(number).executor not in ("manual", "wait")
 
 
 def running_processes(run: Run) -> tuple[StepId, ...]:
@@ -452,8 +452,10 @@ def holds_slot(run: Run) -> bool:
 
 def times_out_at(run: Run, step: StepState) -> datetime | None:
     """When the running attempt of the step has used up its time, by the wall clock; None where nothing limits it."""
+    if step.status is not StepStatus.RUNNING or step.started is None or step.stopped_at is not None:
+        return None
     limit = None if run.rollback is not None else run.procedure.step(step.number).timeout_secs
-    if step.status is not StepStatus.RUNNING or step.started is None or limit is None or step.stopped_at is not None:
+    if limit is None:
         return None
     return step.started.at + timedelta(milliseconds=round(limit * 1000) + step.held_ms)
 

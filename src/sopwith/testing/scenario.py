@@ -35,7 +35,7 @@ from sopwith.core.run import GateStatus, Run, RunStatus, StepState, StepStatus, 
 from sopwith.engine.engine import Engine
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
-from sopwith.errors import ApproverNotAllowed
+from sopwith.errors import ApproverNotAllowed, Refused
 from sopwith.ports import Batch, Workspace
 from sopwith.testing.executor import FAILED, SUCCEEDED, Play
 from sopwith.testing.laws import conceal
@@ -65,7 +65,7 @@ VERBS: dict[str, tuple[float, bool, Say]] = {
     "cancel": (0.7, True, lambda engine, run_id, actor, step: engine.cancel(run_id, actor=actor)),
     "pause": (1, False, lambda engine, run_id, actor, step: engine.pause(run_id, actor=actor)),
     "resume": (3, True, lambda engine, run_id, actor, step: engine.resume(run_id, actor=actor)),
-    "retry": (2, True, lambda engine, run_id, actor, step: engine.retry(run_id, actor=actor, from_step=step)),
+    "retry": (4, True, lambda engine, run_id, actor, step: engine.retry(run_id, actor=actor, from_step=step)),
     "retry with other parameters": (
         0.5,
         True,
@@ -96,16 +96,13 @@ def bring_on(engine: Engine, run: Run) -> None:
     elif _is_better_undone(run) and not by_hand:
         engine.rollback(run.run_id, actor=ANN)
     elif run.ended is RunStatus.FAILED or (run.paused and any(step.stuck for step in run.steps.values())):
-        engine.retry(run.run_id, actor=ANN)
+        engine.retry(run.run_id, actor=ANN, from_step=None if by_hand else _from_further_back(run))
     elif run.paused and unknown:
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=unknown[0], reason="nobody can know"))
     elif run.paused:
         engine.resume(run.run_id, actor=ANN)
     elif gates:
-        number, gate = gates[0]
-        voted = {vote.actor.id for vote in gate.votes}
-        say = partial(engine.approve, run.run_id, step=number, digest=gate.digest, comment="I looked")
-        _whoever_may(lambda who: say(actor=who), but=voted)
+        _answer_all(engine, run)
     elif by_hand:
         engine.complete(run.run_id, actor=ANN, step=by_hand[0])
 
@@ -114,6 +111,27 @@ def _is_better_undone(run: Run) -> bool:
     """Once, where somebody had stopped it or a step failed: what is undone can be done again."""
     stopped = run.ended is RunStatus.FAILED or (run.paused and run.pause_cause == "asked")
     return stopped and bool(to_roll_back(run)) and not any(step.rollback_begun for step in run.steps.values())
+
+
+def _answer_all(engine: Engine, run: Run) -> None:
+    """One vote at each gate: of several, some close soon. Raises Refused where nobody may vote at any."""
+    refused = []
+    gates = open_gates(run)
+    for number, gate in gates:
+        voted = {vote.actor.id for vote in gate.votes}
+        say = partial(engine.approve, run.run_id, step=number, digest=gate.digest, comment="I looked")
+        try:
+            _whoever_may(lambda who, say=say: say(actor=who), but=voted)  # type: ignore[misc]
+        except Refused as error:
+            refused.append(error)
+    if len(refused) == len(gates):
+        raise refused[0]
+
+
+def _from_further_back(run: Run) -> StepId | None:
+    """Once from the first step that has items, or else from the very first: what was done is done again."""
+    listed = next((number for number, step in run.steps.items() if step.instances), 1)
+    return listed if run.steps[listed].visit == 1 else None
 
 
 def _was_given_up(step: StepState) -> bool:
@@ -228,6 +246,8 @@ def _with_rollback(chance: Random, step: Step) -> Step:
     return replace(
         step,
         rollback=rollback if chance.random() < 0.9 else None,
+        # what is done again and again must not each time outlast the gates beside it
+        wait_secs=None if step.wait_secs is None else min(step.wait_secs, 5),
         on_failure=OnFailure.ROLLBACK if chance.random() < 0.5 else step.on_failure,
     )
 

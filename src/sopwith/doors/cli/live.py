@@ -19,7 +19,7 @@ from rich.live import Live as RichLive
 from rich.text import Text
 
 from sopwith.core import events as ev
-from sopwith.core.address import StepId, instance_of
+from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.run import Run, StepState, StepStatus, is_manual
@@ -165,9 +165,10 @@ class Live(Display):
         if room < _LEAST_TITLE:
             told = self._duration(step)
             room = max(1, self._console.width - _BESIDE_TITLE - cell_len(told))
-        number = "" if step.place else step.number
-        name = f"  {instance_of(step.number)}" if step.place else shown(run.procedure.step(step.number).title)
-        title = crop(name, room)
+        number = number_of(step.number)
+        # nothing else on the screen may tell which step it is an instance of
+        name = f"{instance_of(step.number)}: " if step.place else ""
+        title = crop(name + shown(run.procedure.step(step.number).title), room)
         dim = "bright_black" if step.status is StepStatus.PENDING else ""
         gap = " " * (max(0, min(room, _TITLE_COLUMN) - cell_len(title)) + 2)
         line = Text(no_wrap=True, overflow="crop")
