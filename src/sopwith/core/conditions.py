@@ -18,7 +18,7 @@ import msgspec
 from sopwith.core.cel_messages import UNDECLARED, shown_name, told, type_name, unknown
 from sopwith.core.cel_words import GIVEN, Unsound, asked_for, calls, chains, patterns, refuse_dyn, rewritten, tokens_of
 from sopwith.core.procedure import MAX_INTEGER
-from sopwith.core.scope import Scope, ValueType
+from sopwith.core.scope import ITEM, Scope, ValueType
 
 MAX_LENGTH = 4096
 MAX_WORK = 100_000_000
@@ -196,9 +196,11 @@ def _read(expression: str) -> _Words:
     tokens = tokens_of(expression)
     refuse_dyn(tokens)
     names = {start: ".".join(parts) for start, _, parts in chains(tokens)}
+    # a loop may call its variable item too, so this is no root of dotted names
+    own = [ITEM] if any(token.text == ITEM for token in tokens) else []
     words = _Words(
         text=rewritten(expression, tokens),
-        names=tuple(dict.fromkeys(names.values())),
+        names=tuple(dict.fromkeys([*names.values(), *own])),
         asked_for=tuple(".".join(parts) for _start, _end, parts in asked_for(tokens)),
         count=len(tokens),
         listed=1 + sum(token.text == "," for token in tokens),

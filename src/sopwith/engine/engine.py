@@ -27,7 +27,7 @@ from sopwith.core.moves_answer import addressed, answered_step
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children
-from sopwith.engine.children import bring_in_line
+from sopwith.engine.children import bring_in_line, outermost
 from sopwith.engine.creation import Order, limits_of, make_run
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
@@ -36,6 +36,7 @@ from sopwith.engine.uses import used_by
 from sopwith.errors import (
     IllegalMove,
     InvalidProcedure,
+    NotAllowed,
     WorkspaceError,
 )
 
@@ -110,6 +111,7 @@ class Engine:
         self, run_id: str, *, actor: Actor, reason: str, step: StepId | None = None, digest: str | None = None
     ) -> Answered:
         """Answers no, with a reason: the step is rejected and the run paused; at the start gate it is cancelled."""
+        self._check_outside(run_id, actor)
         command = partial(cmd.Reject, actor=actor, step=step, digest=digest, seen=digest is not None)
         return self._answer(run_id, lambda now: command(now=now, reason=reason))
 
@@ -119,6 +121,7 @@ class Engine:
 
     def pause(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Starts nothing more; running processes end by themselves."""
+        self._check_outside(run_id, actor)
         return self._in_line(self._do(run_id, lambda now: cmd.Pause(actor=actor, now=now, reason=reason)))
 
     def resume(self, run_id: str, *, actor: Actor) -> Run:
@@ -131,6 +134,7 @@ class Engine:
 
     def cancel(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Ends the run for good, at once or when its running processes have been ended."""
+        self._check_outside(run_id, actor)
         return self._in_line(self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason)))
 
     def retry(self, run_id: str, *, actor: Actor, from_step: StepId | None = None, reason: str = "") -> Run:
@@ -217,6 +221,7 @@ class Engine:
 
         Not for a step of the run itself, which may not even do that.
         """
+        self._check_outside(run_id, actor)
         run = self.runs.load(run_id).run
         while actor.inside != run_id and (item := self._unsettled(run, all_but)) is not None:
             try:
@@ -228,6 +233,16 @@ class Engine:
                 # somebody stopped the run meanwhile, and the clocks of its gates with it
                 run = self.runs.load(run_id).run
         return run
+
+    def _check_outside(self, run_id: str, actor: Actor) -> None:
+        """NotAllowed where the actor is a step of a run that is within this one, around it, or beside it in a third."""
+        if actor.inside in (None, run_id):
+            return  # its own run refuses it itself
+        if outermost(self.runs, actor.inside or "") == outermost(self.runs, run_id):
+            raise NotAllowed(
+                f"a step of {actor.inside} may not decide about {run_id}: one runs within the other, or both in a third",
+                hint="let somebody outside the runs do it",
+            )
 
     def _unsettled(self, run: Run, all_but: TimeoutAction | None) -> Due | None:
         """The first gate whose time has run out; settling one may end the run, or close the others."""
