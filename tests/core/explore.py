@@ -17,14 +17,16 @@ from sopwith.core.config import Config
 from sopwith.core.decide import decide
 from sopwith.core.instant import Instant
 from sopwith.core.people import Directory
-from sopwith.core.run import Gate, Run, run_times_out_at, times_out_at
+from sopwith.core.run import Gate, Run, RunStatus, run_times_out_at, times_out_at
 from sopwith.errors import SopwithError
 
-from .given import ALICE, BOB, DRIVER_COMMANDS, digest_of
+from .given import ALICE, BOB, CHILD, DRIVER_COMMANDS, child_of, digest_of
 
 Outcome = tuple[cmd.Command, Run]
 
 EVERYBODY = Directory(Config(groups={"release": ("alice", "bob"), "oncall": ("bob",)}))
+STANDINGS = (RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL, RunStatus.PAUSED, RunStatus.PENDING)
+"""How a child run may rest: by hand, at a gate, paused, or in the queue."""
 NOBODY = Directory(Config())
 """The same groups when everybody has left them."""
 
@@ -84,8 +86,12 @@ def _about_step(run: Run, number: StepId) -> Iterator[cmd.Command]:
     yield _command(run, cmd.Complete, step=number)
     for verb in (cmd.Reject, cmd.Skip, cmd.Fail):
         yield _command(run, verb, step=number, reason="no")
-    yield _command(run, cmd.Start, step=number, digest=step.gate.digest if step.gate else digest_of(number, 0))
-    yield _command(run, cmd.Start, step=number, digest=digest_of(number, -1), changed=("script",))
+    child = child_of(run, number)
+    digest = step.gate.digest if step.gate else digest_of(number, 0)
+    yield _command(run, cmd.Start, step=number, digest=digest, child_run_id=child)
+    yield _command(run, cmd.Start, step=number, digest=digest_of(number, -1), changed=("script",), child_run_id=child)
+    for standing in (None, *STANDINGS):
+        yield _command(run, cmd.Notice, step=number, child_run_id=CHILD, standing=standing)
     yield from _about_time(run, number)
     yield _command(run, cmd.Interrupt, step=number, attempt=step.attempt, reason="gone")
     for error, cause in (("", "exit"), ("exit code 1", "exit"), ("killed", "cancelled")):
@@ -152,7 +158,7 @@ def _key(run: Run) -> tuple[object, ...]:
         (
             *(step.status, step.gate_void, step.waived, step.attempt > 0, _gate(step.gate), min(step.tries, 2)),
             *(step.wake_at is None, step.condition_held, step.condition_unknown, step.passed_over),
-            *(step.stopped_at is None, step.ends_run),
+            *(step.stopped_at is None, step.ends_run, step.child_standing),
         )
         for step in run.steps.values()
     )

@@ -22,10 +22,12 @@ from sopwith.core.events import Event, Policy
 from sopwith.core.instant import Instant
 from sopwith.core.people import Directory
 from sopwith.core.procedure import ExecutionMode, Priority, Procedure, Script, Step, sha256
-from sopwith.core.run import Gate, Run, RunStatus, StepState, StepStatus, status_of
+from sopwith.core.run import Gate, Run, RunStatus, StepState, StepStatus, is_child, status_of
 from sopwith.errors import SopwithError
 
 RUN = "sop_run_abcdefghijkl"
+CHILD = "sop_run_mnopqrstuvwx"
+"""The run that carries a step out which a procedure does."""
 ALICE = Actor("alice", ActorKind.HUMAN, "cli")
 BOB = Actor("bob", ActorKind.HUMAN, "cli")
 CAROL = Actor("carol", ActorKind.HUMAN, "cli")
@@ -46,6 +48,7 @@ DRIVER_COMMANDS = (
     cmd.EndWait,
     cmd.TimeOut,
     cmd.TimeOutRun,
+    cmd.Notice,
 )
 
 MakeStep = Callable[[int], Step]
@@ -66,6 +69,11 @@ def wait(
 ) -> MakeStep:
     """A step that only waits."""
     return _step("wait", gate, after, wait_secs=wait_secs, **more)
+
+
+def child(*, gate: bool = False, after: tuple[int, ...] | None = None, uses: str = "test", **more: Any) -> MakeStep:
+    """A step that a run of another procedure carries out."""
+    return _step("procedure", gate, after, uses=uses, **more)
 
 
 def _step(executor: str, gate: bool, after: tuple[int, ...] | None, **more: Any) -> MakeStep:
@@ -91,6 +99,11 @@ def procedure(*steps: MakeStep, **more: Any) -> Procedure:
 def digest_of(step: StepId | None, revision: int) -> str:
     """A stand-in for an envelope's digest: another one for each gate and revision."""
     return sha256(f"{step} {revision}".encode())
+
+
+def child_of(run: Run, step: StepId) -> str:
+    """The run that is to carry the step out, where one does."""
+    return CHILD if is_child(run, step) else ""
 
 
 class Story:
@@ -192,7 +205,11 @@ class Story:
 
     def start(self, step: StepId, **more: Any) -> list[str]:
         gate = self.run.steps[step].gate
-        return self.when(cmd.Start, step=step, **{"digest": gate.digest if gate else digest_of(step, 0), **more})
+        given = {"digest": gate.digest if gate else digest_of(step, 0), "child_run_id": child_of(self.run, step)}
+        return self.when(cmd.Start, step=step, **{**given, **more})
+
+    def notice(self, step: StepId, standing: RunStatus | None, **more: Any) -> list[str]:
+        return self.when(cmd.Notice, step=step, **{"child_run_id": CHILD, "standing": standing, **more})
 
     def finish(self, step: StepId, *, error: str = "", **more: Any) -> list[str]:
         result = cmd.StepResult(exit_code=1 if error else 0, error=error, **more)

@@ -45,6 +45,8 @@ BASE = Envelope(
     on_timeout="approve",
     timeout_secs=60,
     retry=RetryRules(max_attempts=3),
+    uses={"test": "a" * 64},
+    given={"version": "v1"},
 )
 
 NAMED = {
@@ -56,6 +58,8 @@ NAMED = {
     "approval": "approval approvers",
     "retry": "retry on_exit_codes",
     "environment": "environment A",
+    "uses": "uses test",
+    "given": "given version",
     "passed": "passed TOKEN",
     "policy": "policy approvalTimeoutMins",
 }
@@ -94,6 +98,8 @@ CHANGES: dict[str, Any] = {
     "on_timeout": None,
     "timeout_secs": None,
     "retry": RetryRules(max_attempts=3, on_exit_codes=(7,)),
+    "uses": {"test": "b" * 64},
+    "given": {"version": "v2"},
     "rollback": True,
 }
 
@@ -128,6 +134,7 @@ def _envelope(story: Story, number: int = 2, *, rebuilding: bool = False) -> Env
         passed={},
         pins={},
         program="/bin/bash",
+        given={},
         asking=None if rebuilding else NONCE,
     )
 

@@ -16,11 +16,11 @@ from sopwith.core.events import Policy
 from sopwith.core.moves import MOVES
 from sopwith.core.procedure import ExecutionMode, OnFailure, OnReject, RetryRules, RollbackScript, Script
 from sopwith.core.refusal import verb_of, what_now
-from sopwith.core.run import Run, RunStatus, is_final, open_gates, running_processes, status_of
+from sopwith.core.run import Run, RunStatus, children, is_final, open_gates, running_processes, status_of
 from sopwith.errors import IllegalMove
 
 from .explore import Outcome, commands_for, every_state
-from .given import RUN, Story, manual, shell, wait
+from .given import CHILD, RUN, Story, child, manual, shell, wait
 from .test_rollback import STORIES as ROLLBACKS
 from .test_rollback import states as states_of_rollback
 
@@ -131,6 +131,11 @@ STORIES: dict[str, Callable[[], Story]] = {
         shell(for_each=("eu", "us"), retry=RetryRules(max_attempts=2, delay_secs=60)),
     ),
     "one of each": lambda: Story(shell(), manual(after=()), shell(gate=True, after=())),
+    "a child run": lambda: Story(child(), manual(gate=True)),
+    "a child run beside a gate": lambda: Story(child(), manual(gate=True, after=()), policy=PAUSE),
+    "a child run with a limit": lambda: Story(child(timeout_secs=60)),
+    "a child run that may fail": lambda: Story(child(on_failure=OnFailure.CONTINUE), manual(gate=True)),
+    "a child run beside another": lambda: Story(child(), child(after=())),
 }
 
 PERSON_VERBS = {command.__name__.lower(): command for command in (cmd.Approve, cmd.Reject, cmd.Pause, cmd.Resume)}
@@ -201,8 +206,13 @@ def test_no_state_is_a_dead_end(name: str) -> None:
         accepted = {type(command) for command, _ in outcomes}
         moving = {type(command) for command, after in outcomes if after.seq > run.seq}
         named = {command for verb, command in PERSON_VERBS.items() if f"sop {verb} " in what_now(run)}
-        assert due(run) or named & moving - {cmd.Cancel, cmd.Pause}, run
-        assert named & accepted, run
+        rests = any(step.child_standing is not None for step in children(run)) and not run.paused
+        assert due(run) or rests or named & moving - {cmd.Cancel, cmd.Pause}, run
+        if rests:
+            assert {cmd.Notice, cmd.Finish} <= moving
+            assert named & accepted or CHILD in what_now(run), run
+        else:
+            assert named & accepted, run
         assert cmd.Cancel in accepted, run
 
 
@@ -211,7 +221,8 @@ def test_a_running_process_can_always_end(name: str) -> None:
     for run, outcomes in states(name):
         ended = {command.step for command, _ in outcomes if isinstance(command, cmd.Finish)}
         assert ended == set(running_processes(run))
-        assert not ended or status_of(run) is RunStatus.RUNNING
+        # only of a child run is it known that it rests, and how
+        assert not ended or status_of(run) is RunStatus.RUNNING or children(run)
 
 
 @pytest.mark.parametrize("name", STORIES)

@@ -504,7 +504,7 @@ def test_the_envelope_of_a_rollback_names_it_and_holds_its_script() -> None:
 
 
 def envelope_of(run: Run) -> Any:
-    return step_envelope(run, 1, working_dir="/", passed={}, pins={}, program=None)
+    return step_envelope(run, 1, working_dir="/", passed={}, pins={}, program=None, given={})
 
 
 # pause, cancel, retry

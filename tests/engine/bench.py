@@ -38,6 +38,7 @@ class Kinds:
         self.known = {
             "shell": fake_kind(world, clock),
             "manual": ExecutorKind(name="manual", needs_script=False, by_hand=True),
+            "procedure": ExecutorKind(name="procedure", needs_script=False, by_hand=True),
         }
 
     def kind(self, name: str) -> ExecutorKind:

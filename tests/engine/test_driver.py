@@ -11,6 +11,7 @@ import pytest
 
 from sopwith.core.events import StepStarted
 from sopwith.core.procedure import Procedure, Step
+from sopwith.engine.creation import check_executors
 from sopwith.engine.driver import Silent, drive
 from sopwith.errors import BadRequest, Conflict, CoolingDown, IllegalMove, LimitReached, RunBusy, StoreError
 from sopwith.ports import ExecutorKind, WorkOrder
@@ -425,13 +426,13 @@ def test_a_step_nobody_could_carry_out_is_refused_at_once(bench: Bench) -> None:
     bench.kinds.known["checklist"] = ExecutorKind(name="checklist", needs_script=False, by_hand=True)
     procedure = Procedure(name="deploy", title="Deploy", steps=(Step(number=1, title="Look", executor="checklist"),))
     with pytest.raises(BadRequest, match="checklist"):
-        bench.engine().check_executors(procedure)
+        check_executors(bench.engine().parts, procedure)
 
 
 def test_a_step_without_the_script_that_its_executor_needs_is_refused_at_once(bench: Bench) -> None:
     procedure = Procedure(name="deploy", title="Deploy", steps=(Step(number=1, title="Build", executor="shell"),))
     with pytest.raises(BadRequest, match="no script"):
-        bench.engine().check_executors(procedure)
+        check_executors(bench.engine().parts, procedure)
 
 
 def test_a_kind_that_is_gone_pauses_the_run(bench: Bench) -> None:

@@ -195,6 +195,8 @@ OTHER: dict[str, Any] = {
     "timeout_secs": 7,
     "retry": RetryRules(max_attempts=9),
     "rollback": True,
+    "uses": {"test": "e" * 64},
+    "given": {"version": "v2"},
 }
 """For each field a value that it does not have in the scene. A new field belongs here."""
 
@@ -208,6 +210,8 @@ NAMED: dict[str, tuple[str, ...]] = {
     "policy": ("policy approvalTimeoutMins",),
     "approval": ("approval approvers",),
     "environment": ("environment LANG", "environment PATH"),
+    "uses": ("uses test",),
+    "given": ("given version",),
 }
 """What the change is called, where it is not the field's own name."""
 
@@ -537,6 +541,7 @@ NOT_OF_THE_START = {
     "retry",
     "instance",
     "item",
+    "given",
 }
 """Fields that speak of one step; the procedure's digest stands for all of them at once."""
 
@@ -562,6 +567,7 @@ def test_the_start_approval_covers_the_whole_procedure_with_its_pins_and_variabl
         "timeout_mins",
         "on_timeout",
         "policy",
+        "uses",
     } == NOT_OF_THE_START
     run = bench.now(run_id)
     assert content["procedure_digest"] == run.procedure_digest

@@ -12,7 +12,7 @@ import msgspec
 
 from sopwith.core import commands as cmd
 from sopwith.core import events as ev
-from sopwith.core.actor import SYSTEM, Actor, ActorKind
+from sopwith.core.actor import SYSTEM, Actor
 from sopwith.core.conclude import conclusion
 from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event
@@ -126,8 +126,7 @@ def decide(run: Run, command: cmd.Command) -> Decision:
             f"a step of {run.run_id} may not decide about its own run", hint="let somebody outside the run do it"
         )
     right = _RIGHTS.get(type(command))
-    from_its_parent = run.parent is not None and command.actor.kind is ActorKind.SYSTEM
-    if right is not None and not from_its_parent:
+    if right is not None and not _is_its_parents(run, command):
         check_right(command.actor, right, command.people, f"{verb_of(command)} {run.run_id}")
     if isinstance(command, cmd.Retry) and (command.from_step is not None or changes_params(run, command)):
         # to go back, or to ask for something else, is to run it again
@@ -151,6 +150,12 @@ def decide(run: Run, command: cmd.Command) -> Decision:
         events.extend(followed.events)
         run = followed.run
     return Decision(tuple(events), run)
+
+
+def _is_its_parents(run: Run, command: cmd.Command) -> bool:
+    """Whether the run that started this one says so: it is resumed or tried again with it."""
+    said = isinstance(command, cmd.Resume | cmd.Retry) and command.actor == SYSTEM
+    return said and run.parent is not None
 
 
 def _is_nobodys(body: ev.EventBody) -> bool:

@@ -29,6 +29,7 @@ from sopwith.core.run import (
     children,
     dependencies_met,
     from_here_on,
+    is_child,
     is_manual,
     times_out_at,
 )
@@ -284,7 +285,7 @@ def _retried(run: Run, body: ev.RunRetried) -> Run:
             steps[whole] = _opened(steps[whole])
     if body.params:
         run = replace(run, params=body.params, start_void=run.start_void or needs_start_gate(run.mode))
-    return _going_on(replace(run, steps=steps))
+    return _going_on(_looked_at_anew(replace(run, steps=steps)))
 
 
 def _former(run: Run, step: StepState) -> dict[StepId, StepState]:
@@ -347,13 +348,17 @@ def _looked_at_anew(run: Run) -> Run:
 
 
 def _hold(run: Run, event: Event) -> Run:
-    """Stops the clock of steps that are carried out by hand and have a limit."""
+    """Stops the clock of steps that have a limit and are carried out by hand, or by a run that pauses too."""
     held = {
         number: replace(step, stopped_at=event.at)
         for number, step in run.steps.items()
-        if step.stopped_at is None and is_manual(run, number) and times_out_at(run, step) is not None
+        if step.stopped_at is None and _pauses(run, number) and times_out_at(run, step) is not None
     }
     return replace(run, steps={**run.steps, **held}) if held else run
+
+
+def _pauses(run: Run, number: StepId) -> bool:
+    return is_manual(run, number) or is_child(run, number)
 
 
 def _let_go(run: Run, event: Event) -> Run:

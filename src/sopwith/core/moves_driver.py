@@ -25,6 +25,7 @@ from sopwith.core.run import (
     dependencies_met,
     has_room,
     held_back,
+    is_child,
     is_wait,
     may_start,
     run_timeout_text,
@@ -72,6 +73,8 @@ def start(run: Run, command: Start) -> list[ev.EventBody]:
         raise refuse(run, command, because=f"it is not the turn of step {step.number}")
     if definition.condition is not None and not step.condition_held:
         raise refuse(run, command, because=f"the condition of step {step.number} does not hold")
+    if is_child(run, step.number) != bool(command.child_run_id):
+        raise refuse(run, command, because=f"it is not known which run carries step {step.number} out")
     if takes_a_process(run, step.number) and not has_room(run):
         raise refuse(run, command, because=f"{run.procedure.max_parallel} steps run already")
     if _is_stale(step, command, gated=gated):

@@ -21,7 +21,7 @@ from sopwith.engine.creation import Order, Within, limits_of, make_run
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
 from sopwith.engine.uses import used_by
-from sopwith.errors import IllegalMove, NotFound, RecordDropped, StoreError
+from sopwith.errors import BadName, IllegalMove, NotFound, RecordDropped, StoreError
 
 PARENT = "parent"
 """The cause of a pause that the parent's pause brings."""
@@ -78,6 +78,21 @@ def _has_the_same(child: Run, parent: Run, number: StepId) -> bool:
     return all(child.params.get(name) == value for name, value in given.items()) and not (
         set(child.params) - set(given) - {parameter.name for parameter in child.procedure.parameters}
     )
+
+
+def outermost(runs: Runs, run_id: str) -> str:
+    """The run around it that is within no other one; itself where it cannot be read."""
+    seen: set[str] = set()
+    while run_id not in seen:
+        seen.add(run_id)
+        try:
+            parent = runs.load(run_id).run.parent
+        except (BadName, NotFound, RecordDropped):
+            return run_id
+        if parent is None:
+            return run_id
+        run_id = parent.run_id
+    return run_id
 
 
 def bring_in_line(parts: Parts, runs: Runs, run: Run) -> bool:

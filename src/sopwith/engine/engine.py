@@ -28,7 +28,7 @@ from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children, run_left_ms
-from sopwith.engine.children import bring_in_line
+from sopwith.engine.children import bring_in_line, outermost
 from sopwith.engine.creation import Order, limits_of, make_run
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
@@ -37,6 +37,7 @@ from sopwith.engine.uses import used_by
 from sopwith.errors import (
     IllegalMove,
     InvalidProcedure,
+    NotAllowed,
     SopwithError,
     WorkspaceError,
 )
@@ -124,6 +125,7 @@ class Engine:
         """Answers no, with a reason: the step is rejected, and `onReject` says what that does; at the start gate the
         run is cancelled.
         """
+        self._check_outside(run_id, actor)
         command = partial(cmd.Reject, actor=actor, step=step, digest=digest, seen=digest is not None)
         return self._answer(run_id, lambda now: command(now=now, reason=reason))
 
@@ -141,6 +143,7 @@ class Engine:
 
     def pause(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Starts nothing more; running processes end by themselves."""
+        self._check_outside(run_id, actor)
         return self._in_line(self._do(run_id, lambda now: cmd.Pause(actor=actor, now=now, reason=reason)))
 
     def resume(self, run_id: str, *, actor: Actor) -> Run:
@@ -153,6 +156,7 @@ class Engine:
 
     def cancel(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Ends the run for good, at once or when its running processes have been ended."""
+        self._check_outside(run_id, actor)
         return self._in_line(self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason)))
 
     def retry(
@@ -256,6 +260,7 @@ class Engine:
 
         Not for a step of the run itself, which may not even do that.
         """
+        self._check_outside(run_id, actor)
         run = self.runs.load(run_id).run
         while actor.inside != run_id and (item := self._unsettled(run, all_but)) is not None:
             try:
@@ -267,6 +272,16 @@ class Engine:
                 # somebody stopped the run meanwhile, and the clocks of its gates with it
                 run = self.runs.load(run_id).run
         return run
+
+    def _check_outside(self, run_id: str, actor: Actor) -> None:
+        """NotAllowed where the actor is a step of a run that is within this one, around it, or beside it in a third."""
+        if actor.inside in (None, run_id):
+            return  # its own run refuses it itself
+        if outermost(self.runs, actor.inside or "") == outermost(self.runs, run_id):
+            raise NotAllowed(
+                f"a step of {actor.inside} may not decide about {run_id}: one runs within the other, or both in a third",
+                hint="let somebody outside the runs do it",
+            )
 
     def _unsettled(self, run: Run, all_but: TimeoutAction | None) -> Due | None:
         """The first deadline that has passed; settling one may end the run, or close the others."""

@@ -35,6 +35,7 @@ def problems_of_uses(procedure: Procedure, find: Find) -> Iterator[Problem]:
 def _survey(procedure: Procedure, find: Find) -> tuple[dict[str, Procedure], list[Problem]]:
     found: dict[str, Procedure] = {}
     problems: list[Problem] = []
+    checked: set[tuple[str, int]] = set()
     above: list[tuple[Procedure, tuple[str, ...]]] = [(procedure, (procedure.name,))]
     while above:
         using, path = above.pop()
@@ -52,8 +53,9 @@ def _survey(procedure: Procedure, find: Find) -> tuple[dict[str, Procedure], lis
             used = found.get(step.uses) or _found(using, step, find, problems)
             if used is None:
                 continue
-            if step.uses not in found:
+            if (using.name, step.number) not in checked:
                 problems += _handed_over(using, step, used)
+                checked.add((using.name, step.number))
             found[step.uses] = used
             # by another way it may be deeper, or a circle
             above.append((used, (*path, step.uses)))

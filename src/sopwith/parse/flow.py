@@ -175,10 +175,10 @@ def _is_time(text: str) -> bool:
 
 
 def _check_retry(step: Step, pair: Pair, findings: Findings) -> None:
-    if step.retry is not None and step.script is None:
+    if step.retry is not None and step.script is None and step.uses is None:
         findings.error(
             "retry_by_hand",
-            "expected retries of a step that runs a script, got them where none runs",
+            "expected retries of a step that runs a script or a procedure, got them where none runs",
             at=pair.at("retry"),
             hint="take them out: whoever carries the step out tries again",
         )

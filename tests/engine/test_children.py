@@ -1,0 +1,921 @@
+"""Runs within runs as drivers carry them out: made once, kept in line with their parent, and told of in its record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sopwith.core.actor import SYSTEM, Actor, ActorKind
+from sopwith.core.commands import StepResult
+from sopwith.core.run import Run, status_of
+from sopwith.engine.driver import drive
+from sopwith.engine.runs import Runs
+from sopwith.errors import (
+    ApproverNotAllowed,
+    IllegalMove,
+    InvalidProcedure,
+    NotAllowed,
+    SopwithError,
+)
+from sopwith.ports import ExecutorKind
+from sopwith.testing.executor import FAILED, Play
+
+from .bench import ANN, BOB, Bench
+
+USES: dict[str, Any] = {"run": None, "uses": "build"}
+GATE: dict[str, Any] = {"requiresApproval": True}
+BY_HAND: dict[str, Any] = {"run": None, "executor": "manual"}
+WAIT: dict[str, Any] = {"run": None, "executor": "wait", "waitSecs": 600}
+ALSO: dict[str, Any] = {"dependsOn": []}
+
+
+class Killed(BaseException):
+    """The driver is gone."""
+
+
+@pytest.fixture(autouse=True)
+def _waits(bench: Bench) -> None:
+    bench.kinds.known["wait"] = ExecutorKind(name="wait", needs_script=False, by_hand=True)
+
+
+def nested(bench: Bench, *steps: dict[str, Any], then: tuple[dict[str, Any], ...] = (), **keys: Any) -> None:
+    """`deploy` runs `build` first, whose steps are these."""
+    bench.procedure("build", *(steps or ({},)))
+    bench.procedure("deploy", {**USES, **keys}, *then)
+
+
+def child_of(bench: Bench, run_id: str, step: Any = 1) -> str:
+    return bench.now(run_id).steps[step].child
+
+
+def status(bench: Bench, run_id: str) -> str:
+    summary = bench.store.summary(run_id)
+    assert summary is not None
+    assert summary.status is status_of(bench.now(run_id)), "lists tell what the record does"
+    return summary.status.value
+
+
+def serve_once(bench: Bench, run_id: str) -> Run:
+    """What the server does with a run that is due: neither stays for timers nor goes up."""
+    return bench.loop.run_until_complete(drive(bench.engine().parts, run_id, linger=False, upwards=False))
+
+
+def approve(bench: Bench, run_id: str, *, actor: Actor = ANN) -> None:
+    bench.engine().approve(run_id, actor=actor)
+
+
+def children_made(bench: Bench) -> list[str]:
+    """Of all runs."""
+    return [run_id for run_id in bench.store._shelf.runs if bench.now(run_id).parent is not None]
+
+
+# made, driven, and told of
+
+
+def test_a_step_is_carried_out_by_a_run_of_its_own(bench: Bench) -> None:
+    nested(bench, {}, {}, then=({},))
+    run = bench.run("deploy")
+    child = bench.now(run.steps[1].child)
+    assert (run.ended, child.ended) == ("completed", "completed")
+    assert child.parent is not None
+    assert (child.parent.run_id, child.parent.step) == (run.run_id, 1)
+    assert [(key[0], key[1]) for key in bench.world.starts] == [(child.run_id, 1), (child.run_id, 2), (run.run_id, 2)]
+    assert bench.names(run.run_id)[:4] == ["run_created", "run_started", "step_started 1", "step_completed 1"]
+    assert bench.events(run.run_id)[3].actor == SYSTEM
+
+
+def test_what_started_the_parent_started_the_child_with_its_environment_and_umask(bench: Bench) -> None:
+    nested(bench)
+    run_id = bench.create("deploy")
+    bench.environ["PATH"] = "/elsewhere"
+    run = bench.drive(run_id)
+    child = bench.now(run.steps[1].child)
+    assert (child.created_by, child.environment, child.umask) == (ANN, run.environment, run.umask)
+    assert child.environment["PATH"] == "/usr/bin"
+
+
+def test_what_is_used_is_what_it_was_when_the_run_was_made(bench: Bench) -> None:
+    bench.procedure("compile", {"run": "echo old"})
+    bench.procedure("build", {"run": None, "uses": "compile"})
+    bench.procedure("deploy", {**USES, **GATE})
+    run_id = bench.run("deploy").run_id
+    for name in ("compile", "build"):
+        bench.procedure(name, {"run": "echo new"}, {"run": "echo more"})
+    approve(bench, run_id)
+    assert bench.drive(run_id).ended == "completed"
+    (order,) = bench.world.orders.values()
+    assert order.step.script is not None
+    assert order.step.script.text.strip() == "echo old"
+    assert set(bench.now(run_id).uses) == {"build", "compile"}
+
+
+def test_three_levels_end_one_after_another(bench: Bench) -> None:
+    bench.procedure("compile", {**GATE})
+    bench.procedure("build", {"run": None, "uses": "compile"}, {})
+    bench.procedure("deploy", USES, {})
+    run = bench.run("deploy")
+    middle = child_of(bench, run.run_id)
+    inner = child_of(bench, middle)
+    assert [status(bench, each) for each in (run.run_id, middle, inner)] == ["awaiting_approval"] * 3
+    approve(bench, inner)
+    assert [status(bench, each) for each in (run.run_id, middle)] == ["running"] * 2
+    assert bench.drive(inner).ended == "completed"
+    assert [bench.now(each).ended for each in (run.run_id, middle)] == ["completed"] * 2
+    assert len(bench.world.starts) == 3
+
+
+PARAMETERS = [
+    {"name": "tag", "type": "string", "required": True},
+    {"name": "count", "type": "integer", "default": 1},
+]
+
+
+def test_a_step_hands_parameters_on(bench: Bench) -> None:
+    bench.procedure("build", {}, params=PARAMETERS)
+    bench.procedure(
+        "deploy",
+        {**USES, "with": {"tag": "params.version + '-rc'", "count": 3}},
+        params=[{"name": "version", "type": "string", "required": True}],
+    )
+    run = bench.run("deploy", version="v1")
+    assert bench.now(run.steps[1].child).params == {"tag": "v1-rc", "count": 3}
+
+
+def test_a_parameter_that_nobody_can_know_pauses_the_run_and_makes_none(bench: Bench) -> None:
+    bench.procedure("build", {}, params=PARAMETERS)
+    bench.procedure("deploy", {**USES, "with": {"tag": "params.version"}}, params=[{"name": "version"}])
+    run = bench.run("deploy")
+    assert (run.paused, run.pause_cause) == (True, "environment")
+    assert "the parameters of build" in run.reason
+    assert children_made(bench) == []
+
+
+def test_each_item_has_a_child_run_of_its_own(bench: Bench) -> None:
+    bench.procedure("build", GATE, params=[{"name": "region", "type": "string", "required": True}])
+    bench.procedure("deploy", {**USES, "forEach": ["eu", "us"], "with": {"region": "item"}}, {})
+    run = bench.run("deploy")
+    made = {name: child_of(bench, run.run_id, f"1:{name}") for name in ("eu", "us")}
+    assert {name: bench.now(child).params["region"] for name, child in made.items()} == {"eu": "eu", "us": "us"}
+    assert status(bench, run.run_id) == "awaiting_approval"
+    approve(bench, made["eu"])
+    bench.drive(made["eu"])
+    assert bench.now(run.run_id).steps["1:eu"].status == "completed"
+    assert status(bench, run.run_id) == "awaiting_approval"
+    approve(bench, made["us"])
+    bench.drive(made["us"])
+    assert bench.now(run.run_id).ended == "completed"
+
+
+# outputs
+
+
+def outputs(bench: Bench, *plays: dict[str, Any], **keys: Any) -> Run:
+    nested(bench, *({} for _ in plays), **keys)
+    for number, handed in enumerate(plays, 1):
+        bench.world.plays[number] = [Play(result=StepResult(exit_code=0, outputs=handed))]
+    return bench.run("deploy")
+
+
+def test_what_the_childs_steps_hand_on_the_step_hands_on(bench: Bench) -> None:
+    run = outputs(bench, {"url": "a", "tag": "v1"}, {"url": "b"})
+    assert run.steps[1].outputs == {"url": "b", "tag": "v1"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "handed", "error"),
+    [
+        ({"url": "string"}, {"url": "b"}, ""),
+        ({"count": "integer"}, {}, "count of CHILD is not of the type integer"),
+        ({"no": "string"}, {}, ""),
+    ],
+)
+def test_declared_outputs_choose_and_must_have_their_type(
+    bench: Bench, declared: dict[str, str], handed: dict[str, Any], error: str
+) -> None:
+    run = outputs(bench, {"url": "b", "count": True}, outputs=declared)
+    assert run.steps[1].error == error.replace("CHILD", run.steps[1].child)
+    assert run.steps[1].outputs == handed
+
+
+def test_outputs_that_are_too_large_together_fail_the_step(bench: Bench) -> None:
+    run = outputs(bench, {"a": "x" * 40_000}, {"b": "y" * 40_000})
+    assert "larger than 64 KiB" in run.steps[1].error
+    assert run.ended == "failed"
+
+
+# how the parent stands
+
+
+@pytest.mark.parametrize(
+    ("steps", "stands"),
+    [((GATE,), "awaiting_approval"), ((BY_HAND,), "running"), ((WAIT,), "running")],
+    ids=["gate", "by hand", "wait"],
+)
+def test_the_parent_stands_as_its_child_does(bench: Bench, steps: tuple[dict[str, Any], ...], stands: str) -> None:
+    nested(bench, *steps)
+    run_id = bench.create("deploy")
+    serve_once(bench, run_id)
+    assert status(bench, run_id) == stands
+    assert bench.store.holder(run_id) is None
+    assert bench.store.holder(child_of(bench, run_id)) is None
+
+
+def test_a_child_at_its_start_gate_is_waited_for(bench: Bench) -> None:
+    bench.procedure("build", {}, executionMode="supervised")
+    bench.procedure("deploy", USES)
+    run = bench.run("deploy")
+    assert status(bench, run.run_id) == "awaiting_approval"
+    child = run.steps[1].child
+    assert status(bench, child) == "waiting_approval"
+    approve(bench, child)
+    assert bench.drive(child).ended == "completed"
+    assert bench.now(run.run_id).ended == "completed"
+
+
+def test_whoever_approves_in_the_child_sees_the_parent_end(bench: Bench) -> None:
+    nested(bench, GATE, then=({},))
+    run = bench.run("deploy")
+    child = run.steps[1].child
+    approve(bench, child)
+    assert "child_run_changed 1" in bench.names(run.run_id)[3:]
+    bench.drive(child)
+    assert bench.now(run.run_id).ended == "completed"
+    assert [key[0] for key in bench.world.starts] == [child, run.run_id]
+
+
+def test_a_foreground_driver_stays_for_a_wait_in_the_child(bench: Bench) -> None:
+    nested(bench, WAIT, {})
+    before = bench.clock.now().boot_ms
+    assert bench.run("deploy").ended == "completed"
+    assert 600_000 <= bench.clock.now().boot_ms - before < 601_000
+
+
+# a driver that dies
+
+
+def dying(bench: Bench, patch: pytest.MonkeyPatch, name: str, where: Any, *, after: bool = False) -> Callable[[], None]:
+    """Whoever calls this function dies, before it does anything or after."""
+    real = getattr(where, name)
+
+    def die(*args: Any, **options: Any) -> Any:
+        if after:
+            real(*args, **options)
+        raise Killed
+
+    patch.setattr(where, name, die)
+    return lambda: patch.setattr(where, name, real)
+
+
+def died(bench: Bench, run_id: str) -> None:
+    with pytest.raises(Killed):
+        bench.drive(run_id)
+    for task in asyncio.all_tasks(bench.loop):
+        task.cancel()
+    bench.pass_time(0)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it was made", "after it was made"])
+def test_a_driver_killed_around_the_making_of_the_child(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    from sopwith.engine import driver
+
+    nested(bench, {}, then=({},))
+    run_id = bench.create("deploy")
+    revive = dying(bench, monkeypatch, "make", driver, after=after)
+    died(bench, run_id)
+    intended = child_of(bench, run_id)
+    assert bench.statuses(run_id)[0] == "running"
+    assert children_made(bench) == ([intended] if after else [])
+    revive()
+    run = bench.drive(run_id)
+    assert (run.ended, run.steps[1].child) == ("completed", intended)
+    assert children_made(bench) == [intended]
+    assert len(bench.world.starts) == 2
+
+
+def test_a_driver_killed_in_the_middle_of_the_childs_step(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=60)]
+    nested(bench, {}, {}, then=({},))
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(10)
+    driving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        bench.finish(driving)
+    assert bench.store.holder(child_of(bench, run_id)) is None
+    run = bench.drive(run_id)
+    assert run.ended == "completed"
+    assert len(bench.world.starts) == 3
+    assert all(count == 1 for count in bench.world.started.values())
+
+
+@pytest.mark.parametrize("first", ["parent", "child"])
+def test_a_driver_that_dies_before_it_tells_the_parent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Whoever comes next finds out: by the parent, or by the child."""
+    nested(bench, GATE, then=({},))
+    run = bench.run("deploy")
+    child = run.steps[1].child
+    approve(bench, child)
+    told: list[bool] = []
+    real = Runs._tell_parent
+
+    def dies(self: Runs, run: Run, *, goes_on: bool) -> None:
+        if run.ended is not None:
+            raise Killed
+        told.append(goes_on)
+        real(self, run, goes_on=goes_on)
+
+    monkeypatch.setattr(Runs, "_tell_parent", dies)
+    died(bench, child)
+    assert (bench.now(child).ended, bench.statuses(run.run_id)[0]) == ("completed", "running")
+    monkeypatch.setattr(Runs, "_tell_parent", real)
+    bench.drive(run.run_id if first == "parent" else child)
+    assert bench.now(run.run_id).ended == "completed"
+
+
+@pytest.mark.parametrize("driven", ["parent", "child"])
+def test_one_that_dies_between_the_answer_and_its_word_leaves_a_parent_that_looks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, driven: str
+) -> None:
+    nested(bench, GATE, then=({},))
+    run = bench.run("deploy")
+    child = run.steps[1].child
+    engine = bench.engine()
+    append = engine.parts.store.append
+
+    def dies(run_id: str, *args: Any, **options: Any) -> None:
+        append(run_id, *args, **options)
+        if run_id == child:
+            raise Killed
+
+    engine.parts.store.append = dies  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        engine.approve(child, actor=ANN)
+    assert status(bench, run.run_id) == "running", "it was told first"
+    bench.drive(run.run_id if driven == "parent" else child)
+    assert bench.now(run.run_id).ended == "completed"
+
+
+def test_one_that_dies_before_the_answer_leaves_a_parent_that_finds_nothing_new(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nested(bench, GATE)
+    run = bench.run("deploy")
+    child = run.steps[1].child
+    engine = bench.engine()
+    append = engine.parts.store.append
+
+    def dies(run_id: str, *args: Any, **options: Any) -> None:
+        if run_id == child:
+            raise Killed
+        append(run_id, *args, **options)
+
+    engine.parts.store.append = dies  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        engine.approve(child, actor=ANN)
+    assert status(bench, run.run_id) == "running"
+    bench.drive(run.run_id)
+    assert status(bench, run.run_id) == "awaiting_approval"
+    approve(bench, child)
+    bench.drive(child)
+    assert bench.now(run.run_id).ended == "completed"
+
+
+def test_an_attempt_of_the_child_that_is_lost_pauses_both_until_a_person_says_what_is_true(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=None)]
+    nested(bench, {})
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(1)
+    bench.world.lose(bench.world.starts[0])
+    bench.finish(driving)
+    child = child_of(bench, run_id)
+    assert (status(bench, child), status(bench, run_id)) == ("paused", "awaiting_approval")
+    bench.engine().complete(child, actor=ANN, step=1)
+    bench.drive(child)
+    assert bench.now(run_id).ended == "completed"
+
+
+# several who drive
+
+
+@pytest.mark.parametrize("turns", [("parent", "child"), ("child", "parent")])
+def test_two_who_drive_parent_and_child_at_the_same_time(bench: Bench, turns: tuple[str, str]) -> None:
+    nested(bench, GATE, {}, then=({},))
+    run = bench.run("deploy")
+    child = run.steps[1].child
+    bench.world.plays[1] = [Play(seconds=5)]
+    bench.world.plays[2] = [Play(seconds=5)]
+    approve(bench, child)
+    ids = {"parent": run.run_id, "child": child}
+    driving = [bench.begin(ids[turn]) for turn in turns]
+    for task in driving:
+        bench.finish(task)
+    assert bench.now(run.run_id).ended == bench.now(child).ended == "completed"
+    assert len(bench.world.starts) == 3
+    assert bench.names(run.run_id).count("step_completed 1") == 1
+
+
+def test_a_driver_stays_while_somebody_else_drives_its_child(bench: Bench) -> None:
+    nested(bench, GATE, {}, then=({},))
+    run = bench.run("deploy")
+    child = run.steps[1].child
+    bench.world.plays[1] = [Play(seconds=30)]
+    approve(bench, child)
+    first = bench.begin(child)
+    bench.pass_time(1)
+    second = bench.begin(run.run_id)
+    bench.pass_time(1)
+    assert not second.done()
+    assert bench.finish(second).ended == "completed"
+    bench.finish(first)
+
+
+# pause, resume, cancel
+
+
+@pytest.fixture
+def beside(bench: Bench) -> Run:
+    """A run whose child waits at its gate."""
+    nested(bench, GATE, {}, then=({},))
+    return bench.run("deploy")
+
+
+def test_a_pause_and_its_end_hold_for_the_child(bench: Bench, beside: Run) -> None:
+    child = beside.steps[1].child
+    bench.engine().pause(beside.run_id, actor=ANN, reason="lunch")
+    paused = bench.now(child)
+    assert (paused.paused, paused.pause_cause, paused.reason) == (True, "parent", f"{beside.run_id} is paused")
+    assert status(bench, beside.run_id) == "paused"
+    bench.engine().resume(beside.run_id, actor=ANN)
+    assert (status(bench, child), status(bench, beside.run_id)) == ("awaiting_approval", "awaiting_approval")
+    approve(bench, child)
+    bench.drive(child)
+    assert bench.now(beside.run_id).ended == "completed"
+
+
+def test_a_child_that_somebody_else_paused_stays_paused(bench: Bench, beside: Run) -> None:
+    child = beside.steps[1].child
+    bench.engine().pause(child, actor=BOB)
+    bench.engine().pause(beside.run_id, actor=ANN)
+    bench.engine().resume(beside.run_id, actor=ANN)
+    bench.drive(beside.run_id)
+    assert (status(bench, child), bench.now(child).pause_cause) == ("paused", "asked")
+    assert status(bench, beside.run_id) == "awaiting_approval"
+
+
+def test_a_pause_waits_for_the_process_of_the_child(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=60)]
+    nested(bench, {}, {})
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(10)
+    bench.engine().pause(run_id, actor=ANN)
+    assert status(bench, run_id) == "running"
+    bench.finish(driving)
+    assert (status(bench, run_id), status(bench, child_of(bench, run_id))) == ("paused", "paused")
+    assert len(bench.world.starts) == 1
+    bench.engine().resume(run_id, actor=ANN)
+    assert bench.drive(run_id).ended == "completed"
+    assert len(bench.world.starts) == 2
+
+
+def test_a_child_may_go_on_by_itself_while_its_parent_is_paused_and_ends_its_step(bench: Bench, beside: Run) -> None:
+    child = beside.steps[1].child
+    bench.engine().pause(beside.run_id, actor=ANN)
+    bench.engine().resume(child, actor=ANN)
+    approve(bench, child)
+    bench.drive(child)
+    assert status(bench, beside.run_id) == "paused"
+
+
+def test_a_child_that_was_paused_for_the_parent_is_tried_with_it_again(bench: Bench) -> None:
+    """A retry of another step goes on with the whole run."""
+    bench.world.plays[2] = [Play(result=FAILED), Play()]
+    bench.procedure("build", GATE)
+    bench.procedure("deploy", {**USES, **ALSO}, {**ALSO, **GATE}, {**ALSO, **BY_HAND})
+    run_id = bench.run("deploy").run_id
+    bench.engine().pause(run_id, actor=ANN)
+    bench.engine().fail(run_id, actor=ANN, step=3, reason="no")
+    bench.engine().retry(run_id, actor=ANN)
+    bench.drive(run_id)
+    child = child_of(bench, run_id)
+    assert status(bench, child) == "awaiting_approval"
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["at its gate", "in a step"])
+def test_a_cancel_ends_the_child_first(bench: Bench, busy: bool) -> None:
+    bench.world.plays[1] = [Play(seconds=None)]
+    nested(bench, {} if busy else GATE, then=({},))
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(1)
+    bench.engine().cancel(run_id, actor=ANN, reason="enough")
+    bench.finish(driving)
+    bench.drive(run_id)
+    child = child_of(bench, run_id)
+    assert (bench.now(run_id).ended, bench.now(child).ended) == ("cancelled", "cancelled")
+    assert bench.now(child).reason == f"{run_id} is cancelled"
+    assert bench.names(child)[-1] == "run_cancelled"
+    assert "run_cancel_requested" in bench.names(run_id)
+
+
+def test_a_cancel_needs_no_driver_where_the_child_rests(bench: Bench, beside: Run) -> None:
+    assert bench.engine().cancel(beside.run_id, actor=ANN).ended == "cancelled"
+    assert bench.now(beside.steps[1].child).ended == "cancelled"
+
+
+def test_a_paused_run_is_cancelled_with_its_child(bench: Bench, beside: Run) -> None:
+    bench.engine().pause(beside.run_id, actor=ANN)
+    assert bench.engine().cancel(beside.run_id, actor=ANN).ended == "cancelled"
+    assert bench.now(beside.steps[1].child).ended == "cancelled"
+
+
+def test_a_parent_that_is_cancelled_while_its_child_is_approved(bench: Bench, beside: Run) -> None:
+    """Both are recorded; the child starts nothing that the cancel came before."""
+    child = beside.steps[1].child
+    engine = bench.engine()
+    append = engine.parts.store.append
+
+    def meanwhile(run_id: str, *args: Any, **options: Any) -> None:
+        if run_id == child:
+            engine.parts.store.append = append  # type: ignore[method-assign]
+            bench.engine().cancel(beside.run_id, actor=BOB)
+        append(run_id, *args, **options)
+
+    engine.parts.store.append = meanwhile  # type: ignore[method-assign]
+    with pytest.raises(SopwithError):
+        engine.approve(child, actor=ANN)
+    bench.drive(beside.run_id)
+    assert (bench.now(beside.run_id).ended, bench.now(child).ended) == ("cancelled", "cancelled")
+    assert bench.world.starts == []
+
+
+def test_a_cancel_that_dies_before_it_tells_the_child_is_carried_on(
+    bench: Bench, beside: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sopwith.engine import engine
+
+    revive = dying(bench, monkeypatch, "bring_in_line", engine)
+    with pytest.raises(Killed):
+        bench.engine().cancel(beside.run_id, actor=ANN)
+    revive()
+    assert bench.drive(beside.run_id).ended == "cancelled"
+    assert bench.now(beside.steps[1].child).ended == "cancelled"
+
+
+def test_a_pause_that_dies_before_it_tells_the_child_is_carried_on(
+    bench: Bench, beside: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent is paused; what its child asks for may still be answered, and starts nothing after it."""
+    from sopwith.engine import engine
+
+    revive = dying(bench, monkeypatch, "bring_in_line", engine)
+    with pytest.raises(Killed):
+        bench.engine().pause(beside.run_id, actor=ANN)
+    revive()
+    child = beside.steps[1].child
+    approve(bench, child)
+    bench.drive(beside.run_id)
+    assert status(bench, child) == "paused"
+    assert bench.world.starts == []
+
+
+def test_a_cancelled_child_fails_the_step_of_its_parent(bench: Bench, beside: Run) -> None:
+    child = beside.steps[1].child
+    bench.engine().cancel(child, actor=BOB, reason="not today")
+    run = bench.now(beside.run_id)
+    assert (run.ended, run.steps[1].error) == ("failed", f"{child} was cancelled: not today")
+    assert bench.events(run.run_id)[-2].body.cause == "child"
+
+
+# limits
+
+
+def test_the_time_limit_of_the_step_ends_its_child(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=None)]
+    nested(bench, {}, timeoutSecs=60)
+    before = bench.clock.now().boot_ms
+    run = bench.run("deploy")
+    assert bench.clock.now().boot_ms - before == pytest.approx(60_000, abs=500)
+    assert (run.ended, run.steps[1].error) == ("failed", "not done within 1m 0s")
+    child = bench.now(run.steps[1].child)
+    assert (child.ended, child.reason) == ("cancelled", f"the time of step 1 of {run.run_id} is up")
+
+
+def test_a_time_limit_ends_a_child_that_waits_for_a_person(bench: Bench) -> None:
+    nested(bench, GATE, timeoutSecs=60)
+    run = bench.run("deploy")
+    summary = bench.store.summary(run.run_id)
+    assert summary is not None
+    assert summary.due_at is not None
+    bench.pass_time(61)
+    assert serve_once(bench, run.run_id).ended == "failed"
+    assert bench.now(run.steps[1].child).ended == "cancelled"
+    assert bench.events(run.run_id)[-2].body.cause == "timeout"
+
+
+def test_a_pause_stops_the_clock_of_the_step(bench: Bench) -> None:
+    nested(bench, GATE, timeoutSecs=60)
+    run = bench.run("deploy")
+    bench.engine().pause(run.run_id, actor=ANN)
+    bench.pass_time(600)
+    serve_once(bench, run.run_id)
+    assert status(bench, run.run_id) == "paused"
+    bench.engine().resume(run.run_id, actor=ANN)
+    approve(bench, run.steps[1].child)
+    bench.drive(run.steps[1].child)
+    assert bench.now(run.run_id).ended == "completed"
+
+
+# failures
+
+
+def test_a_child_that_fails_fails_the_step(bench: Bench) -> None:
+    bench.world.plays[2] = [Play(result=FAILED)]
+    nested(bench, {}, {})
+    run = bench.run("deploy")
+    assert run.ended == "failed"
+    assert run.steps[1].error == f"{run.steps[1].child} failed: step 2: exit status 1"
+    assert bench.events(run.run_id)[-2].body.cause == "child"
+
+
+def test_a_retry_goes_on_with_the_child_that_failed(bench: Bench) -> None:
+    bench.world.plays[2] = [Play(result=FAILED), Play()]
+    nested(bench, {}, {})
+    run = bench.run("deploy")
+    bench.engine().retry(run.run_id, actor=ANN)
+    again = bench.drive(run.run_id)
+    assert (again.ended, again.steps[1].child) == ("completed", run.steps[1].child)
+    assert [key[1] for key in bench.world.starts] == [1, 2, 2]
+
+
+def test_a_retry_from_the_step_makes_another_child(bench: Bench) -> None:
+    bench.world.plays[2] = [Play(result=FAILED), Play()]
+    nested(bench, {}, {})
+    run = bench.run("deploy")
+    bench.engine().retry(run.run_id, actor=ANN, from_step=1)
+    again = bench.drive(run.run_id)
+    assert again.ended == "completed"
+    assert again.steps[1].child != run.steps[1].child
+    assert [key[1] for key in bench.world.starts] == [1, 2, 1, 2]
+
+
+def test_a_retry_after_a_cancelled_child_makes_another_one(bench: Bench, beside: Run) -> None:
+    first = beside.steps[1].child
+    bench.engine().cancel(first, actor=ANN)
+    bench.engine().retry(beside.run_id, actor=ANN)
+    bench.drive(beside.run_id)
+    assert child_of(bench, beside.run_id) != first
+    assert status(bench, beside.run_id) == "awaiting_approval"
+
+
+def test_automatic_tries_go_on_with_the_child(bench: Bench) -> None:
+    bench.world.plays[2] = [Play(result=FAILED), Play(result=FAILED), Play()]
+    bench.procedure("build", {}, {})
+    bench.procedure("deploy", {**USES, "retry": {"maxAttempts": 3, "delaySecs": 10}})
+    run = bench.run("deploy")
+    assert (run.ended, run.steps[1].attempt) == ("completed", 3)
+    assert [key[1] for key in bench.world.starts] == [1, 2, 2, 2]
+    assert len(children_made(bench)) == 1
+
+
+def test_somebody_who_retries_the_child_itself_changes_nothing_in_a_failed_parent(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(result=FAILED), Play()]
+    nested(bench, {})
+    run = bench.run("deploy")
+    bench.engine().retry(run.steps[1].child, actor=ANN)
+    bench.drive(run.steps[1].child)
+    assert bench.now(run.run_id).ended == "failed"
+    bench.engine().retry(run.run_id, actor=ANN)
+    again = bench.drive(run.run_id)
+    assert (again.ended, again.steps[1].child) == ("completed", run.steps[1].child)
+    assert len(bench.world.starts) == 2
+
+
+@pytest.mark.parametrize(
+    ("on_failure", "ended", "statuses"),
+    [
+        ("continue", "completed", ["failed", "completed", "completed"]),
+        ("goto:3", "completed", ["failed", "skipped", "completed"]),
+        ("stop", "failed", ["failed", "pending", "pending"]),
+    ],
+)
+def test_where_a_failed_child_leads(bench: Bench, on_failure: str, ended: str, statuses: list[str]) -> None:
+    bench.procedure("build", {"run": "exit 1"})
+    bench.world.plays[1] = [Play(result=FAILED)]
+    bench.procedure("deploy", {**USES, "onFailure": on_failure}, {}, {})
+    run = bench.run("deploy")
+    assert (run.ended, bench.statuses(run.run_id)) == (ended, statuses)
+
+
+def test_the_rollback_script_of_a_step_that_a_child_carried_out(bench: Bench) -> None:
+    bench.world.plays[2] = [Play(result=FAILED)]
+    bench.procedure("build", {})
+    bench.procedure("deploy", {**USES, "rollback": "undo"}, {"onFailure": "rollback"})
+    run = bench.run("deploy")
+    assert (run.ended, run.rolled_back, run.steps[1].status) == ("failed", True, "rolled_back")
+    order = next(order for key, order in bench.world.orders.items() if key[0] == run.run_id and key[1] == 1)
+    assert order.step.script is not None
+    assert order.step.script.text.strip() == "undo"
+
+
+def test_a_child_that_is_completed_with_failures_is_a_success_with_a_warning(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(result=FAILED), Play()]
+    nested(bench, {"onFailure": "continue"}, {})
+    run = bench.run("deploy")
+    assert run.ended == "completed"
+    (end,) = (event.body for event in bench.events(run.run_id) if event.event_type == "step_completed")
+    assert end.warnings == (f"{run.steps[1].child} was completed with failures",)
+
+
+# limits on how many
+
+
+def test_a_child_that_waits_for_its_turn_is_told_of_in_the_parent(bench: Bench) -> None:
+    bench.procedure("build", GATE, maxConcurrent=1)
+    bench.procedure("deploy", USES)
+    other = bench.run("build").run_id
+    run_id = bench.create("deploy")
+    serve_once(bench, run_id)
+    child = child_of(bench, run_id)
+    assert (status(bench, child), status(bench, run_id)) == ("pending", "running")
+    approve(bench, other)
+    bench.drive(other)
+    bench.drive(child)
+    assert status(bench, child) == "awaiting_approval"
+    assert status(bench, run_id) == "awaiting_approval"
+    approve(bench, child)
+    bench.drive(child)
+    assert bench.now(run_id).ended == "completed"
+
+
+# who may
+
+
+def test_the_starter_of_the_parent_may_not_approve_in_the_child_where_self_approval_is_not_allowed(
+    bench: Bench,
+) -> None:
+    bench.config(groups={"release": ["ann", "bob"]})
+    bench.procedure("build", {**GATE, "approval": {"approvers": ["group:release"], "onTimeout": "reject"}})
+    bench.procedure("deploy", USES)
+    run = bench.run("deploy")
+    child = run.steps[1].child
+    with pytest.raises(ApproverNotAllowed):
+        approve(bench, child)
+    approve(bench, child, actor=BOB)
+    bench.drive(child)
+    assert bench.now(run.run_id).ended == "completed"
+
+
+def test_a_quorum_within_the_child(bench: Bench) -> None:
+    bench.config(groups={"release": ["ann", "bob", "eve"]})
+    rules = {"approvers": ["group:release"], "quorum": 2, "allowSelfApproval": True, "onTimeout": "reject"}
+    bench.procedure("build", {**GATE, "approval": rules})
+    bench.procedure("deploy", USES)
+    run = bench.run("deploy")
+    approve(bench, run.steps[1].child)
+    assert (status(bench, run.steps[1].child), status(bench, run.run_id)) == ("awaiting_approval",) * 2
+    approve(bench, run.steps[1].child, actor=BOB)
+    bench.drive(run.run_id)
+    assert bench.now(run.run_id).ended == "completed"
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject", "pause", "resume", "cancel", "retry", "skip"])
+@pytest.mark.parametrize("inside", ["parent", "child"])
+def test_a_step_decides_neither_about_its_own_run_nor_about_one_within_or_around_it(
+    bench: Bench, verb: str, inside: str
+) -> None:
+    nested(bench, GATE, **ALSO, then=({**GATE, **ALSO},))
+    run = bench.run("deploy")
+    ids = {"parent": run.run_id, "child": run.steps[1].child}
+    actor = Actor("bot", ActorKind.AGENT, "cli", inside=ids[inside])
+    more: dict[str, Any] = {"reason": "so"} if verb in ("reject", "skip") else {}
+    before = {each: bench.now(each) for each in ids.values()}
+    for run_id in ids.values():
+        if verb == "resume" and run_id == actor.inside:
+            continue  # it is not paused, so there is nothing to decide
+        with pytest.raises(NotAllowed):
+            getattr(bench.engine(), verb)(run_id, actor=actor, **more)
+    assert {each: bench.now(each) for each in ids.values()} == before
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+def test_an_answer_to_the_parent_where_only_its_child_asks_is_refused_and_names_the_child(
+    bench: Bench, beside: Run, verb: str
+) -> None:
+    more = {"reason": "no"} if verb == "reject" else {}
+    with pytest.raises(IllegalMove) as refused:
+        getattr(bench.engine(), verb)(beside.run_id, actor=ANN, **more)
+    assert beside.steps[1].child in refused.value.hint
+    assert status(bench, beside.steps[1].child) == "awaiting_approval"
+
+
+# what cannot be used
+
+
+def uses(name: str, **more: Any) -> dict[str, Any]:
+    return {"run": None, "uses": name, **more}
+
+
+def circle(bench: Bench) -> None:
+    bench.procedure("deploy", uses("build"))
+    bench.procedure("build", uses("deploy"))
+
+
+def itself(bench: Bench) -> None:
+    bench.procedure("deploy", uses("deploy"))
+
+
+def depth(bench: Bench) -> None:
+    for number in range(1, 9):
+        bench.procedure(f"level-{number}", uses(f"level-{number + 1}"))
+    bench.procedure("level-9", {})
+    bench.procedure("deploy", uses("level-2"))
+
+
+def unknown(bench: Bench) -> None:
+    bench.procedure("deploy", uses("nothing"))
+
+
+def broken(bench: Bench) -> None:
+    bench.procedure("build", {"dependsOn": [7]})
+    bench.procedure("deploy", uses("build"))
+
+
+def no_parameter(bench: Bench) -> None:
+    bench.procedure("build", {}, params=PARAMETERS)
+    bench.procedure("deploy", uses("build"))
+
+
+def another_parameter(bench: Bench) -> None:
+    bench.procedure("build", {}, params=PARAMETERS)
+    bench.procedure("deploy", uses("build", **{"with": {"tag": "'a'", "cuont": 1}}))
+
+
+def another_in_a_second_step(bench: Bench) -> None:
+    bench.procedure("build", {}, params=PARAMETERS)
+    fine = {"with": {"tag": "'a'"}}
+    bench.procedure("deploy", uses("build", **fine), uses("build", **{"with": {"tag": "'a'", "cuont": 1}}))
+
+
+def badly_typed(bench: Bench) -> None:
+    bench.procedure("build", {}, params=PARAMETERS)
+    bench.procedure("deploy", uses("build", **{"with": {"tag": "'a'", "count": 1.5}}))
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        (circle, "uses_itself"),
+        (itself, "uses_itself"),
+        (depth, "too_deep"),
+        (unknown, "uses_unknown"),
+        (broken, "uses_broken"),
+        (no_parameter, "missing_parameter"),
+        (another_parameter, "unknown_parameter"),
+        (another_in_a_second_step, "unknown_parameter"),
+        (badly_typed, "bad_parameter"),
+    ],
+)
+def test_what_cannot_be_used_so_refuses_the_run(bench: Bench, given: Callable[[Bench], None], code: str) -> None:
+    given(bench)
+    with pytest.raises(InvalidProcedure) as refused:
+        bench.create("deploy")
+    assert [problem.code for problem in refused.value.problems] == [code]
+    assert bench.store._shelf.runs == {}
+
+
+def test_eight_levels_are_not_too_deep(bench: Bench) -> None:
+    for number in range(2, 8):
+        bench.procedure(f"level-{number}", uses(f"level-{number + 1}"))
+    bench.procedure("level-8", {})
+    bench.procedure("deploy", uses("level-2"))
+    assert bench.run("deploy").ended == "completed"
+    assert len(bench.store._shelf.runs) == 8
+
+
+def test_a_pinned_procedure_that_the_store_has_damaged_is_not_run(bench: Bench) -> None:
+    nested(bench, **GATE)
+    run = bench.run("deploy")
+    bench.store._shelf.contents[run.uses["build"]] = b"{}"
+    approve(bench, run.run_id)
+    with pytest.raises(SopwithError, match="not what its digest says"):
+        bench.drive(run.run_id)
+    assert children_made(bench) == []
+
+
+def test_a_value_that_the_used_procedure_refuses_fails_the_step(bench: Bench) -> None:
+    """Known only once it is evaluated."""
+    bench.procedure("build", {}, params=[{"name": "tag", "type": "string", "required": True, "pattern": "a"}])
+    bench.procedure("deploy", {**USES, "with": {"tag": "params.tag"}}, params=[{"name": "tag", "default": "b"}])
+    run = bench.run("deploy")
+    assert run.ended == "failed"
+    assert run.steps[1].error.startswith("it cannot be started")
+    assert children_made(bench) == []
