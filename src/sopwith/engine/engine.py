@@ -279,7 +279,7 @@ class Engine:
             return  # its own run refuses it itself
         if outermost(self.runs, actor.inside or "") == outermost(self.runs, run_id):
             raise NotAllowed(
-                f"a step of {actor.inside} may not decide about {run_id}: one runs within the other, or both in a third",
+                f"a step of {actor.inside} may not decide about {run_id}, which runs within it, around it or beside it",
                 hint="let somebody outside the runs do it",
             )
 
