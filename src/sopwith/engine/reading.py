@@ -137,7 +137,9 @@ class Reader:
         run = self._engine.runs.load(run_id).run
         if step is not None:
             _check_step(run, step)
-        wanted = [state for number, state in run.steps.items() if state.attempt and step in (None, number, number_of(number))]
+        wanted = [
+            state for number, state in run.steps.items() if state.attempt and step in (None, number, number_of(number))
+        ]
         return tuple(
             (
                 state.number,
