@@ -119,6 +119,9 @@ def test_logs_are_read_by_instance(workshop: Workshop, waiting: str) -> None:
     passed(workshop, waiting)
     assert "deployed us" in workshop.sop("logs", waiting, "--step", "1:us").out
     assert "deployed eu" not in workshop.sop("logs", waiting, "--step", "1:us").out
+    whole = workshop.sop("logs", waiting, "--step", "1").out
+    assert "deployed eu" in whole
+    assert "deployed us" in whole
     every = workshop.sop("logs", waiting).out
     assert "1:eu" in every
     assert "deployed eu" in every

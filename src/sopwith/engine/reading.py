@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
-from sopwith.core.address import StepId
+from sopwith.core.address import StepId, number_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import why_not
 from sopwith.core.codec import decode_event
@@ -133,11 +133,16 @@ class Reader:
         ]
 
     def log_files(self, run_id: str, step: StepId | None) -> tuple[tuple[StepId, Path], ...]:
-        """The address and the log folder of the latest attempts that exist, in order. Raises NotFound."""
+        """The address and the log folder of the latest attempts that exist, in order. Raises NotFound.
+
+        Of a step with instances those of all of them.
+        """
         run = self._engine.runs.load(run_id).run
         if step is not None:
             _check_step(run, step)
-        wanted = [state for number, state in run.steps.items() if state.attempt and step in (None, number)]
+        wanted = [
+            state for number, state in run.steps.items() if state.attempt and step in (None, number, number_of(number))
+        ]
         return tuple(
             (
                 state.number,
