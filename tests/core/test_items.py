@@ -448,7 +448,7 @@ def test_what_approvers_of_an_instance_fill_in_is_its_own() -> None:
     assert story.step("1:eu").approval_values == {"ticket": "OPS-1"}
     assert story.step(1).approval_values == {}
     story.done("1:eu", "1:us")
-    assert step_envelope(story.run, 2, working_dir="/", passed={}, pins={}, program=None).approvals == {}
+    assert step_envelope(story.run, 2, working_dir="/", passed={}, pins={}, program=None, given={}).approvals == {}
 
 
 def test_votes_are_counted_per_instance() -> None:
@@ -482,7 +482,7 @@ def test_the_envelope_holds_instance_and_item() -> None:
     story = from_outputs([{"region": "eu"}, {"region": "us"}]).drive()
 
     def envelope(step: StepId) -> Any:
-        return step_envelope(story.run, step, working_dir="/", passed={}, pins={}, program=None)
+        return step_envelope(story.run, step, working_dir="/", passed={}, pins={}, program=None, given={})
 
     assert [(envelope(f"2:{n}").instance, envelope(f"2:{n}").item) for n in (1, 2)] == [
         ("1", {"region": "eu"}),

@@ -270,6 +270,7 @@ def _expanded(run: Run, event: Event, body: ev.StepExpanded) -> Run:
 
 
 def _retried(run: Run, body: ev.RunRetried) -> Run:
+    run = _looked_at_anew(run)
     again = from_here_on(run.procedure, body.from_step) if body.from_step is not None else frozenset()
     again = again.union(body.again)
     steps = {
@@ -285,7 +286,7 @@ def _retried(run: Run, body: ev.RunRetried) -> Run:
             steps[whole] = _opened(steps[whole])
     if body.params:
         run = replace(run, params=body.params, start_void=run.start_void or needs_start_gate(run.mode))
-    return _going_on(_looked_at_anew(replace(run, steps=steps)))
+    return _going_on(replace(run, steps=steps))
 
 
 def _former(run: Run, step: StepState) -> dict[StepId, StepState]:
