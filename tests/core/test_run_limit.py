@@ -300,3 +300,17 @@ def test_a_step_that_nobody_knows_the_end_of_stays_unknown() -> None:
     assert story.statuses == ("interrupted",)
     story.when(cmd.Retry, actor=ALICE)
     assert story.statuses == ("pending",)
+
+
+def test_a_start_that_is_asked_anew_with_other_parameters_stops_the_clock() -> None:
+    story = limited(manual(gate=True), mode=ExecutionMode.SUPERVISED, params={"to": "staging"})
+    story.when(cmd.Approve)
+    story.drive()
+    up(story)
+    assert story.when(cmd.Retry, params={"to": "production"}) == ["run_retried"]
+    story.tick(1000)
+    assert run_left_ms(story.run, story.now) is None
+    assert next_due_at(story.run) is None
+    story.drive()
+    story.when(cmd.Approve)
+    assert run_left_ms(story.run, story.now) == 60_000

@@ -485,11 +485,11 @@ def run_limit_ms(run: Run) -> int | None:
 def run_times_out_at(run: Run) -> datetime | None:
     """When the run has used up its time, by the wall clock; None where nothing limits it now.
 
-    Rollbacks have no limit.
+    Rollbacks have no limit, and a run that asks for its start approval anew begins its time anew.
     """
     limit_ms = run_limit_ms(run)
     counts = run.ended is None and run.rollback is None and not run.cancel_requested and not run.timed_out
-    if limit_ms is None or run.clock is None or run.stopped_at is not None or not counts:
+    if limit_ms is None or run.clock is None or run.stopped_at is not None or run.start_void or not counts:
         return None
     return run.clock.at + timedelta(milliseconds=limit_ms + run.held_ms)
 

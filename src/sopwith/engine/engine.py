@@ -269,8 +269,10 @@ class Engine:
                 for event in events:
                     self.on_settled(event, run)
             except IllegalMove:
+                before, run = run, self.runs.load(run_id).run
+                if run.seq == before.seq:
+                    raise
                 # somebody stopped the run meanwhile, and the clocks of its gates with it
-                run = self.runs.load(run_id).run
         return run
 
     def _check_outside(self, run_id: str, actor: Actor) -> None:

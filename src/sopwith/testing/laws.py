@@ -623,7 +623,8 @@ def _key(run: Run, number: StepId) -> Key:
 
 
 def _stops(run: Run) -> bool:
-    return run.pause_requested or run.paused or run.cancel_requested or run.timed_out or run.ended is not None
+    out_of_time = run.timed_out and run.rollback is None
+    return run.pause_requested or run.paused or run.cancel_requested or out_of_time or run.ended is not None
 
 
 def _is_retried(procedure: Procedure, body: ev.RunRetried, number: StepId) -> bool:

@@ -78,6 +78,10 @@ VERBS: dict[str, tuple[float, bool, Say]] = {
 }
 
 
+_TOO_OFTEN = 300
+"""After so many events it is clear that the limit of a run is too short for it."""
+
+
 def bring_on(engine: Engine, run: Run) -> None:
     """The one thing that brings this run on."""
     if run.rollback is not None and run.paused:
@@ -88,7 +92,9 @@ def bring_on(engine: Engine, run: Run) -> None:
     unknown = [s.number for s in run.steps.values() if s.condition_unknown]
     beyond_reach = [s.number for s in run.steps.values() if s.stuck and _was_given_up(s)]
     failed = [s.number for s in run.steps.values() if s.stuck]
-    if run.ended is RunStatus.FAILED and run.timed_out and failed:
+    if run.ended is RunStatus.FAILED and run.timed_out and run.seq > _TOO_OFTEN:
+        engine.cancel(run.run_id, actor=ANN)
+    elif run.ended is RunStatus.FAILED and run.timed_out and failed:
         # it would take too long again
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=failed[0], reason="there is no time for it"))
     elif (run.paused or run.ended is RunStatus.FAILED) and beyond_reach:
