@@ -174,6 +174,7 @@ def step_document(run: Run, step: StepState) -> Document:
     }
     if step.child:
         document["childRunId"] = step.child
+        document["childStatus"] = step.child_standing
     if step.place:
         document["item"] = step.item
     if step.instances is not None:

@@ -240,7 +240,7 @@ class Engine:
             return  # its own run refuses it itself
         if outermost(self.runs, actor.inside or "") == outermost(self.runs, run_id):
             raise NotAllowed(
-                f"a step of {actor.inside} may not decide about {run_id}: one runs within the other, or both in a third",
+                f"a step of {actor.inside} may not decide about {run_id}: one is within the other, or both in a third",
                 hint="let somebody outside the runs do it",
             )
 
