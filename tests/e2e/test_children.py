@@ -31,7 +31,7 @@ PARENT = """\
 ### Step 2: Tell everybody
 
 ```bash
-echo "told $SOP_STEP_1_URL" >> trace
+echo "told-$SOP_STEP_1_URL" >> trace
 ```
 """
 BUILD = """\
@@ -50,7 +50,7 @@ BUILD = """\
 ```bash
 echo begin >> trace
 until [ -e go ]; do sleep 0.02; done
-echo "compiled $SOP_PARAM_TAG" >> trace
+echo "compiled-$SOP_PARAM_TAG" >> trace
 echo "url=http://$SOP_PARAM_TAG" >> $SOP_OUTPUT
 ```
 
@@ -62,7 +62,7 @@ echo "url=http://$SOP_PARAM_TAG" >> $SOP_OUTPUT
 echo published >> trace
 ```
 """
-DONE = ["begin", "compiled v1-rc", "published", "told http://v1-rc"]
+DONE = ["begin", "compiled-v1-rc", "published", "told-http://v1-rc"]
 
 
 @pytest.fixture
@@ -106,7 +106,8 @@ def test_a_run_within_a_run_from_the_start_to_the_end(release: Workshop) -> None
     child = run["stepResults"][0]["childRunId"]
     assert run["stepResults"][0]["childStatus"] == "awaiting_approval"
     assert child in run["next"]
-    after = told(release, "approve", child, code=0)
+    told(release, "approve", child, code=0)
+    after = told(release, "status", child, code=0)
     assert (after["status"], after["parent"]) == ("completed", {"runId": run["runId"], "stepNumber": 1})
     assert status(release, run["runId"]) == "completed"
     assert count(release, "trace") == DONE
