@@ -117,6 +117,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     holds_slot: bool
     executed: bool
     procedure_digest: str
+    parent: str = ""
+    """The run within which it runs."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

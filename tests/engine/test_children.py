@@ -17,6 +17,7 @@ from sopwith.errors import (
     ApproverNotAllowed,
     IllegalMove,
     InvalidProcedure,
+    LimitReached,
     NotAllowed,
     SopwithError,
     StoreError,
@@ -1072,3 +1073,33 @@ def test_a_parent_that_cannot_be_told_of_the_end_finds_it(bench: Bench, beside: 
         bench.loop.run_until_complete(drive(engine.parts, child))
     assert bench.now(child).ended == "completed"
     assert bench.drive(beside.run_id).ended == "completed"
+
+
+def test_a_child_takes_no_place_among_the_runs_of_the_workspace(bench: Bench) -> None:
+    bench.config(maxConcurrentRuns=1)
+    bench.world.plays[1] = [Play(result=FAILED), Play()]
+    nested(bench, {}, {}, then=({},))
+    run = bench.run("deploy")
+    assert run.ended == "failed"
+    bench.engine().retry(run.run_id, actor=ANN)
+    assert bench.drive(run.run_id).ended == "completed"
+
+
+def test_runs_within_another_leave_the_places_of_the_workspace_to_others(bench: Bench) -> None:
+    bench.config(maxConcurrentRuns=2)
+    nested(bench, GATE)
+    first, second = bench.run("deploy"), bench.run("deploy")
+    assert [status(bench, run.steps[1].child) for run in (first, second)] == ["awaiting_approval"] * 2
+    with pytest.raises(LimitReached):
+        bench.create("deploy")
+
+
+def test_a_child_that_waited_for_its_procedure_needs_no_place_of_the_workspace(bench: Bench) -> None:
+    bench.config(maxConcurrentRuns=2)
+    run_id, child, other = queued(bench)
+    approve(bench, other)
+    bench.drive(other)
+    bench.procedure("third", GATE)
+    bench.run("third")
+    bench.drive(child)
+    assert (status(bench, child), status(bench, run_id)) == ("awaiting_approval",) * 2

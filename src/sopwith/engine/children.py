@@ -150,7 +150,7 @@ def _word(run: Run, number: StepId, child: Run, now: Instant) -> cmd.Command | N
 
 def _said(parts: Parts, runs: Runs, child: Run, command: cmd.Command) -> bool:
     def check(occupancy: Occupancy) -> None:
-        limits = limits_of(child.procedure, parts.library.config())
+        limits = limits_of(child.procedure, parts.library.config(), is_within=True)
         admit(child.name, limits, occupancy, parts.clock.now().at, cooldown=False)
 
     try:

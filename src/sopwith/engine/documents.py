@@ -201,6 +201,7 @@ def summary_document(summary: RunSummary) -> Document:
         "endedAt": _iso(summary.ended_at),
         "dueAt": _iso(summary.due_at),
         "procedureDigest": summary.procedure_digest,
+        "parent": summary.parent or None,
     }
 
 

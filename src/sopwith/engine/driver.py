@@ -245,7 +245,7 @@ class _Driver:
         if not may_begin(self._runs, run):
             return False
         config = self._parts.library.config()
-        limits = limits_of(run.procedure, config)
+        limits = limits_of(run.procedure, config, is_within=run.parent is not None)
 
         def check(occupancy: Occupancy) -> None:
             admit(run.name, limits, occupancy, self._parts.clock.now().at)

@@ -271,7 +271,7 @@ class Engine:
         """A run that ended gave its slot back; what brings it back to life takes one again, but owes no cooldown."""
         if run.ended not in (RunStatus.FAILED, RunStatus.CANCELLED):
             return None
-        limits = limits_of(run.procedure, self.parts.library.config())
+        limits = limits_of(run.procedure, self.parts.library.config(), is_within=run.parent is not None)
 
         def check(occupancy: Occupancy) -> None:
             admit(run.name, limits, occupancy, self.parts.clock.now().at, cooldown=False)

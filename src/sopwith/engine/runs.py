@@ -208,6 +208,7 @@ def summarise(run: Run) -> RunSummary:
         holds_slot=holds_slot(run),
         executed=run.executed,
         procedure_digest=run.procedure_digest,
+        parent=run.parent.run_id if run.parent is not None else "",
     )
 
 

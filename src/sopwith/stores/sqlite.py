@@ -177,10 +177,11 @@ class SqliteStore:
             self._db.run("insert_content", digest=sha256(data).digest(), data=data)
 
 
-def _origin(summary: RunSummary) -> dict[str, str | int]:
+def _origin(summary: RunSummary) -> dict[str, str | int | None]:
     """What a run was created as."""
     created_at = milliseconds(summary.created_at)
-    return {"name": summary.name, "created_at": created_at, "created_by": summary.created_by}
+    parent = summary.parent or None
+    return {"name": summary.name, "created_at": created_at, "created_by": summary.created_by, "parent": parent}
 
 
 def _lookups(which: RunFilter) -> Iterator[tuple[str, dict[str, str]]]:

@@ -193,7 +193,7 @@ def _occupancy(shelf: Shelf, name: str, *, asking: str | None) -> Occupancy:
     ours = [run.summary for run in shelf.runs.values() if run.summary.name == name]
     return Occupancy(
         of_procedure=tuple(run.run_id for run in others if run.holds_slot and run.name == name),
-        of_workspace=tuple(run.run_id for run in others if run.holds_slot),
+        of_workspace=tuple(run.run_id for run in others if run.holds_slot and not run.parent),
         queued_before=tuple(run.run_id for run in _before(asking, ours) if run.status is RunStatus.PENDING),
         last_executed_end=max((run.ended_at for run in ours if run.executed and run.ended_at), default=None),
     )

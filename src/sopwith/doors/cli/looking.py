@@ -214,7 +214,7 @@ def _history_text(document: Document, name: str | None, statuses: tuple[str, ...
             text.coloured(run["status"]),
             f"{run['currentStep']}/{run['totalSteps']}",
             text.local_time(run["createdAt"]),
-            shown(run["createdBy"]),
+            shown(run["createdBy"]) + (text.dim(f"  within {run['parent']}") if run["parent"] else ""),
         ]
         for run in document["runs"]
     ]
