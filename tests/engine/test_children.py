@@ -1103,3 +1103,56 @@ def test_a_child_that_waited_for_its_procedure_needs_no_place_of_the_workspace(b
     bench.run("third")
     bench.drive(child)
     assert (status(bench, child), status(bench, run_id)) == ("awaiting_approval",) * 2
+
+
+def test_a_child_that_leaves_the_queue_is_known_to_go_on(bench: Bench) -> None:
+    bench.procedure("build", {}, maxConcurrent=1)
+    bench.procedure("hold", USES)
+    bench.procedure("deploy", USES, {})
+    bench.world.plays[1] = [Play(seconds=60)]
+    other = bench.begin(bench.create("build"))
+    bench.pass_time(1)
+    run_id = bench.run("deploy").run_id
+    assert bench.now(run_id).steps[1].child_standing == "pending"
+    bench.finish(other)
+    driving = bench.begin(child_of(bench, run_id))
+    bench.pass_time(1)
+    assert bench.now(run_id).steps[1].child_standing is None
+    bench.finish(driving)
+    assert bench.now(run_id).ended == "completed"
+
+
+def test_whoever_ends_the_child_is_not_told_of_trouble_with_the_parent(bench: Bench, beside: Run) -> None:
+    """What they came for was done and recorded; whoever drives the parent looks."""
+    child = beside.steps[1].child
+    engine = bench.engine()
+    append = engine.parts.store.append
+
+    def broken(run_id: str, *args: Any, **options: Any) -> None:
+        if run_id == beside.run_id and bench.now(child).ended is not None:
+            raise StoreError("the disk is full", hint="make room")
+        append(run_id, *args, **options)
+
+    engine.parts.store.append = broken  # type: ignore[method-assign]
+    assert engine.cancel(child, actor=ANN).ended == "cancelled"
+    assert bench.drive(beside.run_id).ended == "failed"
+
+
+def test_who_may_not_run_what_is_used_may_not_run_what_uses_it(bench: Bench) -> None:
+    bench.config(groups={"ops": ["bob"]})
+    bench.procedure("build", {}, runners=["group:ops"])
+    bench.procedure("deploy", USES)
+    with pytest.raises(NotAllowed, match="may not start build"):
+        bench.create("deploy")
+    assert bench.store._shelf.runs == {}
+
+
+def test_a_starter_who_may_not_run_the_child_any_more_fails_the_step(bench: Bench) -> None:
+    bench.config(groups={"ops": ["ann"]})
+    bench.procedure("build", {}, runners=["group:ops"])
+    bench.procedure("deploy", {**USES, **GATE})
+    run = bench.run("deploy")
+    bench.config(groups={"ops": ["bob"]})
+    approve(bench, run.run_id)
+    assert "it cannot be started: ann" in bench.drive(run.run_id).steps[1].error
+    assert children_made(bench) == []
