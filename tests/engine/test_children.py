@@ -1,4 +1,7 @@
-"""Runs within runs as drivers carry them out: made once, kept in line with their parent, and told of in its record."""
+"""Runs within runs as drivers carry them out: made once, kept in line with their parent, and told of in its record.
+
+Longer than other files: every moment at which one of two runs may die or be stopped belongs on one page.
+"""
 
 from __future__ import annotations
 
@@ -253,6 +256,20 @@ def test_a_foreground_driver_stays_for_a_wait_in_the_child(bench: Bench) -> None
     before = bench.clock.now().boot_ms
     assert bench.run("deploy").ended == "completed"
     assert 600_000 <= bench.clock.now().boot_ms - before < 601_000
+
+
+def test_the_server_ends_a_wait_in_the_child_and_then_carries_the_parent_on(bench: Bench) -> None:
+    nested(bench, WAIT, {}, then=({},))
+    run_id = bench.create("deploy")
+    serve_once(bench, run_id)
+    child = child_of(bench, run_id)
+    assert bench.store.due(bench.clock.now().at, 9) == ()
+    bench.pass_time(600)
+    assert bench.store.due(bench.clock.now().at, 9) == (child,)
+    assert bench.ready(run_id) == []
+    serve_once(bench, child)
+    assert bench.ready(run_id) == ["start_step"]
+    assert serve_once(bench, run_id).ended == "completed"
 
 
 # a driver that dies

@@ -146,7 +146,7 @@ def _mortal(engine: Engine, dies_at: int, after: bool) -> None:
     store.append, store.create = counted(append), counted(create)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(ACTS, max_size=14), st.integers(0, 2))
 def test_whatever_is_done_and_wherever_a_process_dies(
     acts: list[tuple[str, int, int | None, bool]], failures: int
