@@ -119,6 +119,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     procedure_digest: str
     concurrency_group: str = ""
     """As it was created; empty: none."""
+    parent: str = ""
+    """The run within which it runs."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,14 +75,18 @@ def run_events(
     end: Any = None,
     script: str = "echo 'bake'\n",
     comment: str = "Looks right",
+    within: int | None = None,
 ) -> tuple[SealedEvent, ...]:
     owner = run_id(number)
     end = end or ev.RunCompleted(duration="3s", duration_ms=3000)
+    told = bodies(owner, end, script, comment)
+    if within is not None:
+        told[0] = msgspec.structs.replace(told[0], parent=ev.ParentRun(run_id=run_id(within), step=1))
     events = [
         ev.Event(
             run_id=owner, seq=seq, at=at + timedelta(seconds=seq), actor=ANN if seq in (1, 4, 9) else SYSTEM, body=body
         )
-        for seq, body in enumerate(bodies(owner, end, script, comment), start=1)
+        for seq, body in enumerate(told, start=1)
     ]
     return seal(events, NO_HASH)
 

@@ -117,6 +117,27 @@ def test_a_run_that_moved_on_meanwhile_is_not_dropped(ledger: Ledger) -> None:
 # the choice
 
 
+def test_a_run_within_another_goes_with_it_or_after_it(ledger: Ledger) -> None:
+    """20 is within a young run, 21 within an old one, 22 within 20; 23 within one that nobody knows."""
+    for number, within in ((20, 4), (21, 0), (22, 20), (23, 99)):
+        for batch in batches(number, within=within):
+            put(ledger.store, batch)
+    everything = [*ALL, *(run_id(number) for number in (20, 21, 22, 23))]
+    kept = {run_id(number) for number in (20, 22, 23)}
+    assert not kept & set(ledger.retention().sweep(everything[4:], days=30, now=NOW).run_ids)
+    assert set(ledger.retention().sweep(everything, days=30, now=NOW).run_ids) == {*ALL[:4], run_id(21)}
+    later = ledger.retention().sweep(everything, days=30, now=NOW + timedelta(days=30))
+    assert {run_id(20), run_id(22)} <= set(later.run_ids)
+    assert run_id(23) not in later.run_ids
+
+
+def test_what_was_within_a_dropped_run_may_go(ledger: Ledger) -> None:
+    ledger.retention().sweep(ALL, days=30, now=NOW)
+    for batch in batches(21, within=0):
+        put(ledger.store, batch)
+    assert ledger.retention().sweep([run_id(21)], days=30, now=NOW).run_ids == (run_id(21),)
+
+
 @pytest.mark.parametrize(
     ("end", "goes"),
     [

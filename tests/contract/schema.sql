@@ -49,7 +49,7 @@ CREATE TABLE runs (
     holds_slot integer not null,
     executed integer not null,
     procedure_digest blob not null
-, concurrency_group text) strict;
+, concurrency_group text, parent text) strict;
 CREATE INDEX runs_by_name on runs (name);
 CREATE INDEX runs_by_name_and_status on runs (name, status);
 CREATE INDEX runs_by_status on runs (status);

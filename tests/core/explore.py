@@ -25,8 +25,8 @@ from .given import ALICE, BOB, CHILD, DRIVER_COMMANDS, child_of, digest_of
 Outcome = tuple[cmd.Command, Run]
 
 EVERYBODY = Directory(Config(groups={"release": ("alice", "bob"), "oncall": ("bob",)}))
-STANDINGS = (RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL, RunStatus.PAUSED, RunStatus.PENDING)
-"""How a child run may rest: by hand, at a gate, paused, or in the queue."""
+STANDINGS = (RunStatus.AWAITING_APPROVAL, RunStatus.PENDING)
+"""How a child run may rest: so that it waits for a person, or for something else."""
 NOBODY = Directory(Config())
 """The same groups when everybody has left them."""
 

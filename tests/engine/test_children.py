@@ -1,4 +1,7 @@
-"""Runs within runs as drivers carry them out: made once, kept in line with their parent, and told of in its record."""
+"""Runs within runs as drivers carry them out: made once, kept in line with their parent, and told of in its record.
+
+Longer than other files: every moment at which one of two runs may die or be stopped belongs on one page.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,10 @@ from sopwith.errors import (
     ApproverNotAllowed,
     IllegalMove,
     InvalidProcedure,
+    LimitReached,
     NotAllowed,
     SopwithError,
+    StoreError,
 )
 from sopwith.ports import ExecutorKind
 from sopwith.testing.executor import FAILED, Play
@@ -251,6 +256,20 @@ def test_a_foreground_driver_stays_for_a_wait_in_the_child(bench: Bench) -> None
     before = bench.clock.now().boot_ms
     assert bench.run("deploy").ended == "completed"
     assert 600_000 <= bench.clock.now().boot_ms - before < 601_000
+
+
+def test_the_server_ends_a_wait_in_the_child_and_then_carries_the_parent_on(bench: Bench) -> None:
+    nested(bench, WAIT, {}, then=({},))
+    run_id = bench.create("deploy")
+    serve_once(bench, run_id)
+    child = child_of(bench, run_id)
+    assert bench.store.due(bench.clock.now().at, 9) == ()
+    bench.pass_time(600)
+    assert bench.store.due(bench.clock.now().at, 9) == (child,)
+    assert bench.ready(run_id) == []
+    serve_once(bench, child)
+    assert bench.ready(run_id) == ["start_step"]
+    assert serve_once(bench, run_id).ended == "completed"
 
 
 # a driver that dies
@@ -918,4 +937,239 @@ def test_a_value_that_the_used_procedure_refuses_fails_the_step(bench: Bench) ->
     run = bench.run("deploy")
     assert run.ended == "failed"
     assert run.steps[1].error.startswith("it cannot be started")
+    assert children_made(bench) == []
+
+
+# found later: each was a bug
+
+
+def test_a_pause_between_the_intent_and_the_making_fails_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sopwith.engine import driver
+
+    nested(bench, {}, then=({},))
+    run_id = bench.create("deploy")
+    revive = dying(bench, monkeypatch, "make", driver)
+    died(bench, run_id)
+    revive()
+    bench.engine().pause(run_id, actor=ANN)
+    bench.drive(run_id)
+    assert (status(bench, run_id), status(bench, child_of(bench, run_id))) == ("paused", "paused")
+    assert bench.world.starts == []
+    bench.engine().resume(run_id, actor=ANN)
+    assert bench.drive(run_id).ended == "completed"
+
+
+def test_a_cancel_between_the_intent_and_the_making_makes_no_child(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sopwith.engine import driver
+
+    nested(bench)
+    run_id = bench.create("deploy")
+    revive = dying(bench, monkeypatch, "make", driver)
+    died(bench, run_id)
+    revive()
+    bench.engine().cancel(run_id, actor=ANN)
+    assert bench.drive(run_id).ended == "cancelled"
+    assert children_made(bench) == []
+
+
+def test_a_failure_beside_it_between_the_intent_and_the_making_makes_no_child(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sopwith.engine import driver
+
+    bench.procedure("build", {})
+    bench.procedure("deploy", {**USES, **ALSO}, {**BY_HAND, **ALSO})
+    run_id = bench.create("deploy")
+    revive = dying(bench, monkeypatch, "make", driver)
+    died(bench, run_id)
+    while bench.statuses(run_id) != ["running", "running"]:
+        died(bench, run_id)
+    bench.engine().fail(run_id, actor=ANN, reason="no")
+    revive()
+    assert bench.drive(run_id).ended == "failed"
+    assert children_made(bench) == []
+
+
+def queued(bench: Bench) -> tuple[str, str, str]:
+    """The run, its child in the queue, and what holds the slot."""
+    bench.procedure("build", GATE, maxConcurrent=1)
+    bench.procedure("deploy", USES)
+    other = bench.run("build").run_id
+    run_id = bench.run("deploy").run_id
+    return run_id, child_of(bench, run_id), other
+
+
+def test_a_refused_slot_leaves_no_trace_in_the_parent(bench: Bench) -> None:
+    run_id, child, _other = queued(bench)
+    before = bench.now(run_id).seq
+    for each in (child, run_id, child, run_id):
+        serve_once(bench, each)
+    assert bench.now(run_id).seq == before
+
+
+def test_whoever_resumes_the_parent_asks_for_the_slot_of_its_child(bench: Bench) -> None:
+    run_id, child, other = queued(bench)
+    bench.engine().cancel(other, actor=ANN)
+    bench.engine().resume(run_id, actor=ANN)
+    bench.drive(run_id)
+    assert (status(bench, child), status(bench, run_id)) == ("awaiting_approval",) * 2
+
+
+def test_a_child_in_the_queue_takes_no_slot_while_its_parent_is_paused(bench: Bench) -> None:
+    run_id, child, other = queued(bench)
+    bench.engine().pause(run_id, actor=ANN)
+    bench.engine().cancel(other, actor=ANN)
+    serve_once(bench, child)
+    assert status(bench, child) == "pending"
+    bench.engine().resume(run_id, actor=ANN)
+    bench.drive(run_id)
+    assert status(bench, child) == "awaiting_approval"
+
+
+def test_a_child_in_the_queue_is_cancelled_with_its_parent(bench: Bench) -> None:
+    run_id, child, _other = queued(bench)
+    bench.engine().cancel(run_id, actor=ANN)
+    assert (status(bench, run_id), status(bench, child)) == ("cancelled", "cancelled")
+
+
+@pytest.fixture
+def levels(bench: Bench) -> tuple[str, str, str]:
+    """Three runs within one another; the innermost one waits at a gate."""
+    bench.procedure("compile", GATE)
+    bench.procedure("build", {"run": None, "uses": "compile"}, {})
+    bench.procedure("deploy", USES, {})
+    run_id = bench.run("deploy").run_id
+    middle = child_of(bench, run_id)
+    return run_id, middle, child_of(bench, middle)
+
+
+def test_a_cancel_reaches_every_level_without_a_driver(bench: Bench, levels: tuple[str, str, str]) -> None:
+    bench.engine().cancel(levels[0], actor=ANN)
+    assert [status(bench, each) for each in levels] == ["cancelled"] * 3
+
+
+def test_a_pause_and_its_end_reach_every_level(bench: Bench, levels: tuple[str, str, str]) -> None:
+    bench.engine().pause(levels[0], actor=ANN)
+    assert [status(bench, each) for each in levels] == ["paused"] * 3
+    bench.engine().resume(levels[0], actor=ANN)
+    assert [status(bench, each) for each in levels] == ["awaiting_approval"] * 3
+
+
+def test_a_parent_that_cannot_be_told_first_holds_its_child_back(bench: Bench, beside: Run) -> None:
+    """Else it would believe that the child rests, and nobody would look."""
+    child = beside.steps[1].child
+    engine = bench.engine()
+    append = engine.parts.store.append
+
+    def broken(run_id: str, *args: Any, **options: Any) -> None:
+        if run_id == beside.run_id:
+            raise StoreError("the disk is full", hint="make room")
+        append(run_id, *args, **options)
+
+    engine.parts.store.append = broken  # type: ignore[method-assign]
+    with pytest.raises(StoreError):
+        engine.approve(child, actor=ANN)
+    assert status(bench, child) == "awaiting_approval"
+
+
+def test_a_parent_that_cannot_be_told_of_the_end_finds_it(bench: Bench, beside: Run) -> None:
+    child = beside.steps[1].child
+    approve(bench, child)
+    engine = bench.engine()
+    append = engine.parts.store.append
+
+    def broken(run_id: str, *args: Any, **options: Any) -> None:
+        if run_id == beside.run_id:
+            raise StoreError("the disk is full", hint="make room")
+        append(run_id, *args, **options)
+
+    engine.parts.store.append = broken  # type: ignore[method-assign]
+    with pytest.raises(StoreError):
+        bench.loop.run_until_complete(drive(engine.parts, child))
+    assert bench.now(child).ended == "completed"
+    assert bench.drive(beside.run_id).ended == "completed"
+
+
+def test_a_child_takes_no_place_among_the_runs_of_the_workspace(bench: Bench) -> None:
+    bench.config(maxConcurrentRuns=1)
+    bench.world.plays[1] = [Play(result=FAILED), Play()]
+    nested(bench, {}, {}, then=({},))
+    run = bench.run("deploy")
+    assert run.ended == "failed"
+    bench.engine().retry(run.run_id, actor=ANN)
+    assert bench.drive(run.run_id).ended == "completed"
+
+
+def test_runs_within_another_leave_the_places_of_the_workspace_to_others(bench: Bench) -> None:
+    bench.config(maxConcurrentRuns=2)
+    nested(bench, GATE)
+    first, second = bench.run("deploy"), bench.run("deploy")
+    assert [status(bench, run.steps[1].child) for run in (first, second)] == ["awaiting_approval"] * 2
+    with pytest.raises(LimitReached):
+        bench.create("deploy")
+
+
+def test_a_child_that_waited_for_its_procedure_needs_no_place_of_the_workspace(bench: Bench) -> None:
+    bench.config(maxConcurrentRuns=2)
+    run_id, child, other = queued(bench)
+    approve(bench, other)
+    bench.drive(other)
+    bench.procedure("third", GATE)
+    bench.run("third")
+    bench.drive(child)
+    assert (status(bench, child), status(bench, run_id)) == ("awaiting_approval",) * 2
+
+
+def test_a_child_that_leaves_the_queue_is_known_to_go_on(bench: Bench) -> None:
+    bench.procedure("build", {}, maxConcurrent=1)
+    bench.procedure("hold", USES)
+    bench.procedure("deploy", USES, {})
+    bench.world.plays[1] = [Play(seconds=60)]
+    other = bench.begin(bench.create("build"))
+    bench.pass_time(1)
+    run_id = bench.run("deploy").run_id
+    assert bench.now(run_id).steps[1].child_standing == "pending"
+    bench.finish(other)
+    driving = bench.begin(child_of(bench, run_id))
+    bench.pass_time(1)
+    assert bench.now(run_id).steps[1].child_standing is None
+    bench.finish(driving)
+    assert bench.now(run_id).ended == "completed"
+
+
+def test_whoever_ends_the_child_is_not_told_of_trouble_with_the_parent(bench: Bench, beside: Run) -> None:
+    """What they came for was done and recorded; whoever drives the parent looks."""
+    child = beside.steps[1].child
+    engine = bench.engine()
+    append = engine.parts.store.append
+
+    def broken(run_id: str, *args: Any, **options: Any) -> None:
+        if run_id == beside.run_id and bench.now(child).ended is not None:
+            raise StoreError("the disk is full", hint="make room")
+        append(run_id, *args, **options)
+
+    engine.parts.store.append = broken  # type: ignore[method-assign]
+    assert engine.cancel(child, actor=ANN).ended == "cancelled"
+    assert bench.drive(beside.run_id).ended == "failed"
+
+
+def test_who_may_not_run_what_is_used_may_not_run_what_uses_it(bench: Bench) -> None:
+    bench.config(groups={"ops": ["bob"]})
+    bench.procedure("build", {}, runners=["group:ops"])
+    bench.procedure("deploy", USES)
+    with pytest.raises(NotAllowed, match="may not start build"):
+        bench.create("deploy")
+    assert bench.store._shelf.runs == {}
+
+
+def test_a_starter_who_may_not_run_the_child_any_more_fails_the_step(bench: Bench) -> None:
+    bench.config(groups={"ops": ["ann"]})
+    bench.procedure("build", {}, runners=["group:ops"])
+    bench.procedure("deploy", {**USES, **GATE})
+    run = bench.run("deploy")
+    bench.config(groups={"ops": ["bob"]})
+    approve(bench, run.run_id)
+    assert "it cannot be started: ann" in bench.drive(run.run_id).steps[1].error
     assert children_made(bench) == []

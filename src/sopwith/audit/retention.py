@@ -43,6 +43,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     first_position: int
     last_position: int
     contents: tuple[str, ...] = ()
+    parent: str = ""
+    """The run that started it."""
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -116,8 +118,25 @@ class Retention:
         self._places = places
 
     def choose(self, candidates: Iterable[str], *, days: int, now: datetime) -> tuple[Ended, ...]:
-        """Those of the candidates that are too old. Changes nothing."""
-        return too_old(filter(None, map(self._ended, candidates)), days=days, now=now)
+        """Those of the candidates that are too old. Changes nothing.
+
+        A run that a step of another one started goes with that one or after it, which still may ask how it ended.
+        """
+        chosen = too_old(filter(None, map(self._ended, candidates)), days=days, now=now)
+        return self._with_those_around(chosen)
+
+    def _with_those_around(self, chosen: tuple[Ended, ...]) -> tuple[Ended, ...]:
+        while True:
+            going = {run.run_id for run in chosen}
+            left = tuple(run for run in chosen if not run.parent or run.parent in going or self._is_gone(run.parent))
+            if len(left) == len(chosen):
+                return left
+            chosen = left
+
+    def _is_gone(self, run_id: str) -> bool:
+        """Whether the run has lost its payloads; one that cannot be found has not."""
+        entries = list(self._entries(run_id))
+        return bool(entries) and entries[-1].payload is None
 
     def sweep(self, candidates: Iterable[str], *, days: int, now: datetime, by: str = SYSTEM.id) -> Dropped:
         """Drops those of the candidates that are too old. Raises Conflict if one of them moved on meanwhile.
@@ -165,6 +184,7 @@ class Retention:
             first_position=first.position,
             last_position=last.position,
             contents=tuple(dict.fromkeys(contents)),
+            parent=_parent(first),
         )
 
     def _entries(self, run_id: str) -> Iterator[LogEntry]:
@@ -202,6 +222,13 @@ def _envelopes(entry: LogEntry) -> list[str]:
     if entry.event_type != "approval_requested" or entry.payload is None:
         return []
     return [str(msgspec.json.decode(entry.payload, type=_Said).details["digest"])]
+
+
+def _parent(first: LogEntry) -> str:
+    if first.payload is None:
+        return ""
+    above = msgspec.json.decode(first.payload, type=_Said).details.get("parent")
+    return str(above["runId"]) if isinstance(above, dict) else ""
 
 
 def _buried(run: Ended) -> Buried:

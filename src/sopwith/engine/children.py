@@ -96,7 +96,7 @@ def outermost(runs: Runs, run_id: str) -> str:
 
 
 def bring_in_line(parts: Parts, runs: Runs, run: Run) -> bool:
-    """Pauses, resumes, retries and cancels what the run's steps have started, as the run stands now.
+    """Pauses, resumes, retries and cancels what the run's steps have started, and what runs within that, as it stands.
 
     Tells whether anything changed. Raises LimitReached where a retry finds no slot.
     """
@@ -106,6 +106,12 @@ def bring_in_line(parts: Parts, runs: Runs, run: Run) -> bool:
         if child is not None and (command := _word(run, step.number, child, parts.clock.now())) is not None:
             changed |= _said(parts, runs, child, command)
     return changed
+
+
+def may_begin(runs: Runs, run: Run) -> bool:
+    """Whether the run around this one, if there is one, has not been stopped meanwhile."""
+    around = _loaded(runs, run.parent.run_id) if run.parent is not None else None
+    return around is None or not (around.paused or around.pause_requested or around.cancel_requested)
 
 
 def stop(parts: Parts, runs: Runs, run: Run, number: StepId) -> bool:
@@ -148,20 +154,15 @@ def _word(run: Run, number: StepId, child: Run, now: Instant) -> cmd.Command | N
 
 
 def _said(parts: Parts, runs: Runs, child: Run, command: cmd.Command) -> bool:
-    limits = (
-        limits_of(child.procedure, parts.library.config(), child.concurrency_group)
-        if isinstance(command, cmd.Retry)
-        else None
-    )
-
     def check(occupancy: Occupancy) -> None:
-        assert limits is not None
+        limits = limits_of(child.procedure, parts.library.config(), child.concurrency_group, is_within=True)
         admit(child.name, limits, occupancy, parts.clock.now().at, cooldown=False)
 
     try:
-        _, events = runs.change(child.run_id, lambda _run, _now: command, admit=lambda _run: check if limits else None)
+        loaded, events = runs.change(child.run_id, lambda _run, _now: command, admit=lambda _run: check)
     except IllegalMove:
         return False  # it went on meanwhile
+    bring_in_line(parts, runs, loaded.run)
     return bool(events)
 
 

@@ -95,7 +95,7 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         engine_version=__version__,
         nonce=parts.ids.nonce(),
     )
-    limits = limits_of(procedure, config, group)
+    limits = limits_of(procedure, config, group, is_within=within is not None)
 
     def plan(occupancy: Occupancy, now: Instant) -> tuple[Decision, tuple[bytes, ...]]:
         planned = _queued_if_full(new, order, limits, occupancy, now)
@@ -124,10 +124,11 @@ def check_executors(parts: Parts, procedure: Procedure) -> None:
             )
 
 
-def limits_of(procedure: Procedure, config: Config, group: str) -> Limits:
+def limits_of(procedure: Procedure, config: Config, group: str, *, is_within: bool = False) -> Limits:
+    """`is_within` another run: that one has taken its place among those of the workspace."""
     return Limits(
         max_concurrent=procedure.max_concurrent,
-        max_concurrent_runs=config.max_concurrent_runs,
+        max_concurrent_runs=None if is_within else config.max_concurrent_runs,
         cooldown_secs=procedure.cooldown_secs,
         concurrency_group=group,
     )

@@ -183,6 +183,7 @@ def step_document(run: Run, step: StepState) -> Document:
     }
     if step.child:
         document["childRunId"] = step.child
+        document["childStatus"] = step.child_standing
     if step.place:
         document["item"] = step.item
     if step.instances is not None:
@@ -210,6 +211,7 @@ def summary_document(summary: RunSummary) -> Document:
         "dueAt": _iso(summary.due_at),
         "procedureDigest": summary.procedure_digest,
         "concurrencyGroup": summary.concurrency_group,
+        "parent": summary.parent or None,
     }
 
 

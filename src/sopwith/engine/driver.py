@@ -26,8 +26,8 @@ from sopwith.core.instant import Instant
 from sopwith.core.people import Directory
 from sopwith.core.procedure import sha256
 from sopwith.core.rollback import definition_of
-from sopwith.core.run import Run, children, is_child, starts_nothing, takes_a_process
-from sopwith.engine.children import NO_CHILD, bring_in_line, found, is_there, make, next_child, stop
+from sopwith.core.run import Run, RunStatus, children, is_child, takes_a_process
+from sopwith.engine.children import NO_CHILD, bring_in_line, found, is_there, make, may_begin, next_child, stop
 from sopwith.engine.creation import limits_of
 from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
 from sopwith.engine.environment import Lacking, next_attempt_folder
@@ -191,6 +191,7 @@ class _Driver:
 
     async def run(self) -> Loaded:
         try:
+            self._ask_for_slots()
             while True:
                 # read before the run is: what is committed in between must not be missed
                 version = self._parts.store.version()
@@ -243,8 +244,10 @@ class _Driver:
 
     def _admit(self) -> bool:
         run = self._loaded.run
+        if not may_begin(self._runs, run):
+            return False
         config = self._parts.library.config()
-        limits = limits_of(run.procedure, config, run.concurrency_group)
+        limits = limits_of(run.procedure, config, run.concurrency_group, is_within=run.parent is not None)
 
         def check(occupancy: Occupancy) -> None:
             admit(run.name, limits, occupancy, self._parts.clock.now().at)
@@ -377,17 +380,30 @@ class _Driver:
             return self._not_begun(step, f"{child} cannot be tried again: {error.message}")
         told = found(self._runs, run, step, self._parts.clock.now())
         if told is not None:
-            return self._apply(told, insist=isinstance(told, cmd.Finish))
+            news = self._apply(told, insist=isinstance(told, cmd.Finish))
+            self._ask_for_slots()
+            return news
+        self._drive_along(step, child)
+        return False
+
+    def _ask_for_slots(self) -> None:
+        """Of child runs that wait for one: nobody else need be there to ask again."""
+        for step in children(self._loaded.run):
+            if step.child_standing is RunStatus.PENDING:
+                self._drive_along(step.number, step.child)
+
+    def _drive_along(self, step: StepId, child: str) -> None:
         if step not in self._nested and self._parts.store.holder(child) is None:
             driving = drive(self._parts, child, Related(self._observer), linger=self._linger, upwards=False)
             self._nested[step] = asyncio.ensure_future(driving)
-        return False
 
     def _make_child(self, step: StepId) -> bool:
-        if starts_nothing(self._loaded.run):
+        run = self._loaded.run
+        # a pause is the child's too, as soon as it is there
+        if run.cancel_requested or any(step.stuck for step in run.live):
             return self._not_begun(step, "it was given up before it started", cause="cancelled")
         try:
-            make(self._parts, self._runs, self._loaded.run, step)
+            make(self._parts, self._runs, run, step)
         except (Refused, BadRequest, InvalidProcedure) as error:
             return self._not_begun(step, f"it cannot be started: {error.message}")
         return True

@@ -319,7 +319,8 @@ class Engine:
         """A run that ended gave its slot back; what brings it back to life takes one again, but owes no cooldown."""
         if run.ended not in (RunStatus.FAILED, RunStatus.CANCELLED):
             return None
-        limits = limits_of(run.procedure, self.parts.library.config(), run.concurrency_group)
+        config = self.parts.library.config()
+        limits = limits_of(run.procedure, config, run.concurrency_group, is_within=run.parent is not None)
 
         def check(occupancy: Occupancy) -> None:
             admit(run.name, limits, occupancy, self.parts.clock.now().at, cooldown=False)

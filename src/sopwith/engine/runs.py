@@ -26,7 +26,7 @@ from sopwith.core.procedure import Procedure, decode_procedure, sha256
 from sopwith.core.run import Run, StepStatus, current_step, holds_slot, status_of
 from sopwith.engine.documents import run_document
 from sopwith.engine.parts import Parts
-from sopwith.errors import BadName, Conflict, NotFound, SopwithError, StoreError
+from sopwith.errors import BadName, Conflict, IllegalMove, NotFound, SopwithError, StoreError
 from sopwith.ports import Batch, Claim, RunSummary
 
 RUN_ID = re.compile(r"sop_run_[a-z0-9_-]{1,48}")
@@ -141,17 +141,18 @@ class Runs:
             return loaded, ()
         batch, after = self._batch(decision, loaded.head, contents)
         # a command that leaves the run without a slot, or with the one it has, needs none; the queue is always asked
+        takes_slot = isinstance(command, Admit) or (holds_slot(after.run) and not holds_slot(loaded.run))
         before, then = standing(loaded.run), standing(after.run)
-        if before is not None and then is not before:
+        if before is not None and then is not before and not takes_slot:
             # told first: a run that knows that it has to look finds out whatever dies now
             self._tell_parent(loaded.run, goes_on=True)
-        takes_slot = isinstance(command, Admit) or (holds_slot(after.run) and not holds_slot(loaded.run))
         self._parts.store.append(
             loaded.run.run_id, loaded.run.seq, batch, claim=claim, admit=admit if takes_slot else None
         )
         self._show(batch, after)
-        if then is not None and then is not before:
-            self._tell_parent(after.run, goes_on=False)
+        if then is not before and (then is not None or takes_slot):
+            # of one that may be refused its slot only afterwards: whoever drives the parent asks for it again
+            self._tell_parent(after.run, goes_on=then is None)
         return after, decision.events
 
     def _tell_parent(self, child: Run, *, goes_on: bool) -> None:
@@ -166,8 +167,8 @@ class Runs:
             told = told_of(run, child, parent.step, now) if waits and not goes_on else None
             return told or Notice(actor=SYSTEM, now=now, step=parent.step, child_run_id=child.run_id, standing=None)
 
-        # it may wait no longer; and where it cannot be told now, whoever drives it looks
-        with suppress(SopwithError):
+        # it may wait no longer; and where it cannot be told of a rest now, whoever drives it looks
+        with suppress(IllegalMove, NotFound) if goes_on else suppress(SopwithError):
             self.change(parent.run_id, word)
 
     def _procedure_of(self, first: Event) -> Procedure:
@@ -214,6 +215,7 @@ def summarise(run: Run) -> RunSummary:
         executed=run.executed,
         procedure_digest=run.procedure_digest,
         concurrency_group=run.concurrency_group,
+        parent=run.parent.run_id if run.parent is not None else "",
     )
 
 

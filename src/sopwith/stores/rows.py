@@ -45,6 +45,7 @@ def run_values(summary: RunSummary, head: str) -> dict[str, Any]:
     values = msgspec.structs.asdict(summary)
     values.update(
         head=bytes.fromhex(head),
+        parent=summary.parent or None,
         procedure_digest=bytes.fromhex(summary.procedure_digest),
         created_at=milliseconds(summary.created_at),
         updated_at=milliseconds(summary.updated_at),
@@ -58,7 +59,8 @@ def run_values(summary: RunSummary, head: str) -> dict[str, Any]:
 def stored_run(row: Row) -> StoredRun:
     """A row of the `run_by_id` and `newest_runs` queries."""
     ordinal, head, run_id, name, version, status, seq, mode, priority, current, total, *rest = row
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, group = rest
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, *last = rest
+    group, parent = last
     summary = RunSummary(
         run_id=run_id,
         name=name,
@@ -78,6 +80,7 @@ def stored_run(row: Row) -> StoredRun:
         executed=bool(executed),
         procedure_digest=procedure_digest.hex(),
         concurrency_group=group or "",
+        parent=parent or "",
     )
     return StoredRun(ordinal, head.hex(), summary)
 

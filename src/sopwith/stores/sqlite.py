@@ -188,6 +188,7 @@ def _origin(summary: RunSummary) -> dict[str, str | int | None]:
         "created_at": milliseconds(summary.created_at),
         "created_by": summary.created_by,
         "concurrency_group": summary.concurrency_group or None,
+        "parent": summary.parent or None,
     }
 
 

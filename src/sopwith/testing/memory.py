@@ -194,7 +194,7 @@ def _occupancy(shelf: Shelf, name: str, group: str, *, asking: str | None) -> Oc
     queue = [run for run in _before(asking, every) if run.status is RunStatus.PENDING]
     return Occupancy(
         of_procedure=tuple(run.run_id for run in others if run.holds_slot and run.name == name),
-        of_workspace=tuple(run.run_id for run in others if run.holds_slot),
+        of_workspace=tuple(run.run_id for run in others if run.holds_slot and not run.parent),
         of_group=tuple(run.run_id for run in others if run.holds_slot and _shares(run, group)),
         queued_before=tuple(run.run_id for run in queue if run.name == name and not _held_up(run, every)),
         queued_in_group=tuple(run.run_id for run in queue if _shares(run, group)),

@@ -20,6 +20,12 @@ _QUEUED: dict[str, Any] = {"status": RunStatus.PENDING, "holds_slot": False}
 
 
 class WriteContract(StoreSuite):
+    def test_a_run_within_another_counts_for_its_procedure_and_not_for_the_workspace(self) -> None:
+        self.begin("a")
+        self.begin("b", parent="a")
+        assert self.occupancy("deploy").of_procedure == ("a", "b")
+        assert self.occupancy("deploy").of_workspace == ("a",)
+
     def test_create_stores_and_returns_the_planned_batch(self) -> None:
         batch = first_batch("sop_run_1", count=3)
         assert self.store.create("deploy", lambda _: batch) == batch
@@ -236,7 +242,7 @@ class WriteContract(StoreSuite):
             "executed": True,
             "procedure_digest": sha256(b"another"),
         }
-        created = self.begin("a", created_by="bob", created_at=START - timedelta(days=1), **values)
+        created = self.begin("a", parent="p", created_by="bob", created_at=START - timedelta(days=1), **values)
         assert self.store.summary("a") == created.summary
         appended = self.go_on(self.begin("b"), **values)
         assert self.store.summary("b") == appended.summary

@@ -214,7 +214,7 @@ def _history_text(document: Document, name: str | None, statuses: tuple[str, ...
             text.coloured(run["status"]),
             f"{run['currentStep']}/{run['totalSteps']}",
             text.local_time(run["createdAt"]),
-            shown(run["createdBy"]),
+            shown(run["createdBy"]) + (text.dim(f"  within {run['parent']}") if run["parent"] else ""),
         ]
         for run in document["runs"]
     ]
@@ -234,8 +234,7 @@ def _inbox_text(document: Document, *, mine: bool) -> str:
             f"  {text.coloured('awaiting_approval' if item['kind'] == 'approval' else item['kind'])}"
         )
         if item.get("parent"):
-            above = item["parent"]
-            lines.append(text.dim(f"  within {above['runId']}, step {address_in(above)}"))
+            lines.append(text.dim(f"  {text.within(item['parent'])}"))
         since = f"  since {text.local_time(item['requestedAt'])}"
         if item["kind"] == "queued":
             since = f"  queued{since[1:]}: sop resume asks for its slot again"

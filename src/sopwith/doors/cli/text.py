@@ -116,6 +116,8 @@ def problem_text(problem: Problem) -> str:
 def run_text(run: Document) -> str:
     """A run as `sop status` shows it."""
     lines = [f"{bold(run['sopName'])}  {run['runId']}  {coloured(run['status'])}{_flags(run)}"]
+    if run["parent"] is not None:
+        lines.append(dim(f"  {within(run['parent'])}"))
     if run["reason"]:
         lines.append(f"  {shown(run['reason'])}")
     if told := rollback_words(run):
@@ -130,6 +132,11 @@ def run_text(run: Document) -> str:
     lines += [dim(f"  {group_words(run)}")] if run["concurrencyGroup"] else []
     lines += ["", *step_lines(run["stepResults"]), "", *waits_lines(run), next_line(run["next"])]
     return "\n".join(lines)
+
+
+def within(parent: Document) -> str:
+    """`within sop_run_…, step 3`: the run, and its step, that started another one."""
+    return f"within {parent['runId']}, step {address_in(parent)}"
 
 
 def rollback_words(run: Document) -> str:
@@ -156,7 +163,8 @@ def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
     """`✔ 1 Run tests            completed  0.3s`."""
     gate = step.get("approval")
     told = coloured(step["status"])
-    told += f"  as {step['childRunId']}" if step.get("childRunId") else ""
+    if step.get("childRunId"):
+        told += f"  as {step['childRunId']}" + (f" ({_standing(step)})" if step["childStatus"] else "")
     if step["duration"]:
         told += f"  {step['duration']}"
     elif step["status"] == "waiting" and step["wakeAt"]:
@@ -177,6 +185,11 @@ def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
     )
     title = pad(crop(named, title_width), title_width)
     return f"  {status_mark(step['status'])} {number:>2} {title}  {told}{error}"
+
+
+def _standing(step: Document) -> str:
+    """How the run that carries the step out rests."""
+    return "in the queue" if step["childStatus"] == "pending" else coloured(step["childStatus"])
 
 
 def step_text(step: Document) -> str:

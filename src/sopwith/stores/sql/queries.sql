@@ -4,11 +4,12 @@
 -- The row of a new run; its rowid becomes the ordinal.
 insert into runs (
     run_id, name, version, status, seq, head, mode, priority, current_step, total_steps,
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
+    parent
 ) values (
     :run_id, :name, :version, :status, :seq, :head, :mode, :priority, :current_step, :total_steps,
     :created_at, :created_by, :updated_at, :ended_at, :due_at, :holds_slot, :executed, :procedure_digest,
-    :concurrency_group
+    :concurrency_group, :parent
 )
 
 -- name: update_run
@@ -27,7 +28,8 @@ where ordinal = :ordinal
 -- name: correct_run
 -- What a run was created as, where its row does not say what its events do.
 update runs set
-    name = :name, created_at = :created_at, created_by = :created_by, concurrency_group = :concurrency_group
+    name = :name, created_at = :created_at, created_by = :created_by, concurrency_group = :concurrency_group,
+    parent = :parent
 where ordinal = :ordinal
 
 -- name: is_dropped
@@ -38,7 +40,8 @@ select payload is null from events where run = :run and seq = :seq
 -- A run's row, its ordinal and head first.
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
+    parent
 from runs where run_id = :run_id
 
 -- name: ordinal_of_run
@@ -49,28 +52,32 @@ select ordinal from runs where run_id = :run_id
 -- Runs of any name and status, the newest first; a limit of -1 means all.
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
+    parent
 from runs order by ordinal desc limit :limit
 
 -- name: newest_runs_of_name
 -- The same, of one procedure.
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
+    parent
 from runs where name = :name order by ordinal desc limit :limit
 
 -- name: newest_runs_of_status
 -- The same, in one status.
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
+    parent
 from runs where status = :status order by ordinal desc limit :limit
 
 -- name: newest_runs_of_name_and_status
 -- The same, of one procedure in one status.
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
-    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
+    parent
 from runs where name = :name and status = :status order by ordinal desc limit :limit
 
 -- name: count_runs
@@ -95,9 +102,9 @@ select run_id from runs indexed by runs_holding_slots
 where holds_slot and name = :name and ordinal <> :asking order by ordinal
 
 -- name: slots_of_workspace
--- All runs that hold a slot, oldest first, without the one that asks.
+-- All runs that hold a slot and are not within another one, oldest first, without the one that asks.
 select run_id from runs indexed by runs_holding_slots
-where holds_slot and ordinal <> :asking order by ordinal
+where holds_slot and parent is null and ordinal <> :asking order by ordinal
 
 -- name: slots_of_group
 -- Runs of one concurrency group that hold a slot, oldest first, without the one that asks.
