@@ -1173,3 +1173,29 @@ def test_a_starter_who_may_not_run_the_child_any_more_fails_the_step(bench: Benc
     approve(bench, run.run_id)
     assert "it cannot be started: ann" in bench.drive(run.run_id).steps[1].error
     assert children_made(bench) == []
+
+
+def test_a_child_has_its_parents_place_in_their_group(bench: Bench) -> None:
+    """Else it would wait for its parent, which waits for it."""
+    bench.procedure("post", {}, concurrencyGroup="'production'")
+    bench.procedure("build", {"run": None, "uses": "post"})
+    bench.procedure("deploy", USES, concurrencyGroup="'production'")
+    run = bench.run("deploy")
+    assert status(bench, run.run_id) == "completed"
+    bench.procedure("deploy", {**USES, **GATE}, concurrencyGroup="'production'")
+    first = bench.run("deploy")
+    with pytest.raises(LimitReached):
+        bench.create("post")
+    assert status(bench, first.run_id) == "awaiting_approval"
+
+
+def test_the_time_of_a_run_ends_what_runs_within_it(bench: Bench) -> None:
+    bench.procedure("build", GATE)
+    bench.procedure("deploy", USES, timeoutSecs=60)
+    run = bench.run("deploy")
+    child = child_of(bench, run.run_id)
+    assert status(bench, child) == "awaiting_approval"
+    bench.pass_time(61)
+    bench.drive(run.run_id)
+    assert (status(bench, child), status(bench, run.run_id)) == ("cancelled", "failed")
+    assert bench.now(run.run_id).steps[1].error == "the run's 1m 0s were up"

@@ -78,7 +78,7 @@ VERBS: dict[str, tuple[float, bool, Say]] = {
 }
 
 
-_TOO_OFTEN = 300
+_TOO_OFTEN = 120
 """After so many events it is clear that the limit of a run is too short for it."""
 
 

@@ -57,7 +57,7 @@ from sopwith.testing.virtual_time import Stalled, VirtualClock, VirtualLoop
 _MAX_CALLS = 6000
 """A driver that makes more calls than this in one life turns on the spot."""
 _MAX_RUNS = 3
-_ROUNDS = 120
+_ROUNDS = 240
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -533,7 +533,7 @@ class _Simulation:
                 self._resolve(self.laws.runs[run_id])
                 await self._drive_in_peace(run_id)
             # some gates close soon, and some resting times and deadlines are long
-            await self._clock.sleep(3600 if patience % 10 == 9 else 0.1)
+            await self._clock.sleep(3600 if patience % 40 in (9, 19) else 0.1)
         for run_id in unfinished:
             run = self.laws.runs[run_id]
             self.laws.breaks(f"{run_id} is {status_of(run)} and no person can end it: {run.reason}")
