@@ -94,7 +94,7 @@ def bring_on(engine: Engine, run: Run) -> None:
     failed = [s.number for s in run.steps.values() if s.stuck]
     if run.ended is RunStatus.FAILED and run.timed_out and run.seq > _TOO_OFTEN:
         engine.cancel(run.run_id, actor=ANN)
-    elif run.ended is RunStatus.FAILED and run.timed_out and failed:
+    elif run.ended is RunStatus.FAILED and run.timed_out and failed and not _is_undone(run):
         # it would take too long again
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=failed[0], reason="there is no time for it"))
     elif (run.paused or run.ended is RunStatus.FAILED) and beyond_reach:
@@ -116,7 +116,11 @@ def bring_on(engine: Engine, run: Run) -> None:
 def _is_better_undone(run: Run) -> bool:
     """Once, where somebody had stopped it or a step failed: what is undone can be done again."""
     stopped = run.ended is RunStatus.FAILED or (run.paused and run.pause_cause == "asked")
-    return stopped and bool(to_roll_back(run)) and not any(step.rollback_begun for step in run.steps.values())
+    return stopped and bool(to_roll_back(run)) and not _is_undone(run)
+
+
+def _is_undone(run: Run) -> bool:
+    return any(step.rollback_begun for step in run.steps.values())
 
 
 def _answer_all(engine: Engine, run: Run) -> None:
