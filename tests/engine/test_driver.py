@@ -12,7 +12,8 @@ import pytest
 from sopwith.core.events import StepStarted
 from sopwith.core.procedure import Procedure, Step
 from sopwith.engine.creation import check_executors
-from sopwith.engine.driver import Silent, drive
+from sopwith.engine.driver import drive
+from sopwith.engine.observing import Silent
 from sopwith.errors import BadRequest, Conflict, CoolingDown, IllegalMove, LimitReached, RunBusy, StoreError
 from sopwith.ports import ExecutorKind, WorkOrder
 from sopwith.testing.executor import FAILED, FakeExecutor, FakeWatch, Play

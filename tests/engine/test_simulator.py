@@ -15,6 +15,7 @@ import pytest
 from sopwith.core import (
     approvers,
     conclude,
+    evolve_again,
     gates,
     moves,
     moves_answer,
@@ -275,7 +276,7 @@ def an_escalation_that_approves(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_waiver_that_outlives_a_retry(patch: pytest.MonkeyPatch) -> None:
-    _rewritten(patch, evolve_module, "_asked_again", {"must_ask=": "waived=step.waived, must_ask="})
+    _rewritten(patch, evolve_again, "_asked_again", {"must_ask=": "waived=step.waived, must_ask="})
 
 
 def a_waiver_that_outweighs_a_change(patch: pytest.MonkeyPatch) -> None:
@@ -347,7 +348,7 @@ def a_step_that_ignores_for_how_many_items_it_may_be_under_way(patch: pytest.Mon
 
 
 def an_instance_that_does_not_count_on_when_it_comes_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(evolve_module, "_former", lambda _run, _step: {})
+    patch.setattr(evolve_again, "_former", lambda _run, _step: {})
 
 
 def a_step_that_ends_before_its_last_instance(patch: pytest.MonkeyPatch) -> None:

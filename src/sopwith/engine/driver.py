@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
@@ -32,6 +32,7 @@ from sopwith.engine.creation import limits_of
 from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
 from sopwith.engine.environment import Lacking, next_attempt_folder
 from sopwith.engine.files import ensure_private_folder
+from sopwith.engine.observing import Observer, Related, Silent
 from sopwith.engine.parts import Parts
 from sopwith.engine.recovery import recovery_order
 from sopwith.engine.runs import Loaded, Runs
@@ -53,47 +54,6 @@ _Begin = Callable[[WorkOrder, Callable[[bytes], None]], Awaitable[Watch | Lost]]
 
 LOOK_SECS = 0.2
 """How often a driver with running processes looks whether somebody else changed the run."""
-
-
-class Observer(Protocol):
-    """Is told what happens, to show it. Must return quickly."""
-
-    def on_event(self, event: Event, run: Run) -> None: ...
-
-    def on_output(self, step: StepId, chunk: bytes) -> None: ...
-
-    def on_related_event(self, event: Event, run: Run) -> None:
-        """What happens in a run that is driven along: one within this one, or around it."""
-        ...
-
-
-class Silent:
-    """Shows nothing."""
-
-    def on_event(self, event: Event, run: Run) -> None:
-        pass
-
-    def on_output(self, step: StepId, chunk: bytes) -> None:
-        pass
-
-    def on_related_event(self, event: Event, run: Run) -> None:
-        pass
-
-
-class Related:
-    """Shows what happens in one run to somebody who watches another."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-
-    def on_event(self, event: Event, run: Run) -> None:
-        self._observer.on_related_event(event, run)
-
-    def on_output(self, step: StepId, chunk: bytes) -> None:
-        pass
-
-    def on_related_event(self, event: Event, run: Run) -> None:
-        self._observer.on_related_event(event, run)
 
 
 async def drive(

@@ -24,7 +24,8 @@ from sopwith.core.address import StepId
 from sopwith.core.due import Due, DueKind, due, ready
 from sopwith.core.instant import Instant
 from sopwith.core.run import Run, RunStatus, running_processes
-from sopwith.engine.driver import Observer, drive
+from sopwith.engine.driver import drive
+from sopwith.engine.observing import Observer
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
 from sopwith.errors import IllegalMove, RunBusy, SopwithError, StoreError

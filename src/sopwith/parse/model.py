@@ -2,6 +2,8 @@
 
 The key names are the specification's and DESIGN section 3's. `designed_keys` and `designed_values` are refused as "not
 supported yet"; a key that is built moves from there into a field. `never_null`: a gate is said or not there.
+
+Longer than other files: it is the whole contract of the manifest, from which the schema and its reference are made.
 """
 
 from __future__ import annotations
