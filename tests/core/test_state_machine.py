@@ -494,6 +494,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             and (step.status != "pending" or wanted[int(str(n).split(":")[0])] <= done)
         ]
         assert (run.frontier, run.left) == (tuple(live), len(run.steps) - len(done))
+        assert run.begun == tuple(n for n in live if run.steps[n].status != "pending")
 
     @invariant()
     def a_step_ends_with_the_last_of_its_instances(self) -> None:

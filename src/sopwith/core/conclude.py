@@ -38,7 +38,7 @@ def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
     together = _instances_done(run, now)
     if together is not None:
         return together
-    stuck = [step for step in run.live if step.stuck]
+    stuck = [step for step in run.under_way if step.stuck]
     if stuck or (run.timed_out and run.left):
         return _close_a_gate(run) or _stop(run, stuck, now)
     if not run.left:
@@ -110,7 +110,7 @@ def _closed(run: Run, step: StepState, gate: Gate) -> ev.EventBody:
 
 
 def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None:
-    if any(step.status is StepStatus.RUNNING for step in run.live):
+    if any(step.status is StepStatus.RUNNING for step in run.under_way):
         return None
     failed = [step for step in stuck if step.status is StepStatus.FAILED]
     if failed or run.timed_out or any(step.ends_run for step in stuck):

@@ -178,7 +178,7 @@ def _of_run(run: Run) -> tuple[Due, ...]:
 
 
 def _time_outs(run: Run) -> tuple[Due, ...]:
-    timed = ((step.number, times_out_at(run, step)) for step in run.live)
+    timed = ((step.number, times_out_at(run, step)) for step in run.under_way)
     return tuple(Due(DueKind.TIME_OUT, number, at) for number, at in timed if at is not None)
 
 

@@ -104,9 +104,11 @@ def _followers(procedure: Procedure) -> dict[int, tuple[int, ...]]:
 def _surveyed(run: Run) -> Run:
     """With the frontier as all its steps make it."""
     left = [number for number, step in run.steps.items() if not step.finished]
+    frontier = tuple(number for number in left if _is_live(run, number))
     return replace(
         run,
-        frontier=tuple(number for number in left if _is_live(run, number)),
+        frontier=frontier,
+        begun=tuple(number for number in frontier if run.steps[number].status is not StepStatus.PENDING),
         expanded={
             number: sum(not run.steps[each].finished for each in instances)
             for number in left
@@ -127,17 +129,30 @@ def _moved_on(run: Run, before: StepState) -> Run:
     """With the frontier after one of its steps has changed."""
     number = before.number
     if before.finished == run.steps[number].finished and number in run.frontier:
-        return run
+        return _with_begun(run, number)
     if before.finished or number not in run.frontier:
         return _surveyed(run)
-    run = replace(run, frontier=tuple(each for each in run.frontier if each != number), left=run.left - 1)
+    frontier = tuple(each for each in run.frontier if each != number)
+    begun = tuple(each for each in run.begun if each != number)
+    run = replace(run, frontier=frontier, begun=begun, left=run.left - 1)
     if isinstance(number, str):
         # not there where a rollback has failed, and all instances had been finished before
         left = {whole: left - (whole == number_of(number)) for whole, left in run.expanded.items()}
         return replace(run, expanded=left)
     freed = {other for other in run.followers.get(number, ()) if _is_live(run, other)}
-    frontier = sorted({*run.frontier, *freed}, key=lambda each: (number_of(each), run.steps[each].place))
-    return replace(run, frontier=tuple(frontier))
+    at_work = {*run.begun, *(each for each in freed if run.steps[each].status is not StepStatus.PENDING)}
+    return replace(run, frontier=_in_order(run, {*run.frontier, *freed}), begun=_in_order(run, at_work))
+
+
+def _with_begun(run: Run, number: StepId) -> Run:
+    has_begun = run.steps[number].status is not StepStatus.PENDING
+    if has_begun == (number in run.begun):
+        return run
+    return replace(run, begun=_in_order(run, {*run.begun} ^ {number}))
+
+
+def _in_order(run: Run, steps: set[StepId]) -> tuple[StepId, ...]:
+    return tuple(sorted(steps, key=lambda each: (number_of(each), run.steps[each].place)))
 
 
 def _apply(run: Run, event: Event) -> Run:

@@ -185,7 +185,7 @@ def time_out_run(run: Run, command: TimeOutRun) -> list[ev.EventBody]:
     if left_ms is None or left_ms > 0:
         return []
     events: list[ev.EventBody] = [ev.RunTimedOut(limit_ms=run_limit_ms(run) or 0)]
-    for step in run.live:
+    for step in run.under_way:
         by_hand = step.status is StepStatus.RUNNING and is_manual(run, step.number)
         if by_hand or step.status is StepStatus.WAITING:
             events.append(_out_of_time(run, step, command))

@@ -297,6 +297,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """
     expanded: dict[int, int] = msgspec.field(default_factory=dict)
     """The steps that have instances and are not finished: how many of the instances are not."""
+    begun: tuple[StepId, ...] = ()
+    """Those of the frontier that are not just pending: few, however many may be about to begin."""
     left: int = 0
     """How many steps are not finished."""
 
@@ -308,6 +310,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def live(self) -> list[StepState]:
         """The states of the steps of the frontier."""
         return [self.steps[number] for number in self.frontier]
+
+    @property
+    def under_way(self) -> list[StepState]:
+        """The states of those of the frontier that are not just pending."""
+        return [self.steps[number] for number in self.begun]
 
 
 def asks_items(run: Run, step: StepState) -> bool:
@@ -338,7 +345,7 @@ def takes_a_process(run: Run, number: StepId) -> bool:
 
 def running_processes(run: Run) -> tuple[StepId, ...]:
     """The steps that a process of ours is carrying out."""
-    return tuple(s.number for s in run.live if s.status is StepStatus.RUNNING and takes_a_process(run, s.number))
+    return tuple(s.number for s in run.under_way if s.status is StepStatus.RUNNING and takes_a_process(run, s.number))
 
 
 def busy_processes(run: Run) -> tuple[StepId, ...]:
@@ -348,7 +355,9 @@ def busy_processes(run: Run) -> tuple[StepId, ...]:
 
 def children(run: Run) -> tuple[StepState, ...]:
     """The steps that a child run is carrying out."""
-    return tuple(step for step in run.live if step.status is StepStatus.RUNNING and step.child and run.rollback is None)
+    return tuple(
+        step for step in run.under_way if step.status is StepStatus.RUNNING and step.child and run.rollback is None
+    )
 
 
 def status_of(run: Run) -> RunStatus:
@@ -363,10 +372,10 @@ def status_of(run: Run) -> RunStatus:
         return RunStatus.PAUSED
     if run.rollback is not None:
         return RunStatus.AWAITING_APPROVAL if open_gates(run) else RunStatus.RUNNING
-    waits = {step.status is StepStatus.AWAITING_APPROVAL or step.child_standing in _WAITS for step in run.live}
+    waits = {step.status is StepStatus.AWAITING_APPROVAL or step.child_standing in _WAITS for step in run.under_way}
     busy = any(
         step.status is StepStatus.WAITING or (step.status is StepStatus.RUNNING and step.child_standing not in _WAITS)
-        for step in run.live
+        for step in run.under_way
     )
     if not busy and True in waits and not _startable(run):
         return RunStatus.AWAITING_APPROVAL
@@ -385,13 +394,13 @@ def is_final(run: Run) -> bool:
 
 def is_failing(run: Run) -> bool:
     """Whether a step is stuck, or the run's time is up, while others still run."""
-    stuck = run.timed_out or any(step.stuck for step in run.live)
+    stuck = run.timed_out or any(step.stuck for step in run.under_way)
     return run.ended is None and run.rollback is None and not run.paused and stuck
 
 
 def starts_nothing(run: Run) -> bool:
     """Whether no step may start and no gate open: a pause or cancel was asked, a step is stuck, or the time is up."""
-    stuck = run.rollback is None and (run.timed_out or any(step.stuck for step in run.live))
+    stuck = run.rollback is None and (run.timed_out or any(step.stuck for step in run.under_way))
     return run.pause_requested or run.cancel_requested or stuck
 
 
@@ -400,7 +409,7 @@ def current_step(run: Run) -> int:
     if run.rollback is not None and run.rollback.left:
         return number_of(run.rollback.left[0])
     active = (StepStatus.RUNNING, StepStatus.WAITING, StepStatus.AWAITING_APPROVAL)
-    for step in run.live:
+    for step in run.under_way:
         if step.status in active or step.stuck:
             return number_of(step.number)
     pending = (number_of(n) for n, step in run.steps.items() if step.status is StepStatus.PENDING)
@@ -548,7 +557,7 @@ def open_gates(run: Run) -> tuple[tuple[StepId | None, Gate], ...]:
     found: list[tuple[StepId | None, Gate]] = []
     if run.start_gate is not None and run.start_gate.status is GateStatus.OPEN:
         found.append((None, run.start_gate))
-    found.extend((s.number, s.gate) for s in run.live if s.gate is not None and s.gate_open)
+    found.extend((s.number, s.gate) for s in run.under_way if s.gate is not None and s.gate_open)
     return tuple(found)
 
 
