@@ -18,6 +18,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent: int | None = None
     max_concurrent_runs: int | None = None
     cooldown_secs: int = 0
+    in_queue: bool = True
+    """Whether it waits its turn among those that came first: not a run within another, for which that one may hold
+    the very slot that they wait for."""
     concurrency_group: str = ""
     """The group of the run that asks; empty: none."""
 
@@ -61,9 +64,10 @@ def admit(name: str, limits: Limits, occupancy: Occupancy, now: datetime, *, coo
         occupancy.of_group,
         "concurrencyGroup",
     )
-    if limits.concurrency_group:
+    if limits.in_queue and limits.concurrency_group:
         _check_queue(group, occupancy.queued_in_group)
-    _check_queue(name, occupancy.queued_before)
+    if limits.in_queue:
+        _check_queue(name, occupancy.queued_before)
     if cooldown and limits.cooldown_secs and occupancy.last_executed_end is not None:
         left = limits.cooldown_secs - (now - occupancy.last_executed_end).total_seconds()
         # after the clock was set back nobody knows how long it is; never more than the whole is asked for

@@ -65,7 +65,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     umask: int
     passed: dict[str, str] = msgspec.field(default_factory=dict)
     pins: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
-    uses: dict[str, str] = msgspec.field(default_factory=dict)
+    uses: dict[str, ev.Used] = msgspec.field(default_factory=dict)
     parent: ev.ParentRun | None = None
     folders: dict[str, str] = msgspec.field(default_factory=dict)
     policy: ev.Policy

@@ -12,7 +12,7 @@ import msgspec
 from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.approvers import rules_of
-from sopwith.core.events import Policy
+from sopwith.core.events import Policy, Used
 from sopwith.core.gates import gate_terms
 from sopwith.core.procedure import RetryRules, canonical
 from sopwith.core.rollback import definition_of
@@ -64,8 +64,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     working_dirs: dict[str, str] = msgspec.field(default_factory=dict)
     """At the start approval: where steps that name a working directory will run, by step number as text."""
     approval: ApprovalRules = NO_RULES
-    uses: dict[str, str] = msgspec.field(default_factory=dict)
-    """Procedures that run within this: name -> digest."""
+    uses: dict[str, Used] = msgspec.field(default_factory=dict)
+    """Procedures that run within this, by name, with their digests, pins and passed variables."""
     given: dict[str, Any] = msgspec.field(default_factory=dict)
     """The parameters that the step hands to the procedure it uses."""
     timeout_mins: int | float | None = None

@@ -87,6 +87,19 @@ class ParentRun(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     step: StepId
 
 
+class Used(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A procedure that runs within another, as it was when the outermost run was created: what an approval covers.
+
+    `pins`, `passed` and `folders` are as in `run_created`, of its own steps.
+    """
+
+    digest: str
+    mode: ExecutionMode
+    pins: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    passed: dict[str, str] = msgspec.field(default_factory=dict)
+    folders: dict[str, str] = msgspec.field(default_factory=dict)
+
+
 class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     """Always seq 1. `environment` is the allow-listed environment as captured; `mode` is never priority_based."""
 
@@ -105,8 +118,8 @@ class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     """Pinned files as they were at creation: step number as text -> name -> SHA-256, empty where there was none."""
     folders: dict[str, str] = msgspec.field(default_factory=dict)
     """Where steps that name a working directory would have run then: step number as text -> path, links followed."""
-    uses: dict[str, str] = msgspec.field(default_factory=dict)
-    """Procedures that its steps run, and those that these run: name -> digest, as they were at creation."""
+    uses: dict[str, Used] = msgspec.field(default_factory=dict)
+    """Procedures that its steps run, and those that these run, by name."""
     parent: ParentRun | None = None
     policy: Policy = Policy()
     trigger: str = "manual"

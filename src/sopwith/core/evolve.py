@@ -171,7 +171,8 @@ def _apply(run: Run, event: Event) -> Run:
             return replace(run, queued=True)
         case ev.RunStarted():
             clock = Instant(event.at, event.body.boot_ms, event.body.boot_id)
-            return replace(run, queued=False, started_at=run.started_at or event.at, start_void=False, clock=clock)
+            begun = replace(run, queued=False, started_at=run.started_at or event.at, start_void=False)
+            return replace(begun, clock=clock, stopped_at=None, held_ms=0)
         case ev.RunTimedOut():
             return replace(run, timed_out=True)
         case ev.RunPauseRequested(cause=cause, reason=reason):

@@ -153,7 +153,10 @@ def _bounded(run: Run, step: StepState, result: StepResult) -> StepResult:
     if not step.place or not result.outputs or run.rollback is not None:
         return result
     others = run.steps[number_of(step.number)].instances or ()
+    names = {*result.outputs, *(name for each in others for name in run.steps[each].outputs)}
+    # in its list each name has an entry for each instance, null where it handed on nothing
     handed_on = len(canonical(result.outputs)) + sum(run.steps[each].outputs_bytes for each in others)
+    handed_on += len(names) * len(others) * len(",null")
     if handed_on <= MAX_OUTPUTS_BYTES:
         return result
     error = f"its outputs and those of the other instances are longer than {MAX_OUTPUTS_BYTES // 1024} KiB together"

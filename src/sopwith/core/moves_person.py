@@ -83,6 +83,13 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
         why = "has not started" if run.started_at is None else "its changed parameters have not been approved"
         raise refuse(run, command, because=why, hint=f"sop resume {run.run_id} goes on")
     changes = changes_params(run, command)
+    if changes and run.parent is not None:
+        raise refuse(
+            run,
+            command,
+            because=f"{run.parent.run_id}, within which it runs, hands its parameters to it",
+            hint=f"sop retry {run.parent.run_id} --param NAME=VALUE",
+        )
     rolled_back = undone(run.procedure, run)
     from_there = from_here_on(run.procedure, command.from_step) if command.from_step is not None else frozenset()
     again = _with_instances(run, from_there | rolled_back)

@@ -16,7 +16,7 @@ import msgspec
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId, number_of
 from sopwith.core.approval import FormValue, TimeoutAction
-from sopwith.core.events import Evidence, ParamValue, ParentRun, Policy
+from sopwith.core.events import Evidence, ParamValue, ParentRun, Policy, Used
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.procedure import ExecutionMode, Procedure
 
@@ -244,7 +244,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     umask: int
     policy: Policy
-    uses: dict[str, str]
+    uses: dict[str, Used]
     parent: ParentRun | None
     passed: dict[str, str]
     pins: dict[str, dict[str, str]]

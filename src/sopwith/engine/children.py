@@ -15,13 +15,14 @@ from sopwith.core.admission import Occupancy, admit
 from sopwith.core.child import EXECUTOR, given_by, is_to_be_retried, told_of
 from sopwith.core.events import ParentRun
 from sopwith.core.instant import Instant
+from sopwith.core.parameters import resolve_parameters
 from sopwith.core.procedure import Procedure, decode_procedure, sha256
 from sopwith.core.run import Run, RunStatus, children
 from sopwith.engine.creation import Order, Within, limits_of, make_run
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
 from sopwith.engine.uses import used_by
-from sopwith.errors import BadName, IllegalMove, NotFound, RecordDropped, StoreError
+from sopwith.errors import BadName, BadParameter, IllegalMove, NotFound, RecordDropped, StoreError
 
 PARENT = "parent"
 """The cause of a pause that the parent's pause brings."""
@@ -41,13 +42,15 @@ def is_there(parts: Parts, run_id: str) -> bool:
 
 def make(parts: Parts, runs: Runs, run: Run, number: StepId) -> None:
     """The child run that an intent names and that is not there yet. Raises as `make_run`."""
-    uses = {name: _pinned(parts, digest) for name, digest in run.uses.items()}
+    uses = {name: _pinned(parts, used.digest) for name, used in run.uses.items()}
     procedure = uses[run.procedure.step(number).uses or ""]
     within = Within(
         run_id=run.steps[number].child,
         parent=ParentRun(run_id=run.run_id, step=number),
         environment=run.environment,
         umask=run.umask,
+        used=run.uses[procedure.name],
+        uses=run.uses,
         groups=_groups(runs, run),
     )
     order = Order(
@@ -74,10 +77,10 @@ def next_child(parts: Parts, runs: Runs, run: Run, number: StepId) -> Next:
 
 
 def _has_the_same(child: Run, parent: Run, number: StepId) -> bool:
-    given = given_by(parent, number).parameters
-    return all(child.params.get(name) == value for name, value in given.items()) and not (
-        set(child.params) - set(given) - {parameter.name for parameter in child.procedure.parameters}
-    )
+    try:
+        return child.params == resolve_parameters(child.procedure, given_by(parent, number).parameters)
+    except BadParameter:
+        return False
 
 
 def outermost(runs: Runs, run_id: str) -> str:
@@ -111,7 +114,9 @@ def bring_in_line(parts: Parts, runs: Runs, run: Run) -> bool:
 def may_begin(runs: Runs, run: Run) -> bool:
     """Whether the run around this one, if there is one, has not been stopped meanwhile."""
     around = _loaded(runs, run.parent.run_id) if run.parent is not None else None
-    return around is None or not (around.paused or around.pause_requested or around.cancel_requested)
+    return around is None or not (
+        around.paused or around.pause_requested or around.cancel_requested or around.timed_out
+    )
 
 
 def stop(parts: Parts, runs: Runs, run: Run, number: StepId) -> bool:

@@ -13,7 +13,7 @@ from sopwith.core.child import EXECUTOR as PROCEDURE
 from sopwith.core.concurrency import group_of
 from sopwith.core.config import Config
 from sopwith.core.decide import Decision, NewRun, create
-from sopwith.core.events import ParentRun, Policy
+from sopwith.core.events import ParentRun, Policy, Used
 from sopwith.core.instant import Instant
 from sopwith.core.modes import choose_mode, declared_mode
 from sopwith.core.parameters import resolve_parameters
@@ -42,6 +42,10 @@ class Within(msgspec.Struct, frozen=True, kw_only=True):
     parent: ParentRun
     environment: dict[str, str]
     umask: int
+    used: Used
+    """The child as it was when the outermost run was created."""
+    uses: Mapping[str, Used]
+    """All that may run within the parent."""
     groups: tuple[str, ...]
     """The concurrency groups of the parent, and of all that it is within."""
 
@@ -63,18 +67,22 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
     procedure, within = order.procedure, order.within
     config = parts.library.config()
     people = Directory(config)
-    mode = choose_mode(procedure, config, requested=order.mode, actor=actor)
+    mode = within.used.mode if within else choose_mode(procedure, config, requested=order.mode, actor=actor)
+    modes = {
+        name: within.uses[name].mode if within else choose_mode(each, config, requested=None, actor=actor)
+        for name, each in order.uses.items()
+    }
     for each in (procedure, *order.uses.values()):
         check_executors(parts, each)
         check_runner(each, actor, people)
-        its_mode = mode if each is procedure else choose_mode(each, config, requested=None, actor=actor)
-        _check_passable(each, its_mode, actor, people)
+        _check_passable(each, mode if each is procedure else modes[each.name], actor, people)
     params = resolve_parameters(procedure, order.params)
     group = group_of(procedure, params, mode=mode, starter=actor)
     if within and group in within.groups:
         group = ""  # its parent has the place in the group, and would be waited for by what it waits for
     pinned = encode_procedure(procedure)
-    contents = {name: encode_procedure(each) for name, each in order.uses.items()}
+    contents = {name: encode_procedure(each) for name, each in sorted(order.uses.items())}
+    own = within.used if within else _used(parts, procedure, pinned, mode)
     new = NewRun(
         run_id=within.run_id if within else parts.ids.run_id(),
         procedure=procedure,
@@ -84,11 +92,14 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         params=params,
         environment=within.environment if within else captured_environment(parts.environ),
         umask=within.umask if within else parts.umask,
-        passed=passed_at_creation(procedure, parts),
-        pins=pinned_at_creation(parts.workspace.root, procedure),
-        uses={name: sha256(data) for name, data in sorted(contents.items())},
+        passed=own.passed,
+        pins=own.pins,
+        uses={
+            name: within.uses[name] if within else _used(parts, order.uses[name], data, modes[name])
+            for name, data in contents.items()
+        },
         parent=within.parent if within else None,
-        folders=folders_at_creation(parts.workspace.root, procedure),
+        folders=own.folders,
         policy=policy_of(config),
         trigger=order.trigger,
         concurrency_group=group,
@@ -103,6 +114,17 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         return decision, (pinned, *contents.values(), *_start_contents(decision.run))
 
     return runs.create(procedure.name, plan, group=group).run
+
+
+def _used(parts: Parts, procedure: Procedure, pinned: bytes, mode: ExecutionMode) -> Used:
+    root = parts.workspace.root
+    return Used(
+        digest=sha256(pinned),
+        mode=mode,
+        pins=pinned_at_creation(root, procedure),
+        passed=passed_at_creation(procedure, parts),
+        folders=folders_at_creation(root, procedure),
+    )
 
 
 def check_executors(parts: Parts, procedure: Procedure) -> None:
@@ -131,6 +153,7 @@ def limits_of(procedure: Procedure, config: Config, group: str, *, is_within: bo
         max_concurrent_runs=None if is_within else config.max_concurrent_runs,
         cooldown_secs=procedure.cooldown_secs,
         concurrency_group=group,
+        in_queue=not is_within,
     )
 
 

@@ -148,10 +148,14 @@ class _Driver:
         self._watched: dict[StepId, _Attempt] = {}
         self._nested: dict[StepId, asyncio.Task[Run]] = {}
         """The child runs that are driven here."""
+        self._trouble: Exception | None = None
+        """What came of driving one of them; told when nothing else is left to do."""
+        self._given_up: set[StepId] = set()
 
     async def run(self) -> Loaded:
         try:
             self._ask_for_slots()
+            self._stay_with_timers()
             while True:
                 # read before the run is: what is committed in between must not be missed
                 version = self._parts.store.version()
@@ -159,6 +163,8 @@ class _Driver:
                 if await self._carry_out_one() or self._settle_one():
                     continue
                 if not (self._watched or self._nested or self._is_followed() or (self._linger and self._has_timer())):
+                    if self._trouble is not None:
+                        raise self._trouble
                     return self._loaded
                 await self._wait(version)
         finally:
@@ -228,6 +234,8 @@ class _Driver:
 
     def _open_gate(self, step: StepId | None) -> bool:
         run = self._loaded.run
+        if not may_begin(self._runs, run):
+            return False
         nonce = self._parts.ids.nonce()
         try:
             contents = (
@@ -255,6 +263,8 @@ class _Driver:
 
     async def _start(self, step: StepId) -> bool:
         run = self._loaded.run
+        if not may_begin(self._runs, run):
+            return False
         try:
             envelope = step_envelope_bytes(self._parts, run, step)
             changed = self._changed(step, envelope)
@@ -346,21 +356,42 @@ class _Driver:
         self._drive_along(step, child)
         return False
 
-    def _ask_for_slots(self) -> None:
+    def _came_to_rest(self, step: StepId, task: asyncio.Task[Run]) -> None:
+        """A child run that is not driven any more, and those that may have waited for its slot."""
+        before = self._loaded.run.steps[step].child_standing
+        try:
+            child = task.result()
+        except RunBusy:
+            return
+        except Exception as error:
+            # the other child runs and this run's own steps go on
+            self._trouble = self._trouble or error
+            self._given_up.add(step)
+            return
+        if child.ended is not None or (before is RunStatus.PENDING and not child.queued):
+            self._ask_for_slots(but=step)
+
+    def _ask_for_slots(self, *, but: StepId | None = None) -> None:
         """Of child runs that wait for one: nobody else need be there to ask again."""
         for step in children(self._loaded.run):
-            if step.child_standing is RunStatus.PENDING:
+            if step.child_standing is RunStatus.PENDING and step.number != but:
+                self._drive_along(step.number, step.child)
+
+    def _stay_with_timers(self) -> None:
+        """Beside child runs that wait for a time: whoever lingers for the run's own waits lingers for theirs."""
+        for step in children(self._loaded.run):
+            if self._linger and step.child_standing is RunStatus.RUNNING:
                 self._drive_along(step.number, step.child)
 
     def _drive_along(self, step: StepId, child: str) -> None:
-        if step not in self._nested and self._parts.store.holder(child) is None:
+        if step not in self._nested and step not in self._given_up and self._parts.store.holder(child) is None:
             driving = drive(self._parts, child, Related(self._observer), linger=self._linger, upwards=False)
             self._nested[step] = asyncio.ensure_future(driving)
 
     def _make_child(self, step: StepId) -> bool:
         run = self._loaded.run
         # a pause is the child's too, as soon as it is there
-        if run.cancel_requested or any(step.stuck for step in run.live):
+        if run.cancel_requested or run.timed_out or any(step.stuck for step in run.live):
             return self._not_begun(step, "it was given up before it started", cause="cancelled")
         try:
             make(self._parts, self._runs, run, step)
@@ -414,8 +445,7 @@ class _Driver:
         for step, task in list(self._nested.items()):
             if task.done():
                 del self._nested[step]
-                with suppress(RunBusy):
-                    task.result()
+                self._came_to_rest(step, task)
                 return True
         for step, attempt in list(self._watched.items()):
             if attempt.end.done():
@@ -503,13 +533,23 @@ class _Driver:
         awaited: set[asyncio.Future[Any]] = {*self._nested.values()}
         awaited.update(*(attempt.awaited for attempt in self._watched.values()))
         while not any(task.done() for task in awaited):
-            if self._parts.store.version() != version or self._seconds_to(alarm) <= 0:
+            if self._parts.store.version() != version or self._seconds_to(alarm) <= 0 or self._was_told():
                 return
             look = asyncio.ensure_future(self._parts.clock.sleep(self._seconds_to(alarm)))
             try:
                 await asyncio.wait({*awaited, look}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 look.cancel()
+
+    def _was_told(self) -> bool:
+        """Whether a child run that is driven beside this one, in this process, has told it something.
+
+        The store tells by its version only of what other processes commit.
+        """
+        if not children(self._loaded.run):
+            return False
+        summary = self._parts.store.summary(self._loaded.run.run_id)
+        return summary is not None and summary.seq != self._loaded.run.seq
 
     def _seconds_to(self, alarm: _Alarm) -> float:
         now = self._parts.clock.now()

@@ -6,6 +6,7 @@ What changes a run returns it as it is afterwards; carrying it on is the driver'
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -37,6 +38,7 @@ from sopwith.engine.uses import used_by
 from sopwith.errors import (
     IllegalMove,
     InvalidProcedure,
+    LimitReached,
     NotAllowed,
     SopwithError,
     WorkspaceError,
@@ -252,7 +254,9 @@ class Engine:
         """What the run's steps have started goes with it; tells the run after that."""
         if not children(run):
             return run
-        bring_in_line(self.parts, self.runs, run)
+        # a child that finds no slot is told of by whoever drives this run
+        with suppress(LimitReached):
+            bring_in_line(self.parts, self.runs, run)
         return self.runs.load(run.run_id).run
 
     def _settle(self, run_id: str, actor: Actor, *, all_but: TimeoutAction | None = None) -> Run:

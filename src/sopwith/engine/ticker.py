@@ -436,7 +436,7 @@ def _without_those_behind(summaries: Iterable[RunSummary]) -> Iterable[RunSummar
     """
     queues: set[tuple[str, str]] = set()
     for summary in summaries:
-        if summary.status is RunStatus.PENDING:
+        if summary.status is RunStatus.PENDING and not summary.parent:
             group = summary.concurrency_group
             queue = (group, "") if group else ("", summary.name)
             if queue in queues:

@@ -191,7 +191,7 @@ def _occupancy(shelf: Shelf, name: str, group: str, *, asking: str | None) -> Oc
     every = [run.summary for run in shelf.runs.values()]
     others = [run for run in every if run.run_id != asking]
     ours = [run for run in every if run.name == name]
-    queue = [run for run in _before(asking, every) if run.status is RunStatus.PENDING]
+    queue = [run for run in _before(asking, every) if run.status is RunStatus.PENDING and not run.parent]
     return Occupancy(
         of_procedure=tuple(run.run_id for run in others if run.holds_slot and run.name == name),
         of_workspace=tuple(run.run_id for run in others if run.holds_slot and not run.parent),

@@ -144,7 +144,7 @@ def _step_body(run: Run, number: StepId, envelope: Document) -> list[str]:
     lines += [f"    pinned {text.code(n)}  SHA-256 {digest}" for n, digest in envelope.get("pins", {}).items()]
     uses = run.procedure.step(number).uses
     if uses is not None and uses in envelope.get("uses", {}):
-        lines.append(f"    runs the procedure {uses}  {text.dim('SHA-256 ' + envelope['uses'][uses])}")
+        lines.append(f"    runs the procedure {uses}  {text.dim('SHA-256 ' + envelope['uses'][uses]['digest'])}")
         lines += [f"    with {text.assigned(name, value)}" for name, value in envelope["given"].items()]
     if envelope["instructions"]:
         lines.append(text.framed(visible(envelope["instructions"])))

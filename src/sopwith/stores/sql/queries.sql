@@ -113,7 +113,8 @@ where concurrency_group = :group and ended_at is null and holds_slot and ordinal
 
 -- name: queued_before
 -- Runs of one procedure that wait for a slot and came before the one that asks, but for those their group holds up.
-select run_id from runs as queued where name = :name and status = 'pending' and ordinal < :asking
+-- Nobody stands behind a run within another: what it waits for may wait for that one.
+select run_id from runs as queued where name = :name and status = 'pending' and ordinal < :asking and parent is null
     and not exists (
         select 1 from runs as ahead indexed by runs_of_group
         where ahead.concurrency_group = queued.concurrency_group and ahead.ended_at is null
@@ -124,7 +125,8 @@ order by ordinal
 -- name: queued_in_group
 -- Runs of one concurrency group that wait for a slot and came before the one that asks.
 select run_id from runs indexed by runs_of_group
-where concurrency_group = :group and ended_at is null and status = 'pending' and ordinal < :asking order by ordinal
+where concurrency_group = :group and ended_at is null and status = 'pending' and ordinal < :asking and parent is null
+order by ordinal
 
 -- name: last_executed_end
 -- When the latest run of one procedure that executed a step ended.
