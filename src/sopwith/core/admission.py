@@ -18,6 +18,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent: int | None = None
     max_concurrent_runs: int | None = None
     cooldown_secs: int = 0
+    line: frozenset[str] = frozenset()
+    """The runs within which it runs: it shares the place that one of them has in its concurrency group."""
     in_queue: bool = True
     """Whether it waits its turn among those that came first: not a run within another, for which that one may hold
     the very slot that they wait for."""
@@ -61,7 +63,7 @@ def admit(name: str, limits: Limits, occupancy: Occupancy, now: datetime, *, coo
     _check_slots(
         f"{group} may have 1 run at once",
         1 if limits.concurrency_group else None,
-        occupancy.of_group,
+        tuple(run_id for run_id in occupancy.of_group if run_id not in limits.line),
         "concurrencyGroup",
     )
     if limits.in_queue and limits.concurrency_group:

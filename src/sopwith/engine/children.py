@@ -18,11 +18,11 @@ from sopwith.core.instant import Instant
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.procedure import Procedure, decode_procedure, sha256
 from sopwith.core.run import Run, RunStatus, children
-from sopwith.engine.creation import Order, Within, limits_of, make_run
+from sopwith.engine.creation import Order, Within, limits_now, line_of, make_run
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
 from sopwith.engine.uses import used_by
-from sopwith.errors import BadName, BadParameter, IllegalMove, NotFound, RecordDropped, StoreError
+from sopwith.errors import BadParameter, IllegalMove, NotFound, RecordDropped, StoreError
 
 PARENT = "parent"
 """The cause of a pause that the parent's pause brings."""
@@ -51,7 +51,6 @@ def make(parts: Parts, runs: Runs, run: Run, number: StepId) -> None:
         umask=run.umask,
         used=run.uses[procedure.name],
         uses=run.uses,
-        groups=_groups(runs, run),
     )
     order = Order(
         procedure=procedure,
@@ -85,17 +84,8 @@ def _has_the_same(child: Run, parent: Run, number: StepId) -> bool:
 
 def outermost(runs: Runs, run_id: str) -> str:
     """The run around it that is within no other one; itself where it cannot be read."""
-    seen: set[str] = set()
-    while run_id not in seen:
-        seen.add(run_id)
-        try:
-            parent = runs.load(run_id).run.parent
-        except (BadName, NotFound, RecordDropped):
-            return run_id
-        if parent is None:
-            return run_id
-        run_id = parent.run_id
-    return run_id
+    line = line_of(runs, run_id)
+    return line[-1].run_id if line else run_id
 
 
 def bring_in_line(parts: Parts, runs: Runs, run: Run) -> bool:
@@ -109,6 +99,14 @@ def bring_in_line(parts: Parts, runs: Runs, run: Run) -> bool:
         if child is not None and (command := _word(run, step.number, child, parts.clock.now())) is not None:
             changed |= _said(parts, runs, child, command)
     return changed
+
+
+def going_on_besides(runs: Runs, run: Run) -> tuple[tuple[StepId, str], ...]:
+    """Child runs of steps that have ended, which somebody brought back by themselves."""
+    kept = ((step.number, step.child) for step in run.steps.values() if step.child)
+    busy = {step.number for step in children(run)}
+    loaded = ((number, _loaded(runs, child)) for number, child in kept if number not in busy)
+    return tuple((number, child.run_id) for number, child in loaded if child is not None and child.ended is None)
 
 
 def may_begin(runs: Runs, run: Run) -> bool:
@@ -160,7 +158,7 @@ def _word(run: Run, number: StepId, child: Run, now: Instant) -> cmd.Command | N
 
 def _said(parts: Parts, runs: Runs, child: Run, command: cmd.Command) -> bool:
     def check(occupancy: Occupancy) -> None:
-        limits = limits_of(child.procedure, parts.library.config(), child.concurrency_group, is_within=True)
+        limits = limits_now(runs, child, parts.library.config())
         admit(child.name, limits, occupancy, parts.clock.now().at, cooldown=False)
 
     try:
@@ -169,11 +167,6 @@ def _said(parts: Parts, runs: Runs, child: Run, command: cmd.Command) -> bool:
         return False  # it went on meanwhile
     bring_in_line(parts, runs, loaded.run)
     return bool(events)
-
-
-def _groups(runs: Runs, run: Run) -> tuple[str, ...]:
-    above = () if run.parent is None else _groups(runs, runs.load(run.parent.run_id).run)
-    return (run.concurrency_group, *above)
 
 
 def _pinned(parts: Parts, digest: str) -> Procedure:

@@ -20,14 +20,14 @@ from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory, check_runner
 from sopwith.core.procedure import ExecutionMode, Procedure, encode_procedure, sha256
 from sopwith.core.rollback import EXECUTOR
-from sopwith.core.run import Run
+from sopwith.core.run import Run, holds_slot
 from sopwith.core.satisfiable import unsatisfiable
 from sopwith.engine.envelopes import start_envelope_bytes
 from sopwith.engine.environment import captured_environment, folders_at_creation, passed_at_creation
 from sopwith.engine.parts import Parts
 from sopwith.engine.pins import pinned_at_creation
 from sopwith.engine.runs import Runs
-from sopwith.errors import BadRequest, CoolingDown, LimitReached, NotAllowed
+from sopwith.errors import BadName, BadRequest, CoolingDown, LimitReached, NotAllowed, NotFound
 from sopwith.version import __version__
 
 MANUAL = "manual"
@@ -46,8 +46,6 @@ class Within(msgspec.Struct, frozen=True, kw_only=True):
     """The child as it was when the outermost run was created."""
     uses: Mapping[str, Used]
     """All that may run within the parent."""
-    groups: tuple[str, ...]
-    """The concurrency groups of the parent, and of all that it is within."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +76,6 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         _check_passable(each, mode if each is procedure else modes[each.name], actor, people)
     params = resolve_parameters(procedure, order.params)
     group = group_of(procedure, params, mode=mode, starter=actor)
-    if within and group in within.groups:
-        group = ""  # its parent has the place in the group, and would be waited for by what it waits for
     pinned = encode_procedure(procedure)
     contents = {name: encode_procedure(each) for name, each in sorted(order.uses.items())}
     own = within.used if within else _used(parts, procedure, pinned, mode)
@@ -106,7 +102,8 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         engine_version=__version__,
         nonce=parts.ids.nonce(),
     )
-    limits = limits_of(procedure, config, group, is_within=within is not None)
+    line = line_of(runs, within.parent.run_id) if within else ()
+    limits = limits_of(procedure, config, group, line)
 
     def plan(occupancy: Occupancy, now: Instant) -> tuple[Decision, tuple[bytes, ...]]:
         planned = _queued_if_full(new, order, limits, occupancy, now)
@@ -146,13 +143,34 @@ def check_executors(parts: Parts, procedure: Procedure) -> None:
             )
 
 
-def limits_of(procedure: Procedure, config: Config, group: str, *, is_within: bool = False) -> Limits:
-    """`is_within` another run: that one has taken its place among those of the workspace."""
+def line_of(runs: Runs, run_id: str) -> tuple[Run, ...]:
+    """The run and those within which it runs, the outermost last; as far as they can be read."""
+    line: list[Run] = []
+    while run_id and run_id not in {run.run_id for run in line}:
+        try:
+            run = runs.load(run_id).run
+        except (BadName, NotFound):
+            break
+        line.append(run)
+        run_id = run.parent.run_id if run.parent is not None else ""
+    return tuple(line)
+
+
+def limits_now(runs: Runs, run: Run, config: Config) -> Limits:
+    """What a run that is there has to meet where it takes a slot."""
+    line = line_of(runs, run.parent.run_id) if run.parent is not None else ()
+    return limits_of(run.procedure, config, run.concurrency_group, line)
+
+
+def limits_of(procedure: Procedure, config: Config, group: str, line: tuple[Run, ...] = ()) -> Limits:
+    """`line`: the runs around it. While the outermost one has a place in the workspace, it stands for all within."""
+    is_within = bool(line) and holds_slot(line[-1])
     return Limits(
         max_concurrent=procedure.max_concurrent,
         max_concurrent_runs=None if is_within else config.max_concurrent_runs,
         cooldown_secs=procedure.cooldown_secs,
         concurrency_group=group,
+        line=frozenset(run.run_id for run in line),
         in_queue=not is_within,
     )
 

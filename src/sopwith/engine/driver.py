@@ -28,7 +28,7 @@ from sopwith.core.procedure import sha256
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, RunStatus, children, is_child, takes_a_process
 from sopwith.engine.children import NO_CHILD, bring_in_line, found, is_there, make, may_begin, next_child, stop
-from sopwith.engine.creation import limits_of
+from sopwith.engine.creation import limits_now
 from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
 from sopwith.engine.environment import Lacking, next_attempt_folder
 from sopwith.engine.files import ensure_private_folder
@@ -213,7 +213,7 @@ class _Driver:
         if not may_begin(self._runs, run):
             return False
         config = self._parts.library.config()
-        limits = limits_of(run.procedure, config, run.concurrency_group, is_within=run.parent is not None)
+        limits = limits_now(self._runs, run, config)
 
         def check(occupancy: Occupancy) -> None:
             admit(run.name, limits, occupancy, self._parts.clock.now().at)

@@ -29,8 +29,8 @@ from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children, run_left_ms
-from sopwith.engine.children import bring_in_line, outermost
-from sopwith.engine.creation import Order, limits_of, make_run
+from sopwith.engine.children import bring_in_line, going_on_besides, outermost
+from sopwith.engine.creation import Order, limits_now, make_run
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
@@ -159,7 +159,10 @@ class Engine:
     def cancel(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Ends the run for good, at once or when its running processes have been ended."""
         self._check_outside(run_id, actor)
-        return self._in_line(self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason)))
+        run = self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason))
+        for _step, child in going_on_besides(self.runs, run):
+            self.cancel(child, actor=actor, reason=f"{run_id} is cancelled")
+        return self._in_line(run)
 
     def retry(
         self,
@@ -179,6 +182,14 @@ class Engine:
 
         def make(run: Run, now: Instant) -> cmd.Retry:
             changed = resolve_parameters(run.procedure, {**run.params, **params}) if params else None
+            besides = going_on_besides(self.runs, run) if params or from_step is not None else ()
+            if besides:
+                # what it does would be done twice
+                step, child = besides[0]
+                raise IllegalMove(
+                    f"cannot retry {run_id}: {child}, which began as its step {step}, goes on by itself",
+                    hint=f"sop status {child} --watch, or sop cancel {child} first",
+                )
             return self._with_people(command(now=now, params=changed))
 
         return self.runs.change(run_id, make, admit=self._readmission)[0].run
@@ -323,8 +334,7 @@ class Engine:
         """A run that ended gave its slot back; what brings it back to life takes one again, but owes no cooldown."""
         if run.ended not in (RunStatus.FAILED, RunStatus.CANCELLED):
             return None
-        config = self.parts.library.config()
-        limits = limits_of(run.procedure, config, run.concurrency_group, is_within=run.parent is not None)
+        limits = limits_now(self.runs, run, self.parts.library.config())
 
         def check(occupancy: Occupancy) -> None:
             admit(run.name, limits, occupancy, self.parts.clock.now().at, cooldown=False)
