@@ -62,7 +62,10 @@ def events_page() -> str:
         "\n".join(_links(bodies)),
         *(_section(body) for body in bodies),
         "## Values inside details",
-        *(_struct_section(struct) for struct in (events.Policy, events.ParentRun, events.Evidence, events.Signature)),
+        *(
+            _struct_section(struct)
+            for struct in (events.Policy, events.Used, events.ParentRun, events.Evidence, events.Signature)
+        ),
     )
 
 

@@ -205,6 +205,7 @@ def test_the_scope_of_a_step_is_what_it_depends_on_with_types() -> None:
     scope = scope_of(declared(), 4)
     assert dict(scope) == {
         **{f"run.{name}": TEXT for name in ("id", "mode", "name", "priority", "startedBy")},
+        "event.type": TEXT,
         "params.string": TEXT,
         "params.integer": INTEGER,
         "params.number": NUMBER,

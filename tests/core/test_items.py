@@ -1056,3 +1056,15 @@ def test_nothing_is_owed_for_the_step_as_a_whole() -> None:
         story.drive()
         if story.step(2).status is RUNNING:
             story.finish(2)
+
+
+def test_many_names_of_many_instances_are_not_more_than_later_steps_can_be_given() -> None:
+    story = Story(shell(for_each=tuple(range(1, 301))), shell())
+    story.when(cmd.Evaluate, step=1)
+    for each in range(1, 301):
+        story.start(f"1:{each}")
+        story.finish(f"1:{each}", outputs={f"k{each}_{name}": 1 for name in range(20)})
+        if story.run.steps[f"1:{each}"].status == "failed":
+            break
+    assert each < 100
+    assert "longer than 96 KiB together" in story.run.steps[f"1:{each}"].error

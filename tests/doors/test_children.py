@@ -45,8 +45,11 @@ def test_history_and_inbox_tell_what_a_run_is_within(nested: Workshop, waiting: 
     assert "within" not in lines[run]
     assert [each["parent"] for each in nested.json("history")["runs"]] == [run, None]
     (item,) = nested.json("inbox")["items"]
-    assert (item["runId"], item["parent"]) == (child, {"runId": run, "stepNumber": 1})
-    assert f"within {run}, step 1" in nested.sop("inbox").out
+    assert (item["runId"], item["parent"]) == (
+        child,
+        {"runId": run, "stepNumber": 1, "sopName": item["parent"]["sopName"]},
+    )
+    assert f"{run}, step 1" in nested.sop("inbox").out
 
 
 @pytest.mark.parametrize("verb", [("approve",), ("reject", "--reason", "no")])

@@ -923,7 +923,7 @@ def test_eight_levels_are_not_too_deep(bench: Bench) -> None:
 def test_a_pinned_procedure_that_the_store_has_damaged_is_not_run(bench: Bench) -> None:
     nested(bench, **GATE)
     run = bench.run("deploy")
-    bench.store._shelf.contents[run.uses["build"]] = b"{}"
+    bench.store._shelf.contents[run.uses["build"].digest] = b"{}"
     approve(bench, run.run_id)
     with pytest.raises(SopwithError, match="not what its digest says"):
         bench.drive(run.run_id)

@@ -367,7 +367,7 @@ def a_rollback_that_asks_nobody(patch: pytest.MonkeyPatch) -> None:
 
 def a_rollback_that_does_not_wait(patch: pytest.MonkeyPatch) -> None:
     _rewritten(
-        patch, conclude, "_stop", {"if any(step.status is StepStatus.RUNNING for step in run.live):": "if False:"}
+        patch, conclude, "_stop", {"if any(step.status is StepStatus.RUNNING for step in run.under_way):": "if False:"}
     )
 
 

@@ -58,6 +58,15 @@ def given_by(run: Run, number: StepId) -> Given:
     return Given(values)
 
 
+def constant(stated: str | int | float | bool) -> Any | None:
+    """What a step is sure to hand on, whatever the run is like; None where that depends on it."""
+    if not isinstance(stated, str):
+        return stated
+    from sopwith.core.conditions import Wanted, find, names_in
+
+    return None if names_in(stated) else find(stated, {}, {}, Wanted.VALUE).value
+
+
 def standing(run: Run) -> RunStatus | None:
     """How a run stands that does nothing by itself now; None: something is to be done, or is being done."""
     if run.ended is not None or run.queued or at_rest(run):

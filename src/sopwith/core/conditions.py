@@ -7,6 +7,7 @@ loops itself; length, patterns and the work that values can cause are bounded he
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
@@ -18,6 +19,7 @@ import msgspec
 from sopwith.core.cel_messages import UNDECLARED, shown_name, told, type_name, unknown
 from sopwith.core.cel_words import GIVEN, Unsound, asked_for, calls, chains, patterns, refuse_dyn, rewritten, tokens_of
 from sopwith.core.procedure import MAX_INTEGER
+from sopwith.core.run import STEP_STATUSES
 from sopwith.core.scope import ITEM, Scope, ValueType
 
 MAX_LENGTH = 4096
@@ -147,6 +149,15 @@ def _plain(value: Any) -> Any:
 def names_in(expression: str) -> tuple[str, ...]:
     """The dotted names that a sound condition asks about: `params.to`, `steps.2.outputs.url`."""
     return _read(expression).names
+
+
+_STATUS_WORD = re.compile(r"\.status\s*[=!]=\s*(?:'([^'\\]*)'|\"([^\"\\]*)\")")
+
+
+def unknown_status(expression: str) -> str | None:
+    """The first text that a status is compared with and that no step ever has: a comparison that never changes."""
+    words = (one or other for one, other in _STATUS_WORD.findall(expression))
+    return next((word for word in words if word not in STEP_STATUSES), None)
 
 
 class _Words(msgspec.Struct, frozen=True):

@@ -131,6 +131,18 @@ def at_rest(run: Run) -> bool:
     return all(item.at is not None for item in due(run))
 
 
+def is_left(run: Run, now: datetime) -> bool:
+    """Whether something is to be carried out that no person need decide, now or already since its time came."""
+    by_itself = (DueKind.START_STEP, DueKind.END_WAIT, DueKind.TIME_OUT)
+    items = due(run)
+    return any(item.at is None or (item.kind in by_itself and item.at <= now) for item in items)
+
+
+def waits_by_itself(run: Run) -> bool:
+    """Whether the run goes on by itself after a while: a wait, or the next try of a step."""
+    return any(item.kind in (DueKind.START_STEP, DueKind.END_WAIT) for item in due(run))
+
+
 def next_due_at(run: Run) -> datetime | None:
     """The earliest time of all that is due at a time; None where nothing is."""
     return min((item.at for item in due(run) if item.at is not None), default=None)

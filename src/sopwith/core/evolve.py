@@ -58,6 +58,7 @@ def begin(procedure: Procedure, event: Event) -> Run:
         policy=body.policy,
         uses=body.uses,
         parent=body.parent,
+        trigger=body.trigger,
         passed=body.passed,
         pins=body.pins,
         folders=body.folders,

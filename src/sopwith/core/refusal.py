@@ -58,8 +58,9 @@ def what_now(run: Run) -> str:
         return f'sop skip {run.run_id} --step {unknown[0]} --reason "why" or sop retry {run.run_id} --param NAME=VALUE'
     stuck = [s.status for s in run.steps.values() if s.stuck]
     if status is RunStatus.PAUSED and stuck and run.rollback is None:
-        other = "sop complete {id}" if StepStatus.INTERRUPTED in stuck else 'sop skip {id} --reason "why"'
-        return f"sop retry {run.run_id} or {other.format(id=run.run_id)}"
+        which = f" --step {next(s.number for s in run.steps.values() if s.stuck)}" if len(stuck) > 1 else ""
+        other = "sop complete {id}" if StepStatus.INTERRUPTED in stuck else 'sop skip {id}{which} --reason "why"'
+        return f"sop retry {run.run_id} or {other.format(id=run.run_id, which=which)}"
     if status is RunStatus.RUNNING and run.pause_requested:
         return f"sop status {run.run_id} --watch or sop cancel {run.run_id}"
     if status in (RunStatus.FAILED, RunStatus.CANCELLED):

@@ -62,6 +62,9 @@ _TELLING = (
 _UNDER_WAY = StepStatus.RUNNING
 
 
+STEP_STATUSES = frozenset(status.value for status in StepStatus)
+
+
 class GateStatus(StrEnum):
     OPEN = "open"
     APPROVED = "approved"
@@ -246,6 +249,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy
     uses: dict[str, Used]
     parent: ParentRun | None
+    trigger: str
     passed: dict[str, str]
     pins: dict[str, dict[str, str]]
     folders: dict[str, str]

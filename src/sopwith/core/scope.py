@@ -39,6 +39,8 @@ _TYPE_OF_PARAMETER = {
 }
 _TYPE_OF_FIELD = {field: _TYPE_OF_PARAMETER[ParameterType(field.value)] for field in FieldType}
 _TYPE_OF_OUTPUT = {**{field.value: kind for field, kind in _TYPE_OF_FIELD.items()}, "json": ValueType.ANY}
+EVENT = "event.type"
+"""What started the run: manual, or procedure where a step of another run did."""
 ITEM = "item"
 """What an instance is done for, in conditions of its own."""
 _OF_RUN = ("id", "mode", "name", "priority", "startedBy")
@@ -116,6 +118,7 @@ class _StepScope(Mapping[str, ValueType]):
     @cached_property
     def _plain(self) -> dict[str, ValueType]:
         scope = {f"run.{name}": ValueType.TEXT for name in _OF_RUN} | _scope_of_parameters(self._procedure)
+        scope[EVENT] = ValueType.TEXT
         if self._item:
             scope[ITEM] = _type_of_items(self._procedure.step(self._number))
         return scope
@@ -129,6 +132,7 @@ def values_for(run: Run, number: StepId) -> dict[str, Any]:
         "run.name": run.name,
         "run.priority": run.procedure.priority.value,
         "run.startedBy": run.created_by.id,
+        EVENT: run.trigger,
     }
     if run.procedure.parameters:
         values |= {f"params.{name}": value for name, value in run.params.items()}

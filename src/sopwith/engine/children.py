@@ -112,9 +112,17 @@ def going_on_besides(runs: Runs, run: Run) -> tuple[tuple[StepId, str], ...]:
 def may_begin(runs: Runs, run: Run) -> bool:
     """Whether the run around this one, if there is one, has not been stopped meanwhile."""
     around = _loaded(runs, run.parent.run_id) if run.parent is not None else None
-    return around is None or not (
-        around.paused or around.pause_requested or around.cancel_requested or around.timed_out
-    )
+    stopped = around is not None and (around.paused or around.pause_requested)
+    return not stopped and not is_called_off(around)
+
+
+def is_over_around(runs: Runs, run: Run) -> bool:
+    """Whether the run around this one is being ended, and may not have been able to tell it."""
+    return run.parent is not None and is_called_off(_loaded(runs, run.parent.run_id))
+
+
+def is_called_off(run: Run | None) -> bool:
+    return run is not None and (run.cancel_requested or run.timed_out)
 
 
 def stop(parts: Parts, runs: Runs, run: Run, number: StepId) -> bool:

@@ -14,7 +14,7 @@ from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import approvers_of, rules_of
 from sopwith.core.codec import SealedEvent
 from sopwith.core.config import Config
-from sopwith.core.due import DueKind, at_rest, overdue
+from sopwith.core.due import DueKind, is_left, overdue, waits_by_itself
 from sopwith.core.gates import is_gated
 from sopwith.core.instant import duration_text, iso, whole_ms
 from sopwith.core.modes import declared_mode, effective_mode
@@ -95,8 +95,11 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
                 for item in late
             ]
         document["drivenBy"] = None if driver is None else {"host": driver.host, "pid": driver.pid}
-        if driver is None and not run.queued and not at_rest(run):
+        if driver is None and not run.queued and is_left(run, now):
             document["undriven"] = True
+            document["next"] = f"sop resume {run.run_id}"
+        elif driver is None and waits_by_itself(run):
+            # a server, or whoever resumes it, is there when the time comes
             document["next"] = f"sop resume {run.run_id}"
     return document
 

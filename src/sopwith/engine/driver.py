@@ -18,7 +18,7 @@ from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
-from sopwith.core.due import Due, DueKind, due, left_ms, ready, ready_now
+from sopwith.core.due import Due, DueKind, due, left_ms, ready, ready_now, waits_by_itself
 from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event, StepStarted
 from sopwith.core.gates import is_gated
@@ -27,7 +27,17 @@ from sopwith.core.people import Directory
 from sopwith.core.procedure import sha256
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, RunStatus, children, is_child, takes_a_process
-from sopwith.engine.children import NO_CHILD, bring_in_line, found, is_there, make, may_begin, next_child, stop
+from sopwith.engine.children import (
+    NO_CHILD,
+    bring_in_line,
+    found,
+    is_over_around,
+    is_there,
+    make,
+    may_begin,
+    next_child,
+    stop,
+)
 from sopwith.engine.creation import limits_now
 from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
 from sopwith.engine.environment import Lacking, next_attempt_folder
@@ -91,7 +101,8 @@ async def drive(
 
 async def _drive_parent(parts: Parts, runs: Runs, run_id: str, observer: Observer, *, linger: bool) -> None:
     with suppress(RunBusy, NotFound):
-        if ready(due(runs.load(run_id).run), parts.clock.now().at):
+        run = runs.load(run_id).run
+        if ready(due(run), parts.clock.now().at) or (linger and waits_by_itself(run)):
             await drive(parts, run_id, Related(observer), linger=linger)
 
 
@@ -162,7 +173,12 @@ class _Driver:
                 self._refresh()
                 if await self._carry_out_one() or self._settle_one():
                     continue
-                if not (self._watched or self._nested or self._is_followed() or (self._linger and self._has_timer())):
+                if not (
+                    self._watched
+                    or self._nested
+                    or self._is_followed()
+                    or (self._linger and waits_by_itself(self._loaded.run))
+                ):
                     if self._trouble is not None:
                         raise self._trouble
                     return self._loaded
@@ -234,8 +250,6 @@ class _Driver:
 
     def _open_gate(self, step: StepId | None) -> bool:
         run = self._loaded.run
-        if not may_begin(self._runs, run):
-            return False
         nonce = self._parts.ids.nonce()
         try:
             contents = (
@@ -263,7 +277,7 @@ class _Driver:
 
     async def _start(self, step: StepId) -> bool:
         run = self._loaded.run
-        if not may_begin(self._runs, run):
+        if is_over_around(self._runs, run):
             return False
         try:
             envelope = step_envelope_bytes(self._parts, run, step)
@@ -435,10 +449,6 @@ class _Driver:
             return await self._stop(step)
         attempt = run.steps[step].attempt
         return self._apply(cmd.TimeOut(actor=SYSTEM, now=self._parts.clock.now(), step=step, attempt=attempt))
-
-    def _has_timer(self) -> bool:
-        """Whether the run goes on by itself after a while."""
-        return any(item.kind in (DueKind.START_STEP, DueKind.END_WAIT) for item in due(self._loaded.run))
 
     def _settle_one(self) -> bool:
         """Records the end of one process that has ended, or lets go of a child run that rests."""

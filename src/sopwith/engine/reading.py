@@ -15,7 +15,7 @@ from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import why_not
 from sopwith.core.codec import decode_event
 from sopwith.core.concurrency import group_of
-from sopwith.core.due import at_rest
+from sopwith.core.due import is_left
 from sopwith.core.events import Policy
 from sopwith.core.foresight import Foreseen, Foresight, foresee
 from sopwith.core.gates import Terms, needs_gate, needs_start_gate, start_terms, step_terms
@@ -24,7 +24,7 @@ from sopwith.core.modes import choose_mode, declared_mode
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory
 from sopwith.core.procedure import ExecutionMode, Procedure, sha256
-from sopwith.core.refusal import no_such_step
+from sopwith.core.refusal import no_such_step, what_now
 from sopwith.core.run import Run, RunStatus, StepState, StepStatus, current_step, is_manual, open_gates
 from sopwith.engine.creation import policy_of
 from sopwith.engine.documents import (
@@ -32,6 +32,7 @@ from sopwith.engine.documents import (
     addressed,
     audit_document,
     inbox_entry,
+    parent_of,
     rules_document,
     run_document,
     step_definition,
@@ -100,7 +101,7 @@ class Reader:
         for summary in reversed(summaries):
             run = self._engine.runs.load(summary.run_id).run
             waiting = [
-                inbox_entry(run, number, gate, now) | _open_to(run, number, actor, people)
+                inbox_entry(run, number, gate, now) | self._around(run) | _open_to(run, number, actor, people)
                 for number, gate in open_gates(run)
                 if not run.paused
             ]
@@ -108,9 +109,17 @@ class Reader:
             items += waiting or self._standing_still(run)
         return {"items": items, "total": len(items)}
 
+    def _around(self, run: Run) -> Document:
+        """The run around it by its procedure's name, where there is one: people know that one."""
+        summary = self._parts.store.summary(run.parent.run_id) if run.parent is not None else None
+        document = parent_of(run)
+        return {"parent": {**document["parent"], "sopName": summary.name}} if summary is not None else document
+
     def _standing_still(self, run: Run) -> list[Document]:
         """A run that was paused, or is queued, or that a driver left: nothing waits in it, and nothing happens."""
-        left = not run.paused and not at_rest(run) and self._parts.store.holder(run.run_id) is None
+        left = (
+            not run.paused and is_left(run, self._parts.clock.now().at) and self._parts.store.holder(run.run_id) is None
+        )
         if not run.paused and not left:
             return []
         number = current_step(run)
@@ -128,7 +137,7 @@ class Reader:
                 "title": run.procedure.step(number).title,
                 "requestedAt": iso(run.updated_at),
                 "reason": reason,
-                "next": f"sop resume {run.run_id}",
+                "next": what_now(run) if run.paused and run.pause_cause == "condition" else f"sop resume {run.run_id}",
             }
         ]
 

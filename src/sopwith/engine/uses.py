@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 
-from sopwith.core.child import MAX_DEPTH
+from sopwith.core.child import MAX_DEPTH, constant
 from sopwith.core.parameters import typed
 from sopwith.core.procedure import Procedure, Step
 from sopwith.errors import BadName, InvalidProcedure, NotFound, Problem, Severity
@@ -81,11 +81,11 @@ def _handed_over(using: Procedure, step: Step, used: Procedure) -> Iterator[Prob
             near = get_close_matches(name, declared, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(declared)}"
             yield _problem(using, step, "unknown_parameter", f"{used.name} takes no parameter {name}", hint)
-        elif name in declared and not isinstance(value, str):
+        elif name in declared and (known := constant(value)) is not None:
             try:
-                typed(declared[name], value)
+                typed(declared[name], known)
             except ValueError as error:
-                message = f"{name} of {used.name}: expected {error}, got {value}"
+                message = f"{name} of {used.name}: expected {error}, got {known}"
                 yield _problem(using, step, "bad_parameter", message)
     for parameter in used.parameters:
         if parameter.required and parameter.default is None and parameter.name not in step.with_:

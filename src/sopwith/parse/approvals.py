@@ -10,11 +10,12 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sopwith.core.approval import ApprovalRules, FieldType, FormField, FormValue, TimeoutAction
-from sopwith.core.conditions import Wanted, check
+from sopwith.core.conditions import Wanted, check, evaluate, names_in, unknown_status
 from sopwith.core.forms import value_of
 from sopwith.core.patterns import check_pattern
 from sopwith.core.people import GROUP
 from sopwith.core.procedure import Procedure, Step
+from sopwith.core.run import StepStatus
 from sopwith.core.scope import scope_of
 from sopwith.parse.findings import Findings, Place, shown
 from sopwith.parse.model import FormFile
@@ -274,7 +275,24 @@ def check_conditions(procedure: Procedure, conditions: Iterable[Stated], finding
                 expected="a CEL condition" if wanted is Wanted.TRUTH else f"a CEL expression that gives {wanted}",
                 got=f"{shown(expression)}: {wrong}",
                 at=at,
-                hint="it may name params, run, and the status, outputs and approval of steps that this one depends on",
+                hint="it may name params, run, event.type; and status, outputs, approval of steps that this depends on",
+            )
+        elif (word := unknown_status(expression)) is not None:
+            unsound += 1
+            statuses = [status.value for status in StepStatus]
+            findings.unexpected(
+                "unknown_status",
+                expected="a status that a step can have",
+                got=shown(word),
+                at=at,
+                hint=findings.did_you_mean(word, statuses) or f"it may be {', '.join(statuses)}",
+            )
+        elif wanted is Wanted.TRUTH and not names_in(expression) and evaluate(expression, {}, {}).result is False:
+            findings.warning(
+                "never_true",
+                f"{shown(expression)} is never true: with if the step never runs, with when nobody is ever asked",
+                at=at,
+                hint="name what it depends on, or take it out",
             )
         if unsound >= _MAX_UNSOUND:
             return

@@ -235,6 +235,8 @@ def _inbox_text(document: Document, *, mine: bool) -> str:
         )
         if item.get("parent"):
             lines.append(text.dim(f"  {text.within(item['parent'])}"))
+        if item["kind"] == "paused" and item["reason"]:
+            lines.append(f"  {shown(item['reason'])}")
         since = f"  since {text.local_time(item['requestedAt'])}"
         if item["kind"] == "queued":
             since = f"  queued{since[1:]}: sop resume asks for its slot again"

@@ -136,7 +136,8 @@ def run_text(run: Document) -> str:
 
 def within(parent: Document) -> str:
     """`within sop_run_…, step 3`: the run, and its step, that started another one."""
-    return f"within {parent['runId']}, step {address_in(parent)}"
+    name = f"{parent['sopName']} " if parent.get("sopName") else ""
+    return f"within {name}{parent['runId']}, step {address_in(parent)}"
 
 
 def rollback_words(run: Document) -> str:
@@ -154,9 +155,13 @@ def _steps(numbers: Sequence[int]) -> str:
 
 def step_lines(steps: Sequence[Document]) -> list[str]:
     """One line a step, titles in a column that leaves room for what happened."""
-    widest = max((width(shown(step["title"])) for step in steps), default=0)
+    widest = max((width(_label(step)) for step in steps), default=0)
     room = max(_LEAST_TITLE, columns() - _BESIDE_TITLE)
     return [step_line(step, title_width=min(widest, room)) for step in steps]
+
+
+def _label(step: Document) -> str:
+    return f"  {step['instance']}" if step.get("instance") else shown(step["title"])
 
 
 def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
@@ -180,10 +185,8 @@ def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
         told += dim("  needs approval")
     error = f"\n       {click.style(shown(step['error']), fg='red')}" if step["error"] else ""
     # an instance stands below its step, under its own name
-    number, named = (
-        ("", f"  {step['instance']}") if step.get("instance") else (step["stepNumber"], shown(step["title"]))
-    )
-    title = pad(crop(named, title_width), title_width)
+    number = "" if step.get("instance") else step["stepNumber"]
+    title = pad(crop(_label(step), title_width), title_width)
     return f"  {status_mark(step['status'])} {number:>2} {title}  {told}{error}"
 
 

@@ -48,7 +48,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Edge(msgspec.Struct, frozen=True):
-    """`target` comes after `source`; `on_failure`: only where the source fails."""
+    """`target` comes after `source`; `on_failure`: only where the source fails, or is rejected."""
 
     source: int
     target: int
@@ -129,7 +129,8 @@ def _follows(procedure: Procedure) -> list[Edge]:
 
 
 def _failures(procedure: Procedure) -> list[Edge]:
-    return [Edge(step.number, step.goto, True) for step in procedure.steps if step.goto is not None]
+    led = ((step.number, target) for step in procedure.steps for target in dict.fromkeys((step.goto, step.reject_goto)))
+    return [Edge(number, target, True) for number, target in led if target is not None]
 
 
 def _start(procedure: Procedure, policy: Policy) -> Node:
