@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sopwith.core.run import run_left_ms
-from sopwith.errors import IllegalMove, LimitReached
+from sopwith.errors import IllegalMove, InvalidProcedure, LimitReached
 from sopwith.testing.executor import FAILED, Play
 
 from .bench import ANN, BOB, Bench
@@ -179,3 +179,11 @@ def test_a_run_has_no_more_time_than_its_limit_after_its_start_was_approved_anew
     left_ms = run_left_ms(bench.now(run.run_id), bench.engine().parts.clock.now())
     assert left_ms is not None
     assert left_ms <= 60_000
+
+
+@pytest.mark.parametrize("given", ["'x'", "1.5", "true && false"])
+def test_a_constant_that_the_child_cannot_take_is_found_before_anything_runs(bench: Bench, given: str) -> None:
+    bench.procedure("build", {}, params=[{"name": "n", "type": "integer"}])
+    bench.procedure("deploy", {**USES, "with": {"n": given}})
+    with pytest.raises(InvalidProcedure, match="n of build: expected a whole number"):
+        bench.create("deploy")

@@ -416,3 +416,16 @@ def test_a_condition_may_name_what_approvers_filled_in() -> None:
 def test_too_many_conditions_are_an_error() -> None:
     steps = [{"number": number, "approval": {"when": f"1 == {number}"}} for number in range(1, 102)]
     assert only(parse(None, {"steps": steps})).code == "too_many_conditions"
+
+
+def test_a_condition_that_can_never_hold_is_told() -> None:
+    steps = [{"number": 1}, {"number": 2, "if": "'a' == 'b'"}]
+    told = only(parse(None, {"steps": steps}), Severity.WARNING)
+    assert (told.code, told.path) == ("never_true", "$.steps[1].if")
+    assert parse(None, {"steps": [{"number": 1, "if": "1 < 2"}]}).problems == ()
+
+
+@pytest.mark.parametrize("status", ["compleeted", "done", "Completed"])
+def test_a_status_that_no_step_ever_has_is_an_error(status: str) -> None:
+    steps = [{"number": 1}, {"number": 2, "if": f"steps['1'].status != '{status}'"}]
+    assert only(parse(None, {"steps": steps})).code == "unknown_status"
