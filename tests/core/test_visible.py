@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sopwith.core.visible import TAB, in_one_line, visible, visible_code, visible_value
@@ -104,7 +104,14 @@ def test_where_only_texts_stand_a_number_needs_no_marks() -> None:
     assert visible_value("5", only_text=True) == "5"
 
 
+def test_a_backslash_before_a_line_feed_is_not_an_escape_that_was_written_so() -> None:
+    lines = [in_one_line(visible(text)) for text in ("a\\\n", "a\\\\\n", "a\\u{000a}", "a\n")]
+    assert len(set(lines)) == 4
+    assert [unescape(line) for line in lines] == ["a\\\n", "a\\\\\n", "a\\u{000a}", "a\n"]
+
+
 @given(text=TEXTS)
+@example("\\\n")
 def test_one_line_can_be_read_back(text: str) -> None:
     for show in (visible, visible_code):
         shown = in_one_line(show(text))

@@ -45,7 +45,8 @@ def visible_code(text: str) -> str:
 
 def in_one_line(shown: str) -> str:
     r"""What `visible` or `visible_code` gave, its line feeds as `\u{000a}`: it cannot pose as a line of its own."""
-    return shown.replace("\n", _LINE_FEED)
+    # a backslash that stood alone before the line feed would make the escape look like one that was written so
+    return shown.replace("\\\n", "\\\\" + _LINE_FEED).replace("\n", _LINE_FEED)
 
 
 def visible_value(value: Any, *, only_text: bool = False) -> str:
