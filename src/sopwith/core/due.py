@@ -11,6 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
+from sopwith.core import commands as cmd
+from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
 from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant
@@ -129,6 +131,14 @@ def left_ms(run: Run, item: Due, now: Instant) -> int | None:
 def at_rest(run: Run) -> bool:
     """Whether nothing can be carried out now: the run has ended, or waits for a person or a deadline."""
     return all(item.at is not None for item in due(run))
+
+
+def settling(item: Due, now: Instant) -> cmd.Expire | cmd.Remind | cmd.TimeOutRun:
+    """The command that records what a clock has brought: a gate's deadline or reminder, or the limit of the run."""
+    if item.kind is DueKind.TIME_OUT_RUN:
+        return cmd.TimeOutRun(actor=SYSTEM, now=now)
+    verb = cmd.Expire if item.kind is DueKind.EXPIRE_GATE else cmd.Remind
+    return verb(actor=SYSTEM, now=now, step=item.step, revision=item.revision)
 
 
 def is_left(run: Run, now: datetime) -> bool:

@@ -122,21 +122,29 @@ def is_over_around(runs: Runs, run: Run) -> bool:
 
 
 def is_called_off(run: Run | None) -> bool:
-    return run is not None and (run.cancel_requested or run.timed_out)
+    return run is not None and bool(_why_over(run))
 
 
 def stop(parts: Parts, runs: Runs, run: Run, number: StepId) -> bool:
     """Cancels the child run that carries the step out. Tells whether that is news."""
     child = _loaded(runs, run.steps[number].child)
-    if child is None or child.ended is not None or child.cancel_requested:
-        return False
-    is_over = f"the time of step {number} of {run.run_id} is up"
-    reason = _why(run) if run.cancel_requested or run.timed_out else is_over
-    return _said(parts, runs, child, cmd.Cancel(actor=SYSTEM, now=parts.clock.now(), reason=reason))
+    reason = _why_over(run) or f"the time of step {number} of {run.run_id} is up"
+    command = None if child is None else _cancelling(child, reason, parts.clock.now())
+    return child is not None and command is not None and _said(parts, runs, child, command)
 
 
-def _why(run: Run) -> str:
-    return f"{run.run_id} is cancelled" if run.cancel_requested else f"the time of {run.run_id} is up"
+def _why_over(run: Run) -> str:
+    """Why all that the run has started is ended; empty where it is not."""
+    if run.cancel_requested:
+        return f"{run.run_id} is cancelled"
+    return f"the time of {run.run_id} is up" if run.timed_out else ""
+
+
+def _cancelling(child: Run, reason: str, now: Instant) -> cmd.Cancel | None:
+    """What ends the child; None where that is asked already, or it has ended."""
+    if child.ended is not None or child.cancel_requested:
+        return None
+    return cmd.Cancel(actor=SYSTEM, now=now, reason=reason)
 
 
 def found(runs: Runs, run: Run, number: StepId, now: Instant) -> cmd.Command | None:
@@ -150,9 +158,8 @@ def found(runs: Runs, run: Run, number: StepId, now: Instant) -> cmd.Command | N
 
 def _word(run: Run, number: StepId, child: Run, now: Instant) -> cmd.Command | None:
     """What the child must be told, as its parent stands."""
-    if run.cancel_requested or run.timed_out:
-        ends = child.ended is None and not child.cancel_requested
-        return cmd.Cancel(actor=SYSTEM, now=now, reason=_why(run)) if ends else None
+    if reason := _why_over(run):
+        return _cancelling(child, reason, now)
     if run.pause_requested or run.paused:
         pauses = child.ended is None and not (child.paused or child.pause_requested or child.queued)
         reason = f"{run.run_id} is paused"

@@ -18,7 +18,7 @@ from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
-from sopwith.core.due import Due, DueKind, due, left_ms, ready, ready_now, waits_by_itself
+from sopwith.core.due import Due, DueKind, due, left_ms, ready, ready_now, settling, waits_by_itself
 from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event, StepStarted
 from sopwith.core.gates import is_gated
@@ -201,22 +201,14 @@ class _Driver:
                 return self._admit()
             case DueKind.OPEN_GATE:
                 return self._open_gate(item.step)
-            case DueKind.EXPIRE_GATE:
-                return self._apply(
-                    cmd.Expire(actor=SYSTEM, now=self._parts.clock.now(), step=item.step, revision=item.revision)
-                )
+            case DueKind.EXPIRE_GATE | DueKind.REMIND | DueKind.TIME_OUT_RUN:
+                return self._apply(settling(item, self._parts.clock.now()))
             case DueKind.EVALUATE:
                 return self._apply(cmd.Evaluate(actor=SYSTEM, now=self._parts.clock.now(), step=_number(item)))
             case DueKind.END_WAIT:
                 return self._apply(cmd.EndWait(actor=SYSTEM, now=self._parts.clock.now(), step=_number(item)))
             case DueKind.TIME_OUT:
                 return await self._time_out(_number(item))
-            case DueKind.TIME_OUT_RUN:
-                return self._apply(cmd.TimeOutRun(actor=SYSTEM, now=self._parts.clock.now()))
-            case DueKind.REMIND:
-                return self._apply(
-                    cmd.Remind(actor=SYSTEM, now=self._parts.clock.now(), step=item.step, revision=item.revision)
-                )
             case DueKind.START_STEP:
                 return await self._start(_number(item))
             case DueKind.WATCH_STEP:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sopwith.core import commands as cmd
-from sopwith.core.actor import SYSTEM, Actor
+from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
 from sopwith.core.approval import TimeoutAction
@@ -279,7 +279,7 @@ class Engine:
         run = self.runs.load(run_id).run
         while actor.inside != run_id and (item := self._unsettled(run, all_but)) is not None:
             try:
-                loaded, events = self.runs.change(run_id, partial(_settled, item))
+                loaded, events = self.runs.settle(run_id, item)
                 run = loaded.run
                 for event in events:
                     self.on_settled(event, run)
@@ -353,9 +353,3 @@ def _as_asked(run: Run, command: cmd.Answer) -> cmd.Answer:
 
 def _tell_nobody(event: Event, run: Run) -> None:
     pass
-
-
-def _settled(item: Due, _run: Run, now: Instant) -> cmd.Expire | cmd.TimeOutRun:
-    if item.kind is DueKind.TIME_OUT_RUN:
-        return cmd.TimeOutRun(actor=SYSTEM, now=now)
-    return cmd.Expire(actor=SYSTEM, now=now, step=item.step, revision=item.revision)

@@ -18,7 +18,7 @@ from sopwith.core.child import standing, told_of
 from sopwith.core.codec import NO_HASH, decode_event, seal
 from sopwith.core.commands import Admit, Command, Notice
 from sopwith.core.decide import Decision, decide
-from sopwith.core.due import at_rest, next_due_at
+from sopwith.core.due import Due, at_rest, next_due_at, settling
 from sopwith.core.events import Event, RunCreated
 from sopwith.core.evolve import evolve, replay
 from sopwith.core.instant import Instant
@@ -122,6 +122,10 @@ class Runs:
                 self._parts.auditing.seal(self._parts.clock.now().at)
             return after, events
         raise Conflict(f"{run_id} changed {_TRIES} times while it was to be changed", hint="try again")
+
+    def settle(self, run_id: str, item: Due) -> tuple[Loaded, tuple[Event, ...]]:
+        """Records what a clock has brought: `item` is one that `settling` knows."""
+        return self.change(run_id, lambda _run, now: settling(item, now))
 
     def commit(
         self,

@@ -13,15 +13,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from functools import partial
 from typing import Protocol
 
 import msgspec
 
-from sopwith.core import commands as cmd
-from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
-from sopwith.core.due import Due, DueKind, due, ready
+from sopwith.core.due import Due, DueKind, due, next_due_at, ready
 from sopwith.core.instant import Instant
 from sopwith.core.run import Run, RunStatus, running_processes
 from sopwith.engine.driver import drive
@@ -284,7 +281,7 @@ class _Server:
         if ready(due(run), self._now.at):
             self._found[run.run_id] = _Found(run.name, run.seq, running_processes(run))
         else:
-            self._settled[run.run_id] = _Settled(run.seq, _earliest(run))
+            self._settled[run.run_id] = _Settled(run.seq, next_due_at(run))
             self._troubles.pop(run.run_id, None)
 
     def _settle(self, run: Run) -> Run:
@@ -295,7 +292,7 @@ class _Server:
         tried: set[Due] = set()
         while item := self._timed(run, tried):
             try:
-                loaded, events = self._runs.change(run.run_id, partial(_clocked, item))
+                loaded, events = self._runs.settle(run.run_id, item)
             except IllegalMove:
                 # somebody stopped the run meanwhile, and the clocks of its gates with it
                 loaded, events = self._runs.load(run.run_id), ()
@@ -347,7 +344,7 @@ class _Server:
         if run.seq != found.seq:
             self._stir_queues()
         if not ready(due(run), self._now.at):
-            self._settled[run_id] = _Settled(run.seq, _earliest(run))
+            self._settled[run_id] = _Settled(run.seq, next_due_at(run))
         elif run.queued:
             self._put_off(run_id, run.seq, self._queue_secs(driven), _Why.QUEUED)
         else:
@@ -421,13 +418,6 @@ class _Server:
         return max(0.0, min((POLL_SECS, *waits)))
 
 
-def _clocked(item: Due, _run: Run, now: Instant) -> cmd.Command:
-    if item.kind is DueKind.TIME_OUT_RUN:
-        return cmd.TimeOutRun(actor=SYSTEM, now=now)
-    verb = cmd.Expire if item.kind is DueKind.EXPIRE_GATE else cmd.Remind
-    return verb(actor=SYSTEM, now=now, step=item.step, revision=item.revision)
-
-
 def _without_those_behind(summaries: Iterable[RunSummary]) -> Iterable[RunSummary]:
     """Of the runs that wait for a slot only the first of each queue: the others cannot come before it.
 
@@ -443,10 +433,6 @@ def _without_those_behind(summaries: Iterable[RunSummary]) -> Iterable[RunSummar
                 continue
             queues.add(queue)
         yield summary
-
-
-def _earliest(run: Run) -> datetime | None:
-    return min((item.at for item in due(run) if item.at is not None), default=None)
 
 
 def _ms(seconds: float) -> int:
