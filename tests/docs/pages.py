@@ -55,7 +55,7 @@ def anchors(page: Path) -> set[str]:
 @cache
 def command() -> Path:
     """A `sop` for these tests, which may themselves be a step of a run: that is not what the pages are about."""
-    main = f"from sopwith.doors.cli import ancestry, main; ancestry.TOP_PID = {os.getpid()}; main()"
+    main = f"from sopwith.doors import ancestry, cli; ancestry.TOP_PID = {os.getpid()}; cli.main()"
     folder = Path(tempfile.mkdtemp(prefix="sop-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     made = folder / "sop"

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from sopwith.doors.cli.ancestry import origin
+from sopwith.doors.ancestry import origin
 
 from .workshop import SOP, Workshop, eventually
 
@@ -56,7 +56,7 @@ def test_what_an_ancestor_was_started_with_counts(
     variables: dict[str, str], is_agent: bool, inside: str | None
 ) -> None:
     probe = (
-        f"from sopwith.doors.cli import ancestry as a; a.TOP_PID = {os.getpid()}; "
+        f"from sopwith.doors import ancestry as a; a.TOP_PID = {os.getpid()}; "
         "found = a.origin(); print(found.is_agent, found.inside)"
     )
     script = f"env -i {shlex.quote(sys.executable)} -c {shlex.quote(probe)}; true"

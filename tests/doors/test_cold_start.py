@@ -43,7 +43,7 @@ def test_a_verb_that_looks_imports_nothing_heavy(workshop: Workshop, verb: str) 
     assert code == 0
     assert FORBIDDEN.intersection(modules) == set()
     if verb != "list":
-        expected = DOOR | ({"sopwith.doors.cli.ancestry"} if verb in ASKS_WHO else set())
+        expected = DOOR | ({"sopwith.doors.ancestry", "sopwith.doors.caller"} if verb in ASKS_WHO else set())
         expected |= {"sopwith.doors.cli.auditing" if verb == "audit" else "sopwith.doors.cli.looking"}
         assert {module for module in modules if module.startswith("sopwith.doors")} == expected
     # who looks signs nothing

@@ -11,10 +11,12 @@ import pytest
 from sopwith.core import events as ev
 from sopwith.core.actor import SYSTEM
 from sopwith.core.events import Event
+from sopwith.doors.caller import os_actor
 from sopwith.doors.cli.display import answer_line
-from sopwith.doors.cli.door import os_actor
 
 from .workshop import Terminal, Workshop
+
+ME = os_actor("cli").id
 
 
 def asked_of(workshop: Workshop, *approvers: str, **rules: object) -> str:
@@ -27,7 +29,7 @@ def asked_of(workshop: Workshop, *approvers: str, **rules: object) -> str:
 
 def overdue(workshop: Workshop, action: str) -> str:
     """A run whose only gate has run out of time, with nobody there to notice."""
-    rules = {"approvers": [f"user:{os_actor().id}"], "onTimeout": action, "allowSelfApproval": True}
+    rules = {"approvers": [f"user:{ME}"], "onTimeout": action, "allowSelfApproval": True}
     step = {"number": 1, "title": "Act", "requiresApproval": True, "approvalTimeoutMins": 0.005, "approval": rules}
     workshop.steps("timed", "?Act | true", steps=[step])
     run = workshop.started("timed")
@@ -48,10 +50,10 @@ def test_what_the_clock_had_decided_stays_out_of_the_document(workshop: Workshop
 
 def test_status_says_for_whom_it_waits(workshop: Workshop) -> None:
     (workshop.sops / "config.json").write_text('{"groups": {"release": ["ann", "bob"]}}')
-    run = asked_of(workshop, "group:release", f"user:{os_actor().id}", quorum=2)
+    run = asked_of(workshop, "group:release", f"user:{ME}", quorum=2)
     told = workshop.sop("status", run).out
-    assert f"\nwaits for group:release, user:{os_actor().id}\nnext: sop approve {run}\n" in told
-    assert workshop.json("status", run)["waitsFor"] == ["group:release", f"user:{os_actor().id}"]
+    assert f"\nwaits for group:release, user:{ME}\nnext: sop approve {run}\n" in told
+    assert workshop.json("status", run)["waitsFor"] == ["group:release", f"user:{ME}"]
     workshop.json("approve", run, code=3)
     assert "\nwaits for group:release\nnext: " in workshop.sop("status", run).out
     assert workshop.json("status", run)["gates"][0]["waitsFor"] == ["group:release"]
@@ -70,7 +72,7 @@ def test_a_gate_for_any_person_waits_for_nobody_in_particular(workshop: Workshop
 def test_a_vote_given_twice_stands_as_it_was_given(workshop: Workshop) -> None:
     form = {"type": "object", "properties": {"ticket": {"type": "string"}}, "required": ["ticket"]}
     rules = {"quorum": 2, "form": form}
-    run = asked_of(workshop, f"user:{os_actor().id}", "user:bob", **rules)
+    run = asked_of(workshop, f"user:{ME}", "user:bob", **rules)
     first = workshop.json("approve", run, "--field", "ticket=1", "--comment", "once", code=3)
     assert "alreadyVoted" not in first
     again = workshop.sop("approve", run, "--field", "ticket=2", "--comment", "twice")
@@ -89,7 +91,7 @@ def test_a_vote_given_twice_stands_as_it_was_given(workshop: Workshop) -> None:
 
 
 def test_a_vote_given_twice_with_the_digest_of_another_question_is_stale(workshop: Workshop) -> None:
-    run = asked_of(workshop, f"user:{os_actor().id}", "user:bob", quorum=2)
+    run = asked_of(workshop, f"user:{ME}", "user:bob", quorum=2)
     workshop.json("approve", run, code=3)
     told = workshop.sop("approve", run, "--digest", "0" * 12)
     assert "asks for approval of" in told.err

@@ -162,6 +162,6 @@ def test_a_text_and_a_number_do_not_look_the_same(workshop: Workshop) -> None:
 
 
 def whoami() -> str:
-    from sopwith.doors.cli.door import os_actor
+    from sopwith.doors.caller import os_actor
 
-    return os_actor().id
+    return os_actor("cli").id

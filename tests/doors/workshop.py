@@ -23,12 +23,12 @@ from typing import Any
 
 import pytest
 
-from sopwith.doors.cli import ancestry
+from sopwith.doors import ancestry
 from sopwith.doors.cli.app import run_command
 
 DEADLINE_SECS = 30.0
 # these tests may themselves be a step of a run, which is not what they are about
-_MAIN = f"from sopwith.doors.cli import ancestry, main; ancestry.TOP_PID = {os.getpid()}; main()"
+_MAIN = f"from sopwith.doors import ancestry, cli; ancestry.TOP_PID = {os.getpid()}; cli.main()"
 SOP = (sys.executable, "-c", _MAIN)
 _SOP_WITH_A_TERMINAL = (
     sys.executable,

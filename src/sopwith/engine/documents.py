@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -38,6 +38,9 @@ from sopwith.core.run import (
 from sopwith.engine.auditing import DroppedRecord
 from sopwith.errors import Problem, SopwithError
 from sopwith.ports import Owner, RunSummary
+
+if TYPE_CHECKING:
+    from sopwith.engine.engine import Answered
 
 Document = dict[str, Any]
 
@@ -151,6 +154,23 @@ def _waits_for(run: Run, number: StepId | None, gate: Gate) -> list[str]:
         return []
     agreed = {(AGENT if vote.actor.kind is ActorKind.AGENT else USER) + vote.actor.id for vote in gate.votes}
     return [each for each in approvers_of(run, number) if each not in agreed]
+
+
+def answer_document(answered: Answered) -> Document:
+    """What an answer did at its gate: `{runId, stepNumber, status, votes, needed, action?}`.
+
+    `status` is `vote_recorded` while more must agree; `action` is what a rejection led to.
+    """
+    run, gate = answered.run, answered.gate
+    status = "vote_recorded" if gate.status is GateStatus.OPEN else "approved" if gate.passed else "rejected"
+    document: Document = {
+        "runId": run.run_id,
+        **addressed(answered.step),
+        "status": status,
+        "votes": len(gate.votes),
+        "needed": rules_of(run, answered.step).votes_needed,
+    }
+    return document | ({"action": answered.led_to} if status == "rejected" else {})
 
 
 def addressed(step: StepId | None) -> Document:

@@ -9,10 +9,12 @@ import click
 
 from sopwith.core.config import Config
 from sopwith.doors.cli import terminal, text
-from sopwith.doors.cli.door import Door, complete_procedure, here, procedure_argument, verb
+from sopwith.doors.cli.door import Door, complete_procedure, procedure_argument, verb
 from sopwith.doors.cli.terminal import shown
+from sopwith.doors.opened import here
 from sopwith.engine.documents import problem_document, procedure_document
-from sopwith.errors import BadRequest, Problem, Severity, SopwithError
+from sopwith.engine.listing import list_procedures
+from sopwith.errors import BadRequest, Problem, Severity
 
 
 @click.command()
@@ -50,23 +52,7 @@ def create(door: Door, name: str) -> None:
 @verb
 def list_(door: Door) -> None:
     """Show all procedures: version, priority, mode, steps, and whether they can run."""
-    config = door.library.config()
-    entries, problems = door.library.entries()
-    sops = []
-    for entry in entries:
-        try:
-            parsed = door.library.read(entry)
-        except SopwithError as error:
-            sops.append({"name": entry.name, "valid": False, "error": error.message})
-            continue
-        errors = sum(problem.severity is Severity.ERROR for problem in parsed.problems)
-        listed = {"name": entry.name, "valid": errors == 0, "errors": errors, "registered": entry.registered}
-        if parsed.procedure is not None:
-            document = procedure_document(parsed.procedure, config)
-            listed |= {key: document[key] for key in ("title", "description", "version", "priority", "executionMode")}
-            listed["totalSteps"] = len(parsed.procedure.steps)
-            listed["gates"] = sum(step.requires_approval for step in parsed.procedure.steps)
-        sops.append(listed)
+    sops, problems = list_procedures(door.library)
     told = [problem_document(problem) for problem in problems]
     door.say({"sops": sops, "total": len(sops), "problems": told}, lambda: _list_text(sops, problems))
 

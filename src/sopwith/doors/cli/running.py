@@ -76,7 +76,7 @@ def _show_plan(door: Door, name: str, params: dict[str, object], mode: Execution
 
 
 def _detach(door: Door, run_id: str) -> None:
-    from sopwith.doors.cli.detached import start_detached
+    from sopwith.doors.detached import start_detached
     from sopwith.engine.documents import run_document
 
     start_detached(door.workspace, run_id)

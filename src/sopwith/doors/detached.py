@@ -1,6 +1,6 @@
 """A driver in its own session, started by `--detach` where no server runs.
 
-It is `python -P -m sopwith.doors.cli.detached ROOT RUN`.
+It is `python -P -m sopwith.doors.detached ROOT RUN`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,15 +42,17 @@ def start_detached(workspace: Workspace, run_id: str) -> None:
     except OSError as error:
         raise WorkspaceError.from_os("write", folder / "driver.log", error) from error
     with os.fdopen(log, "wb") as output:
-        subprocess.Popen(
+        driver = subprocess.Popen(
             # -P and /: no module of the project may pose as one of ours
-            [sys.executable, "-P", "-m", "sopwith.doors.cli.detached", str(workspace.root), run_id],
+            [sys.executable, "-P", "-m", "sopwith.doors.detached", str(workspace.root), run_id],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
             cwd="/",
         )
+    # a program that goes on is not to collect dead children, and waits for none when it ends
+    threading.Thread(target=driver.wait, name="detached driver", daemon=True).start()
 
 
 def main(root: str, run_id: str) -> None:

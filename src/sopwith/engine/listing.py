@@ -1,0 +1,37 @@
+"""The procedures of a workspace at a glance, as every door lists them."""
+
+from __future__ import annotations
+
+from sopwith.engine.documents import Document, procedure_document
+from sopwith.engine.library import Library
+from sopwith.errors import Problem, Severity, SopwithError
+
+
+def list_procedures(library: Library) -> tuple[list[Document], tuple[Problem, ...]]:
+    """Each procedure that index.json or the disk knows, and whether it can run; and what is wrong with the registry.
+
+    One that can be read has `title, description, version, priority, executionMode, totalSteps, gates`.
+    """
+    config = library.config()
+    entries, problems = library.entries()
+    listed = []
+    for entry in entries:
+        try:
+            parsed = library.read(entry)
+        except SopwithError as error:
+            listed.append({"name": entry.name, "valid": False, "error": error.message})
+            continue
+        errors = sum(problem.severity is Severity.ERROR for problem in parsed.problems)
+        document: Document = {
+            "name": entry.name,
+            "valid": errors == 0,
+            "errors": errors,
+            "registered": entry.registered,
+        }
+        if parsed.procedure is not None:
+            whole = procedure_document(parsed.procedure, config)
+            document |= {key: whole[key] for key in ("title", "description", "version", "priority", "executionMode")}
+            document["totalSteps"] = len(parsed.procedure.steps)
+            document["gates"] = sum(step.requires_approval for step in parsed.procedure.steps)
+        listed.append(document)
+    return listed, problems

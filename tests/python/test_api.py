@@ -1,0 +1,344 @@
+"""The Python API on real files, real SQLite and real processes."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from tests.doors.workshop import Workshop, eventually, lines, slow, workshop
+from tests.python import typed_usage
+
+import sopwith
+from sopwith import RunStatus, SopwithWarning, StepStatus, Workspace
+from sopwith.doors.python import results
+from sopwith.errors import (
+    AlreadyDecided,
+    ApproverNotAllowed,
+    BadRequest,
+    LimitReached,
+    NotFound,
+    NoWorkspace,
+    StaleApproval,
+    StoreError,
+)
+
+__all__ = ["slow", "workshop"]
+
+
+@pytest.fixture
+def api(workshop: Workshop) -> Workspace:
+    return Workspace(workshop.root)
+
+
+def test_a_procedure_is_run_approved_and_told(workshop: Workshop, api: Workspace) -> None:
+    workshop.steps("deploy", "Build | echo built; echo version=2 >> $SOP_OUTPUT", "?Ship | echo shipped >> shipped")
+    run = api.create_run("deploy")
+    assert (run.status, run.sop_name, run.current_step, run.total_steps) == ("awaiting_approval", "deploy", 2, 2)
+    assert run.step(1).outputs == {"version": "2"}
+    assert run.step(1).output == "built\n"
+    [gate] = run.gates
+    decision = api.approve_step(run.run_id, 2, comment="tests passed", digest=gate.digest)
+    assert (decision.status, decision.step_number, decision.action) == ("approved", 2, None)
+    assert decision.run.status is RunStatus.COMPLETED
+    assert lines(workshop, "shipped") == 1
+    events = api.get_audit_log(run.run_id).events
+    granted = next(event for event in events if event.event_type == "approval_granted")
+    assert granted.actor == msgspec.structs.replace(run.created_by)
+    assert granted.actor.via == "python"
+    assert granted.details["comment"] == "tests passed"
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+
+
+def test_the_typed_usage_does_what_it_says(workshop: Workshop) -> None:
+    workshop.steps("deploy", "Build | true", "Ship | true")
+    folder = str(workshop.root)
+    assert typed_usage.approve_all("deploy", folder) is RunStatus.COMPLETED
+    run_id = workshop.run_id("deploy")
+    assert typed_usage.tell(run_id, folder)[0] == "1 run_created"
+    told = typed_usage.steer(run_id, folder)
+    assert told == "illegal_move, illegal_move, illegal_move, illegal_move, illegal_move, already_decided"
+
+
+def test_a_rejection_says_what_it_led_to(workshop: Workshop, api: Workspace) -> None:
+    workshop.steps("deploy", "?Ship | true")
+    run = api.create_run("deploy")
+    decision = api.reject_step(run.run_id, reason="not today")
+    assert (decision.status, decision.action, decision.run.status) == ("rejected", "paused", "paused")
+    assert decision.run.step(1).status is StepStatus.REJECTED
+    with pytest.raises(AlreadyDecided):
+        api.approve_step(run.run_id, 1)
+    assert api.retry_run(run.run_id).status is RunStatus.AWAITING_APPROVAL
+    assert api.cancel_run(run.run_id, reason="enough").status is RunStatus.CANCELLED
+
+
+def test_a_vote_that_is_not_the_last_is_recorded(workshop: Workshop, api: Workspace) -> None:
+    me = api._actor.id
+    rules = {"approvers": [f"user:{me}", "user:bob"], "quorum": 2, "onTimeout": "reject", "allowSelfApproval": True}
+    workshop.steps(
+        "deploy",
+        "?Ship | true",
+        steps=[{"number": 1, "title": "Ship", "requiresApproval": True, "approval": rules}],
+    )
+    run = api.create_run("deploy")
+    decision = api.approve_step(run.run_id, 1)
+    assert (decision.status, decision.votes, decision.needed) == ("vote_recorded", 1, 2)
+    assert [vote.by.id for vote in decision.run.gates[0].votes] == [me]
+
+
+def test_an_approval_of_something_else_is_stale(workshop: Workshop, api: Workspace) -> None:
+    workshop.steps("deploy", "?Ship | true")
+    run = api.create_run("deploy")
+    with pytest.raises(StaleApproval):
+        api.approve_step(run.run_id, digest="0" * 12)
+
+
+def test_an_approval_that_went_stale_on_its_way_is_an_error(workshop: Workshop, api: Workspace) -> None:
+    pinned = workshop.root / "pinned.txt"
+    pinned.write_text("before")
+    workshop.steps(
+        "deploy",
+        "?Ship | true",
+        steps=[{"number": 1, "title": "Ship", "requiresApproval": True, "pins": ["pinned.txt"]}],
+    )
+    run = api.create_run("deploy")
+    pinned.write_text("after")
+    with pytest.raises(StaleApproval):
+        api.approve_step(run.run_id)
+    assert api.get_run_status(run.run_id).gates[0].revision == 2
+
+
+def test_manual_steps_are_reported_with_evidence(workshop: Workshop, api: Workspace) -> None:
+    workshop.steps("check", "Look at it")
+    run = api.create_run("check")
+    assert run.step(1).instructions == "Prose."
+    photo = workshop.root / "photo.txt"
+    photo.write_text("a photo")
+    done = api.complete_step(run.run_id, 1, comment="looks good", output="fine", evidence=[photo])
+    assert done.status is RunStatus.COMPLETED
+    [evidence] = done.step(1).evidence
+    assert (evidence.name, evidence.size_bytes) == ("photo.txt", 7)
+
+
+def test_without_waiting_another_process_carries_it_on(workshop: Workshop, api: Workspace, slow: str) -> None:
+    run = api.create_run(slow, wait=False)
+    eventually((workshop.root / "begun").exists)
+    assert api.get_run_status(run.run_id).driven_by is not None
+    (workshop.root / "go").touch()
+    eventually(lambda: api.get_run_status(run.run_id).status is RunStatus.COMPLETED)
+    assert lines(workshop, "done") == 1
+
+
+def test_a_run_that_somebody_else_drives_is_left_to_them(workshop: Workshop, api: Workspace, slow: str) -> None:
+    run = api.create_run(slow, wait=False)
+    eventually((workshop.root / "begun").exists)
+    told = api.resume_run(run.run_id)
+    assert (told.status, told.driven_by is not None) == (RunStatus.RUNNING, True)
+    paused = api.pause_run(run.run_id, reason="later")
+    assert paused.pause_requested
+    (workshop.root / "go").touch()
+    eventually(lambda: api.get_run_status(run.run_id).status is RunStatus.PAUSED)
+    assert api.resume_run(run.run_id).status is RunStatus.COMPLETED
+
+
+def test_cancelling_ends_the_running_step_first(workshop: Workshop, api: Workspace) -> None:
+    workshop.steps("slow", "Wait | touch begun; sleep 300")
+    run = api.create_run("slow", wait=False)
+    eventually((workshop.root / "begun").exists)
+    api.cancel_run(run.run_id, reason="enough")
+    eventually(lambda: api.get_run_status(run.run_id).status is RunStatus.CANCELLED)
+    assert api.get_run_status(run.run_id).step(1).status is StepStatus.CANCELLED
+
+
+def test_within_an_event_loop_it_works_as_well(workshop: Workshop, api: Workspace) -> None:
+    workshop.steps("deploy", "Build | true")
+
+    async def here() -> str:
+        return api.create_run("deploy").status
+
+    async def aside() -> str:
+        return (await asyncio.to_thread(api.create_run, "deploy")).status
+
+    assert asyncio.run(here()) == "completed"
+    assert asyncio.run(aside()) == "completed"
+
+    async def refused() -> None:
+        api.create_run("nothing")
+
+    with pytest.raises(NotFound):
+        asyncio.run(refused())
+
+
+def test_many_threads_may_use_one_workspace(workshop: Workshop, api: Workspace) -> None:
+    workshop.steps("deploy", "?Ship | echo x >> shipped")
+    run = api.create_run("deploy")
+    told: list[str] = []
+
+    def answer() -> None:
+        told.append(api.approve_step(run.run_id, 1).status)
+
+    threads = [threading.Thread(target=answer) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == ["approved"] * 8
+    eventually(lambda: api.get_run_status(run.run_id).status is RunStatus.COMPLETED)
+    assert lines(workshop, "shipped") == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda api: api.create_run("nothing"), NotFound),
+        (lambda api: api.create_run("../x"), BadRequest),
+        (lambda api: api.create_run("deploy", execution_mode="fast"), BadRequest),
+        (lambda api: api.get_run_status("sop_run_aaaaaaaaaaaa"), NotFound),
+        (lambda api: api.get_run_status("../../etc"), BadRequest),
+        (lambda api: api.get_audit_log("sop_run_aaaaaaaaaaaa"), NotFound),
+        (lambda api: api.list_runs(status="odd"), BadRequest),
+        (lambda api: api.list_runs(limit=-1), BadRequest),
+        (lambda api: api.approve_step("sop_run_aaaaaaaaaaaa", "x"), BadRequest),
+        (lambda api: api.approve_step("sop_run_aaaaaaaaaaaa", True), BadRequest),
+    ],
+)
+def test_what_cannot_be_is_an_error_of_ours(
+    workshop: Workshop, api: Workspace, call: Callable[[Workspace], Any], error: type[Exception]
+) -> None:
+    workshop.steps("deploy", "Build | true")
+    with pytest.raises(error) as raised:
+        call(api)
+    assert raised.value.message  # type: ignore[attr-defined]
+    assert raised.value.hint  # type: ignore[attr-defined]
+
+
+def test_looking_makes_no_database(workshop: Workshop, api: Workspace) -> None:
+    assert api.list_runs().total == 0
+    with pytest.raises(NotFound):
+        api.get_run_status("sop_run_aaaaaaaaaaaa")
+    assert not (workshop.sops / "runs.db").exists()
+
+
+def test_a_limit_says_who_holds_the_slot(workshop: Workshop, api: Workspace) -> None:
+    workshop.steps("deploy", "?Ship | true", maxConcurrent=1)
+    run = api.create_run("deploy")
+    with pytest.raises(LimitReached) as raised:
+        api.create_run("deploy")
+    assert raised.value.details["holders"] == (run.run_id,)
+    assert api.create_run("deploy", queue=True).status is RunStatus.PENDING
+
+
+def test_an_agent_cannot_approve(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOPWITH_ACTOR_KIND", "agent")
+    workshop.steps("deploy", "?Ship | true")
+    agent = Workspace(workshop.root)
+    run = agent.create_run("deploy")
+    assert run.created_by.kind == "agent"
+    with pytest.raises(ApproverNotAllowed):
+        agent.approve_step(run.run_id)
+    assert run.gates[0].status == "open"
+
+
+def test_nobody_says_by_an_argument_who_they_are() -> None:
+    import inspect
+
+    for name in sopwith.__all__:
+        call = getattr(sopwith, name)
+        if inspect.isfunction(call):
+            assert not {"actor", "user", "agent", "kind", "by"} & set(inspect.signature(call).parameters), name
+    for name, method in inspect.getmembers(Workspace, inspect.isfunction):
+        assert not {"actor", "user", "agent", "kind", "by"} & set(inspect.signature(method).parameters), name
+
+
+def test_a_workspace_is_found_named_or_missed(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    workshop.steps("deploy", "Build | true")
+    inside = workshop.root / "src"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    assert sopwith.create_run("deploy").status is RunStatus.COMPLETED
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NoWorkspace):
+        sopwith.list_runs()
+    monkeypatch.setenv("SOPWITH_WORKSPACE", str(workshop.root))
+    assert sopwith.list_runs().total == 1
+    assert Workspace().path == workshop.root
+
+
+def test_closed_it_opens_anew(workshop: Workshop, api: Workspace) -> None:
+    workshop.steps("deploy", "Build | true")
+    with api:
+        api.create_run("deploy")
+    assert api.create_run("deploy").status is RunStatus.COMPLETED
+    assert api.list_runs().total == 2
+
+
+def test_after_a_fork_it_is_refused(workshop: Workshop, api: Workspace) -> None:
+    workshop.steps("deploy", "Build | true")
+    run = api.create_run("deploy")
+    child = os.fork()
+    if child == 0:
+        try:
+            api.get_run_status(run.run_id)
+        except StoreError:
+            os._exit(7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_what_could_not_be_copied_is_a_warning(workshop: Workshop, api: Workspace) -> None:
+    workshop.steps("deploy", "Build | true")
+    (workshop.sops / "config.json").write_text('{"checkpointCopies": ["/proc/nowhere/copy"]}')
+    with pytest.warns(SopwithWarning):
+        assert api.create_run("deploy").status is RunStatus.COMPLETED
+
+
+def test_a_run_left_by_a_killed_program_can_be_resumed(workshop: Workshop, api: Workspace, slow: str) -> None:
+    program = f"import sopwith; sopwith.create_run({slow!r}, workspace={str(workshop.root)!r})"
+    process = subprocess.Popen([sys.executable, "-c", program])
+    eventually((workshop.root / "begun").exists)
+    process.kill()
+    process.wait()
+    run_id = workshop.run_id(slow)
+    assert api.get_run_status(run_id).undriven
+    (workshop.root / "go").touch()
+    assert api.resume_run(run_id).status is RunStatus.COMPLETED
+    assert lines(workshop, "done") == 1
+
+
+def test_results_hold_every_field_of_the_documents(workshop: Workshop, api: Workspace) -> None:
+    """A field that the documents get later must not be missing here."""
+    workshop.steps("deploy", "Build | true", "?Ship | true", "Look")
+    run_id = api.create_run("deploy").run_id
+
+    def fields(kind: type[msgspec.Struct]) -> set[str]:
+        return set(kind.__struct_encode_fields__)
+
+    document = workshop.json("status", run_id)
+    assert set(document) - fields(results.Run) == {"success"}
+    assert set(document["gates"][0]) <= fields(results.Gate)
+    told = {"duration"}  # in words; `durationMs` is here
+    assert set().union(*document["stepResults"]) - fields(results.StepResult) == told
+    assert set(workshop.json("history")["runs"][0]) <= fields(results.RunSummary)
+    assert set(workshop.json("audit", run_id)["events"][0]) <= fields(results.AuditEvent)
+    assert set(workshop.json("list")["sops"][0]) - fields(results.Procedure) == {"errors"}
+
+
+def test_importing_the_package_loads_nothing_of_it() -> None:
+    probe = "import sys, json, sopwith; print(json.dumps([m for m in sys.modules if m.startswith('sopwith')]))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert set(json.loads(done.stdout)) == {"sopwith", "sopwith.version"}
+
+
+def test_every_name_is_there_and_no_other() -> None:
+    for name in sopwith.__all__:
+        assert getattr(sopwith, name) is not None
+    with pytest.raises(AttributeError):
+        _ = sopwith.approve_everything
+    assert set(sopwith.__all__) <= set(dir(sopwith))
