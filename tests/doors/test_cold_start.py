@@ -19,7 +19,7 @@ FORBIDDEN = {
 }
 DOOR = {
     *("sopwith.doors", "sopwith.doors.cli", "sopwith.doors.cli.app", "sopwith.doors.cli.door"),
-    *("sopwith.doors.cli.terminal", "sopwith.doors.cli.text"),
+    *("sopwith.doors.cli.terminal", "sopwith.doors.cli.text", "sopwith.doors.opened"),
 }
 ASKS_WHO = {"inbox"}
 """Verbs that tell what the caller may do: they look where the caller comes from."""
