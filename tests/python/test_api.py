@@ -16,7 +16,10 @@ from tests.python import typed_usage
 
 import sopwith
 from sopwith import RunStatus, SopwithWarning, StepStatus, Workspace
+from sopwith.core.run import Run
 from sopwith.doors.python import results
+from sopwith.engine.driver import drive
+from sopwith.engine.parts import Parts
 from sopwith.errors import (
     AlreadyDecided,
     ApproverNotAllowed,
@@ -24,6 +27,7 @@ from sopwith.errors import (
     LimitReached,
     NotFound,
     NoWorkspace,
+    RunBusy,
     StaleApproval,
     StoreError,
 )
@@ -174,6 +178,57 @@ def test_within_an_event_loop_it_works_as_well(workshop: Workshop, api: Workspac
         asyncio.run(refused())
 
 
+def test_what_goes_wrong_while_a_run_is_carried_on_is_told_within_a_loop_too(
+    workshop: Workshop, api: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.steps("deploy", "Build | true")
+
+    async def broken(*_arguments: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr("sopwith.engine.driver.drive", broken)
+
+    async def inside() -> None:
+        api.create_run("deploy")
+
+    with pytest.raises(StoreError):
+        asyncio.run(inside())
+
+
+def test_a_run_that_its_driver_let_go_of_meanwhile_is_taken_up(
+    workshop: Workshop, api: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.steps("deploy", "Build | true")
+    calls: list[str] = []
+
+    async def at_first_busy(parts: Parts, run_id: str) -> Run:
+        calls.append(run_id)
+        if len(calls) == 1:
+            raise RunBusy(f"{run_id} is driven by somebody")
+        return await drive(parts, run_id)
+
+    monkeypatch.setattr("sopwith.engine.driver.drive", at_first_busy)
+    assert api.create_run("deploy").status is RunStatus.COMPLETED
+    assert len(calls) == 2
+
+
+def test_a_rejection_that_goes_elsewhere_carries_the_run_on(workshop: Workshop, api: Workspace) -> None:
+    step = {"number": 1, "title": "Ship", "requiresApproval": True, "onReject": "goto:2"}
+    workshop.steps("deploy", "?Ship | true", "Tell | echo told >> told", steps=[step])
+    run = api.create_run("deploy")
+    decision = api.reject_step(run.run_id, 1, reason="not today")
+    assert (decision.action, decision.run.status) == ("goto", RunStatus.COMPLETED)
+    assert lines(workshop, "told") == 1
+
+
+def test_cancelling_a_run_that_nobody_drives_ends_its_processes(workshop: Workshop, api: Workspace, slow: str) -> None:
+    run_id = _left_in_the_middle(workshop, slow)
+    cancelled = api.cancel_run(run_id)
+    assert cancelled.status is RunStatus.CANCELLED
+    assert cancelled.step(1).status is StepStatus.CANCELLED
+    assert lines(workshop, "done") == 0
+
+
 def test_many_threads_may_use_one_workspace(workshop: Workshop, api: Workspace) -> None:
     workshop.steps("deploy", "?Ship | echo x >> shipped")
     run = api.create_run("deploy")
@@ -300,12 +355,7 @@ def test_what_could_not_be_copied_is_a_warning(workshop: Workshop, api: Workspac
 
 
 def test_a_run_left_by_a_killed_program_can_be_resumed(workshop: Workshop, api: Workspace, slow: str) -> None:
-    program = f"import sopwith; sopwith.create_run({slow!r}, workspace={str(workshop.root)!r})"
-    process = subprocess.Popen([sys.executable, "-c", program])
-    eventually((workshop.root / "begun").exists)
-    process.kill()
-    process.wait()
-    run_id = workshop.run_id(slow)
+    run_id = _left_in_the_middle(workshop, slow)
     assert api.get_run_status(run_id).undriven
     (workshop.root / "go").touch()
     assert api.resume_run(run_id).status is RunStatus.COMPLETED
@@ -342,3 +392,13 @@ def test_every_name_is_there_and_no_other() -> None:
     with pytest.raises(AttributeError):
         _ = sopwith.approve_everything
     assert set(sopwith.__all__) <= set(dir(sopwith))
+
+
+def _left_in_the_middle(workshop: Workshop, slow: str) -> str:
+    """A run whose program was killed while its first step ran."""
+    program = f"import sopwith; sopwith.create_run({slow!r}, workspace={str(workshop.root)!r})"
+    process = subprocess.Popen([sys.executable, "-c", program])
+    eventually((workshop.root / "begun").exists)
+    process.kill()
+    process.wait()
+    return workshop.run_id(slow)
