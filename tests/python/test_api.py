@@ -213,8 +213,8 @@ def test_a_run_that_its_driver_let_go_of_meanwhile_is_taken_up(
 
 
 def test_a_rejection_that_goes_elsewhere_carries_the_run_on(workshop: Workshop, api: Workspace) -> None:
-    step = {"number": 1, "title": "Ship", "requiresApproval": True, "onReject": "goto:2"}
-    workshop.steps("deploy", "?Ship | true", "Tell | echo told >> told", steps=[step])
+    steps = [{"number": 1, "onReject": "goto:2"}, {"number": 2}]
+    workshop.steps("deploy", "?Ship | true", "Tell | echo told >> told", steps=steps)
     run = api.create_run("deploy")
     decision = api.reject_step(run.run_id, 1, reason="not today")
     assert (decision.action, decision.run.status) == ("goto", RunStatus.COMPLETED)
