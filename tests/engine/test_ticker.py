@@ -70,6 +70,7 @@ class Server:
         self.events: list[Event] = []
         self.adopted: list[tuple[str, tuple[int, ...]]] = []
         self.troubles: list[tuple[str | None, str]] = []
+        self.jumps: list[float] = []
         self.store = Counted(bench)
         self._bench = bench
         self._stop = asyncio.Event()
@@ -84,6 +85,9 @@ class Server:
 
     def on_adopted(self, run_id: str, name: str, steps: tuple[int, ...]) -> None:
         self.adopted.append((run_id, steps))
+
+    def on_clock_jump(self, seconds: float) -> None:
+        self.jumps.append(seconds)
 
     def on_trouble(self, run_id: str | None, error: BaseException) -> None:
         self.troubles.append((run_id, str(error)))
