@@ -31,28 +31,28 @@ class DatagramBell:
     """Rings the server of the workspace whose runs lie in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         self._path = folder / BELL
-        self._socket: socket | None = None
 
     def ring(self, run_id: str, *, left: bool = False) -> None:
         try:
-            there = stat.S_ISSOCK(os.lstat(self._path).st_mode)  # noqa: PTH116 - no second system call, no Path made
+            there = stat.S_ISSOCK(os.lstat(self._path).st_mode)
         except OSError:
             return
         if there:
             # nobody listens, its buffer is full, there are no descriptors left: the server will find out by itself
-            with suppress(OSError):
+            with suppress(OSError, ImportError):
                 self._send(run_id.encode() + (b" left" if left else b""))
 
     def _send(self, word: bytes) -> None:
-        if self._socket is None:
-            # most commands find no server, and need no such module
-            import socket
+        # most commands find no server, and need no such module
+        import socket
 
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        with _address(self._path) as address:
-            self._socket.sendto(word, address)
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell,
+            _address(self._path) as address,
+        ):
+            bell.setblocking(False)
+            bell.sendto(word, address)
 
 
 class DatagramEar:
@@ -68,8 +68,9 @@ class DatagramEar:
 
         # left by a server that was killed
         self._path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
+            self._socket.setblocking(False)
             os.fchmod(self._socket.fileno(), 0o600)
             with _address(self._path) as address:
                 self._socket.bind(address)
