@@ -10,7 +10,7 @@ Longer than other files: what is remembered of a run and what makes it worth a l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Protocol
@@ -45,6 +45,8 @@ GRACE_SECS = 0.5
 
 Not where whoever changed it says that it does not.
 """
+SLICE_MS = 20
+"""A look that takes longer lets others have their turn: signals, drivers, whoever asks how the server is."""
 JUMP_SECS = 2.0
 """By so much the wall clock must have left the boot clock since the last look to be told as a jump."""
 QUEUE_SECS = 1.0
@@ -88,24 +90,49 @@ async def serve(
     once: bool = False,
     at_once: int = AT_ONCE,
     ear: Ear | None = None,
+    anew: asyncio.Event | None = None,
+    pulse: Pulse | None = None,
 ) -> tuple[str, ...]:
     """Drives runs until `stop` is set, or, with `once`, until nothing is left to do now.
 
-    `ear`: hears of the commits of other processes; without one, the store is asked often. Tells which runs it let go
-    of on their way; their processes go on. Raises StoreError if the store stays unreadable.
+    `ear`: hears of the commits of other processes; without one, the store is asked often. `anew`: when it is set,
+    everything is looked at again at once, what was in trouble too. `pulse` shows how it is going. Tells which runs it
+    let go of on their way; their processes go on. Raises StoreError if the store stays unreadable.
     """
-    server = _Server(parts, witness, at_once)
-    watching = asyncio.ensure_future(_when(stop, server.wake))
+    server = _Server(parts, witness, at_once, pulse or Pulse())
+    watching = [asyncio.ensure_future(_when(stop, server.wake))]
+    if anew is not None:
+        watching.append(asyncio.ensure_future(_whenever(anew, server.look_anew)))
     try:
         # before the first look: what is told from now on is not missed
         server.listen(ear)
         await server.run(stop, once=once)
     finally:
-        watching.cancel()
+        for task in watching:
+            task.cancel()
         if ear is not None:
             ear.close()
         left = await server.let_go()
     return left
+
+
+class Pulse(msgspec.Struct):
+    """How the server is, for whoever asks; written by the loop alone."""
+
+    looked_at: Instant | None = None
+    """When it last got on with looking."""
+    hears: bool = False
+    """Whether other processes can tell it of what they commit."""
+    readable: bool = True
+    """Whether the store could be read at the last look."""
+    driven: int = 0
+    """Runs that are driven here now."""
+    queue: int = 0
+    """Runs that wait for a place to be driven."""
+    troubles: int = 0
+    """Runs that cannot be driven now."""
+    jumps: int = 0
+    """How often the clock was set since the start."""
 
 
 class _Why(Enum):
@@ -155,7 +182,8 @@ class _Trouble(msgspec.Struct):
 
 
 class _Server:
-    def __init__(self, parts: Parts, witness: Witness, at_once: int) -> None:
+    def __init__(self, parts: Parts, witness: Witness, at_once: int, pulse: Pulse) -> None:
+        self._pulse = pulse
         self._board = Switchboard(self._hear_inside)
         self._parts = parts = msgspec.structs.replace(parts, bell=self._board)
         self._store = parts.store
@@ -194,6 +222,7 @@ class _Server:
             self._tell(None, SopwithError(f"decisions are noticed late: nobody can be heard here: {reason}"))
             return
         self._look_secs = SWEEP_SECS
+        self._pulse.hears = True
         self._parts = msgspec.structs.replace(self._parts, switchboard=self._board)
 
     def _hear_outside(self, run_id: str, left: bool) -> None:
@@ -226,11 +255,24 @@ class _Server:
     async def run(self, stop: asyncio.Event, *, once: bool) -> None:
         while not stop.is_set():
             self._woken.clear()
-            self._look()
+            await self._look(stop)
+            if stop.is_set():
+                return
             self._begin()
+            self._feel()
             if once and self._is_done:
                 return
             await self._pause()
+
+    def look_anew(self) -> None:
+        """Forgets what was put off and what was found to rest."""
+        self._later.clear()
+        self._settled.clear()
+        self._stirred = True
+        self._list_again_ms = 0
+        for trouble in self._troubles.values():
+            trouble.told.clear()
+        self.wake()
 
     async def let_go(self) -> tuple[str, ...]:
         """Watches no longer: processes go on, claims are given back. Tells the runs that were driven."""
@@ -248,15 +290,21 @@ class _Server:
 
     # what to look at
 
-    def _look(self) -> None:
+    async def _look(self, stop: asyncio.Event) -> None:
         self._notice_a_jump()
         try:
             self._reap()
             self._notice_commits()
-            self._follow_words()
-            if self._stirred and self._now.boot_ms >= self._list_again_ms:
-                self._list()
-            self._consider_what_is_due()
+            began_ms = self._now.boot_ms
+            for look in (self._follow_words, self._list_if_stirred, self._consider_what_is_due):
+                for _considered in look():
+                    if self._now.boot_ms - began_ms >= SLICE_MS:
+                        await asyncio.sleep(0)
+                        if stop.is_set():
+                            return
+                        self._begin()
+                        self._feel()
+                        began_ms = self._now.boot_ms
         except StoreError as error:
             self._unreadable(error)
         else:
@@ -269,15 +317,24 @@ class _Server:
         if before is not None and before.boot_id == now.boot_id:
             seconds = ((now.at - before.at) / timedelta(milliseconds=1) - (now.boot_ms - before.boot_ms)) / 1000
             if abs(seconds) > JUMP_SECS:
+                self._pulse.jumps += 1
                 self._witness.on_clock_jump(seconds)
 
-    def _follow_words(self) -> None:
+    def _feel(self) -> None:
+        self._pulse.looked_at = self._now
+        self._pulse.readable = self._failing_since_ms is None
+        self._pulse.driven = len(self._driven)
+        self._pulse.queue = len(self._found)
+        self._pulse.troubles = len(self._troubles) - (None in self._troubles)
+
+    def _follow_words(self) -> Iterator[None]:
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
         words, self._words = self._words, {}
         for run_id, left in words.items():
             self._consider(self._store.summary(run_id), run_id, left=left)
+            yield
 
     def _notice_commits(self) -> None:
         version = self._store.version()
@@ -292,24 +349,28 @@ class _Server:
                 at_ms = min(later.at_ms, later.since_ms + _ms(QUEUE_SECS))
                 self._later[run_id] = msgspec.structs.replace(later, at_ms=at_ms)
 
-    def _list(self) -> None:
+    def _list_if_stirred(self) -> Iterator[None]:
         """Looks at all whose status does not tell that they only wait: what is new, or has changed."""
         began_ms = self._now.boot_ms
+        if not self._stirred or began_ms < self._list_again_ms:
+            return
         listed, _total = self._store.summaries(RunFilter(statuses=LISTED))
         overdue = self._store.due(self._now.at, _ALL)
         candidates = [*reversed(listed), *(summary for run_id in overdue if (summary := self._store.summary(run_id)))]
         self._stirred = False
         for summary in _without_those_behind(candidates):
             self._consider(summary)
+            yield
         kept = {summary.run_id for summary in candidates}
         self._settled = {run_id: settled for run_id, settled in self._settled.items() if run_id in kept}
         ended_ms = self._now.boot_ms
         self._list_again_ms = ended_ms + (ended_ms - began_ms) * _LISTING_SHARE
 
-    def _consider_what_is_due(self) -> None:
+    def _consider_what_is_due(self) -> Iterator[None]:
         now = self._now
         for run_id in [run_id for run_id, later in self._later.items() if later.at_ms <= now.boot_ms]:
             self._consider(self._store.summary(run_id), run_id)
+            yield
         self._alarm = None
         soon = now.at + timedelta(seconds=self._look_secs)
         for run_id in self._store.due(soon, _ALL):
@@ -320,11 +381,13 @@ class _Server:
                 self._alarm = min(self._alarm or summary.due_at, summary.due_at)
             else:
                 self._consider(summary, run_id)
+                yield
 
     def _consider(self, summary: RunSummary | None, run_id: str = "", *, left: bool = False) -> None:
         """Puts the run among those to be driven, or remembers why not. `left`: whoever changed it leaves it to us."""
         if summary is None:
             self._later.pop(run_id, None)
+            self._troubles.pop(run_id, None)
             return
         run_id = summary.run_id
         later = self._later.get(run_id)
@@ -525,6 +588,13 @@ def _without_those_behind(summaries: Iterable[RunSummary]) -> Iterable[RunSummar
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+async def _whenever(event: asyncio.Event, call: Callable[[], None]) -> None:
+    while True:
+        await event.wait()
+        event.clear()
+        call()
 
 
 async def _when(stop: asyncio.Event, call: Callable[[], None]) -> None:

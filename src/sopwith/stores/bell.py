@@ -9,18 +9,18 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sopwith.stores.sockets import private_socket, reachable
 
 if TYPE_CHECKING:
     from socket import socket
 
 BELL = "server.bell"
 """The name of the socket, in the folder of the runs, which is private (0700) as the socket is (0600)."""
-_LONGEST_PATH_BYTES = 100
-"""`sun_path` has room for 108 bytes on Linux, and for 104 elsewhere."""
 _WORD = re.compile(rb"(sop_run_[a-z0-9_-]{1,48})( left)?")
 _LONGEST_WORD_BYTES = 64
 _WORDS_AT_A_TIME = 64
@@ -49,7 +49,7 @@ class DatagramBell:
 
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell,
-            _address(self._path) as address,
+            reachable(self._path) as address,
         ):
             bell.setblocking(False)
             bell.sendto(word, address)
@@ -66,18 +66,7 @@ class DatagramEar:
         import asyncio
         import socket
 
-        # left by a server that was killed
-        self._path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            self._socket.setblocking(False)
-            os.fchmod(self._socket.fileno(), 0o600)
-            with _address(self._path) as address:
-                self._socket.bind(address)
-            self._path.chmod(0o600)
-        except OSError:
-            self.close()
-            raise
+        self._socket = private_socket(self._path, socket.SOCK_DGRAM)
         asyncio.get_running_loop().add_reader(self._socket, self._read, self._socket, hear)
 
     def close(self) -> None:
@@ -100,16 +89,3 @@ class DatagramEar:
                 return
             if word := _WORD.fullmatch(data):
                 hear(word[1].decode(), word[2] is not None)
-
-
-@contextmanager
-def _address(path: Path) -> Iterator[str]:
-    """What to call the socket, however deep its folder lies. Raises OSError where a deep one cannot be reached."""
-    if len(os.fsencode(path)) <= _LONGEST_PATH_BYTES:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
