@@ -166,7 +166,9 @@ def _line(at: datetime, run_id: str, name: str, words: str) -> str:
     """Time of day where somebody watches, the date as well where lines are kept; then which run, then what."""
     local = text.local_time(at.isoformat())
     time = text.dim(local[11:]) if sys.stdout.isatty() else local
-    return "  ".join(part for part in (time, text.dim(run_id), text.bold(name) if name else "", words) if part)
+    return "  ".join(
+        part for part in (time, text.dim(safe(run_id)), text.bold(safe(name)) if name else "", words) if part
+    )
 
 
 def _run_line(event: Event) -> str:
