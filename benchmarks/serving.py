@@ -114,8 +114,8 @@ def _cpu_secs(pid: int) -> float:
 
 def _memory(pid: int) -> dict[str, int]:
     status = Path(f"/proc/{pid}/status").read_text()
-    found = {line.partition(":")[0]: line.partition(":")[2].split()[0] for line in status.splitlines()}
-    return {"residentMiB": int(found["VmRSS"]) // 1024, "threads": int(found["Threads"])}
+    found = {line.partition(":")[0]: line.partition(":")[2].split() for line in status.splitlines()}
+    return {"residentMiB": int(found["VmRSS"][0]) // 1024, "threads": int(found["Threads"][0])}
 
 
 def _latencies(folder: Path, engine: Engine, rounds: int) -> dict[str, float]:

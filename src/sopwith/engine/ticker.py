@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import Protocol
 
 import msgspec
 
 from sopwith.core.address import StepId
-from sopwith.core.due import Due, DueKind, due, next_due_at, ready
+from sopwith.core.due import Due, DueKind, due, left_ms, ready_now
 from sopwith.core.instant import Instant
 from sopwith.core.run import Run, RunStatus, running_processes
 from sopwith.engine.driver import drive
@@ -63,6 +63,7 @@ _LISTING_SHARE = 20
 LISTED = (RunStatus.PENDING, RunStatus.RUNNING)
 """In these a run may have something due now. In all others it is a deadline, which the store finds by itself."""
 _ALL = 1_000_000
+_FAR = datetime(9998, 1, 1, tzinfo=UTC)
 _TIMED = (DueKind.TIME_OUT_RUN, DueKind.EXPIRE_GATE, DueKind.REMIND)
 
 
@@ -144,10 +145,13 @@ class _Why(Enum):
 
 
 class _Settled(msgspec.Struct, frozen=True):
-    """Nothing was to be done at this seq, and nothing is before `until`; None: before somebody changes the run."""
+    """Nothing was to be done at this seq, and nothing is before `until`, by the wall clock, or `boot_ms`, by the boot
+    clock; both None: before somebody changes the run.
+    """
 
     seq: int
     until: datetime | None
+    boot_ms: int | None
 
 
 class _Later(msgspec.Struct, frozen=True):
@@ -193,6 +197,9 @@ class _Server:
         self._found: dict[str, _Found] = {}
         self._driven: dict[str, _Driven] = {}
         self._settled: dict[str, _Settled] = {}
+        self._timers: dict[str, int] = {}
+        """When runs that rest are to be looked at, by the boot clock; the store finds them by the wall clock only."""
+        self._jumped = False
         self._later: dict[str, _Later] = {}
         self._troubles: dict[str | None, _Trouble] = {}
         self._version: int | None = None
@@ -296,20 +303,25 @@ class _Server:
             self._reap()
             self._notice_commits()
             began_ms = self._now.boot_ms
-            for look in (self._follow_words, self._list_if_stirred, self._consider_what_is_due):
-                for _considered in look():
-                    if self._now.boot_ms - began_ms >= SLICE_MS:
-                        await asyncio.sleep(0)
-                        if stop.is_set():
-                            return
-                        self._begin()
-                        self._feel()
-                        began_ms = self._now.boot_ms
+            for _considered in self._all_there_is_to_look_at():
+                if self._now.boot_ms - began_ms >= SLICE_MS:
+                    await asyncio.sleep(0)
+                    if stop.is_set():
+                        return
+                    self._begin()
+                    self._feel()
+                    began_ms = self._now.boot_ms
         except StoreError as error:
             self._unreadable(error)
         else:
             self._failing_since_ms = None
             self._troubles.pop(None, None)
+
+    def _all_there_is_to_look_at(self) -> Iterator[None]:
+        yield from self._follow_words()
+        yield from self._list_if_stirred()
+        yield from self._read_deadlines_anew()
+        yield from self._consider_what_is_due()
 
     def _notice_a_jump(self) -> None:
         before, now = self._looked_at, self._now
@@ -318,6 +330,7 @@ class _Server:
             seconds = ((now.at - before.at) / timedelta(milliseconds=1) - (now.boot_ms - before.boot_ms)) / 1000
             if abs(seconds) > JUMP_SECS:
                 self._pulse.jumps += 1
+                self._jumped = True
                 self._witness.on_clock_jump(seconds)
 
     def _feel(self) -> None:
@@ -362,13 +375,32 @@ class _Server:
             self._consider(summary)
             yield
         kept = {summary.run_id for summary in candidates}
-        self._settled = {run_id: settled for run_id, settled in self._settled.items() if run_id in kept}
+        self._settled = {
+            run_id: settled
+            for run_id, settled in self._settled.items()
+            if run_id in kept or self._timers.get(run_id) == settled.boot_ms is not None
+        }
         ended_ms = self._now.boot_ms
         self._list_again_ms = ended_ms + (ended_ms - began_ms) * _LISTING_SHARE
+
+    def _read_deadlines_anew(self) -> Iterator[None]:
+        """After a jump the wall clock no longer tells which deadlines come next: each run that has one is asked."""
+        if not self._jumped:
+            return
+        for run_id in self._store.due(_FAR, _ALL):
+            if run_id not in self._later:
+                self._settled.pop(run_id, None)
+                self._consider(self._store.summary(run_id), run_id)
+            yield
+        self._jumped = False
 
     def _consider_what_is_due(self) -> Iterator[None]:
         now = self._now
         for run_id in [run_id for run_id, later in self._later.items() if later.at_ms <= now.boot_ms]:
+            self._consider(self._store.summary(run_id), run_id)
+            yield
+        for run_id in [run_id for run_id, boot_ms in self._timers.items() if boot_ms <= now.boot_ms]:
+            del self._timers[run_id]
             self._consider(self._store.summary(run_id), run_id)
             yield
         self._alarm = None
@@ -418,7 +450,8 @@ class _Server:
         now = self._now
         settled = self._settled.get(summary.run_id)
         if settled is not None and settled.seq == summary.seq:
-            return settled.until is None or settled.until > now.at
+            by_wall = settled.until is None or settled.until > now.at
+            return by_wall and (settled.boot_ms is None or settled.boot_ms > now.boot_ms)
         later = self._later.get(summary.run_id)
         return later is not None and later.seq == summary.seq and later.at_ms > now.boot_ms
 
@@ -429,10 +462,10 @@ class _Server:
 
     def _examine(self, run: Run) -> None:
         run = self._settle(run)
-        if ready(due(run), self._now.at):
+        if ready_now(run, self._now):
             self._found[run.run_id] = _Found(run.name, run.seq, running_processes(run))
         else:
-            self._settled[run.run_id] = _Settled(run.seq, next_due_at(run))
+            self._rest(run)
             self._troubles.pop(run.run_id, None)
 
     def _settle(self, run: Run) -> Run:
@@ -456,8 +489,18 @@ class _Server:
                 tried.add(item)
         return run
 
+    def _rest(self, run: Run) -> None:
+        """Remembers until when nothing is to be done; what counts by the boot clock, by that."""
+        now = self._now
+        left = {item: left_ms(run, item, now) for item in due(run)}
+        by_wall = min((item.at for item, ms in left.items() if ms is None and item.at is not None), default=None)
+        by_boot = min((now.boot_ms + ms for ms in left.values() if ms is not None), default=None)
+        self._settled[run.run_id] = _Settled(run.seq, by_wall, by_boot)
+        if by_boot is not None:
+            self._timers[run.run_id] = by_boot
+
     def _timed(self, run: Run, tried: set[Due]) -> Due | None:
-        items = ready(due(run), self._now.at)
+        items = ready_now(run, self._now)
         return next((item for item in items if item.kind in _TIMED and item not in tried), None)
 
     # driving
@@ -494,8 +537,8 @@ class _Server:
         self._troubles.pop(run_id, None)
         if run.seq != found.seq:
             self._stir_queues()
-        if not ready(due(run), self._now.at):
-            self._settled[run_id] = _Settled(run.seq, next_due_at(run))
+        if not ready_now(run, self._now):
+            self._rest(run)
         elif run.queued:
             self._put_off(run_id, run.seq, self._queue_secs(driven), _Why.QUEUED)
         else:
@@ -564,6 +607,8 @@ class _Server:
     def _seconds_to_the_next_look(self) -> float:
         now = self._now
         waits = [(later.at_ms - now.boot_ms) / 1000 for later in self._later.values()]
+        if self._timers:
+            waits.append((min(self._timers.values()) - now.boot_ms) / 1000)
         if self._alarm is not None:
             waits.append((self._alarm - now.at).total_seconds())
         return max(0.0, min((self._look_secs, *waits)))
