@@ -262,3 +262,17 @@ def test_an_answer_counts_whatever_the_clock_says(bench: Bench) -> None:
     bench.pass_time(1)
     assert ended(bench, run_id)
     server.stop()
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_reminder_comes_on_time_whatever_the_wall_clock_does(bench: Bench, jump: float) -> None:
+    bench.procedure("deploy", {**GATED, "approval": {"remindAfterMins": [1]}})
+    run_id = bench.run("deploy").run_id
+    server = Server(bench, ear=bench.bell)
+    bench.pass_time(10)
+    bench.clock.set_wall_by(jump)
+    bench.pass_time(49.5)
+    assert bench.names(run_id)[-1] == "approval_requested 1"
+    bench.pass_time(0.7)
+    assert bench.names(run_id)[-1] == "approval_reminded 1"
+    server.stop()

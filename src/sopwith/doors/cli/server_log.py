@@ -51,6 +51,7 @@ OWN_TYPES = {
         Level.WARNING,
         "The wall clock was set by `seconds`, back if negative, since the last look",
     ),
+    "lines_lost": (Level.WARNING, "So many lines, `count`, were not written before this one: nobody took them"),
     "trouble": (Level.ERROR, "A run, or without `runId` the store, is in trouble and is tried again; `error`"),
 }
 """The types of lines that are no events, and what they bring."""
@@ -79,6 +80,7 @@ class ServerLog:
         self._door = door
         self._as_json = as_json
         self._now = door.engine.parts.clock.now
+        self._lost = 0
 
     def began(self, *, once: bool) -> None:
         _listed, total = self._door.engine.parts.store.summaries(RunFilter(statuses=OPEN, limit=0))
@@ -150,6 +152,16 @@ class ServerLog:
         self._say({"timestamp": iso(self._now().at), "level": level, **document}, line, err=err)
 
     def _say(self, document: Document, line: Callable[[], str], *, err: bool = False) -> None:
+        if not terminal.takes_more(sys.stderr if err and not self._as_json else sys.stdout):
+            # whoever reads this hangs: that must not be the server's trouble as well
+            self._lost += 1
+            return
+        if lost := self._lost:
+            self._lost = 0
+            self._own(
+                {"type": "lines_lost", "count": lost},
+                lambda: self._line_now("", "", f"{lost} lines were not written: nobody took them"),
+            )
         with terminal.optional():
             if self._as_json:
                 terminal.echo_json(document)
