@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import typing
 from typing import Any
 
@@ -126,3 +128,26 @@ def test_log_format_is_for_lines_and_json_for_all(workshop: Workshop, serve: Ser
 def _quick(workshop: Workshop) -> str:
     workshop.steps("quick", "Say | echo said")
     return "quick"
+
+
+def test_a_reader_that_takes_nothing_holds_up_nothing_and_is_told(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    with os.fdopen(writing, "w") as pipe, os.fdopen(reading, "rb", buffering=0) as reader:
+        monkeypatch.setattr("sys.stdout", pipe)
+        told = log(workshop, as_json=True)
+        for _ in range(3):
+            told.looks_anew()
+        os.set_blocking(reading, False)
+        while reader.read(65536):
+            pass
+        told.looks_anew()
+        lines = [json.loads(line) for line in reader.read(65536).splitlines()]
+    assert [line["type"] for line in lines] == ["lines_lost", "looking_anew"]
+    assert lines[0]["count"] == 3
