@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -307,6 +306,33 @@ def test_a_forged_word_takes_no_run_from_its_driver(bench: Bench) -> None:
     server.stop()
 
 
+def test_a_forged_word_costs_a_driver_one_look(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=None)]
+    bench.procedure("deploy", {})
+    server = hearing(bench)
+    run_id = bench.create("deploy")
+    bench.pass_time(1)
+    server.store.calls.clear()
+    bench.bell.ring(run_id, left=True)
+    bench.pass_time(0.1)
+    assert 1 <= server.store.calls["version"] <= 4
+    server.stop()
+
+
+def test_what_the_server_commits_itself_makes_it_look_at_nothing(bench: Bench) -> None:
+    bench.world.plays.update({number: [Play(seconds=0.5)] for number in range(1, 11)})
+    bench.procedure("chain", *({} for _ in range(10)))
+    server = hearing(bench)
+    run_id = bench.create("chain")
+    bench.pass_time(GRACE_SECS + AT_ONCE)
+    server.store.calls.clear()
+    bench.pass_time(4.4)
+    assert not ended(bench, run_id)
+    # only the loop asks what is due
+    assert server.store.calls["due"] <= 1
+    server.stop()
+
+
 def test_a_word_about_a_run_in_trouble_does_not_hurry_it(bench: Bench) -> None:
     bench.procedure("bad", {})
     tries: list[int] = []
@@ -356,8 +382,6 @@ def test_where_nothing_can_be_heard_it_is_told_and_looks_often(bench: Bench) -> 
 
 def test_it_hears_no_more_when_it_has_ended(bench: Bench) -> None:
     server = hearing(bench)
+    assert bench.bell.is_heard
     server.stop()
-    calls = server.store.calls.copy()
-    bench.bell.ring("sop_run_aaaaaaaaaaaa")
-    bench.loop.run_until_complete(asyncio.sleep(1))
-    assert server.store.calls == calls
+    assert not bench.bell.is_heard

@@ -15,6 +15,11 @@ class FakeBell:
         self._hear: Callable[[str, bool], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens."""
+        return self._hear is not None
+
     def ring(self, run_id: str, *, left: bool = False) -> None:
         self.rung.append((run_id, left))
         if self._loop is not None:
