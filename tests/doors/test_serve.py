@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -383,7 +384,12 @@ def test_with_json_it_prints_a_document_a_line(workshop: Workshop, serve: Serve)
     assert (told[0]["type"], told[0]["openRuns"], told[0]["pid"]) == ("serving", 0, server.process.pid)
     assert [document["type"] for document in told[1:-1]] == ["step_started", "step_completed", "run_completed"]
     assert {document["runId"] for document in told[1:-1]} == {run}
-    assert told[-1] == {"type": "stopped", "left": []}
+    assert (told[-1]["type"], told[-1]["left"]) == ("stopped", [])
+    for document in told:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", document["timestamp"])
+        assert document["level"] == "info"
+    assert {document["sopName"] for document in told[1:-1]} == {"quick"}
+    assert told[1]["stepNumber"] == 1
 
 
 def test_a_reader_that_goes_away_does_not_end_it(workshop: Workshop) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
+from sopwith.core.approvers import gate_of
 from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant
 from sopwith.core.run import (
@@ -25,6 +26,7 @@ from sopwith.core.run import (
     asks_items,
     busy_processes,
     dependencies_met,
+    gate_left_ms,
     has_room,
     held_back,
     is_running_out,
@@ -123,6 +125,9 @@ def left_ms(run: Run, item: Due, now: Instant) -> int | None:
     """How much time an item has that counts by the boot clock; None: it does not."""
     if item.kind is DueKind.TIME_OUT_RUN:
         return run_left_ms(run, now)
+    if item.kind is DueKind.REMIND:
+        gate = gate_of(run, item.step)
+        return None if gate is None or item.at is None else gate_left_ms(gate, item.at, now)
     if item.kind not in (DueKind.TIME_OUT, DueKind.END_WAIT, DueKind.START_STEP) or item.step is None:
         return None
     return time_left_ms(run, run.steps[item.step], now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sopwith.core import events as ev
 from sopwith.core.address import StepId
@@ -11,7 +11,7 @@ from sopwith.core.approvers import approvers_at, gate_of, rules_of, votes_left
 from sopwith.core.commands import Command, Expire, OpenGate, Remind
 from sopwith.core.detour import passed_by
 from sopwith.core.gates import always_asks, gate_terms, is_gated, needs_start_gate
-from sopwith.core.instant import iso, whole_ms
+from sopwith.core.instant import Instant, iso, whole_ms
 from sopwith.core.procedure import OnReject
 from sopwith.core.refusal import gate_name, refuse
 from sopwith.core.run import (
@@ -22,6 +22,7 @@ from sopwith.core.run import (
     asks_items,
     busy_processes,
     dependencies_met,
+    gate_left_ms,
     held_back,
     may_start,
     open_gates,
@@ -174,7 +175,7 @@ def remind(run: Run, command: Remind) -> list[ev.EventBody]:
     gate = gate_of(run, command.step)
     if gate is None or gate.status is not GateStatus.OPEN or gate.revision != command.revision:
         return []
-    late = [at for at in gate.remind_at if at <= command.now.at]
+    late = [at for at in gate.remind_at if _has_come(gate, at, command.now)]
     if not late:
         return []
     return [
@@ -186,6 +187,11 @@ def remind(run: Run, command: Remind) -> list[ev.EventBody]:
             due_at=late[-1],
         )
     ]
+
+
+def _has_come(gate: Gate, at: datetime, now: Instant) -> bool:
+    left = gate_left_ms(gate, at, now)
+    return at <= now.at if left is None else left <= 0
 
 
 def expire(run: Run, command: Expire) -> list[ev.EventBody]:

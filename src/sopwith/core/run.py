@@ -17,7 +17,7 @@ from sopwith.core.actor import Actor
 from sopwith.core.address import StepId, number_of
 from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.events import Evidence, ParamValue, ParentRun, Policy, Used
-from sopwith.core.instant import Instant, duration_text, elapsed_ms
+from sopwith.core.instant import Instant, duration_text, elapsed_ms, whole_ms
 from sopwith.core.procedure import ExecutionMode, Procedure
 
 
@@ -471,6 +471,14 @@ def times_out_at(run: Run, step: StepState) -> datetime | None:
     if limit is None:
         return None
     return step.started.at + timedelta(milliseconds=round(limit * 1000) + step.held_ms)
+
+
+def gate_left_ms(gate: Gate, at: datetime, now: Instant) -> int | None:
+    """How long it is until `at`, a time that counts from the gate's clock; None where that stands still.
+
+    By the boot clock while one boot lasts: a jump of the wall clock reminds nobody early.
+    """
+    return None if gate.clock is None else whole_ms(at - gate.clock.at) - elapsed_ms(gate.clock, now)
 
 
 def time_left_ms(run: Run, step: StepState, now: Instant) -> int | None:

@@ -49,6 +49,8 @@ class Auditing:
         """Verifies the whole log: what is wrong with it, a sentence each."""
         self.warnings: tuple[str, ...] = ()
         """What could not be signed or copied since this was made, each sentence once."""
+        self.sealed_at: datetime | None = None
+        """When the log was last signed without a word of complaint."""
 
     def seal(self, now: datetime) -> None:
         """Signs what the log is by now and copies that to its places. Never raises."""
@@ -60,6 +62,8 @@ class Auditing:
             # the run has been recorded, and no fault in here may make it look otherwise
             told = (f"the record was not signed: {type(error).__name__}: {error}",)
         self.warnings = tuple(dict.fromkeys((*self.warnings, *told)))
+        if not told:
+            self.sealed_at = now
 
     def dropped(self, run_id: str) -> DroppedRecord | None:
         """What the newest tombstone over this run says; None if there is none."""

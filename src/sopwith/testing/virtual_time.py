@@ -64,14 +64,19 @@ class VirtualClock:
         self._loop = loop
         self._wall = at
         self._boot = 1
+        self._slept_ms = 0
 
     def now(self) -> Instant:
-        milliseconds = round(self._loop.time() * 1000)
+        milliseconds = round(self._loop.time() * 1000) + self._slept_ms
         return Instant(self._wall + timedelta(milliseconds=milliseconds), milliseconds, f"boot-{self._boot}")
 
     def set_wall_by(self, seconds: float) -> None:
         """Somebody sets the wall clock forward or back; no time passes."""
         self._wall += timedelta(milliseconds=round(seconds * 1000))
+
+    def suspend(self, seconds: float) -> None:
+        """The machine sleeps: wall and boot clock go on, and whoever sleeps on the loop does not."""
+        self._slept_ms += round(seconds * 1000)
 
     def reboot(self) -> None:
         """The machine starts anew. Its boot clock goes on as if it had never stopped, which nobody may rely on."""

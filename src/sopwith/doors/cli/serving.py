@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
-from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import click
 import msgspec
 
-from sopwith.core import events as ev
-from sopwith.core.address import StepId
-from sopwith.core.codec import event_json
-from sopwith.core.events import Event
-from sopwith.core.run import Run, RunStatus
-from sopwith.doors.cli import terminal, text
-from sopwith.doors.cli.display import event_line
 from sopwith.doors.cli.door import Document, Door, verb
-from sopwith.doors.cli.terminal import mark, safe
+from sopwith.doors.cli.server_health import HealthSocket, Physician, ask
+from sopwith.doors.cli.server_log import ServerLog
+from sopwith.doors.cli.service_manager import ServiceManager
 from sopwith.engine.auditing import Deferred
-from sopwith.engine.documents import error_document
 from sopwith.engine.files import ensure_private_folder
+from sopwith.engine.ticker import Pulse
 from sopwith.engine.ticker import serve as serve_runs
-from sopwith.errors import NotAllowed, Refused, SopwithError
-from sopwith.ports import Owner, RunFilter
+from sopwith.errors import NotAllowed, NotFound, Refused, SopwithError
+from sopwith.ports import Clock, Owner
+from sopwith.stores.bell import DatagramEar
 from sopwith.stores.serving_lock import ServingLock
 
 if TYPE_CHECKING:
@@ -38,18 +35,39 @@ _T = TypeVar("_T")
 _SIGNING_SECS = 3.0
 """How long the end waits for the last signature; longer than it takes to give up on a place that somebody keeps."""
 _DAY_SECS = 24 * 60 * 60
-_OPEN = tuple(status for status in RunStatus if status not in ("completed", "failed", "cancelled"))
+_HOUR_SECS = 60 * 60
+_BEAT_SECS = 5.0
+"""How often the service manager is told how it is; more often where it wants to be."""
 
 
 @click.command()
 @click.option("--once", is_flag=True, help="Do what can be done now, and leave.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="Lines for people, or JSON documents for programs, as with --json. Errors of the command stay text.",
+)
+@click.option("--status", is_flag=True, help="Ask the server how it is. Exit code 1 if it fails, 6 if there is none.")
+@click.option(
+    "--unit",
+    type=click.Choice(["user", "system"]),
+    is_flag=False,
+    flag_value="user",
+    help="Print a systemd unit for this workspace: of your own service manager, or of the system's.",
+)
 @verb
-def serve(door: Door, once: bool) -> None:
+def serve(door: Door, once: bool, log_format: str | None, status: bool, unit: str | None) -> None:
     """Drive all runs of the workspace that nobody else drives: those whose time has come, whose turn it is, or whose
-    driver is gone. Goes on until SIGTERM or Ctrl-C; running steps are not hurt.
+    driver is gone. Goes on until SIGTERM or Ctrl-C; running steps are not hurt. SIGHUP: look at everything again.
 
     Prints a line for what happens; with --json, one JSON document a line.
     """
+    if status:
+        _show_status(door)
+        return
+    if unit is not None:
+        _show_unit(door, unit)
+        return
     if door.actor.inside is not None:
         raise NotAllowed(
             f"a step of {door.actor.inside} cannot serve the workspace: it would drive the run it belongs to",
@@ -59,46 +77,124 @@ def serve(door: Door, once: bool) -> None:
     with closing(ServingLock(door.workspace.runs)) as lock:
         if not lock.take(door.engine.parts.owner(), staying=not once):
             raise _served_already(door, lock.holder())
-        asyncio.run(_serve(door, lock, once=once))
+        log = ServerLog(door, as_json=log_format == "json" if log_format else door.as_json)
+        asyncio.run(_Served(door, lock, log).once() if once else _Served(door, lock, log).stay())
 
 
-async def _serve(door: Door, lock: ServingLock, *, once: bool) -> None:
-    stop = asyncio.Event()
+class _Served:
+    """One call of `sop serve`."""
 
-    def end() -> None:
+    def __init__(self, door: Door, lock: ServingLock, log: ServerLog) -> None:
+        self._door = door
+        self._lock = lock
+        self._log = log
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._anew = asyncio.Event()
+        self._signing = Deferred(door.engine.parts.auditing)
+        self._parts = msgspec.structs.replace(door.engine.parts, auditing=self._signing)
+
+    async def once(self) -> None:
+        """Until nothing is left to do now."""
+        self._heed_signals()
+        self._log.began(once=True)
+        keeping_house = asyncio.ensure_future(_keep_house(self._door, self._log, once=True))
+        left = await serve_runs(self._parts, self._log, stop=self._stop, once=True)
+        if not self._stop.is_set():
+            await keeping_house
+        await self._end(left, keeping_house)
+
+    async def stay(self) -> None:
+        """Until it is told to end."""
+        pulse = Pulse()
+        physician = Physician(self._door, pulse)
+        manager = ServiceManager(os.environ)
+        self._heed_signals()
+        health = HealthSocket(self._door.workspace.runs, physician.examine)
+        with closing(health):
+            try:
+                await health.open()
+            except OSError as error:
+                reason = error.strerror or str(error)
+                self._log.on_trouble(None, SopwithError(f"nobody can ask how the server is: {reason}"))
+            self._log.began(once=False)
+            manager.ready("serving")
+            aside = [
+                asyncio.ensure_future(_keep_house(self._door, self._log, once=False)),
+                asyncio.ensure_future(_beat(manager, physician)),
+            ]
+            left = await serve_runs(
+                self._parts,
+                self._log,
+                stop=self._stop,
+                ear=DatagramEar(self._door.workspace.runs),
+                anew=self._anew,
+                pulse=pulse,
+            )
+            manager.stopping()
+            await self._end(left, *aside)
+
+    async def _end(self, left: tuple[str, ...], *aside: asyncio.Future[None]) -> None:
+        for task in aside:
+            task.cancel()
+        signing = asyncio.ensure_future(_aside(lambda: self._signing.finish(_SIGNING_SECS)))
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait({signing, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if self._stop.is_set():
+            self._log.ended(left)
+
+    def _heed_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._told_to_end)
+        # nohup has it ignored, and so it stays
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            # the terminal that it was started at is gone; without one somebody wants to be heard
+            loop.add_signal_handler(signal.SIGHUP, self._told_to_end if sys.stdin.isatty() else self._look_anew)
+
+    def _told_to_end(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
         # before anything else: what is made from now on must not be left to this process
-        lock.stop_staying()
-        stop.set()
+        self._lock.stop_staying()
+        self._stop.set()
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end)
-    teller = _Teller(door)
-    teller.began(once=once)
-    keeping_house = asyncio.ensure_future(_keep_house(door, teller, once=once))
-    signing = Deferred(door.engine.parts.auditing)
-    parts = msgspec.structs.replace(door.engine.parts, auditing=signing)
-    left = await serve_runs(parts, teller, stop=stop, once=once)
-    if once and not stop.is_set():
-        await keeping_house
-    keeping_house.cancel()
-    signing.finish(_SIGNING_SECS)
-    if stop.is_set():
-        teller.ended(left)
+    def _look_anew(self) -> None:
+        self._log.looks_anew()
+        self._anew.set()
 
 
-async def _keep_house(door: Door, teller: _Teller, *, once: bool) -> None:
+async def _beat(manager: ServiceManager, physician: Physician) -> None:
+    """Tells the service manager that it lives, and, while it does what it is there for, that it need not be ended."""
+    patience_secs = manager.patience_secs
+    pause_secs = _BEAT_SECS if patience_secs is None else min(_BEAT_SECS, patience_secs / 3)
+    while True:
+        health = physician.examine()
+        counts = f"{health.runs_driven} driven, {health.runs_open} open, {health.runs_in_trouble} in trouble"
+        manager.lives(f"{health.status}: {counts}", well=health.status != "failing")
+        await asyncio.sleep(pause_secs)
+
+
+async def _keep_house(door: Door, log: ServerLog, *, once: bool) -> None:
     """Drops what auditRetentionDays lets go, at the start and once a day. A failure is told and tried the next day."""
     while True:
         try:
             dropped = await _aside(lambda: _retain(door))
         except Exception as error:
-            teller.on_trouble(None, error)
+            log.on_trouble(None, error)
         else:
-            teller.dropped(dropped)
+            log.dropped(dropped)
         if once:
             return
-        await asyncio.sleep(_DAY_SECS)
+        await _a_day(door.engine.parts.clock)
+
+
+async def _a_day(clock: Clock) -> None:
+    """By the boot clock, which counts the time in which the machine sleeps too; a sleep does not."""
+    began = clock.now()
+    while (now := clock.now()).boot_id == began.boot_id and now.boot_ms - began.boot_ms < _DAY_SECS * 1000:
+        await clock.sleep(_HOUR_SECS)
 
 
 async def _aside(work: Callable[[], _T]) -> _T:
@@ -143,106 +239,24 @@ def _served_already(door: Door, holder: Owner | None) -> Refused:
     )
 
 
-class _Teller:
-    """Tells what happens; that it can be told to nobody any more never ends the server."""
-
-    def __init__(self, door: Door) -> None:
-        self._door = door
-        self._now = door.engine.parts.clock.now
-
-    def began(self, *, once: bool) -> None:
-        _listed, total = self._door.engine.parts.store.summaries(RunFilter(statuses=_OPEN, limit=0))
-        root = str(self._door.workspace.root)
-        runs = "1 run open" if total == 1 else f"{total} runs open"
-        self._say(
-            {"type": "serving", "workspace": root, "pid": self._door.engine.parts.owner().pid, "openRuns": total},
-            lambda: f"{click.style('serving', fg='green')} {safe(root)}{' once' if once else ''}, {runs}",
-        )
-
-    def ended(self, left: tuple[str, ...]) -> None:
-        runs = "1 run is" if len(left) == 1 else f"{len(left)} runs are"
-        on_their_way = f"; {runs} left on the way, for the next server or sop resume" if left else ""
-        # a terminal has just shown ^C
-        new_line = "\n" if sys.stdout.isatty() and not self._door.as_json else ""
-        self._say(
-            {"type": "stopped", "left": left},
-            lambda: f"{new_line}{click.style('stopped', fg='yellow')}{on_their_way}",
-        )
-
-    def dropped(self, dropped: Dropped) -> None:
-        if dropped.runs:
-            runs = [run.run_id for run in dropped.runs]
-            count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
-            self._say(
-                {"type": "pruned", "runs": runs},
-                lambda: self._line_now("", "", f"dropped the records of {count}, as auditRetentionDays says"),
-            )
-        for failure in dropped.failures:
-            self.on_trouble(None, SopwithError(failure))
-
-    def on_event(self, event: Event, run: Run) -> None:
-        line = event_line(event, run) or _run_line(event)
-        if line or self._door.as_json:
-            self._say(_event_document(event, run), lambda: _line(event.at, run.run_id, run.name, line))
-
-    def on_related_event(self, event: Event, run: Run) -> None:
-        self.on_event(event, run)
-
-    def on_output(self, step: StepId, chunk: bytes) -> None:
-        """What steps print is in their logs."""
-
-    def on_adopted(self, run_id: str, name: str, steps: tuple[StepId, ...]) -> None:
-        which = f"step {steps[0]}" if len(steps) == 1 else f"steps {', '.join(map(str, steps))}"
-        self._say(
-            {"type": "taken_over", "runId": run_id, "sopName": name, "steps": steps},
-            lambda: self._line_now(run_id, name, f"{click.style('!', fg='magenta')} taken over: {which} went on alone"),
-        )
-
-    def on_trouble(self, run_id: str | None, error: BaseException) -> None:
-        told = error if isinstance(error, SopwithError) else _unexpected(error)
-        words = f"{click.style(mark('✘'), fg='red')} {safe(told.message)}; it is tried again"
-        document = {"type": "trouble", "runId": run_id, "error": error_document(told)["error"]}
-        self._say(document, lambda: self._line_now(run_id or "", "", words), err=True)
-
-    def _line_now(self, run_id: str, name: str, words: str) -> str:
-        return _line(self._now().at, run_id, name, words)
-
-    def _say(self, document: Document, line: Callable[[], str], *, err: bool = False) -> None:
-        with terminal.optional():
-            if self._door.as_json:
-                terminal.echo_json(document)
-            else:
-                terminal.echo(line(), err=err)
+def _show_status(door: Door) -> None:
+    with closing(ServingLock(door.workspace.runs)) as lock:
+        if not lock.has_server:
+            raise NotFound(f"no server serves {door.workspace.root}", hint="sop serve starts one")
+    health = ask(door.workspace.runs)
+    document: Document = msgspec.to_builtins(health)
+    door.say(document, lambda: "\n".join(f"{key}: {_shown(value)}" for key, value in document.items()))
+    door.leave(1 if health.status == "failing" else 0)
 
 
-def _line(at: datetime, run_id: str, name: str, words: str) -> str:
-    """Time of day where somebody watches, the date as well where lines are kept; then which run, then what."""
-    local = text.local_time(at.isoformat())
-    time = text.dim(local[11:]) if sys.stdout.isatty() else local
-    return "  ".join(part for part in (time, text.dim(run_id), text.bold(name) if name else "", words) if part)
+def _shown(value: object) -> str:
+    return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _run_line(event: Event) -> str:
-    """What became of the run as a whole."""
-    match event.body:
-        case ev.RunCompleted(duration=duration, nothing_ran=nothing_ran):
-            skipped = ": every step was skipped" if nothing_ran else ""
-            return f"{click.style(mark('✔'), fg='green')} completed in {duration}{skipped}"
-        case ev.RunFailed(error=error):
-            return f"{click.style(mark('✘'), fg='red')} failed: {safe(error)}"
-        case ev.RunPaused(reason=reason):
-            return f"{click.style('!', fg='yellow')} paused" + (f": {safe(reason)}" if reason else "")
-        case ev.RunCancelled(reason=reason):
-            return f"{click.style(mark('✘'), fg='red')} cancelled" + (f": {safe(reason)}" if reason else "")
-        case _:
-            return ""
+def _show_unit(door: Door, unit: str) -> None:
+    from sopwith.doors.cli.server_unit import this_command, unit_text
 
-
-def _event_document(event: Event, run: Run) -> Document:
-    """As `sop audit --json` shows it, with the run it belongs to."""
-    document = event_json(event)
-    return {"type": document.pop("eventType"), "sopName": run.name, **document}
-
-
-def _unexpected(error: BaseException) -> SopwithError:
-    return SopwithError(f"something went wrong: {type(error).__name__}: {error}")
+    root = door.workspace.root
+    user = pwd.getpwuid(root.stat().st_uid).pw_name if unit == "system" else None
+    text = unit_text(root, command=this_command(), user=user)
+    door.say({"unit": text}, text.rstrip)

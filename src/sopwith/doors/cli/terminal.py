@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -105,6 +106,15 @@ def give_up_what_fails() -> None:
     for stream in (sys.stdout, sys.stderr):
         if not _flushes(stream):
             _give_up(stream)
+
+
+def takes_more(stream: IO[Any]) -> bool:
+    """Whether a line can be written now without waiting for whoever reads; a file always takes one."""
+    try:
+        _reading, writable, _rest = select.select([], [stream.fileno()], [], 0)
+    except (OSError, ValueError):
+        return True  # no stream of the system's, or one that fails when it is written to
+    return bool(writable)
 
 
 def encoded(document: object) -> bytes:
