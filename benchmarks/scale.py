@@ -88,7 +88,7 @@ def _measured(folder: Path, counts: dict[str, int], rounds: int) -> dict[str, An
     written_secs = time.perf_counter() - begun
     database = folder / ".pi" / "sops" / "runs.db"
     took = {name: _median(action, rounds) for name, action in _commands(folder).items()}
-    return {
+    found = {
         "runs": sum(counts.values()),
         "seconds to write them": round(written_secs, 1),
         "MB": round(database.stat().st_size / 1e6, 1),
@@ -96,6 +96,8 @@ def _measured(folder: Path, counts: dict[str, int], rounds: int) -> dict[str, An
         "sop resume of a crashed run, ms": _median(_Resuming(folder), rounds),
         **_served(folder),
     }
+    print(json.dumps(found), file=sys.stderr)
+    return found
 
 
 def _make(folder: Path) -> dict[str, Model]:
@@ -143,6 +145,7 @@ def write_again(folder: Path, model: Model, prefix: str, count: int) -> None:
     sql = queries()
     path = Workspace(folder).database
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as db:
+        db.set_busy_timeout(60_000)
         db.pragma("synchronous", "off")
         db.pragma("cache_size", -256_000)
         for first in range(0, count, _BATCH):
