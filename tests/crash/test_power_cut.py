@@ -6,14 +6,13 @@ import asyncio
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
 import pytest
-from executors.bench import executor, order
 from tools.crash import power
 
+from executors.bench import executor, order
 from sopwith.clock import boot_id
 from sopwith.core.commands import StepResult
 from sopwith.executors import keeper
@@ -57,7 +56,7 @@ def test_a_sector_that_was_not_synced_may_be_lost_and_a_later_one_kept() -> None
 
 
 @pytest.fixture
-def ran(tmp_path: Path) -> Iterator[WorkOrder]:
+def ran(tmp_path: Path) -> WorkOrder:
     """An attempt that ran to its end before the power went, as its keeper has left it; `kept` is a copy of it."""
     work = order(tmp_path, 'echo once >> "$STARTS"; echo hello; echo a=1 >> "$SOP_OUTPUT"')
     launch = Launch(work.folder / "0")
@@ -66,7 +65,7 @@ def ran(tmp_path: Path) -> Iterator[WorkOrder]:
     started = launch.folder / "started"
     started.write_text(started.read_text().replace(boot_id(), EARLIER))
     shutil.copytree(work.folder, tmp_path / "kept")
-    yield order(tmp_path, work.step.script.text, intended_boot=EARLIER)
+    return order(tmp_path, work.step.script.text, intended_boot=EARLIER)
 
 
 def damage(path: Path, how: str) -> None:

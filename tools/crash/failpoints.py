@@ -31,7 +31,7 @@ class Failpoints:
         restart()
         for old in scene.folder.glob("count.*"):
             old.unlink()
-        scene.sop(*args, more=_keepers(scene, "*", 0, f"{count}.$(basename \"${{launch%/*}}\")"))
+        scene.sop(*args, more=_keepers(scene, "*", 0, f'{count}.$(basename "${{launch%/*}}")'))
         scene.wait_until_quiet()
         for path in sorted(scene.folder.glob("count.step-*")):
             for nth in range(1, _lines(path) + 1):

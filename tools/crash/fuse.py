@@ -7,8 +7,8 @@ import os
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _EVENTS = frozenset(
-    {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.posix_spawn", "os.fork"}
-    | {"fcntl.flock", "fcntl.lockf", "socket.sendto"}
+    {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"}
+    | {"os.posix_spawn", "os.fork", "fcntl.flock", "fcntl.lockf", "socket.sendto"}
 )
 _KILL = 9
 

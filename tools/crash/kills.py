@@ -212,7 +212,9 @@ def campaign(folder: Path, *, count: int, seed: int = 1, jobs: int = 1) -> dict[
         "restarts": restarts,
         "seconds": round(seconds, 1),
         "restartsPerMinute": round(restarts / seconds * 60),
-        "breaches": {f"part {n}, {name}": found for n, part in enumerate(parts) for name, found in part["breaches"].items()},
+        "breaches": {
+            f"part {n}, {name}": found for n, part in enumerate(parts) for name, found in part["breaches"].items()
+        },
     }
 
 

@@ -111,7 +111,8 @@ def story(database: Path, made: Recording, *, runs: int = 6, batches: int = 4, s
     for part in range(2):
         with closing(SqliteStore(database)) as store:
             for number in range(runs):
-                batch = first_batch(f"sop_run_{part:06d}{number:06d}", contents=(draw.randbytes(draw.choice((9, 9000))),))
+                content = draw.randbytes(draw.choice((9, 9000)))
+                batch = first_batch(f"sop_run_{part:06d}{number:06d}", contents=(content,))
                 store.create("deploy", lambda _, batch=batch: batch)  # type: ignore[misc]
                 made.acknowledged.append((len(made.operations), batch))
                 latest.append(batch)

@@ -93,7 +93,7 @@ class Scene:
         self.acknowledged = Acknowledged()
 
     def _step(self, number: int) -> Document:
-        noted = f"printf '%s %s %s\\n' \"$SOP_STEP\" \"$SOP_ATTEMPT\" \"$SOP_IDEMPOTENCY_KEY\" >> '{self.ledger}'\n"
+        noted = f'printf \'%s %s %s\\n\' "$SOP_STEP" "$SOP_ATTEMPT" "$SOP_IDEMPOTENCY_KEY" >> \'{self.ledger}\'\n'
         step = {
             "number": number,
             "title": f"Step {number}",

@@ -58,8 +58,8 @@ def points_of_keepers(scene: Scene, args: Sequence[str]) -> list[Point]:
     for old in scene.folder.glob("trace.*"):
         old.unlink()
     trace = shlex.quote(str(scene.folder / "trace"))
-    traced = f'strace -D -f -b execve -o {trace}."$(basename "${{launch%/*}}")" -e {shlex.quote("trace=" + _existing())}'
-    wrapper = _wrapper(scene, f"exec {traced}")
+    calls = shlex.quote(f"trace={_existing()}")
+    wrapper = _wrapper(scene, f'exec strace -D -f -b execve -o {trace}."$(basename "${{launch%/*}}")" -e {calls}')
     scene.sop(*args, more=wrapper)
     scene.wait_until_quiet()
     found = []

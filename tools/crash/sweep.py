@@ -73,7 +73,7 @@ class Sweep:
     def trials(self) -> list[Trial]:
         """All trials, from clean runs of each stage. Every scene is given its stages on the way."""
         with ThreadPoolExecutor(len(self._scenes)) as pool:
-            stages = list(pool.map(self._prepare, self._scenes))[0]
+            stages, *_same = pool.map(self._prepare, self._scenes)
         scene = self._scenes[0]
         found = []
         for stage in stages:
