@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import statistics
 import subprocess
@@ -24,7 +25,6 @@ from typing import Any
 import apsw
 import msgspec
 
-from benchmarks.timing import milliseconds
 from benchmarks.workspace import sop
 from sopwith.audit.sealing import Sealer
 from sopwith.core.codec import NO_HASH, decode_event, link
@@ -89,13 +89,12 @@ def _measured(folder: Path, counts: dict[str, int], rounds: int, served_secs: fl
     seal(folder)
     written_secs = time.perf_counter() - begun
     database = folder / ".pi" / "sops" / "runs.db"
-    took = {name: _median(action, rounds) for name, action in _commands(folder).items()}
+    took = {name: _taken(action, rounds) for name, action in _commands(folder).items()}
     found = {
         "runs": sum(counts.values()),
         "seconds to write them": round(written_secs, 1),
         "MB": round(database.stat().st_size / 1e6, 1),
-        **{f"{name}, ms": value for name, value in took.items()},
-        "sop resume of a crashed run, ms": _median(_Resuming(folder), rounds),
+        **{f"{name}, {unit}": value for name, each in took.items() for unit, value in each.items()},
         **_served(folder, served_secs),
     }
     print(json.dumps(found), file=sys.stderr)
@@ -186,55 +185,66 @@ def seal(folder: Path) -> None:
         Sealer(store.log, workspace, Config).seal(datetime.now(UTC))  # noqa: TID251
 
 
-def _commands(folder: Path) -> dict[str, Callable[[], object]]:
+def _commands(folder: Path) -> dict[str, _Measured]:
     run_id = sop(folder, "run", "gated", "--json")["runId"]
     return {
-        "sop status of one run": lambda: _command(folder, "status", run_id),
-        "sop inbox": lambda: _command(folder, "inbox"),
-        "sop history": lambda: _command(folder, "history"),
-        "sop run of one step": lambda: _command(folder, "run", "past"),
+        "sop status of one run": _Measured(folder, "status", run_id),
+        "sop inbox": _Measured(folder, "inbox"),
+        "sop history": _Measured(folder, "history"),
+        "sop run of one step": _Measured(folder, "run", "past"),
         "sop approve": _Approving(folder),
+        "sop resume of a crashed run": _Resuming(folder),
     }
 
 
-def _command(folder: Path, *args: str) -> None:
-    command = [str(Path(sys.executable).with_name("sop")), *args]
-    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, stdin=subprocess.DEVNULL)
-    assert done.returncode in (0, 3), (args, done)
-
-
-def _median(action: Callable[[], object], rounds: int) -> float:
-    """Of what the action says it took, or of how long it takes."""
-    taken = []
+def _taken(command: _Measured, rounds: int) -> dict[str, float]:
+    """Medians of what the clock says, and of what the processor did, which a busy machine changes less."""
     for _ in range(rounds):
-        ms = milliseconds(action)
-        taken.append(action.took_ms if isinstance(action, _Prepared) else ms)
-    return round(statistics.median(taken), 1)
+        command.prepare()
+        command.run()
+    ms, cpu_ms = zip(*command.taken, strict=True)
+    return {"ms": round(statistics.median(ms), 1), "cpu ms": round(statistics.median(cpu_ms), 1)}
 
 
-class _Prepared:
-    """An action of which only a part is measured."""
+class _Measured:
+    """A command that is run again and again."""
 
-    took_ms = 0.0
-
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *args: str) -> None:
         self._folder = folder
+        self._args = args
+        self.taken: list[tuple[float, float]] = []
+
+    def prepare(self) -> None:
+        """What is not measured."""
+
+    def run(self) -> None:
+        command = [str(Path(sys.executable).with_name("sop")), *self._args]
+        before = _processor_ms()
+        begun = time.perf_counter()
+        done = subprocess.run(command, cwd=self._folder, check=False, capture_output=True, stdin=subprocess.DEVNULL)
+        self.taken.append(((time.perf_counter() - begun) * 1000, _processor_ms() - before))
+        assert done.returncode in (0, 3), (self._args, done)
 
 
-class _Approving(_Prepared):
-    def __call__(self) -> None:
-        run_id = sop(self._folder, "run", "gated", "--json")["runId"]
-        self.took_ms = milliseconds(lambda: _command(self._folder, "approve", run_id))
+def _processor_ms() -> float:
+    """Of all processes that we have waited for, and of those that they waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (used.ru_utime + used.ru_stime) * 1000
 
 
-class _Resuming(_Prepared):
+class _Approving(_Measured):
+    def prepare(self) -> None:
+        self._args = ("approve", sop(self._folder, "run", "gated", "--json")["runId"])
+
+
+class _Resuming(_Measured):
     """A driver is killed while its step runs; the step then ends, and another driver finds that out."""
 
-    def __call__(self) -> None:
+    def prepare(self) -> None:
         crashed(self._folder)
         run_id = sop(self._folder, "history", "slow", "--limit", "1", "--json")["runs"][0]["runId"]
         (self._folder / "go").touch()
-        self.took_ms = milliseconds(lambda: _command(self._folder, "resume", run_id))
+        self._args = ("resume", run_id)
 
 
 def crashed(folder: Path) -> None:

@@ -46,4 +46,5 @@ def test_every_command_is_measured_in_every_workspace(tmp_path: Path) -> None:
     for part in found.values():
         taken = {name: value for name, value in part.items() if name.endswith(", ms")}
         assert len(taken) == 7
+        assert len([name for name in part if name.endswith(", cpu ms")]) == 6
         assert all(value > 0 for value in taken.values())

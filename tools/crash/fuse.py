@@ -16,19 +16,29 @@ _KILL = 9
 class _Fuse:
     def __init__(self, nth: int, count_to: str) -> None:
         self.left = nth
-        self.count = os.open(count_to, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if count_to else -1
+        self.count_to = count_to
         self.write = os.write
+        self.is_noting = False
 
     def burn(self, what: str) -> None:
-        if self.count >= 0:
-            self.write(self.count, what.encode() + b"\n")
+        if self.is_noting:
+            return
+        self.note(what)
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), _KILL)
 
+    def note(self, what: str) -> None:
+        """Opens the file each time: a keeper closes all descriptors that it does not know."""
+        self.is_noting = True
+        file = os.open(self.count_to, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.write(file, what.encode() + b"\n")
+        os.close(file)
+        self.is_noting = False
 
-def light(nth: int, count_to: str = "", *, database: bool = True) -> None:
-    """The process dies at the `nth` call; with 0 it lives. Each call leaves a line in the file `count_to`, if named."""
+
+def light(nth: int, count_to: str, *, database: bool = True) -> None:
+    """The process dies at the `nth` call; with 0 it lives. Each call leaves a line in the file `count_to`."""
     fuse = _Fuse(nth, count_to)
     for name in ("write", "fsync", "fdatasync", "waitpid", "ftruncate"):
         setattr(os, name, _burning(fuse, name, getattr(os, name)))

@@ -79,8 +79,10 @@ class Sweep:
         for stage in stages:
             scene.restore(stage)
             command = _command(scene)
-            for point in self._method.points(scene, command, lambda stage=stage: scene.restore(stage)):  # type: ignore[misc]
-                found.append(Trial(stage, point))
+            points = list(self._method.points(scene, command, lambda stage=stage: scene.restore(stage)))  # type: ignore[misc]
+            if not any(point.attempt for point in points):
+                raise Stuck(f"no keeper was seen in the stage {stage}")
+            found += [Trial(stage, point) for point in points]
         self.report.found = len(found)
         return found
 
