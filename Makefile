@@ -20,3 +20,11 @@ EXAMPLES ?= 20
 fuzz:
 	scripts/install dev && SOPWITH_EXAMPLES=$(EXAMPLES) .venv/bin/python -m pytest -n auto tests/parse tests/core
 .PHONY: fuzz
+# kill -9 at every write-path call of the reference scenario, power cuts, and so many kills at random moments
+KILLS ?= 10000
+crash:
+	scripts/install dev
+	.venv/bin/python -m tools.crash sweep -j 2
+	.venv/bin/python -m tools.crash power
+	.venv/bin/python -m tools.crash kills -j 2 --count $(KILLS)
+.PHONY: crash

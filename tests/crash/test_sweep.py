@@ -1,0 +1,134 @@
+"""Processes are killed just before what they do next, and nothing is lost or done twice. A sample of `make crash`.
+
+SOPWITH_CRASH_POINTS says how many points each test here tries.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+from tools.crash import strace
+from tools.crash.failpoints import Failpoints
+from tools.crash.invariants import breaches
+from tools.crash.reference import Scene
+from tools.crash.strace import Point, Strace
+from tools.crash.sweep import Log, Report, Sweep, Trial, sample
+
+POINTS = int(os.environ.get("SOPWITH_CRASH_POINTS", "5"))
+needs_strace = pytest.mark.skipif(not strace.available(), reason="there is no strace here; failpoints do what they can")
+patient = pytest.mark.timeout(400)
+FORWARD = ("run", "approve-3", "approve-6", "approve-9")
+
+
+def swept(sweep: Sweep) -> Report:
+    return sweep.run(sample(sweep.trials(), POINTS, seed=POINTS))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    made = Scene(tmp_path)
+    made.make()
+    return made
+
+
+@pytest.fixture
+def ended(scene: Scene) -> Scene:
+    scene.settle()
+    return scene
+
+
+@patient
+@needs_strace
+def test_a_command_or_keeper_killed_at_a_system_call_loses_nothing_and_runs_nothing_twice(tmp_path: Path) -> None:
+    report = swept(Sweep(tmp_path, Strace(), stages=FORWARD))
+    assert report.breaches == {}
+    assert report.survived == report.killed >= POINTS - len(report.not_reached) > 0
+    assert report.found > 1000
+
+
+@patient
+@needs_strace
+def test_a_recovery_that_is_killed_twice_in_a_row_goes_on_from_there(tmp_path: Path) -> None:
+    report = swept(Sweep(tmp_path, Strace(), stages=("resume-ended",)))
+    assert report.breaches == {}
+    assert report.survived == report.killed
+    assert report.kills > report.killed
+
+
+@patient
+def test_a_process_killed_at_a_failpoint_loses_nothing_and_runs_nothing_twice(tmp_path: Path) -> None:
+    report = swept(Sweep(tmp_path, Failpoints(), stages=("run", "approve-9")))
+    assert report.breaches == {}
+    assert report.survived == report.killed > 0
+    assert report.found > 100
+
+
+@needs_strace
+def test_exactly_one_process_is_killed_exactly_there(scene: Scene) -> None:
+    told, killed = strace.run_and_kill(scene, ("run", "reference"), Point("fdatasync", 3))
+    assert (killed, told.code, told.document) == (True, -9, None)
+    trace = (scene.folder / "trace").read_text().splitlines()
+    assert sum("fdatasync(" in line for line in trace) == 3
+    # the keeper of a step is not traced, and outlives what was killed
+    told, killed = strace.run_and_kill(scene, ("run", "reference"), Point("wait4", 1, attempt="step-1.1.1"))
+    assert (killed, told.code) == (True, 3)
+    assert told.document is not None
+    assert told.document["stepResults"][0]["status"] == "interrupted"
+
+
+@needs_strace
+def test_a_point_that_does_not_come_kills_nobody(scene: Scene) -> None:
+    told, killed = strace.run_and_kill(scene, ("run", "reference"), Point("rename", 999))
+    assert (killed, told.code) == (False, 3)
+
+
+def test_the_reference_scenario_has_ten_steps_three_gates_and_two_retries(ended: Scene) -> None:
+    starts = ended.entries()
+    assert sorted(starts) == sorted([(step, 1, 1) for step in range(1, 11)] + [(4, 1, 2), (7, 1, 2)])
+    assert ended.acknowledged.decisions == {3, 6, 9}
+    assert breaches(ended) == []
+
+
+def test_a_step_that_ran_twice_is_found(ended: Scene) -> None:
+    lines = ended.ledger.read_text().splitlines(keepends=True)
+    ended.ledger.write_text("".join([*lines, lines[3]]))
+    assert breaches(ended) == ["attempt 1 of visit 1 of step 4 ran 2 times"]
+
+
+def test_a_step_that_never_ran_is_found(ended: Scene) -> None:
+    lines = ended.ledger.read_text().splitlines(keepends=True)
+    ended.ledger.write_text("".join(lines[:-1]))
+    assert breaches(ended) == ["(10, 1, 1) is told to be completed and never ran", "a step is completed and never ran"]
+
+
+def test_a_lost_event_is_found(ended: Scene) -> None:
+    with closing(apsw.Connection(str(ended.database))) as db:
+        db.execute("delete from events where position = (select max(position) from events)")
+    found = breaches(ended)
+    assert "an acknowledged event is gone or was changed" in found
+    assert any(line.startswith("audit --verify-all ended with 1") for line in found)
+
+
+def test_a_run_that_ended_otherwise_is_found(scene: Scene) -> None:
+    run = scene.sop("run", "reference").document
+    assert run is not None
+    scene.sop("cancel", run["runId"], "--reason", "no more")
+    assert breaches(scene) == ["the run ended as cancelled"]
+    assert breaches(scene, may_end_as=("completed", "cancelled")) == []
+
+
+def test_a_sweep_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log")
+    assert log.done() == set()
+    log.note(Trial("run", Point("write", 1)), [])
+    log.note(Trial("run", Point("link", 1, attempt="step-1.1.1")), ["something"])
+    assert log.done() == {"run: command, write 1", "run: keeper of step-1.1.1, link 1"}
+
+
+def test_a_sample_is_the_same_for_the_same_seed() -> None:
+    trials = [Trial("run", Point("write", number)) for number in range(100)]
+    assert sample(trials, 5, seed=3) == sample(trials, 5, seed=3) != sample(trials, 5, seed=4)
