@@ -15,7 +15,7 @@ from pathlib import Path
 from sopwith.core.admission import Occupancy
 from sopwith.core.codec import SealedEvent
 from sopwith.errors import StoreError
-from sopwith.ports import Batch, Claim, Owner, RunFilter, RunSummary
+from sopwith.ports import Batch, Claim, Lease, Owner, RunFilter, RunSummary
 from sopwith.stores import batches
 from sopwith.stores.claims import Claims
 from sopwith.stores.database import Database
@@ -121,6 +121,12 @@ class SqliteStore:
     def claim(self, run_id: str, owner: Owner, now: datetime) -> Claim | None:
         """As the port says. Raises NotFound for an unknown run."""
         return self._claims.take(run_id, owner, now)
+
+    def renew(self, claim: Claim, now: datetime) -> None:
+        self._claims.renew(claim, now)
+
+    def lease(self, run_id: str) -> Lease | None:
+        return self._claims.lease(run_id)
 
     def release(self, claim: Claim) -> None:
         self._claims.free(claim)
