@@ -1,4 +1,4 @@
-"""A driver's lease: renewed while it drives, worth nothing to a drive that is over at once, and lost to a newer claim."""
+"""A driver's lease: renewed while it drives, worth nothing to a drive that is soon over, lost to a newer claim."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_lease_is_renewed_as_long_as_the_run_is_driven(bench: Bench, long: str
 
 
 def test_a_driver_whose_renewal_meets_a_newer_claim_stops(bench: Bench, long: str) -> None:
-    """Another host, whose clock is ahead, took over; this one's process goes on, and its end is not recorded by the late driver."""
+    """Another host, whose clock is ahead, took over. The process goes on; the late driver must not tell its end."""
     parts = bench.engine().parts
     driving = bench.loop.create_task(drive(parts, long))
     bench.pass_time(1)

@@ -50,10 +50,9 @@ def busy(parts: Parts, run_id: str) -> RunBusy:
     lease = None if holder is not None else lease_elsewhere(parts, run_id)
     if lease is not None:
         return RunBusy(
-            f"{run_id} is driven by process {lease.owner.pid} on {lease.owner.host}, until {iso(lease.until)[11:19]} UTC "
-            "unless it renews that",
+            f"{run_id} is driven by process {lease.owner.pid} on {lease.owner.host}, "
+            f"until {iso(lease.until)[11:19]} UTC unless it renews that",
             hint="if that host is down, try again then: its claim ends by itself",
-            driver=lease.owner,
             until=iso(lease.until),
         )
     who = f"process {holder.pid} on {holder.host}" if holder else "another process"

@@ -12,7 +12,6 @@ from sopwith.testing.clock import START
 from sopwith.testing.samples import next_batch, owner
 from sopwith.testing.store_suite import ANN, BOB, StoreSuite, raises, together
 
-
 MILLISECOND = timedelta(milliseconds=1)
 FAR = msgspec.structs.replace(owner("far"), host="far", boot_id="boot-2")
 """A process of another host."""
