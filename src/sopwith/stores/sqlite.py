@@ -135,8 +135,7 @@ class SqliteStore:
         return self._claims.holder(run_id)
 
     def version(self) -> int:
-        with self._db.reading() as connection:
-            return int(connection.pragma("data_version"))
+        return self._db.version()
 
     def recall(self, key: str) -> bytes | None:
         cached: bytes | None = self._db.value("recall", key=key)
