@@ -466,6 +466,10 @@ class Seals(Protocol):
         """The lines given to `drop_payloads`, oldest first."""
         ...
 
+    def restorations(self) -> Sequence[bytes]:
+        """The lines that were kept when this database was restored from a backup, oldest first."""
+        ...
+
     def drop_payloads(self, runs: Sequence[DroppedRun], line: bytes) -> None:
         """Drops all payloads of these runs and their contents, and keeps the line, in one durable transaction.
 

@@ -35,7 +35,7 @@ class Disk(apsw.VFS):
         self.fault: Fault | None = None
         super().__init__("faulty", "unix", makedefault=True)
 
-    def xOpen(self, name, flags):
+    def xOpen(self, name, flags):  # noqa: N802
         return File(self, name, flags)
 
     def heal(self) -> None:
@@ -53,19 +53,19 @@ class File(apsw.VFSFile):
         self._disk = disk
         super().__init__("unix", name, flags)
 
-    def xWrite(self, data, offset):
+    def xWrite(self, data, offset):  # noqa: N802
         if fault := self._disk.strikes("write"):
             if fault.short:
                 super().xWrite(bytes(data)[: len(data) // 2], offset)
             raise fault.make()
         return super().xWrite(data, offset)
 
-    def xSync(self, flags):
+    def xSync(self, flags):  # noqa: N802
         if fault := self._disk.strikes("sync"):
             raise fault.make()
         return super().xSync(flags)
 
-    def xTruncate(self, size):
+    def xTruncate(self, size):  # noqa: N802
         if fault := self._disk.strikes("truncate"):
             raise fault.make()
         return super().xTruncate(size)

@@ -12,6 +12,10 @@ from sopwith.testing.samples import first_batch, next_batch
 RUN = "sop_run_1"
 
 
+def say(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+
+
 def last(store: SqliteStore) -> Batch:
     summary = store.summary(RUN)
     assert summary is not None
@@ -31,18 +35,16 @@ def main(folder: Path) -> None:
             store.append(RUN, acknowledged, batch)
             acknowledged = batch.summary.seq
     except StoreError as error:
-        assert "full" in error.message or "failed" in error.message, error.message
-        assert error.hint
-        print("refused")
+        say("refused" if error.hint and ("full" in error.message or "failed" in error.message) else error.message)
     if len(store.events(RUN)) >= acknowledged:
-        print("read")
+        say("read")
     ballast.unlink()
     before = last(store)
     store.append(RUN, before.summary.seq, next_batch(before, contents=[b"small"]))
-    print("went-on")
+    say("went-on")
     store.close()
     if len(SqliteStore(folder / "runs.db").events(RUN)) > acknowledged and not SqliteStore(folder / "runs.db").check():
-        print("sound")
+        say("sound")
 
 
 main(Path(sys.argv[1]))

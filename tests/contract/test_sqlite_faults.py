@@ -211,8 +211,7 @@ def test_flipped_bytes_on_any_page_are_refused_found_or_harmless(tmp_path: Path,
         found, events = [], None
         try:
             store = SqliteStore(database)
-        except StoreError as error:
-            assert error.hint
+        except StoreError:
             continue
         with suppress(StoreError):
             events = store.events(RUN)
@@ -296,8 +295,7 @@ def test_a_locked_database_is_waited_for_and_then_refused(tmp_path: Path) -> Non
         [
             sys.executable,
             "-c",
-            "import apsw, sys\ndb = apsw.Connection(sys.argv[1])\ndb.execute('begin exclusive')\n"
-            "print('held', flush=True)\nsys.stdin.read()",
+            LOCKER,
             database,
         ],
         stdin=subprocess.PIPE,
@@ -311,6 +309,15 @@ def test_a_locked_database_is_waited_for_and_then_refused(tmp_path: Path) -> Non
     other.communicate(b"")
     assert add(store) == 3
     store.close()
+
+
+LOCKER = """
+import apsw, sys
+db = apsw.Connection(sys.argv[1])
+db.execute("begin exclusive")
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
 def in_own_mounts(script: str, *words: object) -> subprocess.CompletedProcess[str]:
@@ -334,11 +341,12 @@ def test_on_a_small_disk_all_that_was_acknowledged_is_there_and_room_lets_it_go_
 
 def test_without_inodes_the_store_is_refused(tmp_path: Path) -> None:
     done = in_own_mounts(
-        'mount -t tmpfs -o nr_inodes=1 none "$1"; exec "$2" -m sopwith --workspace "$1" --json list',
+        'mount -t tmpfs -o nr_inodes=1 none "$1"; exec "$2" -c "$3" --workspace "$1" --json list',
         tmp_path,
         sys.executable,
+        "from sopwith.doors.cli import main; main()",
     )
-    assert done.returncode != 0
+    assert done.returncode not in (0, 2)
     assert "Traceback" not in done.stderr
 
 

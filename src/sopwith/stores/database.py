@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +16,7 @@ import apsw
 
 from sopwith.errors import StoreError
 from sopwith.stores.failures import DAMAGED, FAILING, as_store_error, is_damage, needs_reopening
-from sopwith.stores.opening import open_database
+from sopwith.stores.opening import identity, open_database
 from sopwith.stores.queries import queries
 from sopwith.stores.rows import Row
 
@@ -75,7 +75,7 @@ class Database:
             connection.execute("begin immediate")
             try:
                 # looked at with the right to write in hand: who replaces the file takes that right first
-                if _identity(self.path) != self._file:
+                if identity(self.path) != self._file:
                     self._refuse("the file was deleted or replaced while it was in use")
                 yield connection
                 connection.execute("commit")
@@ -101,6 +101,18 @@ class Database:
         row = self.row(query, **values)
         return None if row is None else row[0]
 
+    def copy_to(self, path: Path) -> None:
+        """The whole database in a new, private file, as of one moment. Raises StoreError."""
+        try:
+            path.touch(mode=0o600, exist_ok=False)
+            # a connection of its own: the copy reads one state, and holds up neither writers nor other threads
+            with closing(open_database(self.path).connection) as source, closing(apsw.Connection(str(path))) as target:
+                with target.backup("main", source, "main") as copying:
+                    copying.step(-1)
+                target.pragma("journal_mode", "delete")
+        except apsw.Error as error:
+            raise as_store_error(error, self.path) from error
+
     def version(self) -> int:
         """Changes when anybody else commits, and when the file had to be opened anew."""
         with self.reading() as connection:
@@ -118,18 +130,17 @@ class Database:
             self._connection.close()
 
     def _open(self) -> None:
-        self._connection = open_database(self.path)
-        self._file = _identity(self.path)
+        self._connection, self._file = open_database(self.path)
         self._openings += 1
 
     def _open_anew(self) -> None:
         """Leaves behind the connection whose writes the disk failed to keep, once it keeps them.
 
-        The kernel may have dropped the pages and a later sync would prove nothing. But what was acknowledged lies, synced
-        before, in the WAL: to copy it into the database writes and syncs those pages anew, and what was not acknowledged
-        goes with the WAL. If the disk still fails, so does this.
+        The kernel may have dropped the pages, and a later sync would prove nothing. But what was acknowledged was
+        synced into the WAL before: to copy it from there into the database writes and syncs those pages anew, and what
+        was not acknowledged goes with the WAL. If the disk still fails, so does this.
         """
-        if self._depth or _identity(self.path) != self._file:
+        if self._depth or identity(self.path) != self._file:
             self._refuse("the disk failed to keep what was written")
         try:
             busy = self._connection.execute("pragma wal_checkpoint(truncate)").fetchall()[0][0]
@@ -143,11 +154,3 @@ class Database:
 
     def _refuse(self, reason: str, *, hint: str = "open it again") -> NoReturn:
         raise StoreError(f"cannot use the store {self.path}: {reason}", hint=hint)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -14,31 +14,14 @@ import msgspec
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
-_SHARED = frozenset(
-    # network
-    "nfs nfs4 cifs smb3 smbfs ncpfs afs openafs coda 9p davfs davfs2 sshfs ftpfs "
-    # clusters, and disks that several machines have at once
-    "ceph glusterfs lustre gpfs beegfs orangefs pvfs2 panfs wekafs moosefs gfs gfs2 ocfs2 "
-    # folders of the machine around a virtual one
-    "vboxsf vmhgfs prl_fs "
-    # stores of objects
-    "s3fs gcsfuse goofys rclone mount-s3 mountpoint-s3 blobfuse blobfuse2 juicefs seaweedfs".split()
-)
-_SHARED_FUSE = _SHARED | frozenset(
-    [
-        "ceph-fuse",
-        "cephfs",
-        "glusterfs-fuse",
-        "curlftpfs",
-        "gvfsd-fuse",
-        "gvfs-fuse-daemon",
-        "vmhgfs-fuse",
-        "mfs",
-        "cvmfs2",
-        "hdfs",
-        "fuse_dfs",
-    ]
-)
+_NETWORKS = "nfs nfs4 cifs smb3 smbfs ncpfs afs openafs coda 9p davfs davfs2 sshfs ftpfs"
+_CLUSTERS = "ceph glusterfs lustre gpfs beegfs orangefs pvfs2 panfs wekafs moosefs gfs gfs2 ocfs2"
+_LENT = "vboxsf vmhgfs prl_fs"
+"""Folders of the machine around a virtual one."""
+_OBJECTS = "s3fs gcsfuse goofys rclone mount-s3 mountpoint-s3 blobfuse blobfuse2 juicefs seaweedfs"
+_SHARED = frozenset(f"{_NETWORKS} {_CLUSTERS} {_LENT} {_OBJECTS}".split())
+_ONLY_FUSE = "ceph-fuse cephfs curlftpfs gvfsd-fuse gvfs-fuse-daemon vmhgfs-fuse mfs cvmfs2 hdfs fuse_dfs"
+_SHARED_FUSE = _SHARED | frozenset(_ONLY_FUSE.split())
 _UNKNOWN = frozenset(("fuse", "fuseblk", "virtiofs"))
 
 

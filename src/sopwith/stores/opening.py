@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 
@@ -33,27 +34,39 @@ def restoring_path(path: Path) -> Path:
     return path.with_name(path.name + ".restoring")
 
 
-def open_database(path: Path, *, restoring: bool = False) -> apsw.Connection:
-    """A connection to the store at `path`, made if there is none. Raises StoreError.
+class Opened(NamedTuple):
+    """A connection, and which file it is to."""
 
-    `restoring`: whether a restore was cut short does not matter to who carries it out.
-    """
+    connection: apsw.Connection
+    file: tuple[int, int] | None
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file is there now; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def open_database(path: Path) -> Opened:
+    """A connection to the store at `path`, made if there is none. Raises StoreError."""
     refuse_unsafe_sqlite(apsw.sqlite_lib_version())
     _make_private_folder(path)
     _refuse_shared(path)
     with closing(byte_locks(lock_path(path))) as locks:
         locks.share(_OPENING_BYTE)
-        if not restoring:
-            _refuse_half_restored(path)
+        _refuse_half_restored(path)
         _make_private_file(path)
         if (db := _open(path, set_up=False)) is not None:
-            return db
+            return Opened(db, identity(path))
         # a change of the journal mode is refused, not delayed, while others use the file
         locks.release(_OPENING_BYTE)
         locks.wait(_OPENING_BYTE)
         db = _open(path, set_up=True)
         assert db is not None
-        return db
+        return Opened(db, identity(path))
 
 
 @contextmanager

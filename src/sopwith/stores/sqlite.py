@@ -32,6 +32,8 @@ from sopwith.stores.rows import (
     stored_run,
 )
 
+_EPOCHS_OF_A_HISTORY = 1_000_000
+"""More claims than one run ever sees: those of a restored copy are newer than any of what it replaces."""
 _NOT_YET = 2**62
 """Stands for the ordinal of a run that does not exist yet: all others came before it."""
 
@@ -152,6 +154,16 @@ class SqliteStore:
                 return list(findings(connection))
         except StoreError as error:
             return [error.message]
+
+    def copy_to(self, path: Path) -> None:
+        """One state of the whole database in a new file, which belongs to nobody yet; others may write meanwhile."""
+        self._db.copy_to(path)
+
+    def begin_anew(self, restoration: bytes, now: datetime) -> None:
+        """In a restored copy: who claimed a run in another history is fenced off; the restoration's line is kept."""
+        with self._db.writing():
+            self._db.run("void_claims", epochs=_EPOCHS_OF_A_HISTORY, now=milliseconds(now))
+            self._db.run("insert_restoration", line=restoration)
 
     def close(self) -> None:
         """As the port says; in a forked child it does nothing, since the parent may go on."""

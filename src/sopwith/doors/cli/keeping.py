@@ -1,4 +1,4 @@
-"""Verbs that keep the house: doctor, completion."""
+"""The verb `doctor`: what is wrong with the workspace, and what of it was mended."""
 
 from __future__ import annotations
 
@@ -19,22 +19,6 @@ def doctor(door: Door) -> None:
     document = {"findings": [finding.document() for finding in findings], "healthy": not left}
     door.say(document, lambda: _doctor_text([f.document() for f in findings]))
     door.leave(1 if left else 0)
-
-
-@click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@verb
-def completion(door: Door, shell: str) -> None:
-    """Print the completion script of SHELL. For bash: eval "$(sop completion bash)" in ~/.bashrc."""
-    from click.shell_completion import ShellComplete, get_completion_class
-
-    from sopwith.doors.cli.app import sop
-
-    found = get_completion_class(shell)
-    assert found is not None
-    # not its own `source`, which starts a bash to ask for its version
-    script = ShellComplete.source(found(sop, {}, "sop", "_SOP_COMPLETE"))
-    door.say({"shell": shell, "script": script}, lambda: script)
 
 
 def _doctor_text(findings: list[dict[str, object]]) -> str:

@@ -256,3 +256,17 @@ update events set payload = null where run = :run
 -- name: drop_content
 -- Takes out bytes that only dropped events refer to.
 delete from contents where digest = :digest
+
+-- name: restorations
+-- All restorations, oldest first.
+select line from restorations order by id
+
+-- name: insert_restoration
+-- Keeps the line that says from what this database was restored.
+insert into restorations (line) values (:line)
+
+-- name: void_claims
+-- Makes every claim of another history worthless: no run was ever claimed so often.
+insert into claims (run, epoch, owner, claimed_at, lease_until)
+select ordinal, :epochs, null, :now, null from runs where true
+on conflict do update set epoch = epoch + :epochs, owner = null, lease_until = null
