@@ -173,7 +173,7 @@ def test_a_record_that_does_not_verify_gets_no_backup(place: Place, gated: str) 
     import apsw
 
     with closing(apsw.Connection(str(place.workspace.database))) as db:
-        db.execute("update events set payload = replace(payload, 'deploy', 'DEPLOY') where position = 1")
+        db.execute("update events set payload = cast(replace(payload, 'deploy', 'DEPLOY') as blob) where position = 1")
     with pytest.raises(StoreError, match="the record does not verify"):
         place.back_up()
     assert not place.file.exists()
@@ -566,6 +566,24 @@ def test_no_backup_writes_where_it_must_not(place: Place, gated: str, name: str)
 # a restore that dies
 
 
+class Killed(BaseException):
+    pass
+
+
+def dying_at(number: int, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The call, which kills whoever makes it for the n-th time; what is done to the unpacked copy does not count."""
+    left = number
+
+    def dying(self: Path, *args: Any, **options: Any) -> Any:
+        nonlocal left
+        left -= ".restore-" not in str(self)
+        if left == 0:
+            raise Killed
+        return call(self, *args, **options)
+
+    return dying
+
+
 CALLS = ["replace", "unlink", "hardlink_to", "mkdir"]
 
 
@@ -573,9 +591,6 @@ CALLS = ["replace", "unlink", "hardlink_to", "mkdir"]
 def test_a_restore_that_is_killed_anywhere_leaves_the_old_record_or_a_closed_one_and_can_be_finished(
     place: Place, gated: str, call: str
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     place.back_up()
     approve(place, gated)
     copy = place.root / "copy"
@@ -583,31 +598,20 @@ def test_a_restore_that_is_killed_anywhere_leaves_the_old_record_or_a_closed_one
     for number in range(1, 200):
         subprocess.run(["rm", "-rf", place.workspace.root], check=True)
         subprocess.run(["cp", "-a", copy, place.workspace.root], check=True)
-        left = number
-        true = getattr(Path, call)
-
-        def dying(self: Path, *args: Any, **options: Any) -> Any:
-            nonlocal left
-            if ".restore-" not in str(self):
-                left -= 1
-            if left == 0:
-                raise Killed
-            return true(self, *args, **options)
-
         died = False
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Path, call, dying)
+            patch.setattr(Path, call, dying_at(number, getattr(Path, call)))
             try:
                 place.restore(accept_older=True)
             except Killed:
                 died = True
-        try:
-            run = place.now(gated)
-        except StoreError as error:
-            assert "cut short" in error.message
+        if restoring_path(place.workspace.database).exists():
+            with pytest.raises(StoreError, match="cut short"):
+                place.now(gated)
             place.restore()
-            run = place.now(gated)
+            assert place.now(gated).paused
         else:
+            run = place.now(gated)
             assert run.ended == "completed" or run.paused
         place.serve_once()
         assert place.ran == ["1", "2", "3"]

@@ -96,7 +96,7 @@ class _Restore:
         self._check_loss(manifest, loss, accepted=accept_older or (cut_short is not None and cut_short.accepted))
         self._check_nothing_lives()
         stopped = self._prepare(manifest, loss)
-        aside = self._workspace.runs / f"before-restore-{self._now[:19].replace('-', '').replace(':', '')}Z"
+        aside = _unused(self._workspace.runs / f"before-restore-{self._now[:19].replace('-', '').replace(':', '')}Z")
         had_record = self._workspace.database.exists()
         with held_still(self._workspace.database, size):
             self._check_nothing_lives()
@@ -197,8 +197,7 @@ class _Restore:
         runs, staged = self._workspace.runs, self._folder / "runs"
         try:
             for path in _of_the_record(runs):
-                if not (aside / path.name).exists():
-                    path.replace(aside / path.name)
+                path.replace(aside / path.name)
             for path in sorted(staged.iterdir()) if staged.is_dir() else ():
                 path.replace(runs / path.name)
             kept = tuple(self._add_what_is_missing())
@@ -232,6 +231,12 @@ def _show_and_sign(workspace: Workspace) -> None:
             engine.parts.views.rebuild(summary.run_id, engine.runs.state_json(run))
     engine.parts.auditing.seal(engine.parts.clock.now().at)
     engine.parts.store.close()
+
+
+def _unused(folder: Path) -> Path:
+    """This name, or the first one with a number that nothing has: a restore that was cut short has used one."""
+    names = (folder, *(folder.with_name(f"{folder.name}-{number}") for number in range(2, 1000)))
+    return next(name for name in names if not name.exists())
 
 
 def _of_the_record(runs: Path) -> list[Path]:

@@ -86,7 +86,7 @@ def replace_database(path: Path, new: Path, aside: Path, intent: Intent) -> None
         aside.mkdir(mode=0o700, exist_ok=True)
         for suffix in ("", "-wal"):
             there, kept = path.with_name(path.name + suffix), aside / (path.name + suffix)
-            if there.exists() and not kept.exists():
+            if there.exists():
                 _keep(there, kept)
         sync(aside)
         for suffix in ("-wal", "-shm"):
