@@ -379,6 +379,10 @@ class Views(Protocol):
         """
         ...
 
+    def outdated(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
+        """Whether `rebuild` would change anything now; changes nothing."""
+        ...
+
 
 class LogEntry(msgspec.Struct, frozen=True):
     """One event as it lies in the log, unjudged; `run_seq` and `run_head` are what its run's row says of the last one.

@@ -165,6 +165,15 @@ class SqliteStore:
             self._db.run("void_claims", epochs=_EPOCHS_OF_A_HISTORY, now=milliseconds(now))
             self._db.run("insert_restoration", line=restoration)
 
+    def damage(self) -> str:
+        """What is first found to be wrong with the file itself; empty if nothing is. Reads it all: 2 ms for a MiB."""
+        try:
+            with self._db.snapshot() as connection:
+                line = connection.execute("pragma quick_check(1)").fetchall()[0][0]
+        except StoreError as error:
+            return error.message
+        return "" if line == "ok" else str(line)
+
     def close(self) -> None:
         """As the port says; in a forked child it does nothing, since the parent may go on."""
         if not self._db.is_foreign:

@@ -178,6 +178,9 @@ class NoViews:
     def rebuild(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
         return False
 
+    def outdated(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
+        return False
+
 
 def _commit(shelf: Shelf, batch: Batch) -> None:
     shelf.contents.update((sha256(data), data) for data in batch.contents)

@@ -27,9 +27,11 @@ from sopwith.engine.auditing import Deferred
 from sopwith.engine.documents import error_document
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.ticker import serve as serve_runs
-from sopwith.errors import NotAllowed, Refused, SopwithError
+from sopwith.errors import NotAllowed, Refused, SopwithError, StoreError
 from sopwith.ports import Owner, RunFilter
+from sopwith.stores.failures import DAMAGED
 from sopwith.stores.serving_lock import ServingLock
+from sopwith.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from sopwith.audit.retention import Dropped
@@ -56,10 +58,19 @@ def serve(door: Door, once: bool) -> None:
             hint="start sop serve from a shell, or as a service",
         )
     ensure_private_folder(door.workspace.runs)
+    _refuse_damaged(door)
     with closing(ServingLock(door.workspace.runs)) as lock:
         if not lock.take(door.engine.parts.owner(), staying=not once):
             raise _served_already(door, lock.holder())
         asyncio.run(_serve(door, lock, once=once))
+
+
+def _refuse_damaged(door: Door) -> None:
+    """A server writes for weeks: it does not begin on a file that is damaged already."""
+    store = door.engine.parts.store
+    damage = store.damage() if isinstance(store, SqliteStore) else ""
+    if damage:
+        raise StoreError(f"cannot serve {door.workspace.root}: the database is damaged: {damage}", hint=DAMAGED)
 
 
 async def _serve(door: Door, lock: ServingLock, *, once: bool) -> None:
