@@ -19,6 +19,7 @@ import pytest
 from sopwith.core.codec import link
 from sopwith.errors import StoreError
 from sopwith.ports import Batch
+from sopwith.stores.migrate import migrations
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.testing.samples import first_batch, next_batch
 
@@ -163,6 +164,48 @@ def test_a_full_disk_refuses_and_takes_more_as_soon_as_there_is_room(disk: Disk,
     disk.heal()
     assert add(store) == 3
     store.close()
+
+
+# migrations
+
+
+def test_a_migration_that_is_killed_at_any_write_is_made_anew_by_the_next_opening(disk: Disk, tmp_path: Path) -> None:
+    """What a kill leaves is what lies in the files at that write: a copy of them is opened."""
+    old = tmp_path / "old"
+    old.mkdir()
+    with apsw.Connection(str(old / "runs.db")) as db:
+        for number, file in enumerate(migrations()[:2], start=1):
+            db.execute(file.read_text())
+            db.pragma("user_version", number)
+        db.execute(
+            "insert into runs values (1, 'sop_run_1', 'deploy', '1', 'running', 1, x'00', 'auto', 'normal', 1, 1,"
+            " 0, 'ann', 0, null, null, 1, 0, x'00')"
+        )
+    db.close()
+    for number in range(1, 100):
+        here, image = tmp_path / f"{number}", tmp_path / f"{number}-image"
+        shutil.copytree(old, here)
+
+        def killed(here: Path = here, image: Path = image) -> apsw.Error:
+            if not image.exists():
+                shutil.copytree(here, image, ignore=shutil.ignore_patterns("*-shm"))
+            return FULL()
+
+        disk.counts.clear()
+        disk.fault = fault = Fault("write", number, killed, lasting=True)
+        with suppress(StoreError):
+            SqliteStore(here / "runs.db").close()
+        disk.heal()
+        for folder in (here, image) if fault.hit else (here,):
+            store = SqliteStore(folder / "runs.db")
+            assert store.summary(RUN) is not None
+            assert store._db._connection.pragma("user_version") == len(migrations())
+            assert store._db._connection.pragma("integrity_check") == "ok"
+            store.close()
+        if not fault.hit:
+            assert number > 3
+            return
+    pytest.fail("the migration never got to its end")
 
 
 # a damaged file
@@ -337,6 +380,32 @@ def test_on_a_small_disk_all_that_was_acknowledged_is_there_and_room_lets_it_go_
     done = in_own_mounts('mount -t tmpfs -o size=512k none "$1"; exec "$2" "$3" "$1"', tmp_path, sys.executable, WRITER)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["refused", "read", "went-on", "sound"]
+
+
+FULL_DISK = """
+mount -t tmpfs -o size=2m none "$1"; cd "$1"; mkdir -p .pi/sops/deploy ran
+cat > .pi/sops/deploy/manifest.json <<'END'
+{"name": "deploy", "description": "d", "version": "1.0.0", "executionMode": "auto", "steps": [
+ {"number": 1, "title": "fills the disk", "run": "echo x >> ran/1; cat /dev/zero > fill || true"},
+ {"number": 2, "title": "after it", "run": "echo x >> ran/2"}]}
+END
+sop() { "$2" -c "from sopwith.doors.cli import main; main()" "${@:3}"; }
+set +e
+sop . "$2" run deploy > /dev/null 2> "$3/said"; echo "run $?"
+rm fill
+run=$(sop . "$2" history --json | grep -o 'sop_run_[a-z0-9]*' | head -1)
+sop . "$2" resume "$run" > /dev/null 2>> "$3/said"; echo "resume $?"
+cat ran/1 ran/2 | wc -l
+"""
+
+
+def test_a_run_whose_disk_is_full_ends_with_a_sentence_and_is_resumed(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    done = in_own_mounts(FULL_DISK, tmp_path / "disk", sys.executable, tmp_path)
+    said = (tmp_path / "said").read_text()
+    assert done.stdout.split("\n")[:3] == ["run 1", "resume 0", "2"], done.stdout + said
+    assert "Traceback" not in said
+    assert "the disk is full" in said or "reading or writing it failed" in said
 
 
 def test_without_inodes_the_store_is_refused(tmp_path: Path) -> None:

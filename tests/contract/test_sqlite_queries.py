@@ -20,7 +20,15 @@ NO_INDEX_NEEDED = {
     "insert_tombstone",
     "insert_restoration",
 }
-WHOLE_STORE = {"runs_with_gaps", "runs_with_wrong_head", "broken_links", "run_without_events", "tombstones", "restorations", "void_claims"}
+WHOLE_STORE = {
+    "runs_with_gaps",
+    "runs_with_wrong_head",
+    "broken_links",
+    "run_without_events",
+    "tombstones",
+    "restorations",
+    "void_claims",
+}
 """For sop doctor and sop audit --verify-all, which read everything."""
 
 
