@@ -127,7 +127,9 @@ class Database:
         """A second time it does nothing."""
         with self._lock:
             self._unusable = "it is closed"
-            self._connection.close()
+            # the last one to close copies the WAL into the database; where that fails, the next one to open does
+            with suppress(apsw.Error):
+                self._connection.close()
 
     def _open(self) -> None:
         self._connection, self._file = open_database(self.path)
