@@ -71,7 +71,7 @@ def make_backup(workspace: Workspace, path: Path, *, force: bool = False) -> Mad
             with archive_into(draft.file, now.timestamp()) as writer:
                 for name, source in _members(workspace, copy, verified.run_ids):
                     writer.add(name, source)
-                writer.finish(_manifest(writer, sealer.key, verified.events, engine))
+                writer.finish(_manifest(writer, sealer.key, verified.events, engine, iso(now)))
             size_bytes = draft.file.tell()
             draft.replace(path)
     except OSError as error:
@@ -143,11 +143,12 @@ def _files_of(folder: Path) -> Iterator[Path]:
         yield from (Path(here) / name for name in sorted(names) if not name.startswith("."))
 
 
-def _manifest(writer: ArchiveWriter, key: SigningKey, events: int, engine: Engine) -> BackupManifest:
+def _manifest(writer: ArchiveWriter, key: SigningKey, events: int, engine: Engine, made_at: str) -> BackupManifest:
+    """Of a moment before the database was copied: nothing that came after it is in the backup for certain."""
     return signed(
         BackupManifest,
         key,
-        timestamp=iso(engine.parts.clock.now().at),
+        timestamp=made_at,
         size=events,
         host=engine.parts.owner().host,
         files=writer.files,
