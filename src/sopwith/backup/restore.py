@@ -94,7 +94,6 @@ class _Restore:
         size = None if cut_short else size_of(self._workspace.database)
         loss = self._loss(copies, known=max(size or 0, cut_short.known if cut_short else 0, manifest.size))
         self._check_loss(manifest, loss, accepted=accept_older or (cut_short is not None and cut_short.accepted))
-        self._check_nothing_lives()
         stopped = self._prepare(manifest, loss)
         aside = _unused(self._workspace.runs / f"before-restore-{self._now[:19].replace('-', '').replace(':', '')}Z")
         had_record = self._workspace.database.exists()
