@@ -36,6 +36,21 @@ def open_engine(workspace: Workspace) -> Engine:
     ensure_private_folder(workspace.runs)
     store = SqliteStore(workspace.database)
     library = Library(workspace, cache=store)
+    auditing = Auditing(
+        seal=partial(_seal, store, library),
+        tombstones=store.log.tombstones,
+        examine=partial(_examine, workspace),
+    )
+    return _engine_on(workspace, store, library, auditing)
+
+
+def engine_on_copy(workspace: Workspace, store: SqliteStore) -> Engine:
+    """The engine on a copy of a record that is no workspace's yet: it signs nothing."""
+    auditing = Auditing(tombstones=store.log.tombstones)
+    return _engine_on(workspace, store, Library(workspace, cache=store), auditing)
+
+
+def _engine_on(workspace: Workspace, store: SqliteStore, library: Library, auditing: Auditing) -> Engine:
     return Engine(
         Parts(
             workspace=workspace,
@@ -46,14 +61,10 @@ def open_engine(workspace: Workspace) -> Engine:
             clock=SystemClock(),
             ids=RandomIds(),
             keyring=Keyring(workspace.keys),
-            owner=_owner,
+            owner=this_process,
             environ=os.environ,
             umask=_UMASK,
-            auditing=Auditing(
-                seal=partial(_seal, store, library),
-                tombstones=store.log.tombstones,
-                examine=partial(_examine, workspace),
-            ),
+            auditing=auditing,
             bell=DatagramBell(workspace.runs),
         )
     )
@@ -91,8 +102,8 @@ def _existing_cache(workspace: Workspace) -> Cache | None:
 
 
 @cache
-def _owner() -> Owner:
-    """This process; its start time tells it from a later one with the same pid."""
+def this_process() -> Owner:
+    """Who drives, where this process does; its start time tells it from a later one with the same pid."""
     pid = os.getpid()
     started = _process_started(pid)
     host = os.uname().nodename

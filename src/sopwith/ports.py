@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -149,6 +149,28 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     owner: Owner
 
 
+LEASE = timedelta(seconds=60)
+"""How long a claim keeps other hosts away after it was made or renewed last."""
+RENEW_SECS = 20.0
+"""How often a driver renews what it still drives."""
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """What a claim tells those who can't see its lock: who made it, and how long it holds without being renewed."""
+
+    owner: Owner
+    until: datetime
+
+    def keeps_out(self, asking: Owner, now: datetime) -> bool:
+        """Whether `asking` has to wait though the lock can be had: only a process of another host, while it holds.
+
+        The same boot is the same kernel, also under another name (a container), and its lock tells all. The same name
+        in a later boot is a restarted host: whoever claimed before is dead.
+        """
+        is_here = asking.boot_id == self.owner.boot_id or asking.host == self.owner.host
+        return not is_here and now < self.until
+
+
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which summaries to list; None means any."""
 
@@ -212,7 +234,18 @@ class Store(Protocol):
         ...
 
     def claim(self, run_id: str, owner: Owner, now: datetime) -> Claim | None:
-        """The claim, with a lock that the kernel frees when this process dies; None while a living owner holds it."""
+        """The claim, with a lock that the kernel frees when this process dies; None while a living owner holds it.
+
+        None as well while the lease of a claim that was made on another host has not run out (`Lease.keeps_out`).
+        """
+        ...
+
+    def renew(self, claim: Claim, now: datetime) -> None:
+        """The claim's lease begins anew; raises Conflict, changing nothing, if a newer claim was made."""
+        ...
+
+    def lease(self, run_id: str) -> Lease | None:
+        """The lease of the newest claim, if it was not given back; who claimed may be dead, and the lease over."""
         ...
 
     def release(self, claim: Claim) -> None:
@@ -220,7 +253,7 @@ class Store(Protocol):
         ...
 
     def holder(self, run_id: str) -> Owner | None:
-        """Who drives the run now, or None if nobody alive does."""
+        """Who drives the run now, or None if nobody alive does, as far as this host's locks tell."""
         ...
 
     def version(self) -> int:
@@ -346,6 +379,10 @@ class Views(Protocol):
         """
         ...
 
+    def outdated(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
+        """Whether `rebuild` would change anything now; changes nothing."""
+        ...
+
 
 class Bell(Protocol):
     """Tells whoever serves the workspace that a run has changed. Only a hint: the store is asked what is true."""
@@ -457,6 +494,10 @@ class Seals(Protocol):
 
     def tombstones(self) -> Sequence[bytes]:
         """The lines given to `drop_payloads`, oldest first."""
+        ...
+
+    def restorations(self) -> Sequence[bytes]:
+        """The lines that were kept when this database was restored from a backup, oldest first."""
         ...
 
     def drop_payloads(self, runs: Sequence[DroppedRun], line: bytes) -> None:

@@ -29,6 +29,10 @@ CREATE TABLE events (
     payload blob,
     unique (run, seq)
 ) strict;
+CREATE TABLE restorations (
+    id integer primary key autoincrement,
+    line blob not null
+) strict;
 CREATE TABLE runs (
     ordinal integer primary key,
     run_id text not null unique,

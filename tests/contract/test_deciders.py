@@ -16,7 +16,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from decider_process import PATIENCE_SECS, Outcome, Plan, answer_all
 from msgspec.structs import replace
 
 from sopwith.assembly import open_engine
@@ -33,6 +32,8 @@ from sopwith.engine.engine import Engine
 from sopwith.engine.runs import Runs
 from sopwith.ports import Workspace
 from sopwith.testing.memory import MemoryStore, NoViews
+
+from .decider_process import PATIENCE_SECS, Outcome, Plan, answer_all
 
 SCRIPT = [sys.executable, str(Path(__file__).with_name("decider_process.py"))]
 PROCESSES = 8

@@ -96,3 +96,28 @@ def test_a_killed_process_frees_its_bytes(kind: Kind, path: Path) -> None:
 def forget_process_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ProcessLocks, "_fds", {})
     monkeypatch.setattr(ProcessLocks, "_taken", set())
+
+
+def test_those_who_share_a_byte_keep_out_only_who_wants_it_alone(kind: Kind, path: Path) -> None:
+    first, second, third = kind(path), kind(path), kind(path)
+    first.share(7)
+    if isinstance(first, DescriptionLocks):  # POSIX locks do not tell the holders of one process apart
+        second.share(7)
+        assert not third.acquire(7)
+        second.release(7)
+        assert not third.acquire(7)
+    first.release(7)
+    assert third.acquire(7)
+
+
+def test_all_bytes_from_one_on_are_taken_at_once_or_not_at_all(kind: Kind, path: Path) -> None:
+    first, second, third = kind(path), kind(path), kind(path)
+    assert first.acquire(9)
+    assert not second.acquire_from(3)
+    first.release(9)
+    assert first.acquire(2)
+    assert second.acquire_from(3)
+    if isinstance(first, DescriptionLocks):
+        assert not third.acquire(9000)
+        assert third.acquire(1)
+    second.close()

@@ -15,3 +15,6 @@ class TestMemoryStore(StoreContract):
 
     def kill(self, store: MemoryStore, driver: Owner) -> None:
         store.kill(driver.owner_id)
+
+    def lose_lock(self, store: MemoryStore, driver: Owner) -> None:
+        store.kill(driver.owner_id)

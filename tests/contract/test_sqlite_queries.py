@@ -18,8 +18,17 @@ NO_INDEX_NEEDED = {
     "remember",
     "insert_checkpoint",
     "insert_tombstone",
+    "insert_restoration",
 }
-WHOLE_STORE = {"runs_with_gaps", "runs_with_wrong_head", "broken_links", "run_without_events", "tombstones"}
+WHOLE_STORE = {
+    "runs_with_gaps",
+    "runs_with_wrong_head",
+    "broken_links",
+    "run_without_events",
+    "tombstones",
+    "restorations",
+    "void_claims",
+}
 """For sop doctor and sop audit --verify-all, which read everything."""
 
 

@@ -14,3 +14,6 @@ class TestSqliteStore(StoreContract):
     def kill(self, store: SqliteStore, driver: Owner) -> None:
         """Closing frees the same locks; `test_sqlite_processes.py` kills for real."""
         store.close()
+
+    def lose_lock(self, store: SqliteStore, driver: Owner) -> None:
+        store._claims._locks.close()

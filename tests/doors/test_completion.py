@@ -24,7 +24,7 @@ def completed(workshop: Workshop, *words: str, shell: str = "bash") -> list[str]
 
 
 def test_verbs_are_completed(workshop: Workshop) -> None:
-    assert completed(workshop, "sop", "re") == ["plain,reject", "plain,resume", "plain,retry"]
+    assert completed(workshop, "sop", "re") == ["plain,reject", "plain,resume", "plain,retry", "plain,restore"]
 
 
 def test_names_of_procedures_are_completed(workshop: Workshop) -> None:

@@ -18,7 +18,7 @@ from sopwith.audit.report import Report
 from sopwith.audit.retention import Dropped, Retention, check_clock, forget_files
 from sopwith.audit.sealing import LogAndSeals, Sealer
 from sopwith.audit.signing import known_keys
-from sopwith.audit.statements import BadStatement, Checkpoint, Tombstone, read
+from sopwith.audit.statements import BadStatement, Checkpoint, Restoration, Tombstone, read
 from sopwith.audit.trust import Copy, read_copy
 from sopwith.audit.verify import verify_all, verify_run
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
@@ -61,6 +61,8 @@ class Verified(msgspec.Struct, frozen=True):
     report: Report
     copies: tuple[Compared, ...]
     problems: tuple[str, ...] = ()
+    restorations: tuple[Restoration, ...] = ()
+    """When this database was put in the place of another, from a backup."""
 
     def document(self) -> dict[str, Any]:
         """The JSON form, camelCase."""
@@ -69,6 +71,7 @@ class Verified(msgspec.Struct, frozen=True):
             **self.report.document(),
             "copies": copies,
             "problems": list(self.problems),
+            "restorations": [msgspec.to_builtins(each) for each in self.restorations],
             "summariesCompared": False,  # what lists show is derived from the events; the doctor compares it
         }
 
@@ -107,7 +110,22 @@ class Keeper:
             else verify_run(run_id, *look, keys=self._keys, copies=compared)
         )
         unread = [copy for copy in ours if copy.problem]
-        return Verified(report, tuple(_compared(copy, report) for copy in (*compared, *unread)), problems)
+        copies = tuple(_compared(copy, report) for copy in (*compared, *unread))
+        told, wrong = self._restorations()
+        return Verified(report, copies, (*problems, *wrong), told)
+
+    def _restorations(self) -> tuple[tuple[Restoration, ...], tuple[str, ...]]:
+        """Those whose signature is one of ours, and a sentence for each line that is none."""
+        found, wrong = [], []
+        for number, line in enumerate(self._shelf.log.restorations(), start=1):
+            try:
+                restoration = read(Restoration, line)
+                if restoration.public_key not in self._keys():
+                    raise BadStatement(f"it is signed by {restoration.origin}, which is no key of this workspace")
+                found.append(restoration)
+            except BadStatement as error:
+                wrong.append(f"restoration {number} in the store is not valid: {error}")
+        return tuple(found), tuple(wrong)
 
     def examine(self) -> tuple[str, ...]:
         """What is wrong with the log, for `sop doctor`; empty when all is well."""

@@ -53,25 +53,8 @@ class Sealer:
         return self._workspace.runs / CHECKPOINTS
 
     def places(self) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-        """`own` first, then those of config.json, each once however it is spelt. And what is wrong with them.
-
-        Further ones are absolute or relative to the project folder.
-        """
-        try:
-            further = self._config().checkpoint_copies
-        except SopwithError as error:
-            return (self.own,), (f"no checkpoint was copied or compared: {error.message}",)
-        found, problems = [self.own], []
-        for name in dict.fromkeys(further):
-            place = self._workspace.root / name
-            if self._is_exposed(place):
-                problems.append(
-                    f"checkpointCopies names {name}, which lies inside the workspace: "
-                    "whoever can change the log can change it too"
-                )
-            if not any(same_file(place, known) for known in found):
-                found.append(place)
-        return tuple(found), tuple(problems)
+        """See `checkpoint_places`."""
+        return checkpoint_places(self._workspace, self._config)
 
     def is_outside(self, path: Path, places: tuple[Path, ...]) -> bool:
         """Whether a file is none of the workspace's, nor, as a hard link, one of those `places` that are."""
@@ -80,4 +63,31 @@ class Sealer:
         )
 
     def _is_exposed(self, path: Path) -> bool:
-        return lies_inside(path, self._workspace.sops) or same_file(path, self.own)
+        return _is_exposed(path, self._workspace)
+
+
+def checkpoint_places(workspace: Workspace, config: Callable[[], Config]) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The workspace's own file first, then those of config.json, each once however it is spelt. And what is wrong.
+
+    Further ones are absolute or relative to the project folder.
+    """
+    own = workspace.runs / CHECKPOINTS
+    try:
+        further = config().checkpoint_copies
+    except SopwithError as error:
+        return (own,), (f"no checkpoint was copied or compared: {error.message}",)
+    found, problems = [own], []
+    for name in dict.fromkeys(further):
+        place = workspace.root / name
+        if _is_exposed(place, workspace):
+            problems.append(
+                f"checkpointCopies names {name}, which lies inside the workspace: "
+                "whoever can change the log can change it too"
+            )
+        if not any(same_file(place, known) for known in found):
+            found.append(place)
+    return tuple(found), tuple(problems)
+
+
+def _is_exposed(path: Path, workspace: Workspace) -> bool:
+    return lies_inside(path, workspace.sops) or same_file(path, workspace.runs / CHECKPOINTS)

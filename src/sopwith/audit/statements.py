@@ -72,6 +72,31 @@ class Manifest(Statement, frozen=True, kw_only=True):
     files: dict[str, str]
 
 
+class BackupManifest(Statement, frozen=True, kw_only=True):
+    """What a backup holds: the log's first `size` events, and files by their path, with their SHA-256."""
+
+    format: Literal["sopwith/backup/1"] = "sopwith/backup/1"
+    size: int
+    host: str
+    files: dict[str, str]
+
+
+class Restoration(Statement, frozen=True, kw_only=True):
+    """This database was put in the place of another one, from the backup that was made at `backup_at`.
+
+    `known`: so many events were known to be signed or there; those beyond `size` are lost. `database`: the SHA-256 of
+    the database in the backup. `by`: who restored it. `stopped`: the runs that had not ended.
+    """
+
+    format: Literal["sopwith/restoration/1"] = "sopwith/restoration/1"
+    backup_at: str
+    database: str
+    size: int
+    known: int
+    by: str
+    stopped: tuple[str, ...]
+
+
 Kind = TypeVar("Kind", bound=Statement)
 
 

@@ -5,18 +5,19 @@ Never the record: a summary is mended from the events, and the events are only r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 
 from sopwith.core.codec import decode_event, link
 from sopwith.core.due import at_rest
 from sopwith.core.run import Run, running_processes
+from sopwith.engine import tidying
 from sopwith.engine.engine import Engine
 from sopwith.engine.files import is_file
+from sopwith.engine.findings import Finding
 from sopwith.engine.library import MANIFEST, SHEET, Entry, has_files
 from sopwith.engine.runs import Loaded, summarise
 from sopwith.engine.template import register
@@ -24,25 +25,25 @@ from sopwith.errors import Severity, SopwithError, WorkspaceError
 from sopwith.ports import RunFilter
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was not as it should be; `mended` tells whether it is now."""
+def examine(engine: Engine, *, mend: bool = True, around: Iterable[tuple[str, str]] = ()) -> tuple[Finding, ...]:
+    """Everything that was found, in the order in which it was looked at. Without `mend`, nothing is changed.
 
-    message: str
-    mended: bool = False
-    hint: str = ""
-
-    def document(self) -> dict[str, Any]:
-        return {"message": self.message, "mended": self.mended, "hint": self.hint}
-
-
-def examine(engine: Engine) -> tuple[Finding, ...]:
-    """Everything that was found, in the order in which it was looked at."""
-    return (*_database(engine), *_log(engine), *_registry(engine), *_runs(engine))
+    `around`: sentences and hints about the disk and what else surrounds the database.
+    """
+    return (
+        *_database(engine),
+        *(Finding(message=message, hint=hint) for message, hint in around),
+        *tidying.permissions(engine, mend=mend),
+        *tidying.drafts(engine, mend=mend),
+        *_log(engine),
+        *_registry(engine, mend=mend),
+        *_runs(engine, mend=mend),
+    )
 
 
 def _database(engine: Engine) -> Iterator[Finding]:
     for trouble in engine.parts.store.check():
-        yield Finding(message=trouble, hint="keep a copy of runs.db and restore the last good one")
+        yield Finding(message=trouble, hint="keep a copy of runs.db, and restore the last good one: sop restore FILE")
 
 
 def _log(engine: Engine) -> Iterator[Finding]:
@@ -54,7 +55,7 @@ def _log(engine: Engine) -> Iterator[Finding]:
         yield Finding(message=error.message, hint=error.hint or "see: sop audit --verify-all")
 
 
-def _registry(engine: Engine) -> Iterator[Finding]:
+def _registry(engine: Engine, *, mend: bool) -> Iterator[Finding]:
     library = engine.parts.library
     try:
         entries, problems = library.entries()
@@ -66,7 +67,7 @@ def _registry(engine: Engine) -> Iterator[Finding]:
     yield from (Finding(message=str(flaw), hint=flaw.hint or "mend it by hand") for flaw in flaws)
     # what cannot be read is not written anew: the person who wrote it knows what it was to say
     if not any(flaw.file == "index.json" for flaw in flaws):
-        yield from _register(engine, [entry for entry in entries if not entry.registered])
+        yield from _register(engine, [entry for entry in entries if not entry.registered], mend=mend)
     for entry in entries:
         if entry.registered and not has_files(entry.folder):
             yield Finding(
@@ -75,16 +76,17 @@ def _registry(engine: Engine) -> Iterator[Finding]:
             )
 
 
-def _register(engine: Engine, entries: list[Entry]) -> Iterator[Finding]:
+def _register(engine: Engine, entries: list[Entry], *, mend: bool) -> Iterator[Finding]:
     missing = {entry.name: _index_path(engine, entry) for entry in entries if not engine.parts.library.outside(entry)}
     if not missing:
         return
     try:
-        register(engine.parts.workspace, missing)
+        if mend:
+            register(engine.parts.workspace, missing)
     except SopwithError as error:
         yield Finding(message=error.message, hint=error.hint or "run sop doctor again")
     else:
-        yield Finding(message=f"index.json lacked {', '.join(missing)}: registered", mended=True)
+        yield Finding(message=f"index.json lacked {', '.join(missing)}: registered", mended=mend, mendable=True)
 
 
 def _index_path(engine: Engine, entry: Entry) -> str:
@@ -92,19 +94,19 @@ def _index_path(engine: Engine, entry: Entry) -> str:
     return str((entry.folder / file).relative_to(engine.parts.workspace.sops))
 
 
-def _runs(engine: Engine) -> Iterator[Finding]:
+def _runs(engine: Engine, *, mend: bool) -> Iterator[Finding]:
     summaries, _total = engine.parts.store.summaries(RunFilter())
     yield from _unknown_runs(engine, {summary.run_id for summary in summaries})
     for summary in summaries:
         run_id = summary.run_id
         try:
             if _is_dropped(engine, run_id):
-                yield from _dropped(engine, run_id)
+                yield from _dropped(engine, run_id, mend=mend)
                 continue
             yield from _chain(engine, run_id)
             loaded = engine.runs.load(run_id)
-            yield from _summary(engine, loaded)
-            rebuilt = engine.parts.views.rebuild(run_id, partial(_state_at_rest, engine, run_id))
+            yield from _summary(engine, loaded, mend=mend)
+            rebuilt = _rebuild(engine, run_id, partial(_state_at_rest, engine, run_id), mend=mend)
         except WorkspaceError as error:
             yield Finding(message=error.message, hint=error.hint)
             continue
@@ -112,8 +114,18 @@ def _runs(engine: Engine) -> Iterator[Finding]:
             yield Finding(message=f"{run_id} cannot be read: {error}", hint="restore a backup")
             continue
         if rebuilt:
-            yield Finding(message=f"the files of {run_id} under runs/ were not up to date: rebuilt", mended=True)
+            told = f"the files of {run_id} under runs/ were not up to date: rebuilt"
+            yield Finding(message=told, mended=mend, mendable=True)
+        yield from tidying.clock(engine, summary)
+        yield from tidying.spools(engine, summary, mend=mend)
         yield from _driverless(engine, loaded.run)
+        yield from tidying.claims(engine, summary, mend=mend)
+
+
+def _rebuild(engine: Engine, run_id: str, state: Callable[[], bytes | None], *, mend: bool) -> bool:
+    """Whether the run's files differed from the store, or differ from it."""
+    views = engine.parts.views
+    return views.rebuild(run_id, state) if mend else views.outdated(run_id, state)
 
 
 def _state_at_rest(engine: Engine, run_id: str) -> bytes | None:
@@ -136,7 +148,7 @@ def _chain(engine: Engine, run_id: str) -> Iterator[Finding]:
         previous = sealed.hash
 
 
-def _summary(engine: Engine, loaded: Loaded) -> Iterator[Finding]:
+def _summary(engine: Engine, loaded: Loaded, *, mend: bool) -> Iterator[Finding]:
     """What lists, limits and timers read of a run, against what its events say."""
     run_id = loaded.run.run_id
     stored = engine.parts.store.summary(run_id)
@@ -149,8 +161,9 @@ def _summary(engine: Engine, loaded: Loaded) -> Iterator[Finding]:
         if (now := getattr(true, name)) != was
     ]
     # nothing is corrected where somebody has just written, nor where seq and head are wrong: the database check tells
-    if engine.parts.store.correct(true, loaded.head):
-        yield Finding(message=f"the summary of {run_id} did not say what its events do: {', '.join(told)}", mended=True)
+    if not mend or engine.parts.store.correct(true, loaded.head):
+        message = f"the summary of {run_id} did not say what its events do: {', '.join(told)}"
+        yield Finding(message=message, mended=mend, mendable=True)
 
 
 def _is_dropped(engine: Engine, run_id: str) -> bool:
@@ -158,7 +171,7 @@ def _is_dropped(engine: Engine, run_id: str) -> bool:
     return bool(events) and not any(event.payload for event in events)
 
 
-def _dropped(engine: Engine, run_id: str) -> Iterator[Finding]:
+def _dropped(engine: Engine, run_id: str, *, mend: bool) -> Iterator[Finding]:
     """A run whose content retention took: its hashes still chain, and its files have gone."""
     events = engine.parts.store.events(run_id)
     for before, event in pairwise(events):
@@ -172,8 +185,9 @@ def _dropped(engine: Engine, run_id: str) -> Iterator[Finding]:
         error = engine.parts.auditing.why_empty(run_id)
         yield Finding(message=error.message, hint=error.hint)
         return
-    if engine.parts.views.rebuild(run_id, lambda: None):
-        yield Finding(message=f"the record of {run_id} was dropped, its files under runs/ were not: gone", mended=True)
+    if _rebuild(engine, run_id, lambda: None, mend=mend):
+        told = f"the record of {run_id} was dropped, its files under runs/ were not: gone"
+        yield Finding(message=told, mended=mend, mendable=True)
     if engine.parts.workspace.run_folder(run_id).exists():
         yield Finding(
             message=f"the record of {run_id} was dropped, its logs under runs/ were not", hint="run: sop audit prune"

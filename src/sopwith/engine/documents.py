@@ -37,7 +37,7 @@ from sopwith.core.run import (
 )
 from sopwith.engine.auditing import DroppedRecord
 from sopwith.errors import Problem, SopwithError
-from sopwith.ports import Owner, RunSummary
+from sopwith.ports import Lease, Owner, RunSummary
 
 if TYPE_CHECKING:
     from sopwith.engine.engine import Answered
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 
-def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None = None) -> Document:
+def run_document(
+    run: Run, *, now: datetime | None = None, driver: Owner | None = None, lease: Lease | None = None
+) -> Document:
     """A run: `{runId, sopName, status, currentStep, totalSteps, stepResults, …}`. With `now`, what is overdue too."""
     document: Document = {
         "runId": run.run_id,
@@ -98,6 +100,10 @@ def run_document(run: Run, *, now: datetime | None = None, driver: Owner | None 
                 for item in late
             ]
         document["drivenBy"] = None if driver is None else {"host": driver.host, "pid": driver.pid}
+        if lease is not None:
+            # nobody here can see whether that process lives: until then it counts as driving
+            driver = lease.owner
+            document["drivenBy"] = {"host": driver.host, "pid": driver.pid, "until": iso(lease.until)}
         if driver is None and not run.queued and is_left(run, now):
             document["undriven"] = True
             document["next"] = f"sop resume {run.run_id}"

@@ -38,6 +38,7 @@ from sopwith.engine.children import (
     next_child,
     stop,
 )
+from sopwith.engine.claiming import Renewal, busy
 from sopwith.engine.creation import limits_now
 from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
 from sopwith.engine.environment import Lacking, next_attempt_folder
@@ -81,7 +82,7 @@ async def drive(
     loaded = runs.load(run_id)
     claim = _claim(parts, run_id)
     if claim is None:
-        raise _busy(parts, run_id)
+        raise busy(parts, run_id)
     try:
         while claim is not None:
             driver = _Driver(parts, runs, loaded, claim, observer, linger=linger)
@@ -113,12 +114,6 @@ async def _drive_parent(parts: Parts, runs: Runs, run_id: str, observer: Observe
 
 def _claim(parts: Parts, run_id: str) -> Claim | None:
     return parts.store.claim(run_id, parts.owner(), parts.clock.now().at)
-
-
-def _busy(parts: Parts, run_id: str) -> RunBusy:
-    holder = parts.store.holder(run_id)
-    who = f"process {holder.pid} on {holder.host}" if holder else "another process"
-    return RunBusy(f"{run_id} is driven by {who}", hint=f"sop status {run_id} --watch follows it")
 
 
 class _Attempt:
@@ -159,6 +154,7 @@ class _Driver:
         self._runs = runs
         self._loaded = loaded
         self._claim = claim
+        self._renewal = Renewal(parts, claim)
         self._observer = observer
         self._executors: dict[str, Executor] = {}
         self._watched: dict[StepId, _Attempt] = {}
@@ -183,6 +179,7 @@ class _Driver:
                 # read before the run is: what is committed in between must not be missed
                 self._told.clear()
                 version = self._parts.store.version()
+                self._renewal.renew_if_due()
                 self._refresh()
                 if await self._carry_out_one() or self._settle_one():
                     continue
@@ -549,6 +546,8 @@ class _Driver:
         awaited.update(*(attempt.awaited for attempt in self._watched.values()))
         while not any(task.done() for task in awaited):
             if self._parts.store.version() != version or self._seconds_to(alarm) <= 0 or self._was_told():
+                return
+            if self._renewal.is_due:
                 return
             look = asyncio.ensure_future(self._parts.clock.sleep(self._seconds_to(alarm)))
             word = asyncio.ensure_future(self._told.wait())

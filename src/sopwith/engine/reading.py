@@ -26,6 +26,7 @@ from sopwith.core.people import Directory
 from sopwith.core.procedure import ExecutionMode, Procedure, sha256
 from sopwith.core.refusal import no_such_step, what_now
 from sopwith.core.run import Run, RunStatus, StepState, StepStatus, current_step, is_manual, open_gates
+from sopwith.engine.claiming import lease_elsewhere
 from sopwith.engine.creation import policy_of
 from sopwith.engine.documents import (
     Document,
@@ -65,7 +66,9 @@ class Reader:
     def status(self, run_id: str) -> Document:
         """The run with what is overdue and who drives it. Raises NotFound."""
         run = self._engine.runs.load(run_id).run
-        return run_document(run, now=self._parts.clock.now().at, driver=self._parts.store.holder(run_id))
+        driver = self._parts.store.holder(run_id)
+        lease = lease_elsewhere(self._parts, run_id) if driver is None else None
+        return run_document(run, now=self._parts.clock.now().at, driver=driver, lease=lease)
 
     def step(self, run_id: str, number: StepId) -> Document:
         """One step of a run, with its definition. Raises NotFound."""

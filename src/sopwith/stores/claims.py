@@ -1,5 +1,5 @@
-"""Who drives which run. A claim is a byte lock, which dies with its process, and an epoch, which fences
-off those before it.
+"""Who drives which run. A claim is a byte lock, which dies with its process, a lease for hosts that don't see the
+lock, and an epoch, which fences off those before it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from datetime import datetime
 import msgspec
 
 from sopwith.errors import NotFound
-from sopwith.ports import Claim, Owner
+from sopwith.ports import LEASE, Claim, Lease, Owner
 from sopwith.stores.batches import fenced_off
 from sopwith.stores.database import Database
 from sopwith.stores.locks import byte_locks
 from sopwith.stores.opening import lock_path
-from sopwith.stores.rows import StoredRun, milliseconds
+from sopwith.stores.rows import StoredRun, instant, milliseconds
 
 
 class Claims:
@@ -34,12 +34,30 @@ class Claims:
             if not self._locks.acquire(ordinal):
                 return None
             try:
-                epoch = self._record(ordinal, owner, now)
+                epoch = self._record(ordinal, run_id, owner, now)
             except BaseException:
                 self._locks.release(ordinal)
                 raise
+            if epoch is None:
+                self._locks.release(ordinal)
+                return None
             self._epochs[ordinal] = epoch
             return Claim(run_id=run_id, epoch=epoch, owner=owner)
+
+    def renew(self, claim: Claim, now: datetime) -> None:
+        with self._db.writing():
+            ordinal = self._db.value("ordinal_of_run", run_id=claim.run_id)
+            newest = self._db.value("claim_epoch", run=ordinal) or 0
+            if newest != claim.epoch:
+                raise fenced_off(claim.run_id, claim.epoch, newest)
+            self._db.run("renew_claim", run=ordinal, epoch=claim.epoch, lease_until=milliseconds(now + LEASE))
+
+    def lease(self, run_id: str) -> Lease | None:
+        """The newest claim's, if it was not given back and has one: those of older versions have none."""
+        row = self._db.row("claim_lease", run_id=run_id)
+        if row is None or row[1] is None:
+            return None
+        return Lease(owner=msgspec.json.decode(row[0], type=Owner), until=instant(row[1]))
 
     def free(self, claim: Claim) -> None:
         with self._db.reading():
@@ -71,7 +89,18 @@ class Claims:
         self._locks.close()
         self._epochs.clear()
 
-    def _record(self, ordinal: int, owner: Owner, now: datetime) -> int:
+    def _record(self, ordinal: int, run_id: str, owner: Owner, now: datetime) -> int | None:
+        """The epoch of the new claim; None, recording nothing, while a lease keeps this owner out."""
         text = msgspec.json.encode(owner).decode()
         with self._db.writing():
-            return int(self._db.value("take_claim", run=ordinal, owner=text, claimed_at=milliseconds(now)))
+            lease = self.lease(run_id)
+            if lease is not None and lease.keeps_out(owner, now):
+                return None
+            epoch = self._db.value(
+                "take_claim",
+                run=ordinal,
+                owner=text,
+                claimed_at=milliseconds(now),
+                lease_until=milliseconds(now + LEASE),
+            )
+        return int(epoch)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import apsw
 
 from sopwith.errors import StoreError
-from sopwith.stores.failures import as_store_error, needs_reopening
-from sopwith.stores.opening import open_database
+from sopwith.stores.failures import DAMAGED, FAILING, as_store_error, is_damage, needs_reopening
+from sopwith.stores.opening import identity, open_database
 from sopwith.stores.queries import queries
 from sopwith.stores.rows import Row
 
@@ -30,9 +30,13 @@ class Database:
         self._lock = threading.RLock()
         self._sql = queries()
         self._unusable = ""
+        self._lost_writes = False
+        """The disk failed to keep something: this connection is used no more."""
+        self._damaged = ""
+        self._openings = 0
+        self._depth = 0
         try:
-            self._connection = open_database(path)
-            self._file = _identity(path)
+            self._open()
         except apsw.Error as error:
             raise as_store_error(error, path) from error
 
@@ -44,12 +48,17 @@ class Database:
         with self._lock:
             if self._unusable:
                 self._refuse(self._unusable)
+            if self._lost_writes:
+                self._open_anew()
+            self._depth += 1
             try:
                 yield self._connection
             except apsw.Error as error:
-                if needs_reopening(error):
-                    self._unusable = "the disk failed to keep what was written"
+                self._lost_writes |= needs_reopening(error)
+                self._damaged = self._damaged or (str(error) if is_damage(error) else "")
                 raise as_store_error(error, self.path) from error
+            finally:
+                self._depth -= 1
 
     @contextmanager
     def snapshot(self) -> Iterator[apsw.Connection]:
@@ -61,10 +70,13 @@ class Database:
     def writing(self) -> Iterator[apsw.Connection]:
         """One durable transaction, or, if anything is raised inside, none."""
         with self.reading() as connection:
-            if _identity(self.path) != self._file:
-                self._refuse("the file was deleted or replaced while it was in use")
+            if self._damaged:
+                self._refuse(f"its content is damaged ({self._damaged})", hint=DAMAGED)
             connection.execute("begin immediate")
             try:
+                # looked at with the right to write in hand: who replaces the file takes that right first
+                if identity(self.path) != self._file:
+                    self._refuse("the file was deleted or replaced while it was in use")
                 yield connection
                 connection.execute("commit")
             except BaseException:
@@ -89,6 +101,23 @@ class Database:
         row = self.row(query, **values)
         return None if row is None else row[0]
 
+    def copy_to(self, path: Path) -> None:
+        """The whole database in a new, private file, as of one moment. Raises StoreError."""
+        try:
+            path.touch(mode=0o600, exist_ok=False)
+            # a connection of its own: the copy reads one state, and holds up neither writers nor other threads
+            with closing(open_database(self.path).connection) as source, closing(apsw.Connection(str(path))) as target:
+                with target.backup("main", source, "main") as copying:
+                    copying.step(-1)
+                target.pragma("journal_mode", "delete")
+        except apsw.Error as error:
+            raise as_store_error(error, self.path) from error
+
+    def version(self) -> int:
+        """Changes when anybody else commits, and when the file had to be opened anew."""
+        with self.reading() as connection:
+            return (self._openings << 32) + int(connection.pragma("data_version"))
+
     @property
     def is_foreign(self) -> bool:
         """Whether another process opened this, and we are its fork."""
@@ -98,15 +127,32 @@ class Database:
         """A second time it does nothing."""
         with self._lock:
             self._unusable = "it is closed"
+            # the last one to close copies the WAL into the database; where that fails, the next one to open does
+            with suppress(apsw.Error):
+                self._connection.close()
+
+    def _open(self) -> None:
+        self._connection, self._file = open_database(self.path)
+        self._openings += 1
+
+    def _open_anew(self) -> None:
+        """Leaves behind the connection whose writes the disk failed to keep, once it keeps them.
+
+        The kernel may have dropped the pages, and a later sync would prove nothing. But what was acknowledged was
+        synced into the WAL before: to copy it from there into the database writes and syncs those pages anew, and what
+        was not acknowledged goes with the WAL. If the disk still fails, so does this.
+        """
+        if self._depth or identity(self.path) != self._file:
+            self._refuse("the disk failed to keep what was written")
+        try:
+            busy = self._connection.execute("pragma wal_checkpoint(truncate)").fetchall()[0][0]
+            if busy:
+                self._refuse("the disk failed to keep what was written, and others are reading it now")
             self._connection.close()
+            self._open()
+        except apsw.Error as error:
+            self._refuse(f"the disk failed to keep what was written, and still does ({error})", hint=FAILING)
+        self._lost_writes = False
 
-    def _refuse(self, reason: str) -> NoReturn:
-        raise StoreError(f"cannot use the store {self.path}: {reason}", hint="open it again")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+    def _refuse(self, reason: str, *, hint: str = "open it again") -> NoReturn:
+        raise StoreError(f"cannot use the store {self.path}: {reason}", hint=hint)

@@ -8,12 +8,13 @@ import apsw
 
 from sopwith.errors import StoreError
 
-_DAMAGED = "move the file and its -wal and -shm aside, and put a copy from your backups in its place"
+DAMAGED = "sop doctor tells what is wrong; sop restore puts a backup in its place and keeps this file aside"
+FAILING = "look at the disk and the kernel's log; it goes on by itself when the disk keeps what is written"
 _UNKNOWN = "look at the file, its folder and the disk, and try again"
 _MEANINGS: tuple[tuple[type[apsw.Error], str, str], ...] = (
     (apsw.FullError, "the disk is full", "make room and try again; what was acknowledged before is safe"),
-    (apsw.NotADBError, "it is not a database of Sopwith", _DAMAGED),
-    (apsw.CorruptError, "its content is damaged", _DAMAGED),
+    (apsw.NotADBError, "it is not a database of Sopwith", DAMAGED),
+    (apsw.CorruptError, "its content is damaged", DAMAGED),
     (apsw.BusyError, "another process has kept it locked for too long", "see who uses it, and try again"),
     (apsw.LockedError, "another process has kept it locked for too long", "see who uses it, and try again"),
     (apsw.ReadOnlyError, "it can only be read", "give this user the right to write the file and its folder"),
@@ -35,6 +36,11 @@ def as_store_error(error: apsw.Error, path: Path) -> StoreError:
         if isinstance(error, kind):
             return StoreError(f"cannot use the store {path}: {meaning} ({error})", hint=hint)
     return StoreError(f"cannot use the store {path}: {type(error).__name__}: {error}", hint=_UNKNOWN)
+
+
+def is_damage(error: apsw.Error) -> bool:
+    """Whether the content of the file is not what it was: to write on would make it worse."""
+    return isinstance(error, apsw.CorruptError | apsw.NotADBError)
 
 
 def needs_reopening(error: apsw.Error) -> bool:

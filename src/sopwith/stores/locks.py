@@ -16,6 +16,8 @@ from typing import ClassVar, Protocol
 from sopwith.errors import StoreError
 
 _FLOCK = "hhqqi4x"
+_TO_THE_END = 0
+"""As a length: up to the end of the file, however long it will be."""
 
 
 class ByteLocks(Protocol):
@@ -27,6 +29,14 @@ class ByteLocks(Protocol):
 
     def wait(self, byte: int) -> None:
         """Takes the lock as soon as its holder lets go or dies."""
+        ...
+
+    def share(self, byte: int) -> None:
+        """The same together with others that share it, and with nobody that holds it alone."""
+        ...
+
+    def acquire_from(self, byte: int) -> bool:
+        """Takes this byte and all after it at once; False if any is held, by this object too."""
         ...
 
     def release(self, byte: int) -> None:
@@ -64,6 +74,19 @@ class DescriptionLocks:
         self._control(fcntl.F_OFD_SETLKW, fcntl.F_WRLCK, byte)
         self._held.add(byte)
 
+    def share(self, byte: int) -> None:
+        self._control(fcntl.F_OFD_SETLKW, fcntl.F_RDLCK, byte)
+        self._held.add(byte)
+
+    def acquire_from(self, byte: int) -> bool:
+        if any(held >= byte for held in self._held):
+            return False
+        try:
+            self._control(fcntl.F_OFD_SETLK, fcntl.F_WRLCK, byte, _TO_THE_END)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
     def release(self, byte: int) -> None:
         if byte in self._held:
             self._control(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, byte)
@@ -78,10 +101,10 @@ class DescriptionLocks:
         self._fd = -1
         self._held.clear()
 
-    def _control(self, command: int, kind: int, byte: int) -> int:
+    def _control(self, command: int, kind: int, byte: int, length: int = 1) -> int:
         if self._fd < 0:
             self._fd = _open(self._path)
-        answer = fcntl.fcntl(self._fd, command, struct.pack(_FLOCK, kind, os.SEEK_SET, byte, 1, 0))
+        answer = fcntl.fcntl(self._fd, command, struct.pack(_FLOCK, kind, os.SEEK_SET, byte, length, 0))
         found: int = struct.unpack(_FLOCK, answer)[0]
         return found
 
@@ -105,6 +128,19 @@ class ProcessLocks:
     def wait(self, byte: int) -> None:
         fcntl.lockf(self._fd(), fcntl.LOCK_EX, 1, byte)
         self._keep(byte)
+
+    def share(self, byte: int) -> None:
+        fcntl.lockf(self._fd(), fcntl.LOCK_SH, 1, byte)
+        self._held.add(byte)
+
+    def acquire_from(self, byte: int) -> bool:
+        if any(path == self._path and taken >= byte for path, taken in self._taken):
+            return False
+        try:
+            fcntl.lockf(self._fd(), fcntl.LOCK_EX | fcntl.LOCK_NB, _TO_THE_END, byte)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
 
     def release(self, byte: int) -> None:
         if byte in self._held:

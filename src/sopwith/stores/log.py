@@ -55,6 +55,9 @@ class SqliteLog:
     def tombstones(self) -> Sequence[bytes]:
         return [line for (line,) in self._db.rows("tombstones")]
 
+    def restorations(self) -> Sequence[bytes]:
+        return [line for (line,) in self._db.rows("restorations")]
+
     def drop_payloads(self, runs: Sequence[DroppedRun], line: bytes) -> None:
         """As the port says. What is dropped is overwritten where it lies, in the WAL as soon as readers allow.
 

@@ -51,20 +51,34 @@ class FileViews:
             with self._turn():
                 if self._is_dropped(run_id):
                     return _remove(self._log_path(run_id), self._state_path(run_id))
-                # the state first: a log that is ahead of it keeps older states away
-                state = run_json()
-                true = {self._log_path(run_id): self._log(run_id)}
-                if state is not None:
-                    true[self._state_path(run_id)] = state
-                differing = [path for path, content in true.items() if _content(path) != content]
-                for path in differing:
-                    _replace(path, true[path])
+                differing = self._differing(run_id, run_json)
+                for path, content in differing.items():
+                    _replace(path, content)
         except OSError as error:
             raise WorkspaceError(
                 f"cannot write the files of {run_id} in {self._folder}: {error.strerror}",
                 hint="look at the folder, its permissions and the disk, then run sop doctor again",
             ) from error
         return bool(differing)
+
+    def outdated(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
+        """As the port says. Raises WorkspaceError."""
+        try:
+            with self._turn():
+                if self._is_dropped(run_id):
+                    return any(path.exists() for path in (self._log_path(run_id), self._state_path(run_id)))
+                return bool(self._differing(run_id, run_json))
+        except OSError as error:
+            raise WorkspaceError.from_os("read the files of the runs in", self._folder, error) from error
+
+    def _differing(self, run_id: str, run_json: Callable[[], bytes | None]) -> dict[Path, bytes]:
+        """What the run's files should hold, of those that hold something else."""
+        # the state first: a log that is ahead of it keeps older states away
+        state = run_json()
+        true = {self._log_path(run_id): self._log(run_id)}
+        if state is not None:
+            true[self._state_path(run_id)] = state
+        return {path: content for path, content in true.items() if _content(path) != content}
 
     def _extend_log(self, batch: Batch) -> bool:
         """Brings the log up to this batch; True if it already was past it."""

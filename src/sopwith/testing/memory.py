@@ -11,7 +11,7 @@ from sopwith.core.codec import SealedEvent
 from sopwith.core.procedure import sha256
 from sopwith.core.run import RunStatus
 from sopwith.errors import NotFound, StoreError
-from sopwith.ports import Batch, Claim, Owner, RunFilter, RunSummary
+from sopwith.ports import LEASE, Batch, Claim, Lease, Owner, RunFilter, RunSummary
 from sopwith.stores import batches
 from sopwith.testing.memory_log import MemoryLog
 from sopwith.testing.shelf import Kept, Shelf
@@ -98,12 +98,25 @@ class MemoryStore:
             run = shelf.runs.get(run_id)
             if run is None:
                 raise NotFound(f"cannot drive {run_id}: there is no such run", hint="see: sop list")
-            if _driver(shelf, run) is not None:
+            lease = _lease(run)
+            if _driver(shelf, run) is not None or (lease is not None and lease.keeps_out(owner, now)):
                 return None
             run.epoch += 1
-            run.owner, run.claimed_by = owner, self
+            run.owner, run.claimed_by, run.lease_until = owner, self, now + LEASE
             shelf.commits += 1
             return Claim(run_id=run_id, epoch=run.epoch, owner=owner)
+
+    def renew(self, claim: Claim, now: datetime) -> None:
+        with self._using() as shelf:
+            run = shelf.runs[claim.run_id]
+            _check_claim(run, claim)
+            run.lease_until = now + LEASE
+            shelf.commits += 1
+
+    def lease(self, run_id: str) -> Lease | None:
+        with self._using() as shelf:
+            run = shelf.runs.get(run_id)
+            return None if run is None else _lease(run)
 
     def release(self, claim: Claim) -> None:
         with self._using() as shelf:
@@ -139,8 +152,9 @@ class MemoryStore:
         with self._shelf.lock:
             self._open = False
             for run in self._shelf.runs.values():
-                if run.claimed_by is self:
-                    run.owner = run.claimed_by = None
+                if run.claimed_by is self and run.owner is not None:
+                    # as its process had died: the row stays, the lock goes
+                    run.claimed_by = None
 
     def kill(self, owner_id: str) -> None:
         """The owner's process dies: its claims can be had by others, and its writes still meet the newer claim."""
@@ -164,6 +178,9 @@ class NoViews:
     def rebuild(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
         return False
 
+    def outdated(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
+        return False
+
 
 def _commit(shelf: Shelf, batch: Batch) -> None:
     shelf.contents.update((sha256(data), data) for data in batch.contents)
@@ -172,7 +189,14 @@ def _commit(shelf: Shelf, batch: Batch) -> None:
 
 
 def _driver(shelf: Shelf, run: Kept) -> Owner | None:
-    return None if run.owner is None or run.owner.owner_id in shelf.dead else run.owner
+    is_free = run.claimed_by is None or run.owner is None or run.owner.owner_id in shelf.dead
+    return None if is_free else run.owner
+
+
+def _lease(run: Kept) -> Lease | None:
+    if run.owner is None or run.lease_until is None:
+        return None
+    return Lease(owner=run.owner, until=run.lease_until)
 
 
 def _check_claim(run: Kept, claim: Claim) -> None:

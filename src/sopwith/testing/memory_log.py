@@ -67,6 +67,11 @@ class MemoryLog:
         with self._using() as shelf:
             return tuple(shelf.tombstones)
 
+    def restorations(self) -> Sequence[bytes]:
+        """A memory store is never restored."""
+        with self._using():
+            return ()
+
     def drop_payloads(self, runs: Sequence[DroppedRun], line: bytes) -> None:
         with self._using() as shelf:
             for dropped in runs:

@@ -371,3 +371,6 @@ class DocumentsOnly:
 
     def rebuild(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
         return False
+
+    def outdated(self, run_id: str, run_json: Callable[[], bytes | None]) -> bool:
+        return False

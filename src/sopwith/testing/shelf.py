@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -17,7 +18,8 @@ class Kept(msgspec.Struct):
     epoch: int = 0
     owner: Owner | None = None
     claimed_by: Any = None
-    """The handle that claimed the run."""
+    """The handle that claimed the run, while it is open."""
+    lease_until: datetime | None = None
 
 
 class Shelf:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import msgspec
+
 from sopwith.errors import Conflict, NotFound
-from sopwith.ports import Claim, Owner, Store
+from sopwith.ports import LEASE, Claim, Lease, Owner, Store
 from sopwith.testing.clock import START
 from sopwith.testing.samples import next_batch, owner
 from sopwith.testing.store_suite import ANN, BOB, StoreSuite, raises, together
+
+MILLISECOND = timedelta(milliseconds=1)
+FAR = msgspec.structs.replace(owner("far"), host="far", boot_id="boot-2")
+"""A process of another host."""
+
+
+def renamed(driver: Owner, **fields: str) -> Owner:
+    """Another process that differs from this one in so much."""
+    return msgspec.structs.replace(driver, owner_id="other", **fields)
 
 
 class ClaimContract(StoreSuite):
@@ -111,6 +124,76 @@ class ClaimContract(StoreSuite):
         claim = self.store.claim("sop_run_2", ANN, START)
         with raises(ValueError):
             self.store.append("sop_run_1", 1, next_batch(batch), claim=claim)
+
+    def test_a_claim_of_another_host_holds_until_its_lease_runs_out(self) -> None:
+        self.begin()
+        self._die_elsewhere()
+        last_moment = START + LEASE - MILLISECOND
+        assert self.store.claim("sop_run_1", BOB, last_moment) is None
+        assert self.store.holder("sop_run_1") is None
+        second = self.store.claim("sop_run_1", BOB, START + LEASE)
+        assert second is not None
+        assert second.epoch == 2
+
+    def test_a_refused_claim_fences_nobody_off(self) -> None:
+        batch = self.begin()
+        elsewhere = self.other()
+        claim = self._claim(elsewhere, FAR)
+        assert self.store.claim("sop_run_1", BOB, START) is None
+        elsewhere.append("sop_run_1", 1, next_batch(batch), claim=claim)
+
+    def test_on_the_same_boot_and_on_a_restarted_host_the_lock_alone_decides(self) -> None:
+        for number, asking in enumerate((renamed(FAR, host="container"), renamed(FAR, boot_id="boot-3"))):
+            run_id = f"sop_run_{number}"
+            self.begin(run_id)
+            doomed = self.other()
+            assert doomed.claim(run_id, FAR, START) is not None
+            self.kill(doomed, FAR)
+            assert self.store.claim(run_id, asking, START) is not None
+
+    def test_a_living_driver_of_this_host_is_not_pushed_aside_when_its_lease_is_over(self) -> None:
+        self.begin()
+        self._claim(self.store, ANN)
+        assert self.other().claim("sop_run_1", BOB, START + 100 * LEASE) is None
+
+    def test_a_renewed_lease_begins_anew(self) -> None:
+        self.begin()
+        elsewhere = self.other()
+        claim = self._claim(elsewhere, FAR)
+        elsewhere.renew(claim, START + LEASE)
+        self.kill(elsewhere, FAR)
+        assert self.store.lease("sop_run_1") == Lease(owner=FAR, until=START + 2 * LEASE)
+        assert self.store.claim("sop_run_1", BOB, START + 2 * LEASE - MILLISECOND) is None
+        assert self.store.claim("sop_run_1", BOB, START + 2 * LEASE) is not None
+
+    def test_what_a_late_driver_still_appends_renews_or_releases_changes_nothing(self) -> None:
+        batch = self.begin()
+        late = self.other()
+        old = self._claim(late, FAR)
+        self.lose_lock(late, FAR)
+        new = self.store.claim("sop_run_1", BOB, START + LEASE)
+        assert new is not None
+        with raises(Conflict, match="claim 2 was made since"):
+            late.append("sop_run_1", 1, next_batch(batch), claim=old)
+        with raises(Conflict, match="claim 2 was made since"):
+            late.renew(old, START + 5 * LEASE)
+        late.release(old)
+        assert self.store.lease("sop_run_1") == Lease(owner=BOB, until=START + 2 * LEASE)
+        assert self.store.events("sop_run_1") == batch.events
+        self.go_on(batch, claim=new)
+
+    def test_a_run_that_was_never_claimed_or_was_given_back_has_no_lease(self) -> None:
+        self.begin()
+        assert self.store.lease("sop_run_1") is None
+        assert self.store.lease("nobody") is None
+        self.store.release(self._claim(self.store, FAR))
+        assert self.store.lease("sop_run_1") is None
+        assert self.store.claim("sop_run_1", BOB, START) is not None
+
+    def _die_elsewhere(self) -> None:
+        doomed = self.other()
+        self._claim(doomed, FAR)
+        self.kill(doomed, FAR)
 
     def _claim(self, store: Store, driver: Owner) -> Claim:
         claim = store.claim("sop_run_1", driver, START)

@@ -30,6 +30,10 @@ class StoreSuite:
         """A new handle on the data that belongs to this folder, which is the same for a whole test."""
         raise NotImplementedError
 
+    def lose_lock(self, store: Any, driver: Owner) -> None:
+        """Another host can't see the lock of `store`, which lives on and goes on writing."""
+        raise NotImplementedError
+
     def kill(self, store: Any, driver: Owner) -> None:
         """The process that opened `store` and claimed as `driver` dies without a word."""
         raise NotImplementedError

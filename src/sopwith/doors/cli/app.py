@@ -44,10 +44,12 @@ _VERBS = {
     "fail": ("deciding", "Report a manual step as failed"),
     "serve": ("serving", "Drive all runs that nobody else drives"),
     "doctor": ("keeping", "Check the workspace and mend what can be mended"),
-    "completion": ("keeping", "Print the shell completion script"),
+    "backup": ("safekeeping", "Copy the record into one file, while others work"),
+    "restore": ("safekeeping", "Put a backup in the place of the record"),
+    "completion": ("completing", "Print the shell completion script"),
 }
 SECOND_WORDS = tuple(name.partition(" ")[2] for name in _VERBS if name.startswith("audit "))
-_PLANNED = frozenset({"mcp", "token", "backup", "restore", "import", "edit", "worker"})
+_PLANNED = frozenset({"mcp", "token", "import", "edit", "worker"})
 _INTERRUPTED = 130
 
 

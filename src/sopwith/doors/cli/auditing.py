@@ -180,6 +180,11 @@ def _verified_text(run_id: str | None, verified: Verified) -> str:
         word = "not compared:" if copy.problem and copy.size == 0 else "compared with"
         lines.append(f"  {word} {safe(copy.name)} ({where}): {told}")
     lines += [f"  {safe(problem)}" for problem in verified.problems]
+    lines += [
+        f"  restored {each.timestamp} by {safe(each.by)} from the backup of {each.backup_at}"
+        + (f": {_count(each.known - each.size, 'event')} after it were lost" if each.known > each.size else "")
+        for each in verified.restorations
+    ]
     if report.dropped:
         lines.append(
             f"  {_count(report.dropped, 'event')} without content: retention dropped it, signed tombstones say"

@@ -1,4 +1,4 @@
-"""Verbs that keep the house: doctor, completion."""
+"""The verb `doctor`: what is wrong with the workspace, and what of it was mended."""
 
 from __future__ import annotations
 
@@ -9,32 +9,20 @@ from sopwith.doors.cli.terminal import safe
 
 
 @click.command()
+@click.option("--dry-run", is_flag=True, help="Only tell what would be mended; change nothing.")
 @verb
-def doctor(door: Door) -> None:
-    """Check database, views, registry and claims, and mend what can be mended. Exit code 1 if trouble is left."""
+def doctor(door: Door, dry_run: bool) -> None:
+    """Check database, log, views, registry, claims, files and disk, and mend what can be mended. Exit code 1 if trouble
+    is left.
+    """
     from sopwith.engine.doctor import examine
+    from sopwith.stores.surroundings import troubles
 
-    findings = examine(door.engine)
+    findings = examine(door.engine, mend=not dry_run, around=troubles(door.workspace.database))
     left = [finding for finding in findings if not finding.mended]
     document = {"findings": [finding.document() for finding in findings], "healthy": not left}
     door.say(document, lambda: _doctor_text([f.document() for f in findings]))
     door.leave(1 if left else 0)
-
-
-@click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@verb
-def completion(door: Door, shell: str) -> None:
-    """Print the completion script of SHELL. For bash: eval "$(sop completion bash)" in ~/.bashrc."""
-    from click.shell_completion import ShellComplete, get_completion_class
-
-    from sopwith.doors.cli.app import sop
-
-    found = get_completion_class(shell)
-    assert found is not None
-    # not its own `source`, which starts a bash to ask for its version
-    script = ShellComplete.source(found(sop, {}, "sop", "_SOP_COMPLETE"))
-    door.say({"shell": shell, "script": script}, lambda: script)
 
 
 def _doctor_text(findings: list[dict[str, object]]) -> str:
@@ -42,8 +30,16 @@ def _doctor_text(findings: list[dict[str, object]]) -> str:
         return click.style("all is well", fg="green")
     lines = []
     for finding in findings:
-        word = click.style("mended", fg="green") if finding["mended"] else click.style("trouble", fg="red")
+        word = _word(finding)
         lines.append(f"{word} {safe(str(finding['message']))}")
-        if finding["hint"] and not finding["mended"]:
+        if finding["hint"] and not finding["mendable"]:
             lines.append(f"    {click.style('hint:', fg='cyan')} {safe(str(finding['hint']))}")
     return "\n".join(lines)
+
+
+def _word(finding: dict[str, object]) -> str:
+    if finding["mended"]:
+        return click.style("mended", fg="green")
+    if finding["mendable"]:
+        return click.style("would be mended:", fg="yellow")
+    return click.style("trouble", fg="red")

@@ -23,10 +23,12 @@ from sopwith.engine.auditing import Deferred
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.ticker import Pulse
 from sopwith.engine.ticker import serve as serve_runs
-from sopwith.errors import NotAllowed, NotFound, Refused, SopwithError
+from sopwith.errors import NotAllowed, NotFound, Refused, SopwithError, StoreError
 from sopwith.ports import Clock, Owner
 from sopwith.stores.bell import DatagramEar
+from sopwith.stores.failures import DAMAGED
 from sopwith.stores.serving_lock import ServingLock
+from sopwith.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from sopwith.audit.retention import Dropped
@@ -74,11 +76,20 @@ def serve(door: Door, once: bool, log_format: str | None, status: bool, unit: st
             hint="start sop serve from a shell, or as a service",
         )
     ensure_private_folder(door.workspace.runs)
+    _refuse_damaged(door)
     with closing(ServingLock(door.workspace.runs)) as lock:
         if not lock.take(door.engine.parts.owner(), staying=not once):
             raise _served_already(door, lock.holder())
         log = ServerLog(door, as_json=log_format == "json" if log_format else door.as_json)
         asyncio.run(_Served(door, lock, log).once() if once else _Served(door, lock, log).stay())
+
+
+def _refuse_damaged(door: Door) -> None:
+    """A server writes for weeks: it does not begin on a file that is damaged already."""
+    store = door.engine.parts.store
+    damage = store.damage() if isinstance(store, SqliteStore) else ""
+    if damage:
+        raise StoreError(f"cannot serve {door.workspace.root}: the database is damaged: {damage}", hint=DAMAGED)
 
 
 class _Served:

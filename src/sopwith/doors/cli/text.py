@@ -292,6 +292,11 @@ def _flags(run: Document) -> str:
     words = [text for key, text in told.items() if run.get(key)]
     if run.get("undriven"):
         words.append("nobody drives it")
+    driver = run.get("drivenBy")
+    if driver and driver.get("until"):
+        words.append(
+            f"driven by process {driver['pid']} on {shown(driver['host'])}, until {clock_time(driver['until'])}"
+        )
     return f"  ({'; '.join(words)})" if words else ""
 
 

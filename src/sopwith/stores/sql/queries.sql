@@ -157,9 +157,18 @@ select data from contents where digest = :digest
 
 -- name: take_claim
 -- Makes a new claim, which fences off the writers of older ones, and returns its epoch.
-insert into claims (run, epoch, owner, claimed_at) values (:run, 1, :owner, :claimed_at)
-on conflict do update set epoch = epoch + 1, owner = excluded.owner, claimed_at = excluded.claimed_at
+insert into claims (run, epoch, owner, claimed_at, lease_until) values (:run, 1, :owner, :claimed_at, :lease_until)
+on conflict do update set
+    epoch = epoch + 1, owner = excluded.owner, claimed_at = excluded.claimed_at, lease_until = excluded.lease_until
 returning epoch
+
+-- name: renew_claim
+-- Lets the lease of a claim begin anew, unless a newer one was made.
+update claims set lease_until = :lease_until where run = :run and epoch = :epoch and owner is not null
+
+-- name: claim_lease
+-- Who claimed a run last without giving it back, and how long that keeps other hosts away.
+select owner, lease_until from claims join runs on run = ordinal where run_id = :run_id and owner is not null
 
 -- name: free_claim
 -- Gives a claim back, unless a newer one was made.
@@ -247,3 +256,17 @@ update events set payload = null where run = :run
 -- name: drop_content
 -- Takes out bytes that only dropped events refer to.
 delete from contents where digest = :digest
+
+-- name: restorations
+-- All restorations, oldest first.
+select line from restorations order by id
+
+-- name: insert_restoration
+-- Keeps the line that says from what this database was restored.
+insert into restorations (line) values (:line)
+
+-- name: void_claims
+-- Makes every claim of another history worthless: no run was ever claimed so often.
+insert into claims (run, epoch, owner, claimed_at, lease_until)
+select ordinal, :epochs, null, :now, null from runs where true
+on conflict do update set epoch = epoch + :epochs, owner = null, lease_until = null

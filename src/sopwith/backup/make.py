@@ -1,0 +1,165 @@
+"""Makes a backup while others work: one state of the database, verified, and the files that its events tell of.
+
+Private keys are not in it: whoever got hold of a backup could sign another history with them. Nor are the marks by
+which a driver knows whether a process was started, which are true on this machine only, and only now.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from sopwith.assembly import open_engine
+from sopwith.audit.sealing import CHECKPOINTS, Sealer
+from sopwith.audit.signing import SigningKey, known_keys
+from sopwith.audit.statements import BackupManifest, signed
+from sopwith.audit.trust import Copy, read_copy
+from sopwith.audit.verify import verify_all
+from sopwith.backup.archive import DATABASE, ArchiveWriter, archive_into
+from sopwith.core.instant import iso
+from sopwith.engine.engine import Engine
+from sopwith.engine.files import draft_in
+from sopwith.errors import NotFound, Refused, StoreError, WorkspaceError
+from sopwith.ports import RunFilter, Workspace
+from sopwith.stores.sqlite import SqliteStore
+
+_KEPT = (CHECKPOINTS, "tombstones.jsonl", "restorations.jsonl")
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup that was made and verified. `signed_size`: so many of its events a checkpoint covers."""
+
+    path: Path
+    size_bytes: int
+    events: int
+    runs: int
+    open_runs: int
+    files: int
+    signed_size: int
+    made_at: str
+    key: str
+
+
+def make_backup(workspace: Workspace, path: Path, *, force: bool = False) -> Made:
+    """Writes the backup to a new file, 0600, which has its name only when it is whole and on disk.
+
+    Raises NotFound without a record, Refused where the file is there already or lies in the workspace's own folder,
+    StoreError for a record that does not verify, WorkspaceError where it cannot be written.
+    """
+    if not workspace.database.exists():
+        raise NotFound("there is no record here to back up", hint=f"it would be {workspace.database}")
+    if path.exists() and not force:
+        raise Refused(f"cannot write the backup: {path} is there already", hint="choose another name, or add --force")
+    engine = open_engine(workspace)
+    now = engine.parts.clock.now().at
+    engine.parts.auditing.seal(now)
+    sealer = Sealer(_store(engine).log, workspace, engine.parts.library.config)
+    # read before the log is: what is signed meanwhile is no sign of trouble
+    copies = [read_copy(place, trusted=False) for place in sealer.places()[0]]
+    try:
+        with (
+            TemporaryDirectory(prefix=".backup-", dir=workspace.runs) as folder,
+            draft_in(path.parent, mode=0o600) as draft,
+        ):
+            copy = Path(folder) / DATABASE
+            _store(engine).copy_to(copy)
+            verified = _verified(copy, workspace, [each for each in copies if not each.problem])
+            with archive_into(draft.file, now.timestamp()) as writer:
+                for name, source in _members(workspace, copy, verified.run_ids):
+                    writer.add(name, source)
+                writer.finish(_manifest(writer, sealer.key, verified.events, engine, iso(now)))
+            size_bytes = draft.file.tell()
+            draft.replace(path)
+    except OSError as error:
+        raise WorkspaceError.from_os("write the backup", path, error) from error
+    return Made(
+        path=path,
+        size_bytes=size_bytes,
+        events=verified.events,
+        runs=len(verified.run_ids),
+        open_runs=verified.open_runs,
+        files=len(writer.files),
+        signed_size=verified.signed_size,
+        made_at=iso(now),
+        key=sealer.key.public_key.hex(),
+    )
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """What a database holds that was looked through and found sound."""
+
+    events: int
+    signed_size: int
+    run_ids: tuple[str, ...]
+    open_runs: int
+
+
+def _verified(database: Path, workspace: Workspace, copies: list[Copy]) -> Verified:
+    return verified_store(database, known_keys(workspace.keys), copies, what="the record")
+
+
+def verified_store(database: Path, keys: frozenset[str], copies: list[Copy], *, what: str) -> Verified:
+    """Looks through a database that nobody else uses: the file, every chain, every checkpoint. Raises StoreError."""
+    store = SqliteStore(database)
+    try:
+        troubles = store.check()
+        if not troubles:
+            report = verify_all(store.log, store.log, store.content, keys=lambda: keys, copies=copies)
+            troubles = [] if report.first_bad is None else [str(report.first_bad)]
+        if troubles:
+            raise StoreError(f"{what} does not verify: {troubles[0]}", hint="see: sop doctor, sop audit --verify-all")
+        summaries, _total = store.summaries(RunFilter())
+    finally:
+        store.close()
+    return Verified(
+        events=report.events,
+        signed_size=max([report.signed_size, *report.reached.values()]),
+        run_ids=tuple(summary.run_id for summary in summaries),
+        open_runs=sum(summary.ended_at is None for summary in summaries),
+    )
+
+
+def _members(workspace: Workspace, database: Path, run_ids: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    yield DATABASE, database
+    yield "config.json", workspace.config
+    yield "index.json", workspace.index
+    for key in sorted(workspace.keys.glob("checkpoint*.pub")):
+        yield f"keys/{key.name}", key
+    for name in _KEPT:
+        yield f"runs/{name}", workspace.runs / name
+    for run_id in sorted(run_ids):
+        for path in _files_of(workspace.run_folder(run_id)):
+            yield f"runs/{path.relative_to(workspace.runs).as_posix()}", path
+
+
+def _files_of(folder: Path) -> Iterator[Path]:
+    """Logs and evidence of a run, without the launches of its attempts and drafts, and through no link."""
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.isdigit() and not name.startswith("."))
+        yield from (Path(here) / name for name in sorted(names) if not name.startswith("."))
+
+
+def _manifest(writer: ArchiveWriter, key: SigningKey, events: int, engine: Engine, made_at: str) -> BackupManifest:
+    """Of a moment before the database was copied: nothing that came after it is in the backup for certain."""
+    return signed(
+        BackupManifest,
+        key,
+        timestamp=made_at,
+        size=events,
+        host=engine.parts.owner().host,
+        files=writer.files,
+    )
+
+
+def _store(engine: Engine) -> SqliteStore:
+    assert isinstance(engine.parts.store, SqliteStore)
+    return engine.parts.store
+
+
+def default_name(made_at: str) -> str:
+    """`sop-backup-20260131T120000Z.tar`."""
+    return f"sop-backup-{made_at[:19].replace('-', '').replace(':', '')}Z.tar"

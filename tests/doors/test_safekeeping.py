@@ -1,0 +1,81 @@
+"""`sop backup`, `sop restore`, `sop doctor --dry-run`, and a damaged database, at the command line."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import apsw
+
+from .workshop import Workshop
+
+
+def test_a_backup_tells_what_it_holds_and_a_restore_what_it_did(workshop: Workshop) -> None:
+    workshop.steps("chain", "One | echo 1")
+    run = workshop.json("run", "chain")["runId"]
+    made = workshop.json("backup", "b.tar")
+    assert (made["runs"], made["openRuns"]) == (1, 0)
+    assert made["events"] == made["signedEvents"]
+    restored = workshop.json("restore", made["path"])
+    assert (restored["events"], restored["lostEvents"], restored["stoppedRuns"]) == (made["events"], 0, [])
+    assert workshop.json("status", run)["status"] == "completed"
+    verified = workshop.json("audit", "--verify-all")
+    assert [each["backupAt"] for each in verified["restorations"]] == [made["madeAt"]]
+    shown = workshop.sop("audit", "--verify-all")
+    assert "from the backup of" in shown.out
+
+
+def test_a_backup_is_not_written_over_and_an_older_one_is_refused_with_its_loss(workshop: Workshop) -> None:
+    workshop.steps("chain", "One | echo 1")
+    workshop.json("run", "chain")
+    made = workshop.json("backup", "b.tar")
+    again = workshop.sop("backup", "b.tar")
+    assert again.code == 5
+    assert "--force" in again.err
+    workshop.json("run", "chain")
+    refused = workshop.sop("restore", made["path"])
+    assert refused.code == 5
+    assert "events would be lost" in refused.err
+    assert "--accept-older" in refused.err
+    assert workshop.sop("restore", made["path"], "--accept-older").code == 0
+
+
+def test_a_file_that_is_no_backup_is_refused(workshop: Workshop) -> None:
+    workshop.steps("chain", "One | echo 1")
+    workshop.json("run", "chain")
+    made = workshop.json("backup", "b.tar")
+    told = workshop.sop("restore", made["path"] + ".none")
+    assert told.code == 2
+    assert "cannot read the backup" in told.err
+
+
+def test_a_dry_run_of_the_doctor_says_what_it_would_mend(workshop: Workshop) -> None:
+    workshop.steps("chain", "One | echo 1")
+    workshop.json("run", "chain")
+    database = workshop.root / ".pi" / "sops" / "runs"
+    database.chmod(0o755)
+    told = workshop.json("doctor", "--dry-run", code=1)
+    assert [(found["mended"], found["mendable"]) for found in told["findings"]] == [(False, True)]
+    assert stat.S_IMODE(database.stat().st_mode) == 0o755
+    assert "would be mended" in workshop.sop("doctor", "--dry-run").out
+    assert workshop.json("doctor")["healthy"]
+    assert stat.S_IMODE(database.stat().st_mode) == 0o700
+
+
+def test_no_server_begins_on_a_damaged_database_and_what_can_be_read_is_shown(workshop: Workshop) -> None:
+    workshop.steps("chain", "One | echo 1")
+    run = workshop.json("run", "chain")["runId"]
+    path = workshop.root / ".pi" / "sops" / "runs.db"
+    db = apsw.Connection(str(path))
+    db.pragma("wal_checkpoint", "truncate")
+    (page,) = db.execute("select rootpage from sqlite_schema where name = 'runs_due'").fetchone()
+    db.close()
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    content = bytearray(path.read_bytes())
+    content[(page - 1) * 4096 : page * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    told = workshop.process("serve", "--once", "--json")
+    assert told.code == 1
+    assert "the database is damaged" in json.loads(told.out)["error"]["message"]
+    assert workshop.process("status", run, "--json").json["status"] == "completed"
