@@ -10,6 +10,7 @@ import click
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import Document, Door, verb
 from sopwith.doors.cli.terminal import safe
+from sopwith.doors.opened import here
 
 if TYPE_CHECKING:
     from sopwith.backup.make import Made
