@@ -62,7 +62,7 @@ class ShellExecutor:
     def _launch(self, order: WorkOrder, number: int, on_output: Callable[[bytes], None]) -> Watch:
         from sopwith.executors.keeper_process import start_keeper
         from sopwith.executors.launch import Launch
-        from sopwith.executors.outcome import not_started
+        from sopwith.executors.outcome import not_started, start_error
         from sopwith.executors.watch import LaunchWatch, Settled
 
         launch = Launch(order.folder / str(number))
@@ -74,7 +74,9 @@ class ShellExecutor:
         except ValueError as error:
             return Settled(not_started(f"cannot start the step: {error}"))
         except OSError as error:
-            return Settled(not_started(f"cannot start the step: {error.strerror}"))
+            # nothing runs; what it was to be given, secrets too, must not stay behind
+            launch.order.unlink(missing_ok=True)
+            return Settled(not_started(start_error(error.errno or 0)))
 
     def _prepare(self, order: WorkOrder, launch: Launch) -> None:
         from sopwith.executors.launch import Order
