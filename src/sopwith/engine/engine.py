@@ -143,10 +143,10 @@ class Engine:
             return error
         return None
 
-    def pause(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
-        """Starts nothing more; running processes end by themselves."""
+    def pause(self, run_id: str, *, actor: Actor, reason: str = "", stop: bool = False) -> Run:
+        """Starts nothing more; running processes end by themselves, or whoever drives the run ends them: `stop`."""
         self._check_outside(run_id, actor)
-        return self._in_line(self._do(run_id, lambda now: cmd.Pause(actor=actor, now=now, reason=reason)))
+        return self._in_line(self._do(run_id, lambda now: cmd.Pause(actor=actor, now=now, reason=reason, stop=stop)))
 
     def resume(self, run_id: str, *, actor: Actor) -> Run:
         """Lets a paused run go on. A run that is not paused, not final and not driven only needs a driver: no event."""

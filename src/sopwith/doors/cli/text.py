@@ -283,6 +283,7 @@ def clock_time(timestamp: str | None) -> str:
 def _flags(run: Document) -> str:
     told = {
         "failing": "failing, running steps end first",
+        "stopRequested": "being stopped",
         "pauseRequested": "pausing after this step",
         "cancelRequested": "being cancelled",
         "nothingRan": "every step was skipped",
