@@ -544,12 +544,10 @@ class _Driver:
                 look.cancel()
 
     def _was_told(self) -> bool:
-        """Whether a child run that is driven beside this one, in this process, has told it something.
+        """Whether this process itself has changed the run: a child run driven beside it, or a person at its terminal.
 
         The store tells by its version only of what other processes commit.
         """
-        if not children(self._loaded.run):
-            return False
         summary = self._parts.store.summary(self._loaded.run.run_id)
         return summary is not None and summary.seq != self._loaded.run.seq
 
