@@ -35,9 +35,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return {"message": self.message, "mended": self.mended, "hint": self.hint}
 
 
-def examine(engine: Engine) -> tuple[Finding, ...]:
-    """Everything that was found, in the order in which it was looked at."""
-    return (*_database(engine), *_log(engine), *_registry(engine), *_runs(engine))
+def examine(engine: Engine, *, kill_orphans: bool = False) -> tuple[Finding, ...]:
+    """Everything that was found, in the order in which it was looked at. `kill_orphans`: ends what nobody watches."""
+    orphans = partial(_orphans, end=kill_orphans)
+    return (*_database(engine), *_log(engine), *_registry(engine), *_runs(engine), *orphans(engine))
 
 
 def _database(engine: Engine) -> Iterator[Finding]:
@@ -185,6 +186,21 @@ def _driverless(engine: Engine, run: Run) -> Iterator[Finding]:
         yield Finding(
             message=f"{run.run_id} is running and nobody drives it", hint=f"sop resume {run.run_id} takes it up"
         )
+
+
+def _orphans(engine: Engine, *, end: bool) -> Iterator[Finding]:
+    """Processes of steps that are over; only told of, unless they are to be ended."""
+    from sopwith.engine.orphans import end_orphans, find_orphans
+
+    for stray, ended in end_orphans(engine) if end else ((stray, False) for stray in find_orphans(engine)):
+        who = f"process {stray.pid} of step {stray.step} of {stray.run_id} (attempt {stray.attempt})"
+        if ended:
+            yield Finding(message=f"{who} was still there: ended ({stray.command})", mended=True)
+        elif end:
+            yield Finding(message=f"{who} does not end, not even by SIGKILL: {stray.command}", hint="see: ps")
+        else:
+            hint = "sop doctor --kill-orphans ends it: TERM, 5 seconds, KILL"
+            yield Finding(message=f"{who} still runs, and nobody watches it: {stray.command}", hint=hint)
 
 
 def _unknown_runs(engine: Engine, known: set[str]) -> Iterator[Finding]:

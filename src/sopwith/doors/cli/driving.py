@@ -82,7 +82,8 @@ def carry_on_and_leave(
     try:
         run = carry_on(door, run.run_id, display, interactive=interactive, wait=wait or interactive, on_exit=on_exit)
         for _ in range(_TRIES):
-            driver = door.engine.parts.store.holder(run.run_id)
+            # whoever holds a paused run has only just looked at it
+            driver = None if run.paused else door.engine.parts.store.holder(run.run_id)
             if driver is not None or run.queued or at_rest(run):
                 break
             # whoever drove it has let go since, or a driver is only just taking it up

@@ -9,12 +9,13 @@ from sopwith.doors.cli.terminal import safe
 
 
 @click.command()
+@click.option("--kill-orphans", is_flag=True, help="End processes of steps that are over and that nobody watches.")
 @verb
-def doctor(door: Door) -> None:
+def doctor(door: Door, kill_orphans: bool) -> None:
     """Check database, views, registry and claims, and mend what can be mended. Exit code 1 if trouble is left."""
     from sopwith.engine.doctor import examine
 
-    findings = examine(door.engine)
+    findings = examine(door.engine, kill_orphans=kill_orphans)
     left = [finding for finding in findings if not finding.mended]
     document = {"findings": [finding.document() for finding in findings], "healthy": not left}
     door.say(document, lambda: _doctor_text([f.document() for f in findings]))
