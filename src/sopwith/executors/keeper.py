@@ -67,6 +67,8 @@ def main(launch: str) -> None:
         order = read_order(launch)
         spool = os.open(f"{launch}/spool", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         source, sink = os.pipe()
+        if group:  # before there is a step, which may well end us first
+            note(f"{launch}/started", f"group {group}\n")
         pid, group = spawn_within(group, order, sink)
     except OSError as error:
         remove_group(group)
@@ -74,7 +76,7 @@ def main(launch: str) -> None:
         return
     os.close(sink)
     os.set_blocking(source, False)
-    note(f"{launch}/started", f"child {pid} {start_time(pid)}\n" + (f"group {group}\n" if group else ""))
+    note(f"{launch}/started", f"child {pid} {start_time(pid)}\n")
     Keeping(
         launch=launch,
         order=order,

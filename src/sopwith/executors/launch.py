@@ -135,11 +135,11 @@ class Launch:
             return Marks(void=data == _VOID, closed=data == _CLOSED)
         lines = data.decode(errors="replace").splitlines(keepends=True)
         keeper = _identity(lines[0].split()) if lines and lines[0].endswith("\n") else None
-        if keeper is None or len(lines) < 2 or not lines[1].endswith("\n"):
-            return Marks(keeper=keeper)
-        child = _identity([*lines[1].split()[1:], keeper.boot])
-        group = lines[2] if len(lines) > 2 and lines[2].endswith("\n") else ""
-        return Marks(keeper=keeper, child=child, group=group.removeprefix("group ").rstrip("\n"))
+        if keeper is None:
+            return Marks()
+        noted = dict(line.rstrip("\n").partition(" ")[::2] for line in lines[1:] if line.endswith("\n"))
+        child = _identity([*noted.get("child", "").split(), keeper.boot])
+        return Marks(keeper=keeper, child=child, group=noted.get("group", ""))
 
     def ending(self) -> Ending | None:
         """How the step ended; None when there is no result or a torn one."""
