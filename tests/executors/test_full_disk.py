@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -45,7 +46,7 @@ def fill(place: Path, *, but: int = 0) -> Path:
     """Takes all the room that is left, but for so many bytes."""
     file = place / "ballast"
     with file.open("wb", buffering=0) as ballast:
-        with pytest.raises(OSError, match="No space left"):
+        with contextlib.suppress(OSError):
             while ballast.write(b"x" * 4 * KIB):
                 pass
         ballast.truncate(ballast.tell() - but)

@@ -67,16 +67,13 @@ def main(launch: str) -> None:
         order = read_order(launch)
         spool = os.open(f"{launch}/spool", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         source, sink = os.pipe()
-        if group:  # before there is a step, which may well end us first
-            note(f"{launch}/started", f"group {group}\n")
-        pid, group = spawn_within(group, order, sink)
+        pid, group = spawn_within(group, order, sink, f"{launch}/started")
     except OSError as error:
         remove_group(group)
         write_result(result, startErrno=error.errno or 1)
         return
     os.close(sink)
     os.set_blocking(source, False)
-    note(f"{launch}/started", f"child {pid} {start_time(pid)}\n")
     Keeping(
         launch=launch,
         order=order,
@@ -149,13 +146,19 @@ def read_order(launch: str) -> Order:
     return Order(data)
 
 
-def spawn_within(group: str, order: Order, sink: int) -> tuple[int, str]:
-    """Starts the step's process in its control group, for we are in it while we start it. Tells the group it is in."""
+def spawn_within(group: str, order: Order, sink: int, started: str) -> tuple[int, str]:
+    """Starts the step's process in its control group, for we are in it while we start it; and notes both at once, for
+    the step may well end us. Tells the group it is in.
+    """
     if not group or not enter(group):
         remove_group(group)
-        return spawn(order, sink), ""
-    try:
         pid = spawn(order, sink)
+        note(started, f"child {pid} {start_time(pid)}\n")
+        return pid, ""
+    try:
+        note(started, f"group {group}\n")
+        pid = spawn(order, sink)
+        note(started, f"child {pid} {start_time(pid)}\n")
     finally:
         # where the kernel lets us in and not out, the group is never used: what ends it would end us
         left = enter(group.rpartition("/")[0])
