@@ -66,7 +66,7 @@ def test_what_a_dead_keeper_left_is_found_and_named(runs):
 def test_they_are_ended_with_grace_and_then_without(runs):
     tidy = 'trap "echo cleaned >> cleaned; exit" TERM; touch set; while :; do sleep 0.02; done'
     deaf = "until [ -e set ]; do sleep 0.01; done; trap '' TERM; echo hello; while :; do sleep 0.05; done"
-    abandoned(runs, f"bash -c '{tidy}' & {deaf}")
+    abandoned(runs, f"bash -c '{tidy}' > log 2>&1 & {deaf}")
     assert len(found(runs)) >= 2
     assert end_strays(lambda: find_strays(runs, []), grace_secs=0.5) == ()
     assert found(runs) == set()
