@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from sopwith.assembly import open_engine
+from sopwith.core.actor import Actor, ActorKind
+from sopwith.settings import find_workspace
+
 from .workshop import Workshop, end_process, eventually, lines
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -151,6 +155,16 @@ def test_pause_now_ends_the_step_of_another_driver(workshop: Workshop, slow: str
 def test_pause_now_ends_a_step_that_nobody_drives(workshop: Workshop, slow: str) -> None:
     left(workshop, signal.SIGTERM, "run", slow)
     assert workshop.json("pause", workshop.run_id(slow), "--now")["status"] == "paused"
+    assert status(workshop, slow) == ("paused", "interrupted")
+
+
+def test_a_stop_that_nobody_carried_out_is_left_to_whoever_takes_the_run_up(workshop: Workshop, slow: str) -> None:
+    left(workshop, signal.SIGTERM, "run", slow)
+    run = workshop.run_id(slow)
+    open_engine(find_workspace(workshop.root)).pause(run, actor=Actor("ann", ActorKind.HUMAN, "test"), stop=True)
+    told = workshop.sop("status", run).out
+    assert "(being stopped; nobody drives it)" in told
+    assert workshop.sop("resume", run).code == 3
     assert status(workshop, slow) == ("paused", "interrupted")
 
 

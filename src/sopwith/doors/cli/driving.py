@@ -117,7 +117,7 @@ def _left_words(door: Door, run_id: str) -> str:
     if running and run.pause_requested:
         going_on = f"the run pauses when step {running[0]} has ended; "
     if running and (run.stopping or run.cancel_requested):
-        going_on = f"nobody ends step {running[0]} yet; "
+        going_on = f"step {running[0]} may not have ended yet; "
     way = f"{text.bold(f'sop resume {run_id}')} comes back to it"
     if run.ended is not None or run.paused:
         way = f"the run {text.status_words(run_document(run))}"
