@@ -15,7 +15,7 @@ import pytest
 
 from sopwith.core.commands import StepResult
 from sopwith.executors import keeper
-from sopwith.executors.launch import Ending, launches
+from sopwith.executors.launch import Ending, Launch, launches
 from sopwith.executors.outcome import step_result
 from sopwith.executors.outputs import Values
 from sopwith.executors.processes import start_time
@@ -287,3 +287,38 @@ def test_where_no_group_can_be_made_everything_works_without(folder):
     command = ["unshare", "-m", "sh", "-c", script, "-", sys.executable, "-c", program, tests, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout == "cancelled - []\n", done
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="takes strace")
+def test_without_a_subreaper_the_group_still_has_them_all(folder, home):
+    work = order(folder, f"{DAEMON}\n{WAIT}")
+    launch = Launch(work.folder / "0")
+    executor()._prepare(work, launch)
+    log = folder / "calls"
+    traced = ["strace", "-f", "-o", str(log), "-e", "trace=openat,prctl", "-e", "inject=prctl:error=EPERM"]
+    command = [*traced, sys.executable, "-I", "-S", keeper.__file__, str(launch.folder)]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        until(lambda: (folder / "pids").exists() and b"hello" in launch.spool.read_bytes())
+        identity = launch.marks().keeper
+        assert identity is not None
+        os.kill(identity.pid, signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert [pid for pid in pids(folder) if start_time(pid)] == []
+
+
+def test_a_group_is_ended_by_the_kernel_where_it_can(folder, home):
+    """What ignores TERM is KILLed with all of its group; the write is to be seen from outside."""
+    work = order(folder, f"trap '' TERM; echo $$ >> pids; {WAIT}")
+    launch = Launch(work.folder / "0")
+    executor()._prepare(work, launch)
+    log = folder / "calls"
+    command = ["strace", "-f", "-o", str(log), "-e", "trace=openat", sys.executable, "-I", "-S", keeper.__file__]
+    if not shutil.which("strace"):
+        pytest.skip("takes strace")
+    with subprocess.Popen([*command, str(launch.folder)], start_new_session=True) as process:
+        until(lambda: (folder / "pids").exists() and b"hello" in launch.spool.read_bytes())
+        identity = launch.marks().keeper
+        assert identity is not None
+        os.kill(identity.pid, signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert f'{launch.marks().group}/cgroup.kill", O_WRONLY' in log.read_text()

@@ -156,6 +156,13 @@ def test_a_process_that_no_launch_can_have_started_is_a_stranger(runs, line, coo
             process.kill()
 
 
+@pytest.mark.parametrize(
+    "cookie", ["", "a/b.1.1.1.0", f"{RUN}.1/2.1.1.0", f"{RUN}.1.1.0", f"{RUN}.1.x.1.0", ".1.1.1.0"]
+)
+def test_a_cookie_that_names_no_launch_leads_nowhere(cookie):
+    assert strays._place(cookie) is None
+
+
 def test_nobody_is_ended_who_asks_from_within_a_step(runs):
     cookie = launch_of(runs, f"4194305 1 {boot_id()}\n")
     ask = (
