@@ -64,7 +64,7 @@ def main(launch: str) -> None:
         sys.exit(error.errno)
     adopts = become_subreaper()
     group = make_group()
-    ooms = oom_kills(group)
+    ooms = oom_kills(group or own_group())
     try:
         order = read_order(launch)
         spool = os.open(f"{launch}/spool", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
@@ -272,7 +272,7 @@ class Keeping:
             signal=-self.code if self.code is not None and self.code < 0 else None,
             stopped=stopped,
             leftOver=left_over,
-            outOfMemory=oom_kills(self.group) > self.ooms,
+            outOfMemory=oom_kills(self.group or own_group()) > self.ooms,
             outputBytes=self.kept,
             droppedBytes=self.dropped,
             valuesBytes=size(f"{self.launch}/values"),
