@@ -87,9 +87,14 @@ def test_a_daemon_without_a_trace_is_found_in_its_group(runs):
     (daemon,) = pids(runs.parent)
     until(lambda: found(runs, RUN) == {daemon})
     started = launches(work.folder)[-1].folder / "started"
-    started.write_text(started.read_text().replace(group, group.rpartition("/")[0]))
-    assert found(runs, RUN) == set()  # a path that no keeper could have written
+    started.write_text(started.read_text().replace(group, f"{group}-of-somebody-else"))
+    foreign = Path(f"{group}-of-somebody-else")
+    foreign.mkdir()
+    (foreign / "cgroup.procs").write_text(str(daemon))
+    assert found(runs, RUN) == set()  # a path that its keeper did not write
     os.kill(daemon, 9)
+    until(lambda: (foreign / "cgroup.procs").read_text() == "")
+    foreign.rmdir()
 
 
 def test_while_the_keeper_lives_there_are_none(runs):
