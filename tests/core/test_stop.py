@@ -160,3 +160,10 @@ def test_an_end_forgets_that_it_was_asked_for() -> None:
     assert story.finish(1) == ["step_completed", "run_completed"]
     assert story.run.stopping == ""
     assert replay(story.procedure, story.events) == story.run
+
+
+def test_where_nothing_is_left_to_end_it_is_no_news() -> None:
+    story = Story(shell(), manual(after=())).drive()
+    story.when(cmd.Pause)
+    story.finish(1, error="exit status 1")  # the run fails when the work by hand has ended
+    assert story.when(cmd.Pause, stop=True) == []
