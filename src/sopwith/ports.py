@@ -7,7 +7,7 @@ Longer than other files, because this is the whole contract: who writes an adapt
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -341,6 +341,18 @@ class Executor(Protocol):
         ...
 
 
+class Stray(msgspec.Struct, frozen=True, kw_only=True):
+    """A living process of an attempt that nobody watches. `pid` and `started` name it for good."""
+
+    run_id: str
+    step: str
+    visit: int
+    attempt: int
+    pid: int
+    started: str
+    command: str
+
+
 class ExecutorKind(msgspec.Struct, frozen=True, kw_only=True):
     """How a kind of step registers itself: by name, with what it can do and how it is checked."""
 
@@ -352,6 +364,10 @@ class ExecutorKind(msgspec.Struct, frozen=True, kw_only=True):
     check: Callable[[Step], Iterator[Problem]] | None = None
     locate: Callable[[Step, Mapping[str, str], Path], str | None] | None = None
     """Which program the step's environment and folder lead to, for the envelope; None if there is none."""
+    find_strays: Callable[[Path, Iterable[str]], tuple[Stray, ...]] | None = None
+    """The strays in a folder of runs; these runs are searched more thoroughly."""
+    end_strays: Callable[[Callable[[], tuple[Stray, ...]]], tuple[Stray, ...]] | None = None
+    """Ends whatever is found, until nothing more is; tells what could not be ended. Blocks meanwhile."""
 
 
 class ExecutorKinds(Protocol):

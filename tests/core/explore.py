@@ -65,6 +65,7 @@ def commands_for(run: Run) -> Iterator[cmd.Command]:
         yield _command(run, cmd.TimeOutRun, now=_after_a_restart(over))
     for verb in (cmd.Pause, cmd.Resume, cmd.Cancel, cmd.Retry, cmd.Rollback, cmd.Approve):
         yield _command(run, verb)
+    yield _command(run, cmd.Pause, stop=True)
     if _has_rules(run):
         yield _command(run, cmd.Admit, start_digest=digest_of(None, 1), people=NOBODY)
         yield from _votes(run, None)
@@ -162,7 +163,15 @@ def _key(run: Run) -> tuple[object, ...]:
         )
         for step in run.steps.values()
     )
-    flags = (run.queued, run.ended, run.paused, run.pause_cause, run.pause_requested, run.cancel_requested)
+    flags = (
+        run.queued,
+        run.ended,
+        run.paused,
+        run.pause_cause,
+        run.pause_requested,
+        bool(run.stopping),
+        run.cancel_requested,
+    )
     undoing = (
         None if run.rollback is None else (run.rollback.left, run.rollback.ends, run.rollback.declined),
         tuple(step.rollback_begun for step in run.steps.values()),

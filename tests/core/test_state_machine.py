@@ -308,6 +308,10 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
     def somebody_retries_with_other_parameters(self, go: str, actor: Actor, step: int | None) -> None:
         self._do(cmd.Retry, {"actor": actor, "params": {"go": go}, "from_step": step})
 
+    @rule(actor=ACTORS)
+    def somebody_stops_what_runs(self, actor: Actor) -> None:
+        self._do(cmd.Pause, {"actor": actor, "stop": True})
+
     @rule(actor=ACTORS, sure=st.integers(0, 5))
     def somebody_cancels(self, actor: Actor, sure: int) -> None:
         if sure == 0:

@@ -1,4 +1,4 @@
-"""Ctrl-C: at a terminal first a pause, then out at once; elsewhere out at once. The step is never hurt."""
+"""Ctrl-C: at a terminal first a pause, then the end of the step, then out at once; elsewhere out at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_first_pauses_after_the_running_step(workshop: Workshop, slow: str, 
     eventually((workshop.root / "begun").exists)
     screen.expect("running")
     screen.type(CTRL_C)
-    screen.expect("pausing after the running step; Ctrl-C again leaves at once")
+    screen.expect("pausing after the running step; Ctrl-C again stops it")
     (workshop.root / "go").touch()
     screen.expect("is paused")
     screen.expect(f"sop resume {workshop.run_id(slow)}")
@@ -28,23 +28,43 @@ def test_the_first_pauses_after_the_running_step(workshop: Workshop, slow: str, 
     assert workshop.sop("resume", workshop.run_id(slow)).code == 0
 
 
-def test_the_second_leaves_at_once_and_the_step_goes_on(workshop: Workshop, slow: str, terminal: Open) -> None:
+def test_the_second_stops_the_step_and_a_person_decides(workshop: Workshop, slow: str, terminal: Open) -> None:
     screen = terminal("run", slow)
     eventually((workshop.root / "begun").exists)
     screen.expect("running")
     screen.type(CTRL_C)
     screen.expect("pausing")
     screen.type(CTRL_C)
-    screen.expect("step 1 goes on by itself")
-    screen.expect(f"sop resume {workshop.run_id(slow)}")
+    screen.expect("stopping the running step; Ctrl-C again leaves at once")
+    screen.expect("interrupted")
+    screen.expect("stopped by")
+    screen.expect("is paused")
+    assert screen.end() == 3
+    run = workshop.run_id(slow)
+    assert workshop.json("status", run)["stepResults"][0]["status"] == "interrupted"
+    assert (lines(workshop, "done"), lines(workshop, "after")) == (0, 0)
+    (workshop.root / "go").touch()
+    assert workshop.sop("retry", run).code == 0
+    assert (lines(workshop, "done"), lines(workshop, "after")) == (1, 1)
+
+
+def test_the_third_leaves_at_once(workshop: Workshop, terminal: Open) -> None:
+    deaf = "trap '' TERM; touch begun; while [ ! -e go ]; do sleep 0.02; done; echo done >> done"
+    workshop.steps("deaf", f"Wait | {deaf}", "After | echo after >> after")
+    screen = terminal("run", "deaf")
+    eventually((workshop.root / "begun").exists)
+    screen.expect("running")
+    for said in ("pausing", "stopping"):
+        screen.type(CTRL_C)
+        screen.expect(said)
+    screen.type(CTRL_C)
+    screen.expect("left:")
     assert screen.end() == 130
     assert "Traceback" not in screen.text
     (workshop.root / "go").touch()
-    assert workshop.sop("resume", workshop.run_id(slow)).code in (0, 3)
-    run = workshop.run_id(slow)
-    if workshop.json("status", run)["status"] == "paused":
-        assert workshop.sop("resume", run).code == 0
-    assert (lines(workshop, "done"), lines(workshop, "after")) == (1, 1)
+    # whoever takes the run up carries out what was asked, and begins nothing
+    assert workshop.json("pause", workshop.run_id("deaf"), "--now")["status"] == "paused"
+    assert lines(workshop, "after") == 0
 
 
 def test_at_a_question_it_leaves_at_once(workshop: Workshop, terminal: Open) -> None:

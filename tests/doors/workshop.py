@@ -133,10 +133,10 @@ class Workshop:
         )
         return Told(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
 
-    def background(self, *args: str) -> subprocess.Popen[bytes]:
-        """The same, going on while the test does."""
+    def background(self, *args: str, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """The same, going on while the test does. `before`: a program that starts it."""
         return subprocess.Popen(
-            [*SOP, *args],
+            [*before, *SOP, *args],
             cwd=self.root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -220,7 +220,7 @@ def test_a_keeper_that_is_killed_leaves_the_attempt_lost_and_its_process_named(f
     async def story() -> Lost:
         watch = await executor().start(work, lambda _: None)
         waiting = asyncio.ensure_future(watch.wait())
-        await asyncio.to_thread(until, lambda: starts(work))
+        await asyncio.to_thread(until, lambda: starts(work) and launches(work.folder)[-1].marks().child)
         kill(keeper_of(work))
         found = await waiting
         assert isinstance(found, Lost)

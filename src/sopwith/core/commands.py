@@ -50,10 +50,11 @@ class Reject(Answer, frozen=True, kw_only=True):
 
 
 class Pause(PersonCommand, frozen=True, kw_only=True):
-    """`cause` is another one where the run is paused because its parent is."""
+    """`cause` is another one where the run is paused because its parent is. `stop`: running processes are ended."""
 
     reason: str = ""
     cause: str = "asked"
+    stop: bool = False
 
 
 class Resume(PersonCommand, frozen=True, kw_only=True):

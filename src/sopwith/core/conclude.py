@@ -111,7 +111,8 @@ def _closed(run: Run, step: StepState, gate: Gate) -> ev.EventBody:
 
 def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None:
     if any(step.status is StepStatus.RUNNING for step in run.under_way):
-        return None
+        # what a person carries out, and a child run that rests, need not end for a pause that was to come at once
+        return None if not run.stopping or busy_processes(run) else _paused(run, stuck)
     failed = [step for step in stuck if step.status is StepStatus.FAILED]
     if failed or run.timed_out or any(step.ends_run for step in stuck):
         by_default = run.timed_out and run.procedure.on_failure is OnFailure.ROLLBACK
@@ -121,7 +122,13 @@ def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None
         return _failed(run, now, _errors(run))
     if run.paused:
         return None
+    return _paused(run, stuck)
+
+
+def _paused(run: Run, stuck: list[StepState]) -> ev.EventBody:
     interrupted = [step for step in stuck if step.status is StepStatus.INTERRUPTED]
+    if run.stopping and not interrupted:
+        return ev.RunPaused(cause=run.pause_cause, reason=run.reason)
     cause = "interrupted" if interrupted else "rejected"
     first = (interrupted or stuck)[0]
     return ev.RunPaused(cause=cause, reason=f"step {first.number} {cause}: {first.error}")

@@ -29,6 +29,7 @@ from sopwith.core.run import (
     gate_left_ms,
     has_room,
     held_back,
+    is_child,
     is_running_out,
     is_wait,
     may_start,
@@ -53,7 +54,7 @@ class DueKind(StrEnum):
     WATCH_STEP = "watch_step"
     """A process was started; see how it ends."""
     STOP_STEP = "stop_step"
-    """The run is being cancelled, or its time is up; end the process."""
+    """The run is being cancelled or stopped, or its time is up; end the process."""
     EXPIRE_GATE = "expire_gate"
     """At the deadline, and not before, settle the gate."""
     EVALUATE = "evaluate"
@@ -89,7 +90,7 @@ def due(run: Run) -> tuple[Due, ...]:
     # a child run that rests is nobody's to drive: whoever lets it go on tells this run first
     watching = (
         *_of_run(run),
-        *(Due(DueKind.WATCH_STEP, number) for number in busy_processes(run)),
+        *(Due(_looked_after(run, number), number) for number in busy_processes(run)),
         *_time_outs(run),
     )
     if run.paused or starts_nothing(run):
@@ -103,6 +104,11 @@ def due(run: Run) -> tuple[Due, ...]:
     coming = (step for step in run.live if step.number not in held)
     owed = [item for step in coming if (item := _next(run, step, room=room)) is not None]
     return (*owed, *watching, *_expiries(run), *_reminders(run))
+
+
+def _looked_after(run: Run, number: StepId) -> DueKind:
+    """A pause may end processes; a child run is told of it, and ends its own."""
+    return DueKind.STOP_STEP if run.stopping and not is_child(run, number) else DueKind.WATCH_STEP
 
 
 def ready(items: Iterable[Due], now: datetime) -> tuple[Due, ...]:

@@ -146,10 +146,14 @@ class RunStarted(Body, frozen=True, kw_only=True, tag="run_started"):
 
 
 class RunPauseRequested(Body, frozen=True, kw_only=True, tag="run_pause_requested"):
-    """Asked while a process ran; `run_paused` with the same `cause` follows when it has ended."""
+    """Asked while a process ran; `run_paused` with the same `cause` follows when it has ended.
+
+    `stop`: it is ended now, and its step is interrupted unless it was done before that.
+    """
 
     cause: str = "asked"
     reason: str = ""
+    stop: bool = False
 
 
 class RunPaused(Body, frozen=True, kw_only=True, tag="run_paused"):

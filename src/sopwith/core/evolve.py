@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sopwith.core import events as ev
+from sopwith.core.actor import SYSTEM, Actor
 from sopwith.core.address import StepId, number_of
 from sopwith.core.events import Event
 from sopwith.core.evolve_again import expanded, going_on, looked_at_anew, retried
@@ -176,11 +177,12 @@ def _apply(run: Run, event: Event) -> Run:
             return replace(begun, clock=clock, stopped_at=None, held_ms=0)
         case ev.RunTimedOut():
             return replace(run, timed_out=True)
-        case ev.RunPauseRequested(cause=cause, reason=reason):
-            asked = replace(run, pause_requested=True, pause_cause=cause, reason=reason)
+        case ev.RunPauseRequested(cause=cause, reason=reason, stop=stop):
+            stopping = run.stopping or (_stopped_by(event.actor, reason) if stop else "")
+            asked = replace(run, pause_requested=True, stopping=stopping, pause_cause=cause, reason=reason)
             return each_gate(_hold(asked, event), lambda gate: stop_clock(gate, event))
         case ev.RunPaused(cause=cause, reason=reason):
-            paused = replace(run, paused=True, pause_requested=False, pause_cause=cause, reason=reason)
+            paused = replace(run, paused=True, pause_requested=False, stopping="", pause_cause=cause, reason=reason)
             if run.clock is not None:
                 paused = replace(paused, stopped_at=run.stopped_at or event.at)
             return each_gate(_hold(paused, event), lambda gate: stop_clock(gate, event))
@@ -216,6 +218,11 @@ def _timed_again(run: Run, event: Event, body: ev.RunResumed | ev.RunRetried) ->
     return replace(run, stopped_at=None, held_ms=run.held_ms + whole_ms(event.at - run.stopped_at))
 
 
+def _stopped_by(actor: Actor, reason: str) -> str:
+    """Why a step was ended before its time. What a parent hands on is told by its reason, which names the parent."""
+    return f"stopped: {reason}" if actor == SYSTEM and reason else f"stopped by {actor}"
+
+
 def _ended(run: Run, event: Event, status: RunStatus, *, reason: str = "") -> Run:
     return replace(
         run,
@@ -225,6 +232,7 @@ def _ended(run: Run, event: Event, status: RunStatus, *, reason: str = "") -> Ru
         rollback=None,
         paused=False,
         pause_requested=False,
+        stopping="",
         queued=False,
     )
 

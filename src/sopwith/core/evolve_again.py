@@ -90,6 +90,7 @@ def going_on(run: Run) -> Run:
         paused=False,
         pause_cause="",
         pause_requested=False,
+        stopping="",
         reason="",
     )
 

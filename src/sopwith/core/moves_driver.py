@@ -126,6 +126,8 @@ def _stale(run: Run, step: StepState, command: Start) -> ev.EventBody:
 def finish(run: Run, command: Finish) -> list[ev.EventBody]:
     """The process has ended, well or not."""
     step = _attempt(run, command)
+    if command.result.cause == "cancelled" and run.stopping and not run.cancel_requested and not run.timed_out:
+        return _stopped(run, step, command)
     result = _bounded(run, step, command.result)
     milliseconds = 0 if step.started is None else elapsed_ms(step.started, _end_of(step.started, command))
     end: dict[str, Any] = {
@@ -146,6 +148,23 @@ def finish(run: Run, command: Finish) -> list[ev.EventBody]:
         failed = ev.StepFailed(**end, error=error, cause=cause, signal=result.signal)
         return after_failure(run, step, failed, command)
     return [ev.StepCompleted(**end, outputs=result.outputs)]
+
+
+def _stopped(run: Run, step: StepState, command: Finish) -> list[ev.EventBody]:
+    """A person wanted it ended, and decides how it goes on: no retry, and nothing that follows a failure."""
+    output = command.result.output
+    if run.rollback is not None:
+        lost = Interrupt(
+            actor=command.actor,
+            now=command.now,
+            step=step.number,
+            attempt=step.attempt,
+            reason=run.stopping,
+            output=output,
+        )
+        return lose_rollback(run, step, lost)
+    title = run.procedure.step(step.number).title
+    return [ev.StepInterrupted(step_number=step.number, title=title, reason=run.stopping, output=output)]
 
 
 def _bounded(run: Run, step: StepState, result: StepResult) -> StepResult:

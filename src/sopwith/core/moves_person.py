@@ -30,12 +30,15 @@ from sopwith.errors import BadRequest, Refused
 
 
 def pause(run: Run, command: Pause) -> list[ev.EventBody]:
-    """At once where no process runs, else after it has ended."""
-    if run.pause_requested or run.cancel_requested:
+    """At once where no process runs, else after it has ended, or has been ended. To ask for that later is news too."""
+    stops = command.stop and not run.stopping and bool(busy_processes(run))
+    if run.cancel_requested or (run.pause_requested and not stops):
         return []
+    if run.pause_requested:
+        return [ev.RunPauseRequested(cause=run.pause_cause, reason=command.reason or run.reason, stop=True)]
     made_good = make_good(run, command)
     if busy_processes(run):
-        return [*made_good, ev.RunPauseRequested(cause=command.cause, reason=command.reason)]
+        return [*made_good, ev.RunPauseRequested(cause=command.cause, reason=command.reason, stop=command.stop)]
     return [*made_good, ev.RunPaused(cause=command.cause, reason=command.reason)]
 
 
@@ -56,6 +59,8 @@ def resume(run: Run, command: Resume) -> list[ev.EventBody]:
 
 def withdraw_pause(run: Run, command: Resume) -> list[ev.EventBody]:
     """Takes back a pause that still waits for a running process."""
+    if run.stopping:
+        raise refuse(run, command, because="what runs is being ended")
     stuck = run.rollback is None and any(step.stuck for step in run.steps.values())
     if not run.pause_requested or run.cancel_requested or stuck:
         raise refuse(run, command)

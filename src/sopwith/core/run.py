@@ -279,6 +279,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
     pause_cause: str = ""
     pause_requested: bool = False
+    stopping: str = ""
+    """Who asked that the running processes be ended before the pause, in words; empty: nobody did."""
     cancel_requested: bool = False
     reason: str = ""
     """Why it paused, failed or was cancelled, in words."""

@@ -160,6 +160,8 @@ def _word(run: Run, number: StepId, child: Run, now: Instant) -> cmd.Command | N
     """What the child must be told, as its parent stands."""
     if reason := _why_over(run):
         return _cancelling(child, reason, now)
+    if run.stopping and child.ended is None and not (child.paused or child.stopping or child.queued):
+        return cmd.Pause(actor=SYSTEM, now=now, reason=f"{run.run_id} is stopped", cause=PARENT, stop=True)
     if run.pause_requested or run.paused:
         pauses = child.ended is None and not (child.paused or child.pause_requested or child.queued)
         reason = f"{run.run_id} is paused"

@@ -25,10 +25,13 @@ from sopwith.errors import Severity, SopwithError, WorkspaceError
 from sopwith.ports import RunFilter
 
 
-def examine(engine: Engine, *, mend: bool = True, around: Iterable[tuple[str, str]] = ()) -> tuple[Finding, ...]:
+def examine(
+    engine: Engine, *, mend: bool = True, around: Iterable[tuple[str, str]] = (), kill_orphans: bool = False
+) -> tuple[Finding, ...]:
     """Everything that was found, in the order in which it was looked at. Without `mend`, nothing is changed.
 
-    `around`: sentences and hints about the disk and what else surrounds the database.
+    `around`: sentences and hints about the disk and what else surrounds the database. `kill_orphans`: ends processes
+    that nobody watches.
     """
     return (
         *_database(engine),
@@ -38,6 +41,7 @@ def examine(engine: Engine, *, mend: bool = True, around: Iterable[tuple[str, st
         *_log(engine),
         *_registry(engine, mend=mend),
         *_runs(engine, mend=mend),
+        *_orphans(engine, end=kill_orphans),
     )
 
 
@@ -199,6 +203,21 @@ def _driverless(engine: Engine, run: Run) -> Iterator[Finding]:
         yield Finding(
             message=f"{run.run_id} is running and nobody drives it", hint=f"sop resume {run.run_id} takes it up"
         )
+
+
+def _orphans(engine: Engine, *, end: bool) -> Iterator[Finding]:
+    """Processes of steps that are over; only told of, unless they are to be ended."""
+    from sopwith.engine.orphans import end_orphans, find_orphans
+
+    for stray, ended in end_orphans(engine) if end else ((stray, False) for stray in find_orphans(engine)):
+        who = f"process {stray.pid} of step {stray.step} of {stray.run_id} (attempt {stray.attempt})"
+        if ended:
+            yield Finding(message=f"{who} was still there: ended ({stray.command})", mended=True)
+        elif end:
+            yield Finding(message=f"{who} does not end, not even by SIGKILL: {stray.command}", hint="see: ps")
+        else:
+            hint = "sop doctor --kill-orphans ends it: TERM, 5 seconds, KILL"
+            yield Finding(message=f"{who} still runs, and nobody watches it: {stray.command}", hint=hint)
 
 
 def _unknown_runs(engine: Engine, known: set[str]) -> Iterator[Finding]:

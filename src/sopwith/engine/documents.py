@@ -79,6 +79,7 @@ def run_document(
     for key, holds in (
         ("failing", is_failing(run)),
         ("pauseRequested", run.pause_requested),
+        ("stopRequested", bool(run.stopping)),
         ("cancelRequested", run.cancel_requested),
         ("nothingRan", run.nothing_ran),
         ("withFailures", run.with_failures),

@@ -558,14 +558,13 @@ class _Driver:
                 word.cancel()
 
     def _was_told(self) -> bool:
-        """Whether somebody told of a change, or a child run that is driven beside this one, in this process, made one.
+        """Whether somebody told of a change, or this process itself made one: a child run driven beside this one, or a
+        person at its terminal.
 
         The store tells by its version only of what other processes commit.
         """
         if self._told.is_set():
             return True
-        if not children(self._loaded.run):
-            return False
         summary = self._parts.store.summary(self._loaded.run.run_id)
         return summary is not None and summary.seq != self._loaded.run.seq
 

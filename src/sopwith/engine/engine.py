@@ -150,15 +150,18 @@ class Engine:
             return error
         return None
 
-    def pause(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
-        """Starts nothing more; running processes end by themselves."""
+    def pause(self, run_id: str, *, actor: Actor, reason: str = "", stop: bool = False) -> Run:
+        """Starts nothing more; running processes end by themselves, or whoever drives the run ends them: `stop`."""
         self._check_outside(run_id, actor)
-        return self._in_line(self._do(run_id, lambda now: cmd.Pause(actor=actor, now=now, reason=reason)))
+        return self._in_line(self._do(run_id, lambda now: cmd.Pause(actor=actor, now=now, reason=reason, stop=stop)))
 
     def resume(self, run_id: str, *, actor: Actor) -> Run:
-        """Lets a paused run go on. A run that is not paused, not final and not driven only needs a driver: no event."""
+        """Lets a paused run go on. A run that is not paused, not final and not driven only needs a driver: no event.
+
+        So does one that is being stopped: whoever drives it ends what runs, and it is paused.
+        """
         run = self._settle(run_id, actor)
-        if run.ended is None and not run.paused and not run.pause_requested:
+        if run.ended is None and not run.paused and (run.stopping or not run.pause_requested):
             check_right(actor, Right.STEER, self._people(), f"resume {run_id}")
             return run
         return self._in_line(self._do(run_id, lambda now: cmd.Resume(actor=actor, now=now)))

@@ -6,6 +6,8 @@ interpreter's start is most of what a step costs: `_signal` is free where `signa
 
 The step writes into a pipe, never straight into the spool: stdout on a regular file is lost at the first
 `> /dev/stderr`, which opens the file anew and truncates it.
+
+Longer than other files: it is run as it is, and each module it would import is paid for at every step.
 """
 
 import os
@@ -19,11 +21,21 @@ except ImportError:  # an interpreter other than CPython
     import signal  # type: ignore[no-redef, unused-ignore]
 
 PR_SET_CHILD_SUBREAPER = 36
+SYS_CLONE3 = 435
+CLONE_INTO_CGROUP = 1 << 33
 CHUNK = 1 << 16
 PIPE_CHUNKS = 16
 """As many chunks as the largest pipe holds that a step can ask for (1 MiB)."""
 KILL_SECS = 10.0
 """How long a tree may survive KILL (uninterruptible sleep) before the keeper gives up and says so."""
+RESULT_BYTES = 512
+"""The length of a result, which is written over blanks: room that the disk has given before the step starts."""
+RESULT_PAUSES = (0.05, 5.0)
+"""How long to wait before a result is written once more: at first, and at most. In seconds."""
+NO_ROOM = (5, 27, 28, 30, 122)
+"""EIO, EFBIG, ENOSPC, EROFS and EDQUOT: a file cannot be written now. The module `errno` has a price too."""
+GROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+"""Where control groups of version 2 are mounted: alone, or beside those of version 1."""
 
 
 class Order:
@@ -44,21 +56,41 @@ def main(launch: str) -> None:
     os.umask(0o077)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # descriptors that the engine's own parent left inheritable
     alarm = heed_signals()
-    if not claim(launch):
-        return
+    try:
+        result = os.open(f"{launch}/result", os.O_WRONLY | os.O_CREAT, 0o600)
+        if not claim(launch):
+            return
+    except OSError as error:  # nothing was started: the exit status says why where the disk has no room for words
+        sys.exit(error.errno)
     adopts = become_subreaper()
+    group = make_group()
+    ooms = oom_kills(group or own_group())
     try:
         order = read_order(launch)
         spool = os.open(f"{launch}/spool", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         source, sink = os.pipe()
-        pid = spawn(order, sink)
+        if group:  # noted before there is a step, which may well end us
+            note(f"{launch}/started", f"group {group}\n")
+        pid, group = spawn(order, sink, group)
+        note(f"{launch}/started", f"child {pid} {start_time(pid)}\n")
     except OSError as error:
-        write_result(launch, startErrno=error.errno or 1)
+        remove_group(group)
+        write_result(result, startErrno=error.errno or 1)
         return
     os.close(sink)
     os.set_blocking(source, False)
-    append(f"{launch}/started", f"child {pid} {start_time(pid)}\n")
-    Keeping(launch=launch, order=order, pid=pid, adopts=adopts, source=source, spool=spool, alarm=alarm).keep()
+    Keeping(
+        launch=launch,
+        order=order,
+        pid=pid,
+        adopts=adopts,
+        source=source,
+        spool=spool,
+        alarm=alarm,
+        result=result,
+        group=group,
+        ooms=ooms,
+    ).keep()
 
 
 def heed_signals() -> int:
@@ -82,16 +114,25 @@ def claim(launch: str) -> bool:
     pid = os.getpid()
     draft, started = f"{launch}/started.{pid}", f"{launch}/started"
     line = f"{pid} {start_time(pid)} {boot_id()}\n".encode()
-    write_new(draft, line)
     try:
+        write_new(draft, line)
         os.link(draft, started)
     except FileExistsError:
         return False
-    except OSError:  # a file system without hard links
-        return claim_without_links(started, line)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        return claim_without_links(started, line)  # a file system without hard links
     finally:
-        os.unlink(draft)  # noqa: PTH108
+        remove(draft)
     return True
+
+
+def remove(path: str) -> None:
+    try:
+        os.unlink(path)  # noqa: PTH108
+    except FileNotFoundError:
+        return
 
 
 def claim_without_links(started: str, line: bytes) -> bool:
@@ -110,12 +151,18 @@ def read_order(launch: str) -> Order:
     return Order(data)
 
 
-def spawn(order: Order, sink: int) -> int:
-    """Starts the step's process: own session, only its own environment, every signal as it is by default."""
+def spawn(order: Order, sink: int, group: str) -> tuple[int, str]:
+    """Starts the step's process: own session, only its own environment, every signal as it is by default; born in its
+    control group, where that can be. Tells its pid and the group that it is in.
+    """
     os.chdir(order.folder)
     os.umask(order.umask)
     try:
-        return os.posix_spawn(
+        pid = spawn_into(group, order, sink) if group else 0
+        if pid:
+            return pid, group
+        remove_group(group)
+        pid = os.posix_spawn(
             order.argv[0],
             order.argv,
             order.environment,
@@ -128,19 +175,83 @@ def spawn(order: Order, sink: int) -> int:
             setsigmask=[],
             setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
+        return pid, ""
     finally:
         os.umask(0o077)
         os.chdir("/")
+
+
+def spawn_into(group: str, order: Order, sink: int) -> int:
+    """The same into a control group; 0 where the kernel does not do that. Raises OSError as posix_spawn does.
+
+    Not by way of moving ourselves there and back: that waits for all processors, 8 ms after a quiet while.
+    """
+    report, told = os.pipe()
+    folder = os.open(group, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        pid = clone_into(folder)
+        if pid == 0:
+            become(order, sink, told)
+    finally:
+        os.close(folder)
+        os.close(told)
+    try:
+        failed = os.read(report, 16) if pid > 0 else b""
+    finally:
+        os.close(report)
+    if failed:
+        os.waitpid(pid, 0)
+        raise OSError(int(failed), os.strerror(int(failed)))
+    return max(0, pid)
+
+
+def clone_into(folder: int) -> int:
+    """A fork of us whose child is in the control group that `folder` is open on; -1 where there is no such thing."""
+    try:
+        # flags, pidfd, two thread ids, the signal at its end, stack, its size, tls, pid, number of pids, control group
+        words = (CLONE_INTO_CGROUP, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, folder)
+        data = b"".join(int(word).to_bytes(8, sys.byteorder) for word in words)
+        return call("syscall", SYS_CLONE3, data, len(data))
+    except Exception:  # as in become_subreaper
+        return -1
+
+
+def become(order: Order, sink: int, told: int) -> None:
+    """What the fork does: becomes the step, or tells why it cannot. Never returns."""
+    try:
+        os.setsid()
+        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_DFL)
+        os.execve(order.argv[0], order.argv, order.environment)  # noqa: S606
+    except OSError as error:
+        os.write(told, str(error.errno).encode())
+    finally:
+        os._exit(127)
 
 
 class Keeping:
     """Watches over one running step until it has ended and that is written down."""
 
     def __init__(
-        self, *, launch: str, order: Order, pid: int, adopts: bool, source: int, spool: int, alarm: int
+        self,
+        *,
+        launch: str,
+        order: Order,
+        pid: int,
+        adopts: bool,
+        source: int,
+        spool: int,
+        alarm: int,
+        result: int,
+        group: str,
+        ooms: int,
     ) -> None:
         self.launch, self.order, self.pid, self.adopts = launch, order, pid, adopts
-        self.source, self.spool, self.alarm = source, spool, alarm
+        self.source, self.spool, self.alarm, self.result = source, spool, alarm, result
+        self.group, self.ooms = group, ooms
         self.code: int | None = None
         self.stopping = self.childless = self.dry = False
         self.kept = self.dropped = 0
@@ -154,17 +265,21 @@ class Keeping:
         # the boot clock, as the engine dates starts by: a step's duration does not grow until somebody looks
         ended_boot_ms = time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
         self.drain(time.monotonic() + self.order.drain)
+        left_over = len(self.tree())
         write_result(
-            self.launch,
+            self.result,
             exit=None if self.code is None or self.code < 0 else self.code,
             signal=-self.code if self.code is not None and self.code < 0 else None,
             stopped=stopped,
-            leftOver=len(self.tree()),
+            leftOver=left_over,
+            outOfMemory=oom_kills(self.group or own_group()) > self.ooms,
             outputBytes=self.kept,
             droppedBytes=self.dropped,
             valuesBytes=size(f"{self.launch}/values"),
             endedBootMs=ended_boot_ms,
         )
+        remove_group(self.group)
+        sweep(self.group.rpartition("/")[0])
         if not self.dry:
             self.leave_a_drain()
 
@@ -229,6 +344,7 @@ class Keeping:
             self.attend(min(0.05, deadline - time.monotonic()))
         deadline = time.monotonic() + KILL_SECS
         while time.monotonic() < deadline and ((tree := self.tree()) or self.may_hide()):
+            kill_group(self.group)  # all at once, also what is only just being forked
             for member in oldest_first(tree):
                 send(member, signal.SIGKILL)
             self.attend(0.01)
@@ -240,7 +356,7 @@ class Keeping:
             return set()  # orphans would have become our children: no need to read all of /proc
         if not os.path.exists("/proc/self/stat"):  # noqa: PTH110 - macOS: the process group is all we can see
             return set() if self.code is not None else {(-self.pid, "-")}
-        return living_tree(os.getpid(), b"SOP_COOKIE=" + self.order.cookie)
+        return living_tree(os.getpid(), b"SOP_COOKIE=" + self.order.cookie) | group_members(self.group)
 
     def may_hide(self) -> bool:
         """A reading of /proc misses a process whose parent died meanwhile; as long as we have children, look again."""
@@ -248,7 +364,10 @@ class Keeping:
 
     def leave_a_drain(self) -> None:
         """A left-over that still writes must not die of a closed pipe: a fork of us swallows what it says."""
-        if os.fork():
+        try:
+            if os.fork():
+                return
+        except OSError:  # no process to be had: the result counts more than what a left-over says
             return
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.close(self.spool)
@@ -269,14 +388,115 @@ def living_tree(root: int, cookie: bytes) -> set[tuple[int, str]]:
     return {(pid, starts[pid]) for pid in members - {root}}
 
 
+def make_group() -> str:
+    """A control group for the step, where this user may make one within our own; else empty. Nothing leaves it by
+    starting a session, by a new environment or by the death of its parents, and all of it can be ended at once.
+    """
+    home = own_group()
+    group = f"{home}/sop-{os.getpid()}-{start_time(os.getpid())}"
+    try:
+        if not home:
+            return ""
+        os.mkdir(group)  # noqa: PTH102
+    except OSError:
+        return ""
+    return group
+
+
+def own_group() -> str:
+    """The folder of the control group (version 2) that we are in; empty where there is none."""
+    try:
+        with open("/proc/self/cgroup") as file:  # noqa: PTH123
+            lines = file.read().splitlines()
+    except (OSError, ValueError):
+        return ""
+    for line in lines:
+        if line.startswith("0::/") and "/.." not in line:
+            for root in GROUP_ROOTS:
+                home = (root + line[3:]).rstrip("/")
+                if os.path.exists(f"{home}/cgroup.procs"):  # noqa: PTH110
+                    return home
+    return ""
+
+
+def group_members(group: str) -> set[tuple[int, str]]:
+    """The living processes of a control group, as (pid, start time)."""
+    pids = lines_of(f"{group}/cgroup.procs") if group else []
+    found = ((int(pid), stat(pid)) for pid in pids if pid.isdigit())
+    return {(pid, fields[19]) for pid, fields in found if fields and fields[0] not in "ZX"}
+
+
+def kill_group(group: str) -> None:
+    """KILL to all of a control group at once; kernels before 5.14 cannot, and the scan is what is left."""
+    if group:
+        put(f"{group}/cgroup.kill", "1")
+
+
+def sweep(home: str) -> None:
+    """Removes the empty groups of keepers that were killed."""
+    for name in folder_names(home) if home else []:
+        words = name.split("-")
+        if words[0] == "sop" and len(words) == 3 and words[1].isdigit() and start_time(words[1]) != words[2]:
+            remove_group(f"{home}/{name}")
+
+
+def remove_group(group: str) -> None:
+    """Removes a control group, and those of keepers that were in it, unless something still lives in there."""
+    try:
+        if group:
+            for name in folder_names(group):
+                if name.startswith("sop-"):
+                    remove_group(f"{group}/{name}")
+            os.rmdir(group)  # noqa: PTH106
+    except OSError:
+        return
+
+
+def oom_kills(group: str) -> int:
+    """How often the kernel ended a process for want of memory, in this group or the nearest around it that counts."""
+    while group.startswith(GROUP_ROOTS[0]):
+        for line in lines_of(f"{group}/memory.events"):
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+        group = group.rpartition("/")[0]
+    return 0
+
+
+def lines_of(path: str) -> list[str]:
+    try:
+        with open(path) as file:  # noqa: PTH123
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
+def put(path: str, word: str) -> bool:
+    """Writes a word to a file of the kernel's; tells whether it took it."""
+    try:
+        file = os.open(path, os.O_WRONLY)
+    except OSError:
+        return False
+    try:
+        return os.write(file, word.encode()) > 0
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+
+
 def oldest_first(members: set[tuple[int, str]]) -> list[tuple[int, str]]:
     """Parents before their children: a shell whose command dies first ends before its own trap for TERM could run."""
     return sorted(members, key=lambda member: (len(member[1]), member[1], member[0]))
 
 
 def processes() -> list[str]:
+    return [name for name in folder_names("/proc") if name.isdigit()]
+
+
+def folder_names(folder: str) -> list[str]:
     try:
-        return [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
+        return os.listdir(folder)  # noqa: PTH208
     except OSError:
         return []
 
@@ -327,7 +547,7 @@ def stat(pid: int | str) -> list[str]:
         return []
 
 
-def start_time(pid: int) -> str:
+def start_time(pid: int | str) -> str:
     """Field 22, in clock ticks since boot: with the pid and the boot id it names a process for good."""
     fields = stat(pid)
     return fields[19] if fields else "-"
@@ -352,32 +572,60 @@ def become_subreaper() -> bool:
 
 
 def prctl(option: int, value: int) -> int:
+    return call("prctl", option, value, 0, 0, 0)
+
+
+def call(name: str, *arguments: int | bytes) -> int:
+    """Calls a function of the C library."""
     try:
         import _ctypes  # what ctypes itself calls, without the 3 ms of its Python half
     except ImportError:
         import ctypes
 
-        return int(ctypes.CDLL(None).prctl(option, value, 0, 0, 0))
-    address = _ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl")  # type: ignore[arg-type, unused-ignore]
-    return int(_ctypes.call_function(address, (option, value, 0, 0, 0)))
+        return int(getattr(ctypes.CDLL(None), name)(*arguments))
+    address = _ctypes.dlsym(_ctypes.dlopen(None, 2), name)  # type: ignore[arg-type, unused-ignore]
+    return int(_ctypes.call_function(address, arguments))
 
 
 def write_new(path: str, data: bytes) -> None:
+    """A new file with all of these bytes. Raises OSError, also where only a part would fit."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    os.write(file, data)
-    os.close(file)
+    try:
+        if os.write(file, data) < len(data):
+            raise OSError(28, "No space left on device")
+    finally:
+        os.close(file)
 
 
-def append(path: str, line: str) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_APPEND)
-    os.write(file, line.encode())
-    os.close(file)
+def note(path: str, lines: str) -> None:
+    """Adds lines to a file, where there is room: they tell who the step is, and it runs by now."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    except OSError:
+        return
+    try:
+        os.write(file, lines.encode())
+    except OSError:
+        return
+    finally:
+        os.close(file)
 
 
-def write_result(launch: str, **fields: int | bool | None) -> None:
-    """One line of JSON in one write; it counts only with its newline."""
+def write_result(file: int, **fields: int | bool | None) -> None:
+    """One line of JSON in one write; it counts only with its newline. Tries again until it is written."""
     line = ",".join(f'"{name}":{literal(value)}' for name, value in fields.items())
-    write_new(f"{launch}/result", f"{{{line}}}\n".encode())
+    data = f"{{{line}}}".ljust(RESULT_BYTES - 1).encode() + b"\n"
+    pause, longest = RESULT_PAUSES
+    while not written_over(file, data):
+        time.sleep(pause)
+        pause = min(pause * 2, longest)
+
+
+def written_over(file: int, data: bytes) -> bool:
+    try:
+        return os.pwrite(file, data, 0) == len(data)
+    except OSError:
+        return False
 
 
 def literal(value: int | bool | None) -> str:

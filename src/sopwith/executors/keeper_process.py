@@ -28,6 +28,8 @@ class KeeperProcess:
         self._pid = pid
         self._started = start_time(pid)
         self._ended = asyncio.Event()
+        self.exit_status: int | None = None
+        """Of a keeper that this process started and that has ended."""
         self._handle = _open_handle(pid)
         self._loop = asyncio.get_running_loop()
         if self._handle >= 0:
@@ -77,7 +79,7 @@ class KeeperProcess:
 
     def _on_end(self) -> None:
         self.forget()
-        _reap(self._pid)
+        self.exit_status = _reap(self._pid)
         self._ended.set()
 
     def __del__(self) -> None:
@@ -119,9 +121,10 @@ def _open_handle(pid: int) -> int:
         return -1
 
 
-def _reap(pid: int) -> None:
+def _reap(pid: int) -> int | None:
     """Takes the exit of a child of ours; others are reaped by whoever they belong to."""
     try:
-        os.waitpid(pid, os.WNOHANG)
+        ended, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return
+        return None
+    return os.waitstatus_to_exitcode(status) if ended else None

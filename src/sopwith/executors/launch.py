@@ -3,7 +3,8 @@
 An attempt's folder holds launches `0`, `1`, … and only the highest counts. Whoever creates `started` in it owns it: the
 keeper, which then runs the step, or recovery, which thereby makes sure that no keeper ever will. Files of a launch:
 `order` (for the keeper, which removes it), `script`, `params.json`, `values` ($SOP_OUTPUT), `spool`, `started`,
-`result`, `keeper.err`. Nothing is flushed to disk: after a power cut the boot id tells.
+`result` (blanks until the step's end), `void` (what recovery links as `started`), `keeper.err`. Nothing is flushed to
+disk: after a power cut the boot id tells.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from sopwith.executors.keeper import RESULT_BYTES
 from sopwith.executors.processes import Identity
 
 _VOID = b"void\n"
@@ -28,6 +30,8 @@ class Marks(msgspec.Struct, frozen=True):
     """A recovery has given the whole attempt up: nothing may start it any more."""
     keeper: Identity | None = None
     child: Identity | None = None
+    group: str = ""
+    """The folder of the step's control group, where it has one."""
 
 
 class Ending(msgspec.Struct, frozen=True, rename="camel"):
@@ -38,6 +42,7 @@ class Ending(msgspec.Struct, frozen=True, rename="camel"):
     start_errno: int = 0
     stopped: bool = False
     left_over: int = 0
+    out_of_memory: bool = False
     output_bytes: int = 0
     dropped_bytes: int = 0
     values_bytes: int = 0
@@ -76,15 +81,26 @@ class Launch:
         self.errors = folder / "keeper.err"
         self._started = folder / "started"
         self._result = folder / "result"
+        self._void = folder / "void"
 
     @property
     def number(self) -> int:
         return int(self.folder.name)
 
     def prepare(self, *, script: bytes, parameters: bytes, order: bytes) -> None:
-        """Makes the folder and all that a keeper needs. FileExistsError if it is there already."""
+        """Makes the folder and all that a keeper needs. FileExistsError if it is there already.
+
+        Room for the result too: a disk that has none shows that before anything starts.
+        """
         self.folder.mkdir(mode=0o700)
-        for path, data in ((self.script, script), (self.params, parameters), (self.values, b""), (self.order, order)):
+        for path, data in (
+            (self._void, _VOID),
+            (self._result, b" " * RESULT_BYTES),
+            (self.script, script),
+            (self.params, parameters),
+            (self.values, b""),
+            (self.order, order),
+        ):
             write_private(path, data)
 
     def close(self) -> bool:
@@ -97,9 +113,19 @@ class Launch:
 
     def void(self) -> bool:
         """Sees to it that no keeper will ever run this launch; False if one may have begun."""
-        if not (_link_new(self._started, _VOID) or self.marks().void):
+        if not (self._link_void() or self.marks().void):
             return False
         self.order.unlink(missing_ok=True)
+        return True
+
+    def _link_void(self) -> bool:
+        """By way of the file that is there for it, which takes no room on a disk that is full by now."""
+        try:
+            self._started.hardlink_to(self._void)
+        except FileExistsError:
+            return False
+        except OSError:
+            return _link_new(self._started, _VOID)
         return True
 
     def marks(self) -> Marks:
@@ -109,9 +135,11 @@ class Launch:
             return Marks(void=data == _VOID, closed=data == _CLOSED)
         lines = data.decode(errors="replace").splitlines(keepends=True)
         keeper = _identity(lines[0].split()) if lines and lines[0].endswith("\n") else None
-        if keeper is None or len(lines) < 2 or not lines[1].endswith("\n"):
-            return Marks(keeper=keeper)
-        return Marks(keeper=keeper, child=_identity([*lines[1].split()[1:], keeper.boot]))
+        if keeper is None:
+            return Marks()
+        noted = dict(line.rstrip("\n").partition(" ")[::2] for line in lines[1:] if line.endswith("\n"))
+        child = _identity([*noted.get("child", "").split(), keeper.boot])
+        return Marks(keeper=keeper, child=child, group=noted.get("group", ""))
 
     def ending(self) -> Ending | None:
         """How the step ended; None when there is no result or a torn one."""

@@ -53,7 +53,7 @@ def _verdict(ending: Ending, values: Values) -> tuple[str, str]:
     if ending.stopped:
         return "cancelled", f"stopped before it ended ({_manner(ending)})"
     if ending.start_errno:
-        return "start", _start_error(ending.start_errno)
+        return "start", start_error(ending.start_errno)
     if ending.signal is not None:
         return "signal", _manner(ending)
     if ending.exit != 0:
@@ -62,6 +62,8 @@ def _verdict(ending: Ending, values: Values) -> tuple[str, str]:
 
 
 def _manner(ending: Ending) -> str:
+    if ending.out_of_memory and not ending.stopped and signal.SIGKILL in (ending.signal, (ending.exit or 0) - 128):
+        return "killed: out of memory"
     if ending.signal is not None:
         hint = (
             ": the machine may have run out of memory" if ending.signal == signal.SIGKILL and not ending.stopped else ""
@@ -79,11 +81,16 @@ def _status_hint(status: int) -> str:
     return _STATUS_HINTS.get(status, "")
 
 
-def _start_error(number: int) -> str:
+def start_error(number: int) -> str:
+    """Why the process could not be started, in words."""
     if number == errno.E2BIG:
         return "cannot start the step: its environment is too large for the kernel. Pass large values in a file"
-    if number == errno.ENOSPC:
+    if number in (errno.ENOSPC, errno.EDQUOT):
         return "cannot start the step: the disk is full"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return "cannot start the step: too many files are open"
+    if number == errno.EAGAIN:
+        return "cannot start the step: there are too many processes, or too little memory for one more"
     return f"cannot start the step: {os.strerror(number)}"
 
 

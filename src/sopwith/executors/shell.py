@@ -6,14 +6,14 @@ Importing this module must stay cheap, for it is the registration too: the watch
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sopwith.core.address import step_id
 from sopwith.core.procedure import Script, Step
 from sopwith.errors import Conflict, Problem, Severity
-from sopwith.ports import Executor, ExecutorKind, Lost, Watch, WorkOrder
+from sopwith.ports import Executor, ExecutorKind, Lost, Stray, Watch, WorkOrder
 
 if TYPE_CHECKING:
     from sopwith.executors.launch import Launch
@@ -62,7 +62,7 @@ class ShellExecutor:
     def _launch(self, order: WorkOrder, number: int, on_output: Callable[[bytes], None]) -> Watch:
         from sopwith.executors.keeper_process import start_keeper
         from sopwith.executors.launch import Launch
-        from sopwith.executors.outcome import not_started
+        from sopwith.executors.outcome import not_started, start_error
         from sopwith.executors.watch import LaunchWatch, Settled
 
         launch = Launch(order.folder / str(number))
@@ -74,7 +74,9 @@ class ShellExecutor:
         except ValueError as error:
             return Settled(not_started(f"cannot start the step: {error}"))
         except OSError as error:
-            return Settled(not_started(f"cannot start the step: {error.strerror}"))
+            # nothing runs; what it was to be given, secrets too, must not stay behind
+            launch.order.unlink(missing_ok=True)
+            return Settled(not_started(start_error(error.errno or 0)))
 
     def _prepare(self, order: WorkOrder, launch: Launch) -> None:
         from sopwith.executors.launch import Order
@@ -177,4 +179,24 @@ def _locate(step: Step, environment: Mapping[str, str], folder: Path) -> str | N
         return None
 
 
-KIND = ExecutorKind(name="shell", needs_script=True, make=_make, check=_check, locate=_locate)
+def _find_strays(runs: Path, run_ids: Iterable[str]) -> tuple[Stray, ...]:
+    from sopwith.executors.strays import find_strays
+
+    return find_strays(runs, run_ids)
+
+
+def _end_strays(find: Callable[[], tuple[Stray, ...]]) -> tuple[Stray, ...]:
+    from sopwith.executors.strays import end_strays
+
+    return end_strays(find)
+
+
+KIND = ExecutorKind(
+    name="shell",
+    needs_script=True,
+    make=_make,
+    check=_check,
+    locate=_locate,
+    find_strays=_find_strays,
+    end_strays=_end_strays,
+)

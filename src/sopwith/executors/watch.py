@@ -7,9 +7,11 @@ Output is given from its first byte on, also to a watch that adopts a running st
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -17,11 +19,17 @@ from sopwith.core.commands import StepResult
 from sopwith.executors.keeper import boot_id
 from sopwith.executors.keeper_process import KeeperProcess
 from sopwith.executors.launch import Ending, Launch, Marks, read_if_there
-from sopwith.executors.outcome import not_started, step_result
+from sopwith.executors.outcome import not_started, start_error, step_result
 from sopwith.executors.outputs import MAX_FILE_BYTES, Values, read_values
 from sopwith.executors.spool import Excerpt, Log, SpoolReader
 from sopwith.ports import Lost, WorkOrder
 
+_T = TypeVar("_T")
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+"""This process has too much open, or the machine too little left. The step knows nothing of it, and goes on."""
+_PASSING_SECS = 0.25
+_UNABLE = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""What a keeper that could not even make its mark leaves with, as its exit status."""
 TAIL_SECS = 0.05
 QUIET_TAIL_SECS = 0.25
 """How often to look for output: while there is some, and after a while without."""
@@ -45,9 +53,9 @@ class LaunchWatch:
     async def wait(self) -> StepResult | Lost:
         """How the attempt ended; Lost if its keeper died before it could tell. May be cancelled and called again."""
         if self._result is None:
-            await self._follow()
+            await _patiently(self._follow)
             self._reader.close()
-            self._result = await self._conclude()
+            self._result = await _patiently(self._conclude)
         return self._result
 
     async def stop(self) -> None:
@@ -77,8 +85,22 @@ class LaunchWatch:
             excerpt.stand_for(*whole)
         ending = self._launch.ending()
         result = self._without_result(excerpt) if ending is None else self._with(ending, excerpt)
-        await asyncio.to_thread(self._log.keep, self._launch.spool, excerpt)
+        trouble = await self._keep_log(excerpt)
+        if trouble and isinstance(result, StepResult):
+            return msgspec.structs.replace(result, warnings=(*result.warnings, trouble))
         return result
+
+    async def _keep_log(self, excerpt: Excerpt) -> str:
+        """Makes the log; tells what stood in the way, which takes nothing from what is known of the step."""
+        try:
+            await asyncio.to_thread(self._log.keep, self._launch.spool, excerpt)
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise
+            return f"its log could not be kept: {error.strerror or error}"
+        except RuntimeError:  # no thread to be had
+            self._log.keep(self._launch.spool, excerpt)
+        return ""
 
     def _with(self, ending: Ending, excerpt: Excerpt) -> StepResult:
         return step_result(ending, excerpt, _values(self._launch, ending, self._order))
@@ -95,6 +117,9 @@ class LaunchWatch:
         """The keeper died before it could begin: killed by our own stop, or it cannot run on this machine."""
         if self._stopping:
             return msgspec.structs.replace(not_started("stopped before it was started"), cause="cancelled")
+        status = self._keeper.exit_status if self._keeper is not None else None
+        if status in _UNABLE:
+            return not_started(start_error(status))
         said = read_if_there(self._launch.errors)[-500:].decode(errors="replace").strip()
         return not_started("cannot start the step: its keeper ended at once" + (f": {said}" if said else ""))
 
@@ -110,6 +135,17 @@ class Settled:
 
     async def stop(self) -> None:
         return
+
+
+async def _patiently(act: Callable[[], Awaitable[_T]]) -> _T:
+    """Tries again while something passing stands in the way."""
+    while True:
+        try:
+            return await act()
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+        await asyncio.sleep(_PASSING_SECS)
 
 
 def _why_lost(marks: Marks) -> str:

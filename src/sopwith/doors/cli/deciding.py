@@ -13,7 +13,7 @@ from sopwith.core.moves_answer import MIN_DIGEST_CHARACTERS
 from sopwith.core.run import GateStatus, Run, status_of
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Document, Door, StepType, run_argument, verb
-from sopwith.doors.cli.driving import carry_on_and_leave, wait_option
+from sopwith.doors.cli.driving import carry_on_and_leave, on_exit_option, wait_option
 from sopwith.doors.cli.pairs import from_pairs
 from sopwith.doors.cli.question import question_text
 from sopwith.engine.documents import addressed, gate_document, pinned_document, run_document
@@ -40,6 +40,7 @@ _output = click.option("--output", default="", help="What came out of it, in wor
 )
 @click.option("--show", is_flag=True, help="Show what would be approved, whole, and decide nothing.")
 @wait_option
+@on_exit_option
 @verb
 def approve(
     door: Door,
@@ -78,6 +79,7 @@ def approve(
 @click.option("--digest", help="Reject only if this is the envelope asked about.")
 @click.option("--reason", default="", help="What is wrong, for the record.")
 @wait_option
+@on_exit_option
 @verb
 def reject(door: Door, run_id: str, step: StepId | None, digest: str | None, reason: str, wait: bool) -> None:
     """Reject what waits at RUN's gate: the run is paused, or does what the step's onReject says. It is cancelled if
@@ -105,6 +107,7 @@ def reject(door: Door, run_id: str, step: StepId | None, digest: str | None, rea
 @_step
 @click.option("--reason", default="", help="Why it is not needed, for the record.")
 @wait_option
+@on_exit_option
 @verb
 def skip(door: Door, run_id: str, step: StepId | None, reason: str, wait: bool) -> None:
     """Pass over a step that waits, is stuck, or is done by hand, and carry the run on."""
@@ -118,6 +121,7 @@ def skip(door: Door, run_id: str, step: StepId | None, reason: str, wait: bool) 
 @_output
 @_evidence
 @wait_option
+@on_exit_option
 @verb
 def complete(
     door: Door,
@@ -140,6 +144,7 @@ def complete(
 @_output
 @_evidence
 @wait_option
+@on_exit_option
 @verb
 def fail(
     door: Door, run_id: str, step: StepId | None, reason: str, output: str, evidence: tuple[Path, ...], wait: bool

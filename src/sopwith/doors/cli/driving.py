@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from enum import StrEnum
 
 import click
 
@@ -11,19 +12,51 @@ from sopwith.core.due import at_rest
 from sopwith.core.run import Run
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.display import choose_display, ended_words, is_interactive
-from sopwith.doors.cli.door import INTERRUPTED, Document, Door
+from sopwith.doors.cli.door import Document, Door
 from sopwith.engine.documents import run_document
 from sopwith.engine.engine import Answered
 from sopwith.errors import StaleApproval
 
+_ON_EXIT = f"{__name__}.on_exit"
 _TRIES = 20
 _BETWEEN_TRIES_SECS = 0.05
 """How often a run that its driver let go of in the middle is taken up before this is reported."""
 
 
+class OnExit(StrEnum):
+    """What becomes of a run when the command that drives it in the foreground is ended by a signal."""
+
+    LEAVE = "leave"
+    PAUSE = "pause"
+    STOP = "stop"
+    CANCEL = "cancel"
+
+
 def wait_option(function: Callable[..., None]) -> Callable[..., None]:
     """`--wait`, for verbs that may meet another driver."""
     return click.option("--wait", is_flag=True, help="Follow the run where somebody else drives it already.")(function)
+
+
+def on_exit_option(function: Callable[..., None]) -> Callable[..., None]:
+    """`--on-exit`, for verbs that drive; `chosen_exit` tells what was chosen."""
+    return click.option(
+        "--on-exit",
+        type=click.Choice([each.value for each in OnExit]),
+        expose_value=False,
+        callback=_choose_exit,
+        help="What becomes of the run when this command is ended by Ctrl-C, SIGTERM or SIGHUP: leave it to itself, "
+        "pause it after the running step, stop the step and pause, or cancel the run.",
+    )(function)
+
+
+def _choose_exit(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    context.meta[_ON_EXIT] = None if value is None else OnExit(value)
+
+
+def chosen_exit() -> OnExit | None:
+    """What the person or script that called has chosen; None: nothing, so that Ctrl-C on a terminal asks first."""
+    chosen: OnExit | None = click.get_current_context().meta.get(_ON_EXIT)
+    return chosen
 
 
 def carry_on_and_leave(
@@ -39,32 +72,34 @@ def carry_on_and_leave(
 
     `answered`: an approval that may turn out stale, which is a refusal whatever the run does.
     """
-    from sopwith.doors.cli.foreground import carry_on, exit_code
+    from sopwith.doors.cli.foreground import Left, carry_on, exit_code
 
+    on_exit = chosen_exit()
     interactive = ask and is_interactive(as_json=door.as_json)
     display = choose_display(door)
     display.show(run)
     driver = None
     try:
-        run = carry_on(door, run.run_id, display, interactive=interactive, wait=wait or interactive)
+        run = carry_on(door, run.run_id, display, interactive=interactive, wait=wait or interactive, on_exit=on_exit)
         for _ in range(_TRIES):
-            driver = door.engine.parts.store.holder(run.run_id)
+            # whoever holds a paused run has only just looked at it
+            driver = None if run.paused else door.engine.parts.store.holder(run.run_id)
             if driver is not None or run.queued or at_rest(run):
                 break
             # whoever drove it has let go since, or a driver is only just taking it up
             time.sleep(_BETWEEN_TRIES_SECS)
-            run = carry_on(door, run.run_id, display, interactive=interactive, wait=wait or interactive)
-    except (KeyboardInterrupt, SystemExit) as left:
-        terminated = isinstance(left, SystemExit)
+            run = carry_on(
+                door, run.run_id, display, interactive=interactive, wait=wait or interactive, on_exit=on_exit
+            )
+    except Left as left:
         with terminal.optional():
             if door.as_json:
                 shown = door.reader.status(run.run_id)
-                door.say(document(shown) if document else shown, str)
-            elif not terminated:
+                told = {"leftBy": left.signal.name, "onExit": (on_exit or OnExit.LEAVE).value}
+                door.say({**(document(shown) if document else shown), **told}, str)
+            else:
                 terminal.echo(_left_words(door, run.run_id), err=True)
-        if terminated:
-            raise
-        door.leave(INTERRUPTED)
+        door.leave(left.exit_code)
     shown = run_document(run, now=door.engine.parts.clock.now().at, driver=driver)
     with terminal.optional():
         door.say(document(shown) if document else shown, lambda: ended_words(shown))
@@ -76,6 +111,14 @@ def carry_on_and_leave(
 def _left_words(door: Door, run_id: str) -> str:
     from sopwith.core.run import running_processes
 
-    running = running_processes(door.engine.runs.load(run_id).run)
+    run = door.engine.runs.load(run_id).run
+    running = running_processes(run)
     going_on = f"step {running[0]} goes on by itself; " if running else ""
-    return f"\n{click.style('left:', fg='yellow')} {going_on}{text.bold(f'sop resume {run_id}')} comes back to it"
+    if running and run.pause_requested:
+        going_on = f"the run pauses when step {running[0]} has ended; "
+    if running and (run.stopping or run.cancel_requested):
+        going_on = f"step {running[0]} may not have ended yet; "
+    way = f"{text.bold(f'sop resume {run_id}')} comes back to it"
+    if run.ended is not None or run.paused:
+        way = f"the run {text.status_words(run_document(run))}"
+    return f"\n{click.style('left:', fg='yellow')} {going_on}{way}"

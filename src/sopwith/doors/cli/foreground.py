@@ -2,20 +2,24 @@
 
 While somebody else drives the run, this process follows and shows; when it waits for a person here, it also notices
 an answer given elsewhere, and settles a timeout on time. On a terminal the first Ctrl-C asks for a pause after the
-running step, the second leaves at once; elsewhere the first one leaves.
+running step, the second stops the step, the third leaves at once. Elsewhere, and where `--on-exit` says so, the first
+signal does what that says, and the second leaves at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from sopwith.core.due import next_due_at
 from sopwith.core.run import Run, children, open_gates, status_of
 from sopwith.doors.cli.display import Display, is_interactive
 from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Door
+from sopwith.doors.cli.driving import OnExit
 from sopwith.doors.cli.logs import LogReader
 from sopwith.engine.driver import drive
 from sopwith.errors import RunBusy, SopwithError
@@ -23,26 +27,44 @@ from sopwith.errors import RunBusy, SopwithError
 LOOK_SECS = 0.2
 _TICK_SECS = 0.1
 _QUEUE_SECS = 1.0
-_TERMINATED = 128 + signal.SIGTERM
+
+
+class Left(SystemExit):
+    """A signal ended the command, and not the run. Nobody who does not ask notices: it exits with the shell's code."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.signal = number
+        self.exit_code = 128 + number
+        super().__init__(self.exit_code)
 
 
 def carry_on(
-    door: Door, run_id: str, display: Display, *, interactive: bool, wait: bool, patience_secs: float | None = None
+    door: Door,
+    run_id: str,
+    display: Display,
+    *,
+    interactive: bool,
+    wait: bool,
+    patience_secs: float | None = None,
+    on_exit: OnExit | None = None,
 ) -> Run:
     """Drives the run until it waits or ends; `interactive` asks and goes on. Tells the run as it is then.
 
-    `wait`: while somebody else drives it, follows, for `patience_secs` at most.
+    `wait`: while somebody else drives it, follows, for `patience_secs` at most. `on_exit`: what a signal does first.
 
-    Raises KeyboardInterrupt after Ctrl-C and SystemExit after SIGTERM; the run can be resumed.
+    Raises Left after Ctrl-C, SIGTERM or SIGHUP; the run can be resumed.
     """
     foreground = _Foreground(door, run_id, display, wait=wait, interactive=interactive)
     foreground.patience_secs = patience_secs
+    foreground.on_exit = on_exit
     try:
-        return asyncio.run(foreground.carry_on())
+        run = asyncio.run(foreground.carry_on())
     except asyncio.CancelledError:
-        if foreground.left_by is signal.SIGTERM:
-            raise SystemExit(_TERMINATED) from None
-        raise KeyboardInterrupt from None
+        assert foreground.left_by is not None
+        raise Left(foreground.left_by) from None
+    if foreground.left_by is not None:
+        raise Left(foreground.left_by)
+    return run
 
 
 def exit_code(run: Run, *, driven: bool) -> int:
@@ -57,6 +79,7 @@ class _Foreground:
     def __init__(self, door: Door, run_id: str, display: Display, *, wait: bool, interactive: bool) -> None:
         self.left_by: signal.Signals | None = None
         self.patience_secs: float | None = None
+        self.on_exit: OnExit | None = None
         self._door = door
         self._parts = door.engine.parts
         self._engine = door.engine
@@ -66,12 +89,16 @@ class _Foreground:
         self._interactive = interactive
         self._driving = False
         self._pause_asked = False
+        self._stop_asked = False
 
     async def carry_on(self) -> Run:
         task = asyncio.current_task()
         assert task is not None
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # nohup means that the end of the terminal is to change nothing
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             loop.add_signal_handler(number, self._signalled, number, task)
         return await self._until_it_waits()
 
@@ -166,17 +193,62 @@ class _Foreground:
             await asyncio.sleep(_TICK_SECS)
 
     def _signalled(self, number: signal.Signals, task: asyncio.Task[Run]) -> None:
-        graceful = self._driving and not self._pause_asked and is_interactive(as_json=self._door.as_json)
-        if number is signal.SIGINT and graceful and self._asks_for_pause():
+        if self.left_by is None and self._is_heeded(number):
             return
         self.left_by = number
         task.cancel()
 
-    def _asks_for_pause(self) -> bool:
+    def _is_heeded(self, number: signal.Signals) -> bool:
+        """Whether the signal asks for something that is worth staying for."""
+        match self.on_exit:
+            case None if number is signal.SIGINT and self._driving and is_interactive(as_json=self._door.as_json):
+                return not self._stop_asked and (self._stops() if self._pause_asked else self._pauses())
+            case OnExit.PAUSE:
+                self._asks(number, "pause", lambda: self._engine.pause(self._run_id, **self._by(number)))
+            case OnExit.STOP:
+                return self._ends(
+                    number, "stop", lambda: self._engine.pause(self._run_id, stop=True, **self._by(number))
+                )
+            case OnExit.CANCEL:
+                return self._ends(number, "cancel", lambda: self._engine.cancel(self._run_id, **self._by(number)))
+            case _:
+                pass
+        return False
+
+    def _pauses(self) -> bool:
         self._pause_asked = True
-        try:
-            self._engine.pause(self._run_id, actor=self._door.actor, reason="Ctrl-C at the terminal")
-        except SopwithError:
+        asked = self._asks(signal.SIGINT, "pause", lambda: self._engine.pause(self._run_id, **self._by_hand()))
+        if asked:
+            self._display.note("  pausing after the running step; Ctrl-C again stops it")
+        return asked
+
+    def _stops(self) -> bool:
+        self._stop_asked = True
+        asked = self._asks(
+            signal.SIGINT, "stop", lambda: self._engine.pause(self._run_id, stop=True, **self._by_hand())
+        )
+        if asked:
+            self._display.note("  stopping the running step; Ctrl-C again leaves at once")
+        return asked
+
+    def _ends(self, number: signal.Signals, what: str, act: Callable[[], Run]) -> bool:
+        """Stays until the running step has been ended; the next signal leaves at once."""
+        self._pause_asked = True
+        if not self._asks(number, what, act):
             return False
-        self._display.note("  pausing after the running step; Ctrl-C again leaves at once")
+        self.left_by = number
         return True
+
+    def _asks(self, number: signal.Signals, what: str, act: Callable[[], Run]) -> bool:
+        try:
+            act()
+        except SopwithError as error:
+            self._door.warn(f"{number.name} did not {what} {self._run_id}: {error.message}")
+            return False
+        return True
+
+    def _by(self, number: signal.Signals) -> dict[str, Any]:
+        return {"actor": self._door.actor, "reason": f"{number.name} to process {os.getpid()}, which drove it"}
+
+    def _by_hand(self) -> dict[str, Any]:
+        return {"actor": self._door.actor, "reason": "Ctrl-C at the terminal"}

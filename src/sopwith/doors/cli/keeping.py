@@ -6,19 +6,24 @@ import click
 
 from sopwith.doors.cli.door import Door, verb
 from sopwith.doors.cli.terminal import safe
+from sopwith.errors import BadRequest
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only tell what would be mended; change nothing.")
+@click.option("--kill-orphans", is_flag=True, help="End processes of steps that are over and that nobody watches.")
 @verb
-def doctor(door: Door, dry_run: bool) -> None:
-    """Check database, log, views, registry, claims, files and disk, and mend what can be mended. Exit code 1 if trouble
-    is left.
+def doctor(door: Door, dry_run: bool, kill_orphans: bool) -> None:
+    """Check database, log, views, registry, claims, files, disk and processes, and mend what can be mended. Exit code 1
+    if trouble is left.
     """
     from sopwith.engine.doctor import examine
     from sopwith.stores.surroundings import troubles
 
-    findings = examine(door.engine, mend=not dry_run, around=troubles(door.workspace.database))
+    if dry_run and kill_orphans:
+        raise BadRequest("--dry-run changes nothing, and --kill-orphans ends processes", hint="leave out one of them")
+    around = troubles(door.workspace.database)
+    findings = examine(door.engine, mend=not dry_run, around=around, kill_orphans=kill_orphans)
     left = [finding for finding in findings if not finding.mended]
     document = {"findings": [finding.document() for finding in findings], "healthy": not left}
     door.say(document, lambda: _doctor_text([f.document() for f in findings]))

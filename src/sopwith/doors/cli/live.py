@@ -188,7 +188,7 @@ class Live(Display):
         if step.status is StepStatus.RUNNING and run.rollback is not None:
             words = "rolling back"
         if step.status is StepStatus.RUNNING and run.pause_requested:
-            words = "running, then pause"
+            words = "being stopped" if run.stopping else "running, then pause"
         return f"{words} {self._duration(step)}".strip()
 
     def _duration(self, step: StepState) -> str:

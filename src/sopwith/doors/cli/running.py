@@ -11,6 +11,7 @@ import msgspec
 from sopwith.core.procedure import ExecutionMode, check_name
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import Door, procedure_argument, verb
+from sopwith.doors.cli.driving import chosen_exit, on_exit_option
 from sopwith.doors.cli.pairs import from_pairs
 from sopwith.engine.files import MAX_BYTES, read_bounded
 from sopwith.errors import BadParameter
@@ -28,6 +29,7 @@ from sopwith.errors import BadParameter
 @click.option("--dry-run", is_flag=True, help="Show what would run, in order; write and start nothing.")
 @click.option("--queue", is_flag=True, help="Wait for a slot where a limit is reached, instead of being refused.")
 @click.option("--detach", is_flag=True, help="Let the server, or a process of its own, carry it on; return at once.")
+@on_exit_option
 @verb
 def run(
     door: Door,
@@ -49,6 +51,8 @@ def run(
     if dry_run:
         _show_plan(door, name, params, wanted)
         return
+    if detach and chosen_exit() is not None:
+        raise click.UsageError("--on-exit is about a run that this command drives, and --detach drives none")
     from sopwith.doors.cli.driving import carry_on_and_leave
     from sopwith.engine.engine import RunRequest
 

@@ -8,13 +8,13 @@ from sopwith.core.address import StepId
 from sopwith.core.run import Run
 from sopwith.doors.cli import text
 from sopwith.doors.cli.door import Door, StepType, run_argument, verb
-from sopwith.doors.cli.driving import carry_on_and_leave, wait_option
+from sopwith.doors.cli.driving import carry_on_and_leave, on_exit_option, wait_option
 from sopwith.doors.cli.pairs import from_pairs
 from sopwith.engine.documents import run_document
 from sopwith.ports import Owner
 
 PATIENCE_SECS = 10.0
-"""How long a driver may take to end the processes of a cancelled run: TERM and KILL take 5 seconds and a little."""
+"""How long a driver may take to end the processes of a run: TERM and KILL take 5 seconds and a little."""
 
 
 @click.command()
@@ -27,26 +27,29 @@ def cancel(door: Door, run_id: str, reason: str) -> None:
     if run.cancel_requested:
         run = _end_processes(door, run_id)
     door.engine.leave(run)
-    if run.ended is None and (driver := door.engine.parts.store.holder(run_id)) is not None:
-        _say_accepted(door, run, driver)
-    else:
-        _say(door, run)
+    _say_ended(door, run, still=run.ended is None)
 
 
 @click.command()
 @run_argument
+@click.option("--now", "stop", is_flag=True, help="End a running step and all it started first: TERM, 5 seconds, KILL.")
 @click.option("--reason", default="", help="Why, for the record.")
 @verb
-def pause(door: Door, run_id: str, reason: str) -> None:
-    """Start nothing more in RUN. A running step ends by itself; gates and their clocks stop at once."""
-    run = door.engine.pause(run_id, actor=door.actor, reason=reason)
+def pause(door: Door, run_id: str, stop: bool, reason: str) -> None:
+    """Start nothing more in RUN. A running step ends by itself, or with --now is ended and interrupted; gates and
+    their clocks stop at once.
+    """
+    run = door.engine.pause(run_id, actor=door.actor, reason=reason, stop=stop)
+    if run.stopping:
+        run = _end_processes(door, run_id)
     door.engine.leave(run)
-    _say(door, run)
+    _say_ended(door, run, still=bool(run.stopping))
 
 
 @click.command()
 @run_argument
 @wait_option
+@on_exit_option
 @verb
 def resume(door: Door, run_id: str, wait: bool) -> None:
     """Go on with RUN after a pause, a crash or a detach. A rejected or failed step is not passed: see retry, skip."""
@@ -65,6 +68,7 @@ def resume(door: Door, run_id: str, wait: bool) -> None:
 )
 @click.option("--reason", default="", help="Why, for the record.")
 @wait_option
+@on_exit_option
 @verb
 def retry(door: Door, run_id: str, from_step: StepId | None, pairs: tuple[str, ...], reason: str, wait: bool) -> None:
     """Run the failed, rejected or interrupted steps of RUN again, and what was rolled back; their gates ask again."""
@@ -77,6 +81,7 @@ def retry(door: Door, run_id: str, from_step: StepId | None, pairs: tuple[str, .
 @run_argument
 @click.option("--reason", default="", help="Why, for the record.")
 @wait_option
+@on_exit_option
 @verb
 def rollback(door: Door, run_id: str, reason: str, wait: bool) -> None:
     """Undo the completed steps of RUN that have a rollback script, the last one first. RUN has failed, is paused or
@@ -92,6 +97,15 @@ def _end_processes(door: Door, run_id: str) -> Run:
     from sopwith.doors.cli.foreground import carry_on
 
     return carry_on(door, run_id, Display(), interactive=False, wait=True, patience_secs=PATIENCE_SECS)
+
+
+def _say_ended(door: Door, run: Run, *, still: bool) -> None:
+    """`still`: what was to end has not ended yet, and whoever drives the run must see to it."""
+    driver = door.engine.parts.store.holder(run.run_id) if still else None
+    if driver is not None:
+        _say_accepted(door, run, driver)
+    else:
+        _say(door, run)
 
 
 def _say_accepted(door: Door, run: Run, driver: Owner) -> None:

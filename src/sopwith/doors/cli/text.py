@@ -280,16 +280,20 @@ def clock_time(timestamp: str | None) -> str:
     return local_time(timestamp)[11:]
 
 
+_PAUSING = "pauseRequested"
+
+
 def _flags(run: Document) -> str:
     told = {
         "failing": "failing, running steps end first",
-        "pauseRequested": "pausing after this step",
+        "stopRequested": "being stopped",
+        _PAUSING: "pausing after this step",
         "cancelRequested": "being cancelled",
         "nothingRan": "every step was skipped",
         "withFailures": "with failures",
         "overdue": "overdue",
     }
-    words = [text for key, text in told.items() if run.get(key)]
+    words = [text for key, text in told.items() if run.get(key) and not (key == _PAUSING and run.get("stopRequested"))]
     if run.get("undriven"):
         words.append("nobody drives it")
     driver = run.get("drivenBy")
