@@ -16,15 +16,18 @@ import msgspec
 from sopwith.core.commands import StepResult
 from sopwith.executors.keeper import boot_id
 from sopwith.executors.keeper_process import KeeperProcess
-from sopwith.executors.launch import Ending, Launch, Marks, read_if_there
+from sopwith.executors.launch import Ending, Launch, Marks, cookie_of, read_if_there
 from sopwith.executors.outcome import not_started, step_result
 from sopwith.executors.outputs import MAX_FILE_BYTES, Values, read_values
+from sopwith.executors.processes import carried
 from sopwith.executors.spool import Excerpt, Log, SpoolReader
 from sopwith.ports import Lost, WorkOrder
 
 TAIL_SECS = 0.05
 QUIET_TAIL_SECS = 0.25
 """How often to look for output: while there is some, and after a while without."""
+_LOOKS = 10
+"""How often to look whether what was killed with its keeper is gone."""
 
 
 class LaunchWatch:
@@ -77,6 +80,8 @@ class LaunchWatch:
             excerpt.stand_for(*whole)
         ending = self._launch.ending()
         result = self._without_result(excerpt) if ending is None else self._with(ending, excerpt)
+        if isinstance(result, Lost):
+            result = msgspec.structs.replace(result, still_runs=await still_runs(self._order))
         await asyncio.to_thread(self._log.keep, self._launch.spool, excerpt)
         return result
 
@@ -110,6 +115,16 @@ class Settled:
 
     async def stop(self) -> None:
         return
+
+
+async def still_runs(order: WorkOrder) -> bool:
+    """Whether something that the attempt, or its verification, started lives. What was just killed is given a moment."""
+    cookie = f"SOP_COOKIE={cookie_of(order)}"
+    for _ in range(_LOOKS):
+        if not carried(cookie):
+            return False
+        await asyncio.sleep(TAIL_SECS)
+    return True
 
 
 def _why_lost(marks: Marks) -> str:
