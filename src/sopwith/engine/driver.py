@@ -333,7 +333,8 @@ class _Driver:
 
         watch = await begin(order, show)
         if isinstance(watch, Lost):
-            self._lost(step, state.attempt, watch, verifies=state.verifying)
+            began = not order.withheld or watch.reason != order.withheld
+            self._lost(step, state.attempt, watch, verifies=state.verifying, began=began)
         else:
             self._watched[step] = _Attempt(state.attempt, watch, verifies=state.verifying)
 
@@ -472,15 +473,16 @@ class _Driver:
             insist=True,
         )
 
-    def _lost(self, step: StepId, attempt: int, lost: Lost, *, verifies: bool) -> None:
+    def _lost(self, step: StepId, attempt: int, lost: Lost, *, verifies: bool, began: bool = True) -> None:
         if not verifies:
-            self._interrupted(step, attempt, lost)
+            held = self._held(step, lost) if began else "it never began, and nothing follows from that by itself"
+            self._interrupted(step, attempt, lost, held)
             return
         result = cmd.StepResult(error=lost.reason, cause="lost", output=lost.output)
         now = self._parts.clock.now()
         self._apply(cmd.EndVerification(actor=SYSTEM, now=now, step=step, attempt=attempt, result=result), insist=True)
 
-    def _interrupted(self, step: StepId, attempt: int, lost: Lost) -> None:
+    def _interrupted(self, step: StepId, attempt: int, lost: Lost, held: str) -> None:
         self._apply(
             cmd.Interrupt(
                 actor=SYSTEM,
@@ -489,7 +491,7 @@ class _Driver:
                 attempt=attempt,
                 reason=lost.reason,
                 output=lost.output,
-                held=self._held(step, lost),
+                held=held,
             ),
             insist=True,
         )

@@ -118,7 +118,7 @@ class Settled:
 
 
 async def still_runs(order: WorkOrder) -> bool:
-    """Whether something that the attempt, or its verification, started lives. What was just killed is given a moment."""
+    """Whether something that the attempt, or its verification, started lives. What is being killed gets a moment."""
     cookie = f"SOP_COOKIE={cookie_of(order)}"
     for _ in range(_LOOKS):
         if not carried(cookie):
