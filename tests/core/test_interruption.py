@@ -45,7 +45,7 @@ def test_a_step_that_says_nothing_asks_and_its_record_is_what_it_was() -> None:
     story = Story(shell()).drive()
     assert story.interrupt(1) == ["step_interrupted", "run_paused"]
     told = story.latest("step_interrupted").body
-    assert (told.policy, told.then, told.because) == ("", "", "")
+    assert (told.on_interrupt, told.then, told.because) == ("", "", "")
 
 
 # rerun
@@ -72,7 +72,7 @@ def test_rerun_ends_after_three_times_and_says_so() -> None:
         story.drive()
     assert story.interrupt(1) == ["step_interrupted", "run_paused"]
     told = story.latest("step_interrupted").body
-    assert (told.policy, told.then) == ("rerun", "")
+    assert (told.on_interrupt, told.then) == ("rerun", "")
     assert "run again 3 times after interruptions" in told.because
     assert told.because in story.last.body.reason
 

@@ -481,12 +481,12 @@ class WaitEnded(StepBody, frozen=True, kw_only=True, tag="wait_ended"):
 class StepInterrupted(StepBody, frozen=True, kw_only=True, tag="step_interrupted"):
     """Nobody can know whether the step's effect happened. `then`: rerun, fail or verify; empty: a person decides.
 
-    `policy`: what `onInterrupt` says, where it is not to ask; `because`: why a person decides in spite of it.
+    `on_interrupt`: what the step says, where it is not to ask; `because`: why a person decides in spite of it.
     """
 
     reason: str
     output: str = ""
-    policy: str = ""
+    on_interrupt: str = ""
     then: str = ""
     because: str = ""
 

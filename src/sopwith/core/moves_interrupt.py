@@ -28,7 +28,7 @@ def interrupted(run: Run, step: StepState, command: Interrupt) -> list[ev.EventB
         title=run.procedure.step(step.number).title,
         reason=command.reason,
         output=command.output,
-        policy="" if asks else str(rules.policy),
+        on_interrupt="" if asks else str(rules.policy),
         then="" if asks or because else str(rules.policy),
         because=because,
     )
