@@ -286,6 +286,8 @@ class Laws:
         last = self.history[before.run_id][-1].body
         if not isinstance(last, ev.StepFailed) or last.step_number != body.step_number:
             self.breaks(f"{where} is to be tried again, and it has not failed")
+        elif last.cause == ev.INTERRUPTED:
+            self.breaks(f"{where} is to be tried again, and it was interrupted")
         if rules is None or body.attempt > rules.max_attempts:
             self.breaks(f"{where} is to be tried more often than its rules allow")
         elif body.at < event.at:
@@ -515,8 +517,9 @@ class Laws:
         elif self._gated(run, key[1]):
             approved = msgspec.json.decode(self._store.content(told[0].digest) or b"{}")
             script = order.step.script.text if order.step.script else ""
-            if script != f"{approved.get('on_interrupt', {}).get('command')}\n":
-                self.breaks(f"{where} was launched with another command than was approved")
+            passed = {name: conceal(order.environment[name]) for name in approved.get("passed", {})}
+            if script != f"{approved.get('on_interrupt', {}).get('command')}\n" or passed != approved.get("passed"):
+                self.breaks(f"{where} was launched with another command or environment than was approved")
 
     def launched(self, order: WorkOrder, driver: Process | None) -> None:
         """A process begins: of a step, or of its verification."""

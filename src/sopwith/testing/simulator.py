@@ -154,6 +154,8 @@ class _Simulation:
         self._crashes_allowed = self._chance.random() < 0.75
         self._acts = self._chance.randint(15, 60) if acts is None else acts
         self._restless = self._chance.choice((0.01, 0.04, 0.15))
+        self._losing = self._chance.choice((0.6, 0.6, 0.6, 12))
+        """How often something is lost: now and then so often that what is run again is lost again."""
         self._troubled = True
         self._depth = 0
         self._processes = 0
@@ -274,7 +276,7 @@ class _Simulation:
                 (2, self._kill_somebody),
                 (0.7, self._interrupt_somebody),
                 (0.6, self._supersede_somebody),
-                (0.6, self._lose_something),
+                (self._losing, self._lose_something),
                 (0.2, self._cut_the_power),
             ]
         weights = [weight for weight, _ in acts]
