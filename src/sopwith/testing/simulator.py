@@ -31,7 +31,7 @@ from sopwith.errors import Conflict, Refused, RunBusy, SopwithError
 from sopwith.ports import Batch, Claim, ExecutorKind, Store, WorkOrder
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.testing.clock import SequentialIds
-from sopwith.testing.executor import FAILED, SUCCEEDED, FakeExecutor, FakeWorld
+from sopwith.testing.executor import FAILED, SUCCEEDED, FakeExecutor, FakeWorld, key_of
 from sopwith.testing.laws import Laws
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.mortal import CURRENT, Died, MortalExecutor, Process, mortal_store
@@ -154,8 +154,9 @@ class _Simulation:
         self._crashes_allowed = self._chance.random() < 0.75
         self._acts = self._chance.randint(15, 60) if acts is None else acts
         self._restless = self._chance.choice((0.01, 0.04, 0.15))
-        self._losing = self._chance.choice((0.6, 0.6, 0.6, 12))
-        """How often something is lost: now and then so often that what is run again is lost again."""
+        self._keepers_to_die = self._chance.choice((0, 8, 16)) if self._crashes_allowed else 0
+        """How many attempts are lost right after their start, most in a row, also when other trouble is over."""
+        self._world.after_start = self._perhaps_lost
         self._troubled = True
         self._depth = 0
         self._processes = 0
@@ -193,7 +194,6 @@ class _Simulation:
         await self._calm()
         self._check_nobody_is_stranded()
         self._world.plays = {}
-        self._world.checks.plays = {}
         for run_id in list(self.laws.runs):
             await self._drive_in_peace(run_id)
         if not self.laws.broken:
@@ -257,6 +257,11 @@ class _Simulation:
     def _launched(self, order: WorkOrder) -> None:
         self.laws.launched(order, CURRENT.get())
 
+    def _perhaps_lost(self, order: WorkOrder) -> None:
+        if self._keepers_to_die and self._chance.random() < 0.8:
+            self._keepers_to_die -= 1
+            self._world.lose(key_of(order))
+
     def _delay(self) -> float:
         return self._chance.choice((0, 0, 0, 0.05, 0.3)) if self._troubled else 0
 
@@ -276,7 +281,7 @@ class _Simulation:
                 (2, self._kill_somebody),
                 (0.7, self._interrupt_somebody),
                 (0.6, self._supersede_somebody),
-                (self._losing, self._lose_something),
+                (0.6, self._lose_something),
                 (0.2, self._cut_the_power),
             ]
         weights = [weight for weight, _ in acts]
