@@ -175,6 +175,20 @@ def test_a_verification_whose_driver_died_before_its_start_is_started_once(bench
     assert len(checks(bench)) == 1
 
 
+def test_a_verification_that_a_restart_has_overtaken_is_not_started(bench: Bench) -> None:
+    def die(_order: WorkOrder) -> None:
+        bench.world.checks.before_start = lambda _: None
+        raise Killed
+
+    bench.world.checks.before_start = die
+    with pytest.raises(Killed):
+        lost_in(bench, VERIFY)
+    (run_id,) = {key[0] for key in bench.world.starts}
+    bench.clock.reboot()
+    assert bench.drive(run_id).paused
+    assert (checks(bench), told(bench, run_id, "verification_ended").cause) == ([], "lost")
+
+
 def test_a_verification_that_is_no_longer_what_was_recorded_does_not_start(bench: Bench) -> None:
     bench.environ["TOKEN"] = "one"
 
