@@ -301,16 +301,19 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     output_types: Mapping[str, str]
     withheld: str = ""
     """Why an attempt that never became a process must not become one now; what runs or has ended is still taken."""
+    verifies: bool = False
+    """It does not carry the attempt out, but finds out whether it was; `folder` is its own, within the attempt's."""
     intended_boot: str
     """The boot in which the intent to start was recorded: marks of processes do not outlive a power cut."""
     this_boot: str
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """The attempt was started, and nobody can know how it ended."""
+    """The attempt was started, and nobody can know how it ended. `still_runs`: something that it started does."""
 
     reason: str
     output: str = ""
+    still_runs: bool = False
 
 
 class Watch(Protocol):

@@ -43,6 +43,7 @@ DRIVER_COMMANDS = (
     cmd.Start,
     cmd.Finish,
     cmd.Interrupt,
+    cmd.EndVerification,
     cmd.Halt,
     cmd.Evaluate,
     cmd.EndWait,

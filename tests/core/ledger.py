@@ -16,7 +16,7 @@ from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.config import Config, Role
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant
-from sopwith.core.procedure import ExecutionMode, Procedure
+from sopwith.core.procedure import ExecutionMode, InterruptRules, OnInterrupt, Procedure
 from sopwith.core.run import descendants
 
 ANSWERS = (ev.ApprovalGranted, ev.ApprovalRejected, ev.ApprovalTimeout)
@@ -112,6 +112,16 @@ class Ledger:
         self.escalated: set[StepId | None] = set()
         self.clocks: dict[StepId | None, Clock] = {}
         self.next: tuple[type[ev.Body], StepId | None] | None = None
+        self.follows: tuple[str, StepId] | None = None
+        """What follows from this event, an interruption or verification, and of which step."""
+        self.told: tuple[str, StepId] | None = None
+        """The same of the event right before it."""
+        self.cancelling = False
+        self.verifying: set[StepId] = set()
+        self.verified: set[tuple[StepId, int, int]] = set()
+        self.reruns: dict[tuple[StepId, int], int] = {}
+        self.again: set[StepId] = set()
+        """Steps that are to be run again after an interruption."""
         self.held: dict[StepId, bool] = {}
         self.unknown: set[StepId] = set()
         self.tries: dict[StepId, int] = {}
@@ -134,6 +144,7 @@ class Ledger:
         assert event.seq == self.seq + 1, "seq has a gap"
         assert not self.final, "something follows the end"
         self.seq, self.people, self.now = event.seq, people, now
+        self.told, self.follows = self.follows, None
         if self.next is not None:
             what, number = self.next
             assert isinstance(body, what), f"{what.__name__} must follow, not {type(body).__name__}"
@@ -413,11 +424,15 @@ class Ledger:
                 self.waiting.discard(number)
                 self.running.add(number)
                 self.next = (ev.StepCompleted, number)
+            case ev.StepRetryScheduled(cause="interrupted"):
+                self._rerun(body, event.at)
             case ev.StepRetryScheduled():
                 self._scheduled(body, event.at)
             case ev.StepReported():
                 self._signed(event, body.signature, number, "done by hand", needed=number in self.stuck)
             case ev.StepCompleted():
+                assert body.verified == (self.told == ("completed", number)), "done, and nobody said so"
+                assert not (body.verified and body.outputs)
                 self._end(number)
                 self.finished[number] = "completed"
                 self.outputs[number] = body.outputs
@@ -428,13 +443,30 @@ class Ledger:
                 else:
                     if self.out and body.cause == "timeout":
                         self._out_of_time(number)
+                    assert (body.cause == "interrupted") == (self.told == ("fail", number))
                     self._end(number)
                 if body.cause != "cancelled":
                     self.stuck[number] = "failed"
                 self._led_on(body)
             case ev.StepInterrupted():
+                assert number not in self.verifying, "interrupted while it is verified"
                 self._end(number)
                 self.stuck[number] = "interrupted"
+                self._interrupted(body)
+            case ev.VerificationStarted():
+                assert self.told == ("verify", number), "verified, and nothing said so"
+                assert (number, body.visit, body.attempt) in self.starts - self.verified, "verified twice"
+                assert body.command == self._policy(number).command
+                self.verified.add((number, body.visit, body.attempt))
+                del self.stuck[number]
+                self.running.add(number)
+                self.verifying.add(number)
+            case ev.VerificationEnded():
+                assert number in self.verifying, "the end of no verification"
+                self.verifying.discard(number)
+                self.running.discard(number)
+                self.stuck[number] = "interrupted"
+                self._verified(body)
             case ev.ConditionEvaluated(condition="if"):
                 self._may_begin(number)
                 assert number not in self.instances
@@ -497,7 +529,7 @@ class Ledger:
         assert rules is not None
         assert failed is not None, "a try that follows no failure"
         assert (failed.step_number, failed.then) == (number, "")
-        assert failed.cause not in ("reported", "approval_timeout", "cancelled")
+        assert failed.cause not in ("reported", "approval_timeout", "cancelled", "interrupted")
         assert not rules.on_exit_codes or failed.exit_code in rules.on_exit_codes
         assert body.attempt == self.tries[number] + 1 <= rules.max_attempts == body.max_attempts, "one try too many"
         wanted = rules.delay_secs * rules.backoff ** (self.tries[number] - 1)
@@ -506,6 +538,50 @@ class Ledger:
         assert body.at == at + timedelta(milliseconds=body.delay_ms)
         del self.stuck[number]
         self.retrying[number] = body.at
+
+    def _policy(self, number: StepId) -> InterruptRules:
+        return self.procedure.step(number).on_interrupt or InterruptRules(policy=OnInterrupt.ASK)
+
+    def _interrupted(self, body: ev.StepInterrupted) -> None:
+        """Nothing follows by itself unless the step says so, and nothing in a run that ends."""
+        policy = self._policy(body.step_number).policy
+        assert body.on_interrupt == ("" if policy is OnInterrupt.ASK else policy)
+        assert body.then in ("", body.on_interrupt)
+        assert not body.then or not (self.out or self.cancelling), "something follows in a run that ends"
+        assert bool(body.because) == (body.on_interrupt != body.then), "asked, and nobody said why"
+        self._leads_to(body.then, body.step_number)
+
+    def _verified(self, body: ev.VerificationEnded) -> None:
+        says = {"done": "completed", "not_done": "rerun", "unknown": ""}[body.outcome]
+        assert body.then in ("", says)
+        assert body.outcome == {0: "done", 1: "not_done"}.get(body.exit_code, "unknown") or body.cause != "exit"
+        assert bool(body.because) == (not body.then)
+        assert body.then != "rerun" or not (self.out or self.cancelling), "run again in a run that ends"
+        self._leads_to(body.then, body.step_number)
+
+    def _leads_to(self, then: str, number: StepId) -> None:
+        what: dict[str, type[ev.Body]] = {
+            "rerun": ev.StepRetryScheduled,
+            "fail": ev.StepFailed,
+            "verify": ev.VerificationStarted,
+            "completed": ev.StepCompleted,
+        }
+        if then:
+            self.next = (what[then], number)
+            self.follows = (then, number)
+
+    def _rerun(self, body: ev.StepRetryScheduled, at: datetime) -> None:
+        """At once, and three times in a visit."""
+        number = body.step_number
+        assert self.told == ("rerun", number), "run again, and nothing said so"
+        key = (number, self.visit[number])
+        self.reruns[key] = self.reruns.get(key, 0) + 1
+        assert (body.attempt, body.max_attempts) == (self.reruns[key], 3)
+        assert self.reruns[key] <= 3, "run again too often"
+        assert (body.delay_ms, body.at) == (0, at)
+        del self.stuck[number]
+        self.retrying[number] = body.at
+        self.again.add(number)
 
     def _led_on(self, body: ev.StepFailed) -> None:
         """A failure that the procedure goes on after, and what is passed by."""
@@ -644,7 +720,9 @@ class Ledger:
         assert number not in self.waiting, "a wait started twice"
         assert at >= self.retrying.pop(number, at), "an automatic try before its time"
         self.tries[number] = self.tries.get(number, 0) + 1
-        assert self.tries[number] == 1 or self._has_tries(number), "a try that nobody asked for"
+        asked = number in self.again or self.tries[number] == 1 or self._has_tries(number)
+        assert asked, "a try that nobody asked for"
+        self.again.discard(number)
         self.begun[number] = (at, self.now)
         assert self.started, "a step before the start approval"
         assert number not in self.running | self.finished.keys()
@@ -705,6 +783,7 @@ class Ledger:
                 assert processes, "asked to wait for nothing"
                 self._stop_clocks(event.at)
                 self.stopping = True
+                self.cancelling |= isinstance(body, ev.RunCancelRequested)
             case ev.RunPaused():
                 assert not processes, "paused over a running process"
                 assert body.cause != "condition" or self.unknown, "paused for a condition that is known"

@@ -14,7 +14,16 @@ from sopwith.core.config import Config
 from sopwith.core.due import due
 from sopwith.core.events import Policy
 from sopwith.core.moves import MOVES
-from sopwith.core.procedure import ExecutionMode, OnFailure, OnReject, RetryRules, RollbackScript, Script
+from sopwith.core.procedure import (
+    ExecutionMode,
+    InterruptRules,
+    OnFailure,
+    OnInterrupt,
+    OnReject,
+    RetryRules,
+    RollbackScript,
+    Script,
+)
 from sopwith.core.refusal import verb_of, what_now
 from sopwith.core.run import Run, RunStatus, children, is_final, open_gates, running_processes, status_of
 from sopwith.errors import IllegalMove
@@ -25,6 +34,10 @@ from .test_rollback import STORIES as ROLLBACKS
 from .test_rollback import states as states_of_rollback
 
 SUPERVISED = ExecutionMode.SUPERVISED
+RERUNS, FAILS, VERIFIES = (
+    InterruptRules(policy=policy, command="test" if policy is OnInterrupt.VERIFY else "")
+    for policy in (OnInterrupt.RERUN, OnInterrupt.FAIL, OnInterrupt.VERIFY)
+)
 UNDO = RollbackScript(script=Script(interpreter="bash", text="true\n"))
 APPROVE, REJECT, ESCALATE, SKIP, PAUSE, FAIL = (
     Policy(approval_timeout_mins=5, approval_timeout_action=action) for action in TimeoutAction
@@ -119,6 +132,15 @@ STORIES: dict[str, Callable[[], Story]] = {
     "changed parameters beside a wait": lambda: Story(
         shell(rollback=UNDO), shell(), wait(60, after=()), mode=SUPERVISED, params={"go": "no"}
     ),
+    "an interruption that is run again": lambda: Story(shell(on_interrupt=RERUNS)),
+    "an interruption that fails and is passed over": lambda: Story(
+        shell(on_interrupt=FAILS, on_failure=OnFailure.CONTINUE)
+    ),
+    "an interruption that is verified": lambda: Story(shell(on_interrupt=VERIFIES)),
+    "an interruption that is verified beside a gate": lambda: Story(
+        shell(on_interrupt=VERIFIES), manual(gate=True, after=())
+    ),
+    "an interruption that is verified with a limit": lambda: Story(shell(on_interrupt=VERIFIES), timeout_secs=60),
     "items": lambda: Story(shell(for_each=("eu", "us"))),
     "items one after another, each asked about": lambda: Story(
         manual(gate=True, for_each=("eu", "us"), max_parallel=1)
@@ -219,7 +241,7 @@ def test_no_state_is_a_dead_end(name: str) -> None:
 @pytest.mark.parametrize("name", STORIES)
 def test_a_running_process_can_always_end(name: str) -> None:
     for run, outcomes in states(name):
-        ended = {command.step for command, _ in outcomes if isinstance(command, cmd.Finish)}
+        ended = {command.step for command, _ in outcomes if isinstance(command, cmd.Finish | cmd.EndVerification)}
         assert ended == set(running_processes(run))
         # only of a child run is it known that it rests, and how
         assert not ended or status_of(run) is RunStatus.RUNNING or children(run)

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from sopwith.core import commands as cmd
@@ -32,7 +33,15 @@ from sopwith.core.events import Policy
 from sopwith.core.evolve import begin, evolve, replay
 from sopwith.core.instant import Instant
 from sopwith.core.moves import MOVES
-from sopwith.core.procedure import ExecutionMode, OnFailure, OnReject, Priority, RetryRules
+from sopwith.core.procedure import (
+    ExecutionMode,
+    InterruptRules,
+    OnFailure,
+    OnInterrupt,
+    OnReject,
+    Priority,
+    RetryRules,
+)
 from sopwith.core.run import (
     GateStatus,
     RunStatus,
@@ -126,6 +135,16 @@ RESULTS = st.sampled_from(
     ]
 )
 
+VERDICTS = st.sampled_from(
+    [
+        cmd.StepResult(exit_code=0, output="it is there\n"),
+        cmd.StepResult(exit_code=1, error="exit status 1"),
+        cmd.StepResult(exit_code=2, error="exit status 2"),
+        cmd.StepResult(error="its keeper was killed", cause="lost"),
+        STOPPED,
+    ]
+)
+
 
 CONDITIONS = st.sampled_from(
     [*[None] * 5, "params.go == 'yes'", "params.go != 'yes'", "params.nothing == 1", "steps['1'].status == 'failed'"]
@@ -141,6 +160,17 @@ RETRIES = st.none() | st.builds(
     backoff=st.sampled_from([1, 2, 1.5]),
     max_delay_secs=st.sampled_from([None, 40]),
     on_exit_codes=st.sampled_from([(), (), (1,), (2,)]),
+)
+
+
+INTERRUPTIONS = st.sampled_from(
+    [
+        UNSET,
+        UNSET,
+        InterruptRules(policy=OnInterrupt.RERUN),
+        InterruptRules(policy=OnInterrupt.FAIL),
+        InterruptRules(policy=OnInterrupt.VERIFY, command="test -e done"),
+    ]
 )
 
 
@@ -177,6 +207,8 @@ def procedures(draw: st.DrawFn) -> list[MakeStep]:
             more["goto"] = min(more["goto"], last)
         if not plain and make is shell:
             more["retry"] = draw(RETRIES)
+        if make is shell:
+            more["on_interrupt"] = draw(INTERRUPTIONS)
         if make is wait:
             timed = st.sampled_from([{"wait_secs": 0.5}, {"wait_secs": 300}, {"wait_until": "2026-03-02T12:05:00Z"}])
             more |= {**draw(timed), "timeout_secs": None}
@@ -322,6 +354,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         command=st.sampled_from(
             [
                 *(cmd.OpenGate, cmd.Expire, cmd.Remind, cmd.Start, cmd.Finish, cmd.Interrupt),
+                cmd.EndVerification,
                 *(cmd.Evaluate, cmd.EndWait, cmd.TimeOut, cmd.TimeOutRun, cmd.Start),
             ]
         ),
@@ -338,6 +371,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             cmd.Start: {"digest": digest_of(number, revision)},
             cmd.Finish: {"attempt": step.attempt + near, "result": cmd.StepResult()},
             cmd.Interrupt: {"attempt": step.attempt + near, "reason": "gone"},
+            cmd.EndVerification: {"attempt": step.attempt + near, "result": cmd.StepResult()},
             cmd.Evaluate: {},
             cmd.EndWait: {},
             cmd.TimeOut: {"attempt": step.attempt + near},
@@ -377,7 +411,11 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             case DueKind.END_WAIT:
                 return cmd.EndWait, {"step": number}
             case DueKind.TIME_OUT if step is not None and number in running_processes(run):
-                return cmd.Finish, {"step": number, "attempt": step.attempt, "result": STOPPED}
+                return cmd.EndVerification if step.verifying else cmd.Finish, {
+                    "step": number,
+                    "attempt": step.attempt,
+                    "result": STOPPED,
+                }
             case DueKind.TIME_OUT:
                 assert step is not None
                 return cmd.TimeOut, {"step": number, "attempt": step.attempt}
@@ -391,6 +429,8 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             case DueKind.WATCH_STEP | DueKind.STOP_STEP:
                 assert step is not None
                 found = {"step": number, "attempt": step.attempt}
+                if step.verifying:
+                    return cmd.EndVerification, {**found, "result": data.draw(VERDICTS, "verdict")}
                 if data.draw(st.integers(0, 4), "lost if 0") == 0:
                     return cmd.Interrupt, {**found, "reason": "the machine went down"}
                 return cmd.Finish, {**found, "result": data.draw(RESULTS, "result")}

@@ -205,7 +205,7 @@ def a_recovery_that_starts_what_changed(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_driver_that_runs_lost_steps_again(patch: pytest.MonkeyPatch) -> None:
-    def again(self, step, attempt, lost):
+    def again(self, step, attempt, lost, held):
         self._watched.pop(step, None)
 
     patch.setattr(_Driver, "_interrupted", again)

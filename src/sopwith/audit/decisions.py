@@ -178,6 +178,8 @@ def _outcome(index: int, events: Sequence[Document]) -> str:
         if step is None and kind in _STEP_ENDS:
             continue
         details = object_in(event, "details")
+        if kind == "step_interrupted" and details.get("then"):
+            continue  # what came of it stands further on
         code = f", exit code {details['exitCode']}" if details.get("exitCode") is not None else ""
         error = f": {details['error']}" if details.get("error") else ""
         what = _ENDS[kind] if kind not in _STEP_ENDS else f"step {address_in(event)} {_ENDS[kind]}"

@@ -204,12 +204,24 @@ class Finish(Command, frozen=True, kw_only=True):
 
 
 class Interrupt(Command, frozen=True, kw_only=True):
-    """Attempt `attempt` was started, and nobody can know how it ended."""
+    """Attempt `attempt` was started, and nobody can know how it ended.
+
+    `held`: why nothing may follow from that by itself, whatever the step says.
+    """
 
     step: StepId
     attempt: int
     reason: str
     output: str = ""
+    held: str = ""
+
+
+class EndVerification(Command, frozen=True, kw_only=True):
+    """The process that verifies attempt `attempt` has ended; with the cause lost, nobody can know how."""
+
+    step: StepId
+    attempt: int
+    result: StepResult
 
 
 class Halt(Command, frozen=True, kw_only=True):

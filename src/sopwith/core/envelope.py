@@ -14,7 +14,9 @@ from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.approvers import rules_of
 from sopwith.core.events import Policy, Used
 from sopwith.core.gates import gate_terms
-from sopwith.core.procedure import RetryRules, canonical
+from sopwith.core.interruption import INTERPRETER, VERIFY_SECS
+from sopwith.core.interruption import rules_of as interrupt_rules_of
+from sopwith.core.procedure import OnInterrupt, RetryRules, Step, canonical
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Gate, Run, ancestors
 
@@ -73,6 +75,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     timeout_secs: int | float | None = None
     """How long the step itself may take."""
     retry: RetryRules | None = None
+    on_interrupt: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    """What is done by itself after an interruption, with the command that verifies. Left out where a person is asked:
+    the bytes of such an envelope are what they were before there was it."""
 
 
 def step_envelope(
@@ -84,6 +89,7 @@ def step_envelope(
     pins: dict[str, str],
     program: str | None,
     given: dict[str, Any],
+    verifier: str | None = None,
     asking: str | None = None,
 ) -> Envelope:
     """The envelope of a step's next start, as its gate asked about it; `asking` is the nonce of a gate to ask next."""
@@ -131,7 +137,23 @@ def step_envelope(
         on_timeout=terms.action,
         timeout_secs=definition.timeout_secs,
         retry=definition.retry,
+        on_interrupt=_on_interrupt(definition, verifier),
     )
+
+
+def _on_interrupt(step: Step, verifier: str | None) -> dict[str, Any] | msgspec.UnsetType:
+    rules = interrupt_rules_of(step)
+    if rules.policy is OnInterrupt.ASK:
+        return msgspec.UNSET
+    if rules.policy is not OnInterrupt.VERIFY:
+        return {"policy": rules.policy}
+    return {
+        "policy": rules.policy,
+        "command": rules.command,
+        "interpreter": INTERPRETER,
+        "program": verifier,
+        "timeout_secs": VERIFY_SECS,
+    }
 
 
 def start_envelope(run: Run, *, asking: str | None = None) -> Envelope:

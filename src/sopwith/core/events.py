@@ -21,6 +21,8 @@ from sopwith.core.procedure import ExecutionMode
 ParamValue = str | int | float | bool
 FOR_EACH = "forEach"
 """The `condition` of `condition_evaluated` where nobody can know the items of a step."""
+INTERRUPTED = "interrupted"
+"""The `cause` of what follows from `onInterrupt`: a step that is run again, or failed."""
 IF = "if"
 """The `condition` of `condition_evaluated` for a step's own condition."""
 WHEN = "approval.when"
@@ -416,14 +418,15 @@ class StepEnd(StepBody, frozen=True, kw_only=True):
 
 
 class StepCompleted(StepEnd, frozen=True, kw_only=True, tag="step_completed"):
-    """`outputs` are the values from `$SOP_OUTPUT`."""
+    """`outputs` are the values from `$SOP_OUTPUT`. `verified`: a verification says that it is done; it has none."""
 
     outputs: dict[str, Any] = msgspec.field(default_factory=dict)
+    verified: bool = False
 
 
 class StepFailed(StepEnd, frozen=True, kw_only=True, tag="step_failed"):
-    """`cause`: exit, signal, start, output, reported, timeout, approval_timeout, cancelled, child or
-    instances.
+    """`cause`: exit, signal, start, output, reported, timeout, approval_timeout, cancelled, child, instances or
+    interrupted.
 
     `then`: continue or goto, where the run goes on in spite of it; empty: the step is stuck, or tried again.
     """
@@ -448,10 +451,14 @@ class StepRolledBack(StepEnd, frozen=True, kw_only=True, tag="step_rolled_back")
 
 
 class StepRetryScheduled(StepBody, frozen=True, kw_only=True, tag="step_retry_scheduled"):
-    """The step is tried again by itself at `at`, under the same approval; `attempt` of `max_attempts`."""
+    """The step is tried again by itself at `at`, under the same approval; `attempt` of `max_attempts`.
+
+    `cause` interrupted: `onInterrupt` says so, and the two count only what is run again for that.
+    """
 
     attempt: int
     max_attempts: int
+    cause: str = ""
     at: datetime
     delay_ms: int
     boot_id: str = ""
@@ -476,10 +483,52 @@ class WaitEnded(StepBody, frozen=True, kw_only=True, tag="wait_ended"):
 
 
 class StepInterrupted(StepBody, frozen=True, kw_only=True, tag="step_interrupted"):
-    """Nobody can know whether the step's effect happened; a person decides what now."""
+    """Nobody can know whether the step's effect happened. `then`: rerun, fail or verify; empty: a person decides.
+
+    `on_interrupt`: what the step says, where it is not to ask; `because`: why a person decides in spite of it.
+    """
 
     reason: str
     output: str = ""
+    on_interrupt: str = ""
+    then: str = ""
+    because: str = ""
+
+
+class VerificationStarted(StepBody, frozen=True, kw_only=True, tag="verification_started"):
+    """The intent to run `command`, which tells whether the step has done its work; recorded before the process exists.
+
+    `attempt` is the one in question, and `digest` the envelope that covers step and command.
+    """
+
+    visit: int
+    attempt: int
+    command: str
+    digest: str
+    limit_ms: int
+    boot_id: str
+    boot_ms: int
+
+
+class VerificationEnded(StepBody, frozen=True, kw_only=True, tag="verification_ended"):
+    """`outcome`: done (exit code 0), not_done (1), or unknown, which is all else. `then`: completed or rerun.
+
+    Empty, a person decides, and `because` says why. `cause`: exit, signal, start, timeout, cancelled or lost.
+    """
+
+    attempt: int
+    outcome: str
+    then: str = ""
+    because: str = ""
+    cause: str = ""
+    exit_code: int | None = None
+    signal: str | None = None
+    output: str = ""
+    output_bytes: int = 0
+    output_sha256: str = ""
+    duration: str = ""
+    duration_ms: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 class StepSkipped(StepBody, frozen=True, kw_only=True, tag="step_skipped"):
@@ -530,6 +579,8 @@ EventBody = (
     | StepFailed
     | StepRolledBack
     | StepInterrupted
+    | VerificationStarted
+    | VerificationEnded
     | StepSkipped
     | ConditionEvaluated
     | StepRetryScheduled

@@ -18,6 +18,7 @@ from sopwith.core.events import Event
 from sopwith.core.evolve_again import expanded, going_on, looked_at_anew, retried
 from sopwith.core.evolve_gate import apply_gate, each_gate, start_clock, stop_clock
 from sopwith.core.evolve_rollback import rollback_begun, rollback_ended, rollback_started
+from sopwith.core.evolve_verification import verified
 from sopwith.core.instant import Instant, whole_ms
 from sopwith.core.procedure import Procedure, canonical
 from sopwith.core.run import (
@@ -317,6 +318,7 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
                 child=body.child_run_id,
                 child_seq=body.child_seq,
                 child_standing=None,
+                verification=None,
                 error="",
             )
         case ev.ChildRunChanged(status=status, rests=rests):
@@ -336,7 +338,8 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
             return replace(step, wake_at=None, resting=None)
         case ev.StepRetryScheduled(at=at):
             since = Instant(event.at, body.boot_ms, body.boot_id)
-            return replace(step, status=StepStatus.WAITING, wake_at=at, resting=(since, body.delay_ms))
+            reruns = step.reruns + (body.cause == ev.INTERRUPTED)
+            return replace(step, status=StepStatus.WAITING, wake_at=at, resting=(since, body.delay_ms), reruns=reruns)
         case ev.ConditionEvaluated(condition=ev.IF, result=result):
             return replace(step, condition_held=result, condition_unknown=result is None)
         case ev.ConditionEvaluated(condition=ev.FOR_EACH):
@@ -352,9 +355,10 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
             failed = replace(step, status=status, error=body.error, outputs=body.outputs, **_end(step, event, body))
             return replace(failed, passed_over=bool(body.then), wake_at=None, resting=None)
         case ev.StepInterrupted():
-            return replace(
-                step, status=StepStatus.INTERRUPTED, error=body.reason, output=body.output, ended_at=event.at
-            )
+            error = f"{body.reason}; {body.because}" if body.because else body.reason
+            return replace(step, status=StepStatus.INTERRUPTED, error=error, output=body.output, ended_at=event.at)
+        case ev.VerificationStarted() | ev.VerificationEnded():
+            return verified(step, event, body)
         case ev.ConditionEvaluated(condition=ev.WHEN, result=result):
             return replace(step, waived=result is False)
         case ev.ConditionEvaluated():

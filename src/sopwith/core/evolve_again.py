@@ -107,6 +107,7 @@ def _asked_again(step: StepState, *, new_visit: bool) -> StepState:
         must_ask=step.must_ask,
         visit=step.visit + 1 if new_visit else step.visit,
         attempt=0 if new_visit else step.attempt,
+        reruns=0 if new_visit else step.reruns,
         gate=step.gate,
         gate_void=step.gate is not None,
     )

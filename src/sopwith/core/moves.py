@@ -18,6 +18,7 @@ from sopwith.core.moves_child import notice
 from sopwith.core.moves_driver import admit, finish, halt, interrupt, start
 from sopwith.core.moves_flow import end_wait, evaluate, time_out, time_out_run
 from sopwith.core.moves_gate import expire, open_gate, remind
+from sopwith.core.moves_interrupt import end_verification
 from sopwith.core.moves_person import cancel, complete, fail, pause, resume, retry, skip, withdraw_pause
 from sopwith.core.moves_rollback import roll_back
 from sopwith.core.run import Run, RunStatus
@@ -58,7 +59,8 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (AWAITING, cmd.TimeOutRun): Move(time_out_run, (RUNNING, AWAITING, FAILED)),
     (RUNNING, cmd.Start): Move(start, (RUNNING,)),
     (RUNNING, cmd.Finish): Move(finish, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED, CANCELLED)),
-    (RUNNING, cmd.Interrupt): Move(interrupt, (RUNNING, AWAITING, PAUSED, FAILED, CANCELLED)),
+    (RUNNING, cmd.Interrupt): Move(interrupt, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED, CANCELLED)),
+    (RUNNING, cmd.EndVerification): Move(end_verification, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED, CANCELLED)),
     (RUNNING, cmd.Notice): Move(notice, (RUNNING, AWAITING, PAUSED)),
     (RUNNING, cmd.Halt): Move(halt, (RUNNING, PAUSED)),
     (RUNNING, cmd.Approve): Move(answer, (RUNNING, PAUSED, FAILED)),

@@ -13,6 +13,7 @@ from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.moves_flow import after_failure, begin_wait, timeout_text
 from sopwith.core.moves_gate import make_good, request_approval, started
+from sopwith.core.moves_interrupt import interrupted
 from sopwith.core.moves_rollback import end_rollback, lose_rollback, start_rollback
 from sopwith.core.procedure import canonical
 from sopwith.core.refusal import refuse
@@ -199,8 +200,7 @@ def interrupt(run: Run, command: Interrupt) -> list[ev.EventBody]:
     step = _attempt(run, command)
     if run.rollback is not None:
         return lose_rollback(run, step, command)
-    title = run.procedure.step(step.number).title
-    return [ev.StepInterrupted(step_number=step.number, title=title, reason=command.reason, output=command.output)]
+    return interrupted(run, step, command)
 
 
 def halt(run: Run, command: Halt) -> list[ev.EventBody]:
@@ -223,6 +223,6 @@ def _end_of(started: Instant, command: Finish) -> Instant:
 
 def _attempt(run: Run, command: Finish | Interrupt) -> StepState:
     step = run.steps[command.step]
-    if step.number not in running_processes(run) or step.attempt != command.attempt:
+    if step.verifying or step.number not in running_processes(run) or step.attempt != command.attempt:
         raise refuse(run, command, because=f"attempt {command.attempt} of step {command.step} is not running")
     return step

@@ -33,6 +33,8 @@ from sopwith.core.run import (
 
 _LONGEST_DELAY_SECS = 10 * 366 * 24 * 3600
 """What multiplies without a limit must still be a date."""
+_NOT_TRIED_AGAIN = ("reported", "approval_timeout", ev.INTERRUPTED)
+"""Failures after which `retry` does nothing: a person said so, or what may have had an effect would be run again."""
 
 
 def evaluate(run: Run, command: Evaluate) -> list[ev.EventBody]:
@@ -232,7 +234,7 @@ def after_failure(run: Run, step: StepState, failed: ev.StepFailed, command: Com
 def _next_try(
     run: Run, step: StepState, failed: ev.StepFailed, rules: RetryRules | None, command: Command
 ) -> ev.StepRetryScheduled | None:
-    if rules is None or step.tries >= rules.max_attempts or failed.cause in ("reported", "approval_timeout"):
+    if rules is None or step.tries >= rules.max_attempts or failed.cause in _NOT_TRIED_AGAIN:
         return None
     if rules.on_exit_codes and failed.exit_code not in rules.on_exit_codes:
         return None

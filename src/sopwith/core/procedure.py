@@ -94,6 +94,22 @@ class OnFailure(StrEnum):
     ROLLBACK = "rollback"
 
 
+class OnInterrupt(StrEnum):
+    """What is done where nobody can know how far an attempt of a step came."""
+
+    ASK = "ask"
+    RERUN = "rerun"
+    FAIL = "fail"
+    VERIFY = "verify"
+
+
+class InterruptRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A step's `onInterrupt`, where it is not to ask. `command`: the line that bash runs to verify."""
+
+    policy: OnInterrupt
+    command: str = ""
+
+
 class OnReject(StrEnum):
     """What it does to the run that a step's gate is answered with no."""
 
@@ -145,6 +161,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     on_reject: OnReject = OnReject.PAUSE
     reject_goto: int | None = None
     """The step that a rejection leads to, with `on_reject` goto."""
+    on_interrupt: InterruptRules | msgspec.UnsetType = msgspec.UNSET
+    """Unset: a person is asked. Left out of the bytes then, which are what they were before there was this key."""
     rollback: RollbackScript | None = None
     uses: str | None = None
     """The procedure that the step runs, as a run of its own."""

@@ -59,8 +59,10 @@ def what_now(run: Run) -> str:
     stuck = [s.status for s in run.steps.values() if s.stuck]
     if status is RunStatus.PAUSED and stuck and run.rollback is None:
         which = f" --step {next(s.number for s in run.steps.values() if s.stuck)}" if len(stuck) > 1 else ""
-        other = "sop complete {id}" if StepStatus.INTERRUPTED in stuck else 'sop skip {id}{which} --reason "why"'
-        return f"sop retry {run.run_id} or {other.format(id=run.run_id, which=which)}"
+        skip = f'sop skip {run.run_id}{which} --reason "why"'
+        if StepStatus.INTERRUPTED in stuck:
+            return f"sop retry {run.run_id}, sop complete {run.run_id} if it was done, or {skip}"
+        return f"sop retry {run.run_id} or {skip}"
     if status is RunStatus.RUNNING and run.pause_requested:
         return f"sop status {run.run_id} --watch or sop cancel {run.run_id}"
     if status in (RunStatus.FAILED, RunStatus.CANCELLED):

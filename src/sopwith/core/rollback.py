@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from sopwith.core.address import StepId
@@ -40,7 +41,8 @@ def as_rollback(step: Step) -> Step:
     """The step's rollback as a step: its script, in the step's own surroundings, once and without a time limit."""
     rollback = step.rollback
     script = rollback.script if rollback is not None else None
-    return replace(step, executor=EXECUTOR, script=script, timeout_secs=None, retry=None, outputs={}, uses=None)
+    alone = replace(step, timeout_secs=None, retry=None, on_interrupt=UNSET, outputs={}, uses=None)
+    return replace(alone, executor=EXECUTOR, script=script)
 
 
 def asks_first(run: Run, number: StepId) -> bool:

@@ -116,6 +116,19 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         return self.status is GateStatus.APPROVED
 
 
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that finds out whether an attempt has done its work. `outcome` empty: it still runs."""
+
+    command: str
+    started: Instant
+    limit_ms: int
+    outcome: str = ""
+    exit_code: int | None = None
+    output: str = ""
+    because: str = ""
+    """Why a person decides all the same."""
+
+
 class StepState(msgspec.Struct, frozen=True, kw_only=True):
     """`attempt` counts starts within a visit; `gate` is the latest revision and outlives its answer.
 
@@ -139,6 +152,10 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate | None = None
     tries: int = 0
     """Starts since a person last asked for the step: what automatic retries are counted by."""
+    reruns: int = 0
+    """How often it was run again by itself after an interruption, in this visit."""
+    verification: Verification | None = None
+    """Of the present attempt, once it was interrupted."""
     wake_at: datetime | None = None
     """When a wait ends, or the next try begins."""
     resting: tuple[Instant, int] | None = None
@@ -195,6 +212,12 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a person must resolve this step before the run goes on."""
         stuck = (StepStatus.FAILED, StepStatus.REJECTED, StepStatus.INTERRUPTED)
         return self.status in stuck and not self.passed_over
+
+    @property
+    def verifying(self) -> bool:
+        """Whether the process that runs is not the step's own, but the one that verifies it."""
+        found = self.verification
+        return self.status is StepStatus.RUNNING and found is not None and not found.outcome
 
     @property
     def gate_open(self) -> bool:
@@ -467,6 +490,8 @@ def holds_slot(run: Run) -> bool:
 
 def times_out_at(run: Run, step: StepState) -> datetime | None:
     """When the running attempt of the step has used up its time, by the wall clock; None where nothing limits it."""
+    if step.verifying and step.verification is not None:
+        return step.verification.started.at + timedelta(milliseconds=step.verification.limit_ms)
     if step.status is not StepStatus.RUNNING or step.started is None or step.stopped_at is not None:
         return None
     limit = None if run.rollback is not None else run.procedure.step(step.number).timeout_secs
@@ -491,6 +516,8 @@ def time_left_ms(run: Run, step: StepState, now: Instant) -> int | None:
     if step.resting is not None:
         since, delay_ms = step.resting
         return delay_ms - elapsed_ms(since, now)
+    if step.verifying and step.verification is not None:
+        return step.verification.limit_ms - elapsed_ms(step.verification.started, now)
     definition = run.procedure.step(step.number)
     waits = step.status is StepStatus.WAITING and definition.executor == "wait"
     seconds = definition.wait_secs if waits else definition.timeout_secs

@@ -17,9 +17,11 @@ from sopwith.core.config import Config
 from sopwith.core.due import DueKind, is_left, overdue, waits_by_itself
 from sopwith.core.gates import is_gated
 from sopwith.core.instant import duration_text, iso, whole_ms
+from sopwith.core.interruption import rules_of as rules_of_interruption
+from sopwith.core.interruption import text_of
 from sopwith.core.modes import declared_mode, effective_mode
 from sopwith.core.people import AGENT, USER
-from sopwith.core.procedure import ExecutionMode, Procedure, Step
+from sopwith.core.procedure import ExecutionMode, OnInterrupt, Procedure, Step
 from sopwith.core.refusal import what_now
 from sopwith.core.run import (
     Gate,
@@ -27,6 +29,7 @@ from sopwith.core.run import (
     Run,
     StepState,
     StepStatus,
+    Verification,
     current_step,
     is_failing,
     is_manual,
@@ -211,6 +214,10 @@ def step_document(run: Run, step: StepState) -> Document:
         "evidence": [msgspec.to_builtins(each) for each in step.evidence],
         "approval": None if step.gate is None else gate_document(run, step.number, step.gate),
     }
+    if rules_of_interruption(definition).policy is not OnInterrupt.ASK:
+        document["onInterrupt"] = text_of(definition)
+    if step.verification is not None:
+        document["verification"] = _verification(step.verification)
     if step.child:
         document["childRunId"] = step.child
         document["childStatus"] = step.child_standing
@@ -221,6 +228,18 @@ def step_document(run: Run, step: StepState) -> Document:
     if is_manual(run, step.number) and step.status is StepStatus.RUNNING:
         document["instructions"] = definition.body
     return document
+
+
+def _verification(found: Verification) -> Document:
+    """`outcome`: done, not_done or unknown; null: it still runs."""
+    return {
+        "command": found.command,
+        "startedAt": iso(found.started.at),
+        "outcome": found.outcome or None,
+        "exitCode": found.exit_code,
+        "output": found.output,
+        "because": found.because,
+    }
 
 
 def summary_document(summary: RunSummary) -> Document:
@@ -332,6 +351,7 @@ def step_definition(step: Step) -> Document:
         "timeoutSecs": step.timeout_secs,
         "retry": None if step.retry is None else _camelled(msgspec.to_builtins(step.retry)),
         "onFailure": f"goto:{step.goto}" if step.goto is not None else step.on_failure,
+        "onInterrupt": text_of(step),
         "onReject": f"goto:{step.reject_goto}" if step.reject_goto is not None else step.on_reject,
         "rollback": _rollback_script(step),
         "uses": step.uses,

@@ -23,8 +23,10 @@ from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event, StepStarted
 from sopwith.core.gates import is_gated
 from sopwith.core.instant import Instant
+from sopwith.core.interruption import EXECUTOR as VERIFIER
+from sopwith.core.interruption import rules_of
 from sopwith.core.people import Directory
-from sopwith.core.procedure import sha256
+from sopwith.core.procedure import OnInterrupt, sha256
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, RunStatus, children, is_child, takes_a_process
 from sopwith.engine.children import (
@@ -41,11 +43,11 @@ from sopwith.engine.children import (
 from sopwith.engine.claiming import Renewal, busy
 from sopwith.engine.creation import limits_now
 from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
-from sopwith.engine.environment import Lacking, next_attempt_folder
+from sopwith.engine.environment import Lacking, next_attempt_folder, verification_folder
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.observing import Observer, Related, Silent
 from sopwith.engine.parts import Parts
-from sopwith.engine.recovery import recovery_order
+from sopwith.engine.recovery import changed_since_recorded, recovery_order
 from sopwith.engine.runs import Loaded, Runs
 from sopwith.errors import (
     BadRequest,
@@ -119,8 +121,10 @@ def _claim(parts: Parts, run_id: str) -> Claim | None:
 class _Attempt:
     """A process that this driver watches, and perhaps ends."""
 
-    def __init__(self, number: int, watch: Watch) -> None:
+    def __init__(self, number: int, watch: Watch, *, verifies: bool) -> None:
         self.number = number
+        self.verifies = verifies
+        """It is not the attempt itself, but what verifies it."""
         self.end: asyncio.Future[cmd.StepResult | Lost] = asyncio.ensure_future(watch.wait())
         self._watch = watch
         self._stop: asyncio.Future[None] | None = None
@@ -321,7 +325,8 @@ class _Driver:
     def _executor(self, step: StepId) -> Executor | None:
         """What carries the step out; None where no process does. Raises BadRequest if nothing here can."""
         run = self._loaded.run
-        kind = self._parts.kinds.kind(definition_of(run, step).executor)
+        verifies = run.steps[step].verifying
+        kind = self._parts.kinds.kind(VERIFIER if verifies else definition_of(run, step).executor)
         if not takes_a_process(run, step) or is_child(run, step):
             return None
         if kind.make is None:
@@ -331,16 +336,17 @@ class _Driver:
         return self._executors[kind.name]
 
     async def _launch(self, step: StepId, order: WorkOrder, begin: _Begin) -> None:
-        attempt = self._loaded.run.steps[step].attempt
+        state = self._loaded.run.steps[step]
 
         def show(chunk: bytes) -> None:
             self._observer.on_output(step, chunk)
 
         watch = await begin(order, show)
         if isinstance(watch, Lost):
-            self._interrupted(step, attempt, watch)
+            began = not order.withheld or watch.reason != order.withheld
+            self._lost(step, state.attempt, watch, verifies=state.verifying, began=began)
         else:
-            self._watched[step] = _Attempt(attempt, watch)
+            self._watched[step] = _Attempt(state.attempt, watch, verifies=state.verifying)
 
     async def _watch(self, step: StepId) -> bool:
         """Finds out what became of an attempt that another driver recorded, and watches it."""
@@ -463,20 +469,30 @@ class _Driver:
             if attempt.end.done():
                 del self._watched[step]
                 attempt.drop()
-                self._ended(step, attempt.number, _outcome(attempt.end))
+                self._ended(step, attempt, _outcome(attempt.end))
                 return True
         return False
 
-    def _ended(self, step: StepId, attempt: int, result: cmd.StepResult | Lost) -> None:
+    def _ended(self, step: StepId, attempt: _Attempt, result: cmd.StepResult | Lost) -> None:
         if isinstance(result, Lost):
-            self._interrupted(step, attempt, result)
+            self._lost(step, attempt.number, result, verifies=attempt.verifies)
             return
+        told = cmd.EndVerification if attempt.verifies else cmd.Finish
         self._apply(
-            cmd.Finish(actor=SYSTEM, now=self._parts.clock.now(), step=step, attempt=attempt, result=result),
+            told(actor=SYSTEM, now=self._parts.clock.now(), step=step, attempt=attempt.number, result=result),
             insist=True,
         )
 
-    def _interrupted(self, step: StepId, attempt: int, lost: Lost) -> None:
+    def _lost(self, step: StepId, attempt: int, lost: Lost, *, verifies: bool, began: bool = True) -> None:
+        if not verifies:
+            held = self._held(step, lost) if began else "it never began, and nothing follows from that by itself"
+            self._interrupted(step, attempt, lost, held)
+            return
+        result = cmd.StepResult(error=lost.reason, cause="lost", output=lost.output)
+        now = self._parts.clock.now()
+        self._apply(cmd.EndVerification(actor=SYSTEM, now=now, step=step, attempt=attempt, result=result), insist=True)
+
+    def _interrupted(self, step: StepId, attempt: int, lost: Lost, held: str) -> None:
         self._apply(
             cmd.Interrupt(
                 actor=SYSTEM,
@@ -485,9 +501,24 @@ class _Driver:
                 attempt=attempt,
                 reason=lost.reason,
                 output=lost.output,
+                held=held,
             ),
             insist=True,
         )
+
+    def _held(self, step: StepId, lost: Lost) -> str:
+        """Why nothing may follow by itself from an interruption; empty where something may, and is prepared."""
+        run = self._loaded.run
+        rules = rules_of(definition_of(run, step))
+        if rules.policy is OnInterrupt.ASK or is_child(run, step):
+            return ""
+        if lost.still_runs:
+            return "something that it started still runs"
+        held = changed_since_recorded(self._parts, run, step)
+        if not held and rules.policy is OnInterrupt.VERIFY:
+            # made before the intent is recorded, as for the step itself
+            ensure_private_folder(verification_folder(self._parts, run, step))
+        return held
 
     def _halt(self, reason: str) -> bool:
         return self._apply(cmd.Halt(actor=SYSTEM, now=self._parts.clock.now(), reason=reason))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sopwith.core.address import StepId, number_of
 from sopwith.core.child import given_by
 from sopwith.core.envelope import Envelope, changed_fields, envelope_bytes, start_envelope, step_envelope
-from sopwith.core.procedure import ExecutionMode, sha256
+from sopwith.core.interruption import as_verification, rules_of
+from sopwith.core.procedure import ExecutionMode, OnInterrupt, Step, sha256
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run
 from sopwith.engine.environment import Lacking, passed_variables, step_variables, working_dir
@@ -63,6 +66,7 @@ def _build(parts: Parts, run: Run, number: StepId, *, asking: str | None = None)
     definition = definition_of(run, number)
     folder = working_dir(parts.workspace.root, run.procedure, definition)
     locate = parts.kinds.kind(definition.executor).locate
+    variables = step_variables(parts, run, number, definition)
     return step_envelope(
         run,
         number,
@@ -70,9 +74,19 @@ def _build(parts: Parts, run: Run, number: StepId, *, asking: str | None = None)
         passed=_concealed(parts, run, number),
         pins=pinned_now(parts.workspace.root, run.procedure, definition),
         given=given_now(run, number) if definition.uses is not None else {},
-        program=None if locate is None else locate(definition, step_variables(parts, run, number, definition), folder),
+        program=None if locate is None else locate(definition, variables, folder),
+        verifier=_verifier(parts, definition, variables, folder),
         asking=asking,
     )
+
+
+def _verifier(parts: Parts, step: Step, variables: Mapping[str, str], folder: Path) -> str | None:
+    """The program that would run the step's verification; None where it has none, or nothing finds it."""
+    if rules_of(step).policy is not OnInterrupt.VERIFY:
+        return None
+    verification = as_verification(step)
+    locate = parts.kinds.kind(verification.executor).locate
+    return None if locate is None else locate(verification, variables, folder)
 
 
 def given_now(run: Run, number: StepId) -> dict[str, Any]:

@@ -96,6 +96,12 @@ def attempt_folder(parts: Parts, run_id: str, number: StepId, *, visit: int, att
     return parts.workspace.run_folder(run_id) / f"step-{number}.{visit}.{attempt}"
 
 
+def verification_folder(parts: Parts, run: Run, number: StepId) -> Path:
+    """Where the verification of the step's present attempt keeps its own, beside the attempt's launches."""
+    state = run.steps[number]
+    return attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt) / "verify"
+
+
 def next_attempt_folder(parts: Parts, run: Run, number: StepId) -> Path:
     """The folder that the step's next attempt will have."""
     state = run.steps[number]

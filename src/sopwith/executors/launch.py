@@ -15,8 +15,10 @@ from pathlib import Path
 
 import msgspec
 
+from sopwith.core.address import step_id
 from sopwith.executors.keeper import RESULT_BYTES
 from sopwith.executors.processes import Identity
+from sopwith.ports import WorkOrder
 
 _VOID = b"void\n"
 _CLOSED = b"closed\n"
@@ -150,6 +152,12 @@ class Launch:
             return msgspec.json.decode(data, type=Ending)
         except msgspec.DecodeError:
             return None
+
+
+def cookie_of(order: WorkOrder) -> str:
+    """What marks the processes of an attempt, or of its verification; the number of the launch ends it."""
+    step = step_id(order.step.number, order.instance)
+    return f"{order.run_id}.{step}.{order.visit}.{order.attempt}.{'verify.' if order.verifies else ''}"
 
 
 def launches(folder: Path) -> list[Launch]:

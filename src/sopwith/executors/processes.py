@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from sopwith.executors.keeper import boot_id
+from sopwith.executors.keeper import boot_id, processes
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -23,6 +23,23 @@ class Identity(msgspec.Struct, frozen=True):
     def alive(self) -> bool:
         """Whether exactly this process still runs; one that has ended and waits to be reaped does not."""
         return self.boot in (boot_id(), "-") and start_time(self.pid) == self.started
+
+
+def carried(cookie: str) -> bool:
+    """Whether a living process has a variable in its environment that begins so. Nobody knows where there is no /proc.
+
+    What has cleared its environment is not found.
+    """
+    sought = os.fsencode(cookie)
+    return any(_carries(name, sought) for name in processes())
+
+
+def _carries(pid: str, cookie: bytes) -> bool:
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return variables.startswith(cookie) or b"\0" + cookie in variables
 
 
 def start_time(pid: int) -> str | None:

@@ -42,10 +42,11 @@ class ShellExecutor:
         """Adopts the running step, takes its result, starts what provably never started, or tells that it is Lost."""
         from sopwith.executors.keeper_process import adopt_keeper
         from sopwith.executors.launch import launches
-        from sopwith.executors.watch import LaunchWatch
+        from sopwith.executors.watch import LaunchWatch, still_runs
 
         if not order.folder.is_dir():
-            return Lost("the folder in which it was started is gone, so nobody knows whether it was")
+            why = "the folder in which it was started is gone, so nobody knows whether it was"
+            return Lost(why, still_runs=await still_runs(order))
         found = launches(order.folder)
         if found and found[-1].marks().closed:
             return Lost("an earlier recovery found that it had never started, and gave it up")
@@ -79,15 +80,13 @@ class ShellExecutor:
             return Settled(not_started(start_error(error.errno or 0)))
 
     def _prepare(self, order: WorkOrder, launch: Launch) -> None:
-        from sopwith.executors.launch import Order
+        from sopwith.executors.launch import Order, cookie_of
 
         script = _script(order)
         if not order.working_dir.is_dir():
             raise ValueError(f"its working directory {order.working_dir} does not exist")
         program = find_program(script.interpreter, order.environment.get("PATH", os.defpath), order.working_dir)
-        cookie = (
-            f"{order.run_id}.{step_id(order.step.number, order.instance)}.{order.visit}.{order.attempt}.{launch.number}"
-        )
+        cookie = f"{cookie_of(order)}{launch.number}"
         own = {"SOP_OUTPUT": str(launch.values), "SOP_PARAMS": str(launch.params), "SOP_COOKIE": cookie}
         told = Order(
             argv=(program, *INTERPRETERS[script.interpreter], str(launch.script)),

@@ -18,9 +18,10 @@ import msgspec
 from sopwith.core.commands import StepResult
 from sopwith.executors.keeper import boot_id
 from sopwith.executors.keeper_process import KeeperProcess
-from sopwith.executors.launch import Ending, Launch, Marks, read_if_there
+from sopwith.executors.launch import Ending, Launch, Marks, cookie_of, read_if_there
 from sopwith.executors.outcome import not_started, start_error, step_result
 from sopwith.executors.outputs import MAX_FILE_BYTES, Values, read_values
+from sopwith.executors.processes import carried
 from sopwith.executors.spool import Excerpt, Log, SpoolReader
 from sopwith.ports import Lost, WorkOrder
 
@@ -33,6 +34,8 @@ _UNABLE = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, er
 TAIL_SECS = 0.05
 QUIET_TAIL_SECS = 0.25
 """How often to look for output: while there is some, and after a while without."""
+_LOOKS = 10
+"""How often to look whether what was killed with its keeper is gone."""
 
 
 class LaunchWatch:
@@ -85,6 +88,8 @@ class LaunchWatch:
             excerpt.stand_for(*whole)
         ending = self._launch.ending()
         result = self._without_result(excerpt) if ending is None else self._with(ending, excerpt)
+        if isinstance(result, Lost):
+            result = msgspec.structs.replace(result, still_runs=await still_runs(self._order))
         trouble = await self._keep_log(excerpt)
         if trouble and isinstance(result, StepResult):
             return msgspec.structs.replace(result, warnings=(*result.warnings, trouble))
@@ -146,6 +151,16 @@ async def _patiently(act: Callable[[], Awaitable[_T]]) -> _T:
             if error.errno not in _PASSING:
                 raise
         await asyncio.sleep(_PASSING_SECS)
+
+
+async def still_runs(order: WorkOrder) -> bool:
+    """Whether something that the attempt, or its verification, started lives. What is being killed gets a moment."""
+    cookie = f"SOP_COOKIE={cookie_of(order)}"
+    for _ in range(_LOOKS):
+        if not carried(cookie):
+            return False
+        await asyncio.sleep(TAIL_SECS)
+    return True
 
 
 def _why_lost(marks: Marks) -> str:

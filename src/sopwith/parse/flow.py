@@ -6,8 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
+from sopwith.core.interruption import rules_of
 from sopwith.core.items import twice
-from sopwith.core.procedure import ExecutionMode, OnFailure, OnReject, Procedure, RetryRules, Step
+from sopwith.core.procedure import (
+    ExecutionMode,
+    InterruptRules,
+    OnFailure,
+    OnInterrupt,
+    OnReject,
+    Procedure,
+    RetryRules,
+    Step,
+)
 from sopwith.core.run import ancestors
 from sopwith.parse.approvals import read_rejection
 from sopwith.parse.findings import Findings, shown
@@ -36,6 +48,7 @@ def read_flow(pair: Pair, around: Pair, steps: Sequence[Pair]) -> dict[str, Any]
         "with_": pair.pick("with_", dict) or {},
         "on_reject": OnReject(on_reject),
         "reject_goto": reject_goto,
+        "on_interrupt": pair.pick("on_interrupt", _interruption) or UNSET,
         "wait_secs": pair.pick("wait_secs"),
         "wait_until": pair.pick("wait_until"),
     }
@@ -54,6 +67,7 @@ def check_flow(procedure: Procedure, around: Pair, findings: Findings) -> None:
         _check_uses(step, pair, findings)
         _check_wait(step, pair, findings)
         _check_retry(step, pair, findings)
+        _check_interruption(step, pair, findings)
         _check_goto(procedure, step, step.goto, pair, "on_failure", findings)
         _check_goto(procedure, step, step.reject_goto, pair, "on_reject", findings)
         _check_rejection(procedure, step, pair, findings)
@@ -70,6 +84,14 @@ def _retry(stated: RetryFile) -> RetryRules | None:
         max_delay_secs=stated.max_delay_secs,
         on_exit_codes=stated.on_exit_codes or (),
     )
+
+
+def _interruption(stated: str) -> InterruptRules | UnsetType:
+    """Unset where a person is asked: that is what a step does that says nothing."""
+    policy, _, command = stated.partition(":")
+    if policy == OnInterrupt.ASK:
+        return UNSET
+    return InterruptRules(policy=OnInterrupt(policy), command=command.strip())
 
 
 def _led(said: str, steps: Sequence[Pair]) -> tuple[str, int | None]:
@@ -181,6 +203,23 @@ def _check_retry(step: Step, pair: Pair, findings: Findings) -> None:
             "expected retries of a step that runs a script or a procedure, got them where none runs",
             at=pair.at("retry"),
             hint="take them out: whoever carries the step out tries again",
+        )
+
+
+def _check_interruption(step: Step, pair: Pair, findings: Findings) -> None:
+    if step.script is None and pair.both("on_interrupt") != (None, None):
+        findings.error(
+            "interrupted_by_hand",
+            "expected onInterrupt in a step that runs a script, got it where none runs",
+            at=pair.at("on_interrupt"),
+            hint="take it out: no process of this step can be lost",
+        )
+    elif step.outputs and rules_of(step).policy is OnInterrupt.VERIFY:
+        findings.warning(
+            "verified_without_outputs",
+            f"step {step.number} hands on nothing where a verification finds it done",
+            at=pair.at("on_interrupt"),
+            hint="let no later step need its outputs, or let a person decide: ask",
         )
 
 

@@ -90,6 +90,7 @@ STEP_KEYS = _table(
     Key("Uses", "uses", values.text),
     Key("With", "with", values.handed_over),
     Key("On Reject", "onReject", values.on_failure),
+    Key("On Interrupt", "onInterrupt", values.on_interrupt),
     Key("Wait", "waitSecs", values.seconds),
     Key("Wait Until", "waitUntil", values.text),
     Key("Outputs", "outputs", values.outputs),
@@ -102,7 +103,6 @@ STEP_KEYS = _table(
 
 DESIGNED_KEYS = frozenset(
     {
-        "on interrupt",
         "runners",
         "verify",
     }

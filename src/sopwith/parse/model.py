@@ -74,6 +74,13 @@ RejectionText = Annotated[
     str,
     Meta(pattern=r"^(pause|fail|goto *[: ] *([0-9]{1,6}|[a-z][a-z0-9_-]{0,63}))$", title="pause, fail or goto:STEP"),
 ]
+InterruptText = Annotated[
+    str,
+    Meta(
+        pattern=r"^(ask|rerun|fail|verify: *[^\s#\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]{0,1999})$",
+        title="ask, rerun, fail or verify:COMMAND, a line of 2000 characters at most without control characters",
+    ),
+]
 Instant = Annotated[
     str,
     Meta(
@@ -319,6 +326,13 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
         RejectionText | None,
         Meta(description="What a rejection at its gate does: pause, fail, or goto:STEP, as in onFailure."),
     ] = None
+    on_interrupt: Annotated[
+        InterruptText | None,
+        Meta(
+            description="What is done where nobody can know how a try of it ended: ask (if not said), rerun, fail, or "
+            "verify:COMMAND, a line that bash runs: exit code 0 says that it is done, 1 that it is not."
+        ),
+    ] = None
     wait_secs: Annotated[Span | None, Meta(description="A step that only waits: for so many seconds.")] = None
     wait_until: Annotated[
         Instant | None, Meta(description="A step that only waits: until then, such as 2026-12-01T08:00:00Z.")
@@ -339,7 +353,6 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
     )
     designed_keys: ClassVar[frozenset[str]] = frozenset(
         {
-            "onInterrupt",
             "params",
             "runners",
             "verify",

@@ -118,6 +118,12 @@ def on_failure(value: str) -> str:
     return f"goto:{target[1]}" if target else said
 
 
+def on_interrupt(value: str) -> str:
+    """`ask`, `rerun`, `fail`, or `verify: COMMAND`; the command may stand in a code span."""
+    word, colon, command = value.partition(":")
+    return f"{word.strip().lower()}{colon}{unwrapped(command.strip())}"
+
+
 def items(value: str) -> list[str]:
     """The comma-separated items, each without its code span. Commas inside a code span do not separate."""
     return [unwrapped(item) for item in split(value, ",") if item]

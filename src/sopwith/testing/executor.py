@@ -48,7 +48,8 @@ class FakeWorld:
     any succeeds at once. `starts`: every start, in order. `started`: how often each attempt was started, which is
     never more than once. `finish_at`: boot-clock milliseconds at which an attempt ends. `results`: how it ends.
     `orders`: what each attempt was started with. `void`: attempts that could not be given their environment, and that
-    only a recovery may start any more.
+    only a recovery may start any more. `checks`: the same world for verifications, which go by themselves; a step's
+    succeeds at once unless its plays say otherwise.
     """
 
     def __init__(self) -> None:
@@ -62,8 +63,15 @@ class FakeWorld:
         self.void: set[Key] = set()
         self.before_start: Callable[[WorkOrder], None] = _nothing
         self.after_start: Callable[[WorkOrder], None] = _nothing
+        self._checks: FakeWorld | None = None
         self._outputs: dict[Key, bytes] = {}
         self._ended: dict[Key, asyncio.Event] = {}
+
+    @property
+    def checks(self) -> FakeWorld:
+        if self._checks is None:
+            self._checks = FakeWorld()
+        return self._checks
 
     def lose(self, key: Key, reason: str = "its keeper was killed") -> None:
         """Nobody can know any more how this attempt ends."""
@@ -120,21 +128,26 @@ class FakeExecutor:
         self._clock = clock
 
     async def start(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch:
-        self._world.begin(order, self._clock.now().boot_ms)
-        return FakeWatch(self._world, self._clock, key_of(order), on_output)
+        world = self._of(order)
+        world.begin(order, self._clock.now().boot_ms)
+        return FakeWatch(world, self._clock, key_of(order), on_output)
 
     async def recover(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch | Lost:
         key = key_of(order)
-        if key not in self._world.started:
+        world = self._of(order)
+        if key not in world.started:
             if order.intended_boot != order.this_boot:
                 return Lost("the machine was restarted after the step was to be started")
-            if order.withheld or key in self._world.void:
-                self._world.void.add(key)
+            if order.withheld or key in world.void:
+                world.void.add(key)
                 return Lost(order.withheld or "another driver has given it up")
             return await self.start(order, on_output)
-        if key in self._world.lost:
-            return _lost(self._world, key)
-        return FakeWatch(self._world, self._clock, key, on_output)
+        if key in world.lost:
+            return _lost(world, key)
+        return FakeWatch(world, self._clock, key, on_output)
+
+    def _of(self, order: WorkOrder) -> FakeWorld:
+        return self._world.checks if order.verifies else self._world
 
 
 class FakeWatch:

@@ -27,6 +27,7 @@ from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on, holds_slo
 from sopwith.engine.runs import summarise
 from sopwith.ports import Batch, Claim, Store, WorkOrder
 from sopwith.testing.executor import FakeWorld, Key, key_of
+from sopwith.testing.laws_interruption import InterruptionLaws
 from sopwith.testing.laws_rollback import RollbackLaws
 from sopwith.testing.mortal import Process
 
@@ -60,6 +61,9 @@ class Laws:
         self._out: set[str] = set()
         """Runs whose time is up, and that nobody has brought back."""
         self._rollbacks = RollbackLaws(self.breaks, self._is_busy)
+        self._interruptions = InterruptionLaws(self.breaks)
+        self._verified: Counter[Key] = Counter()
+        """How often a process was launched to verify an attempt."""
 
     @property
     def events(self) -> int:
@@ -163,14 +167,22 @@ class Laws:
                 self._timed[run_id, body.step_number] = _Timed(self._now_ms(), self._boots)
             case ev.WaitEnded(step_number=number):
                 self._check_time(before, number, before.procedure.step(number).wait_secs, "the wait has ended")
+            case ev.StepRetryScheduled(cause=ev.INTERRUPTED) as body:
+                self._timed[run_id, body.step_number] = _Timed(self._now_ms(), self._boots)
+                self._interruptions.rerun(before, body, self.history[run_id])
             case ev.StepRetryScheduled() as body:
                 self._check_scheduled(before, event, body)
             case ev.StepCompleted() | ev.StepFailed() as body:
                 self._check_end(before, body)
-            case ev.StepInterrupted(step_number=number):
+            case ev.StepInterrupted(step_number=number) as body:
                 key = _key(before, number)
                 if key in self._launched and key not in self._world.lost:
                     self.breaks(f"{run_id}: step {number} is interrupted, and its process is known well")
+                self._interruptions.told(before, body)
+            case ev.VerificationStarted() as body:
+                self._interruptions.begun(before, body, self.history[run_id][-1].body)
+            case ev.VerificationEnded() as body:
+                self._interruptions.ended(before, body, self.is_verified(_key(before, body.step_number)))
             case ev.ApprovalVoteRecorded() | ev.ApprovalGranted() as body:
                 self._check_vote(before, event, body)
             case ev.ApprovalTimeout() | ev.ApprovalEscalated() as body:
@@ -239,6 +251,8 @@ class Laws:
             if isinstance(past.body, ev.StepRetryScheduled) and past.body.step_number == number:
                 scheduled = scheduled or (None if starts else past.body)
             starts += isinstance(past.body, ev.StepStarted) and past.body.step_number == number
+        if scheduled is not None and scheduled.cause == ev.INTERRUPTED:
+            return  # as often as `InterruptionLaws` allows
         if step.retry is None or scheduled is None:
             self.breaks(f"{where} started again, and nobody had asked for a retry")
         elif starts >= step.retry.max_attempts:
@@ -272,6 +286,8 @@ class Laws:
         last = self.history[before.run_id][-1].body
         if not isinstance(last, ev.StepFailed) or last.step_number != body.step_number:
             self.breaks(f"{where} is to be tried again, and it has not failed")
+        elif last.cause == ev.INTERRUPTED:
+            self.breaks(f"{where} is to be tried again, and it was interrupted")
         if rules is None or body.attempt > rules.max_attempts:
             self.breaks(f"{where} is to be tried more often than its rules allow")
         elif body.at < event.at:
@@ -426,6 +442,7 @@ class Laws:
         state = before.steps[body.step_number]
         if isinstance(body, ev.StepFailed) and body.cause == "timeout" and not before.timed_out:
             self._check_time(before, state.number, before.procedure.step(state.number).timeout_secs, "it was ended")
+        self._interruptions.settled(before, body, self.history[before.run_id][-1].body)
         left = [each for each in state.instances or () if not before.steps[each].finished]
         if left:
             self.breaks(f"{before.run_id}: step {state.number} has ended, and {left} have not")
@@ -436,6 +453,8 @@ class Laws:
         """That a step has ended as its process did."""
         key = _key(before, body.step_number)
         where = f"{before.run_id}: step {body.step_number}"
+        if before.steps[body.step_number].verifying:
+            self.breaks(f"{where} has ended, and it is being verified")
         if isinstance(body, ev.StepRolledBack) and body.cause == "interrupted":
             if key in self._launched and key not in self._world.lost:
                 self.breaks(f"{where}: its rollback is told as lost, and its process is known well")
@@ -450,6 +469,7 @@ class Laws:
     def _check_after(self, after: Run, event: Event) -> None:
         if isinstance(event.body, ev.RunCancelled):
             left = [key for key in self._launched if key[0] == after.run_id and self.is_running(key)]
+            left += [key for key in self._verified if key[0] == after.run_id and self.is_verified(key)]
             if left:
                 self.breaks(f"{after.run_id} is cancelled, and {left} still run")
         interrupted = [s.number for s in after.steps.values() if s.status is StepStatus.INTERRUPTED]
@@ -467,8 +487,45 @@ class Laws:
         ends_at = self._world.finish_at.get(key, 0)
         return key not in self._world.lost and (ends_at is None or ends_at > self._now_ms())
 
+    def is_verified(self, key: Key) -> bool:
+        """Whether the process that verifies this attempt is alive now."""
+        checks = self._world.checks
+        ends_at = checks.finish_at.get(key, 0)
+        return key not in checks.lost and (ends_at is None or ends_at > self._now_ms())
+
+    def _check_verification(self, order: WorkOrder) -> None:
+        """The process of a verification begins: once, after its intent, in the same boot, and as it was approved."""
+        key = key_of(order)
+        self.note("verify", key, self._now_ms())
+        self._verified[key] += 1
+        where = f"{order.run_id}: the verification of attempt {key[1:]}"
+        if self._verified[key] > 1:
+            self.breaks(f"{where} was launched {self._verified[key]} times")
+        run = self.runs[order.run_id]
+        told = [
+            event.body
+            for event in self.history[order.run_id]
+            if isinstance(event.body, ev.VerificationStarted)
+            and (event.body.step_number, event.body.visit, event.body.attempt) == key[1:]
+        ]
+        if not told:
+            self.breaks(f"{where} was launched without a verification_started before it")
+        elif not run.steps[key[1]].verifying or _key(run, key[1]) != key:
+            self.breaks(f"{where} was launched after it had ended")
+        elif told[0].boot_id != order.this_boot:
+            self.breaks(f"{where} was launched after a restart, and nobody can know whether it was before")
+        elif self._gated(run, key[1]):
+            approved = msgspec.json.decode(self._store.content(told[0].digest) or b"{}")
+            script = order.step.script.text if order.step.script else ""
+            passed = {name: conceal(order.environment[name]) for name in approved.get("passed", {})}
+            if script != f"{approved.get('on_interrupt', {}).get('command')}\n" or passed != approved.get("passed"):
+                self.breaks(f"{where} was launched with another command or environment than was approved")
+
     def launched(self, order: WorkOrder, driver: Process | None) -> None:
-        """A step's process begins."""
+        """A process begins: of a step, or of its verification."""
+        if order.verifies:
+            self._check_verification(order)
+            return
         key = key_of(order)
         self.note("launch", key, self._now_ms())
         self._launched[key] += 1

@@ -20,7 +20,9 @@ from sopwith.core.config import Config
 from sopwith.core.procedure import (
     EnvironmentRules,
     ExecutionMode,
+    InterruptRules,
     OnFailure,
+    OnInterrupt,
     OnReject,
     Priority,
     Procedure,
@@ -168,6 +170,17 @@ def random_plays(chance: Random) -> dict[int, list[Play]]:
     return {number: [_play(chance) for _ in range(chance.randint(1, 4))] for number in range(1, 7)}
 
 
+def random_checks(chance: Random) -> dict[int, list[Play]]:
+    """How verifications go: half of them say something."""
+    return {number: [_check(chance) for _ in range(chance.randint(1, 4))] for number in range(1, 7)}
+
+
+def _check(chance: Random) -> Play:
+    exit_code = chance.choice((0, 0, 1, 1, 2, 127))
+    result = StepResult(exit_code=exit_code, error=f"exit status {exit_code}" if exit_code else "")
+    return Play(result=result, seconds=chance.choice((0, 0.2, 1, 5, 20, None)), output=b"looked")
+
+
 def _play(chance: Random) -> Play:
     result: StepResult = chance.choices((SUCCEEDED, FAILED), (3, 1))[0]
     if result is SUCCEEDED:
@@ -188,15 +201,20 @@ def random_procedure(chance: Random, name: str) -> Procedure:
         steps = tuple(_with_rollback(chance, step) for step in steps)
     if flows:
         steps = _led_on(chance, steps)
+    if chance.random() < 0.7:
+        steps = tuple(_with_interruptions(chance, step) for step in steps)
+    unattended = chance.random() < 0.25
+    if unattended:
+        steps = tuple(_unattended(chance, step) for step in steps)
     return Procedure(
         name=name,
         title=name.capitalize(),
         priority=chance.choice(list(Priority)),
-        execution_mode=chance.choice((None, *ExecutionMode)),
+        execution_mode=ExecutionMode.AUTO if unattended else chance.choice((None, *ExecutionMode)),
         cooldown_secs=chance.choice((0, 0, 0, 4)),
         max_concurrent=chance.choice((None, None, 1, 2)),
         working_dir="/srv",
-        approval=_rules_of_all(chance) if chance.random() < 0.3 else None,
+        approval=_rules_of_all(chance) if not unattended and chance.random() < 0.3 else None,
         max_parallel=chance.choice((None, None, 1, 2)) if graph and flows else None,
         concurrency_group=_GROUPS[chance.randrange(4)] if flows else None,
         timeout_secs=chance.choice((None, None, 3, 20)) if flows else None,
@@ -260,6 +278,24 @@ def _with_rollback(chance: Random, step: Step) -> Step:
         wait_secs=None if step.wait_secs is None else min(step.wait_secs, 5),
         on_failure=OnFailure.ROLLBACK if chance.random() < 0.5 else step.on_failure,
     )
+
+
+def _with_interruptions(chance: Random, step: Step) -> Step:
+    """The step with what is done where nobody can know how it ended."""
+    policy = chance.choice(list(OnInterrupt))
+    if step.script is None or policy is OnInterrupt.ASK:
+        return step
+    command = f"test -e {step.number}" if policy is OnInterrupt.VERIFY else ""
+    return replace(step, on_interrupt=InterruptRules(policy=policy, command=command))
+
+
+def _unattended(chance: Random, step: Step) -> Step:
+    """The step as one that nobody is asked about, and that is verified: interruptions and crashes meet more often."""
+    free = replace(step, requires_approval=False, approval=None, condition=None)
+    if step.script is None or chance.random() < 0.2:
+        return free
+    rules = InterruptRules(policy=OnInterrupt.VERIFY, command=f"test -e {step.number}")
+    return replace(free, on_interrupt=rules)
 
 
 _GROUPS = {0: "'to-' + params.to", 1: "run.name + params.to", 2: None, 3: None}

@@ -31,7 +31,7 @@ from sopwith.errors import Conflict, Refused, RunBusy, SopwithError
 from sopwith.ports import Batch, Claim, ExecutorKind, Store, WorkOrder
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.testing.clock import SequentialIds
-from sopwith.testing.executor import FAILED, SUCCEEDED, FakeExecutor, FakeWorld
+from sopwith.testing.executor import FAILED, SUCCEEDED, FakeExecutor, FakeWorld, key_of
 from sopwith.testing.laws import Laws
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.mortal import CURRENT, Died, MortalExecutor, Process, mortal_store
@@ -47,6 +47,7 @@ from sopwith.testing.scenario import (
     FixedKeyring,
     MadeUpLibrary,
     bring_on,
+    random_checks,
     random_config,
     random_groups,
     random_plays,
@@ -141,6 +142,8 @@ class _Simulation:
         self._world = FakeWorld()
         self._world.plays.update(random_plays(self._chance))
         self._world.before_start = self._launched
+        self._world.checks.plays.update(random_checks(self._chance))
+        self._world.checks.before_start = self._launched
         self._god = disk.open()
         self.laws = Laws(seed, self._god, self._world, lambda: self._clock.now().boot_ms)
         self._procedures = {p.name: p for p in (random_procedure(self._chance, f"procedure-{n}") for n in (1, 2))}
@@ -151,6 +154,9 @@ class _Simulation:
         self._crashes_allowed = self._chance.random() < 0.75
         self._acts = self._chance.randint(15, 60) if acts is None else acts
         self._restless = self._chance.choice((0.01, 0.04, 0.15))
+        self._keepers_to_die = self._chance.choice((0, 8, 16)) if self._crashes_allowed else 0
+        """How many attempts are lost right after their start, most in a row, also when other trouble is over."""
+        self._world.after_start = self._perhaps_lost
         self._troubled = True
         self._depth = 0
         self._processes = 0
@@ -251,6 +257,11 @@ class _Simulation:
     def _launched(self, order: WorkOrder) -> None:
         self.laws.launched(order, CURRENT.get())
 
+    def _perhaps_lost(self, order: WorkOrder) -> None:
+        if self._keepers_to_die and self._chance.random() < 0.8:
+            self._keepers_to_die -= 1
+            self._world.lose(key_of(order))
+
     def _delay(self) -> float:
         return self._chance.choice((0, 0, 0, 0.05, 0.3)) if self._troubled else 0
 
@@ -330,11 +341,17 @@ class _Simulation:
         hanging = [key for key, at in self._world.finish_at.items() if at is None and key not in self._world.lost]
         if hanging:
             self._world.finish(self._chance.choice(hanging), self._chance.choice((SUCCEEDED, FAILED)))
+        checks = self._world.checks
+        for key in [key for key, at in checks.finish_at.items() if at is None and key not in checks.lost]:
+            checks.finish(key, self._chance.choice((SUCCEEDED, FAILED)))
 
     def _lose_something(self) -> None:
         running = [key for key in self._world.starts if self.laws.is_running(key)]
         if running:
             self._world.lose(self._chance.choice(running))
+        verified = [key for key in self._world.checks.starts if self.laws.is_verified(key)]
+        if verified and self._chance.random() < 0.5:
+            self._world.checks.lose(self._chance.choice(verified))
 
     def _cut_the_power(self) -> None:
         self.laws.note("power cut")
@@ -343,6 +360,9 @@ class _Simulation:
         for key in self._world.starts:
             if self.laws.is_running(key):
                 self._world.lose(key, "the machine was restarted")
+        for key in self._world.checks.starts:
+            if self.laws.is_verified(key):
+                self._world.checks.lose(key, "the machine was restarted")
         self._clock.reboot()
         self.laws.restarted()
 
@@ -494,6 +514,9 @@ class _Simulation:
                 # what is to be cancelled must be ended by its driver
                 if self._world.finish_at[key] is None and not self.laws.runs[key[0]].cancel_requested:
                     self._world.finish(key)
+            for key in self._world.checks.starts if turn else ():
+                if self._world.checks.finish_at[key] is None and not self.laws.runs[key[0]].cancel_requested:
+                    self._world.checks.finish(key)
             if not self._drivers:
                 return
             await asyncio.wait(list(self._drivers.values()), timeout=30)

@@ -66,7 +66,7 @@ class Lines(Display):
         self._tamers: dict[StepId, Tamer] = {}
 
     def on_event(self, event: Event, run: Run) -> None:
-        if isinstance(event.body, ev.StepEnd | ev.StepInterrupted):
+        if isinstance(event.body, ev.StepEnd | ev.StepInterrupted | ev.VerificationEnded):
             self._finish_output(event.body.step_number)
         line = event_line(event, run)
         if line:
@@ -187,6 +187,8 @@ def event_line(event: Event, run: Run) -> str:
             return f"{click.style(mark('▶'), fg='yellow')} rolling back {_which(number, run)} {shown(title)}"
         case ev.StepStarted(step_number=number, title=title):
             return f"{click.style(mark('▶'), fg='blue')} {_which(number, run)} {shown(title)}"
+        case ev.StepCompleted(step_number=number, verified=True):
+            return f"{click.style(mark('✔'), fg='green')} {_which(number, run)} is done, as was verified"
         case ev.StepCompleted(step_number=number, duration=duration):
             return f"{click.style(mark('✔'), fg='green')} {_which(number, run)} completed in {duration}"
         case ev.StepFailed(step_number=number, error=error):
@@ -234,6 +236,16 @@ def answer_line(event: Event) -> str:
         case ev.RollbackStarted(steps=steps, reason=reason):
             which = f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps))}"
             return f"{click.style(mark('▶'), fg='yellow')} rolling back {which}" + _quoted(reason)
+        case ev.VerificationStarted(step_number=number, command=command):
+            told = f"is verified: {text.code(command)}"
+            return f"{click.style(mark('▶'), fg='yellow')} step {number} {told}"
+        case ev.VerificationEnded(step_number=number, outcome="unknown", because=because):
+            return f"{click.style('!', fg='magenta')} step {number}: {shown(because)}"
+        case ev.VerificationEnded(step_number=number, outcome="not_done"):
+            return f"{click.style('!', fg='magenta')} step {number} was not done, as was verified"
+        case ev.StepRetryScheduled(step_number=number, cause=ev.INTERRUPTED, attempt=attempt, max_attempts=most):
+            again = f"is run again after the interruption: {attempt} of {most}"
+            return f"{click.style(mark('▶'), fg='yellow')} step {number} {again}"
         case ev.StepRetryScheduled(step_number=number, attempt=attempt, max_attempts=max_attempts, delay_ms=delay_ms):
             again = f"tries again in {duration_text(delay_ms)}: {attempt} of {max_attempts}"
             return f"{click.style(mark('▶'), fg='yellow')} step {number} {again}"

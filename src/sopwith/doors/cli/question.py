@@ -151,6 +151,8 @@ def _step_body(run: Run, number: StepId, envelope: Document) -> list[str]:
     if envelope["script"] is not None:
         lines.append(text.dim(f"    {_interpreter(envelope)} in {text.code(envelope['working_dir'])}:"))
         lines.append(text.framed(visible_code(envelope["script"].rstrip("\n")), by=6))
+    if told := envelope.get("on_interrupt"):
+        lines += text.on_interrupt(told["policy"], told.get("command", ""), by=4)
     return lines
 
 

@@ -174,6 +174,8 @@ def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
         told += f"  {step['duration']}"
     elif step["status"] == "waiting" and step["wakeAt"]:
         told += dim(f"  until {local_time(step['wakeAt'])}")
+    elif (check := step.get("verification")) is not None and check["outcome"] is None:
+        told += dim(f"  it was interrupted, being verified since {clock_time(check['startedAt'])}")
     elif step["status"] == "running":
         told += dim(f"  since {clock_time(step['startedAt'])}")
     if gate is not None and gate["status"] == "open":
@@ -208,10 +210,25 @@ def step_text(step: Document) -> str:
     if step["comment"]:
         lines.append(f"comment: {shown(step['comment'])}")
     lines += [f"output {assigned(name, value)}" for name, value in step["outputs"].items()]
+    lines += _verification(step.get("verification"))
     lines += [f"evidence {shown(each['name'])}, SHA-256 {each['sha256']}" for each in step["evidence"]]
     if step["output"]:
         lines += [dim("printed:"), framed(tame(step["output"].rstrip("\n")), by=2)]
     return "\n".join(lines).rstrip()
+
+
+def _verification(check: Document | None) -> list[str]:
+    """What was run to find out whether the step is done, and what came of it."""
+    if check is None:
+        return []
+    lines = [dim("verified with:"), framed(visible_code(check["command"]), by=2)]
+    if check["outcome"] is None:
+        return [*lines, dim(f"  runs since {clock_time(check['startedAt'])}")]
+    exits = "no exit code" if check["exitCode"] is None else f"exit code {check['exitCode']}"
+    lines.append(f"  {exits}: {check['outcome'].replace('_', ' ')}")
+    if check["output"]:
+        lines += [dim("  it printed:"), framed(tame(check["output"].rstrip("\n")), by=2)]
+    return lines
 
 
 def procedure_text(sop: Document) -> str:
@@ -360,11 +377,26 @@ def defined_step(step: Document, *, with_gate: bool = True, notes: Sequence[str]
         lines.append(dim("     on failure: rolls back the completed steps that have a rollback script"))
     if step["onReject"] != "pause":
         lines.append(dim(f"     on rejection: {_on_reject(step['onReject'])}"))
+    policy, _, command = step["onInterrupt"].partition(":")
+    lines += on_interrupt(policy, command, by=5)
     if step["rollback"] is not None:
         asks = click.style("  approval required", fg="yellow") if step["rollback"]["requiresApproval"] else ""
         lines.append(dim(f"     rollback, {step['rollback']['interpreter']}:") + asks)
         lines.append(framed(visible_code(step["rollback"]["script"].rstrip("\n")), by=7))
     return "\n".join(lines)
+
+
+def on_interrupt(policy: str, command: str, *, by: int) -> list[str]:
+    """What is done where nobody can know how a step ended; nothing where a person is asked, as ever."""
+    margin = " " * by
+    match policy:
+        case "ask":
+            return []
+        case "verify":
+            return [dim(f"{margin}if interrupted, bash verifies:"), framed(visible_code(command), by=by + 2)]
+        case _:
+            told = "it is run again" if policy == "rerun" else "it fails, and is not run again"
+            return [dim(f"{margin}if interrupted: {told}")]
 
 
 def _on_reject(said: str) -> str:

@@ -13,7 +13,9 @@ import click
 
 from sopwith.core import commands as cmd
 from sopwith.core.address import StepId
+from sopwith.core.interruption import rules_of, text_of
 from sopwith.core.parameters import resolve_parameters
+from sopwith.core.procedure import OnInterrupt
 from sopwith.core.rollback import to_roll_back
 from sopwith.core.run import Run, StepState, StepStatus, is_final
 from sopwith.doors.cli import terminal, text
@@ -82,7 +84,7 @@ def _trouble(run: Run, step: StepState, ways: tuple[str, ...]) -> list[str]:
     if told := run.reason if step.condition_unknown else step.error:
         lines.append(f"    {click.style(shown(told), fg='red')}")
     if step.status is StepStatus.INTERRUPTED:
-        lines.append("    nobody knows whether its effect happened: look before you answer")
+        lines += _interruption(run, step, ways)
     others = [other.number for other in run.steps.values() if other.stuck and other.number != step.number]
     if others:
         lines.append(f"    {_steps(others)} {'is' if len(others) == 1 else 'are'} in the way too; retry takes all")
@@ -91,6 +93,23 @@ def _trouble(run: Run, step: StepState, ways: tuple[str, ...]) -> list[str]:
     if BACK in ways:
         lines.append(text.dim(f"    back: rolls back {_steps(to_roll_back(run))}"))
     return lines
+
+
+def _interruption(run: Run, step: StepState, ways: tuple[str, ...]) -> list[str]:
+    """What is known all the same, and what each answer says."""
+    lines = []
+    definition = run.procedure.step(step.number)
+    if rules_of(definition).policy is not OnInterrupt.ASK:
+        lines.append(text.dim(f"    onInterrupt {text.code(text_of(definition))}"))
+    check = step.verification
+    if check is not None and check.output:
+        exits = "" if check.exit_code is None else f", exit code {check.exit_code}"
+        lines.append(text.dim(f"    the verification printed{exits}:"))
+        lines.append(text.framed(terminal.tame(check.output.rstrip("\n")), by=6))
+    lines.append("    nobody knows whether its effect happened: look before you answer")
+    meanings = {DONE: "it had done its work", RETRY: "it had not, run it again", SKIP: "it is not needed any more"}
+    said = [f"{way}: {meaning}" for way, meaning in meanings.items() if way in ways]
+    return [*lines, text.dim(f"    {'; '.join(said)}")] if said else lines
 
 
 def _steps(numbers: Sequence[StepId]) -> str:
