@@ -26,6 +26,7 @@ from sopwith.core.procedure import ExecutionMode, Procedure, Step
 from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on, holds_slot
 from sopwith.engine.runs import summarise
 from sopwith.ports import Batch, Claim, Store, WorkOrder
+from sopwith.testing import memo
 from sopwith.testing.executor import FakeWorld, Key, key_of
 from sopwith.testing.laws_rollback import RollbackLaws
 from sopwith.testing.mortal import Process
@@ -46,6 +47,8 @@ class Laws:
         self._world = world
         self._now_ms = now_ms
         self._sealed: dict[str, list[SealedEvent]] = {}
+        self._states: dict[str, list[Run]] = {}
+        """Each run after each of its events."""
         self._procedures: dict[str, Procedure] = {}
         self._acknowledged: list[tuple[str, SealedEvent]] = []
         self._drivers: dict[str, tuple[Claim, Process]] = {}
@@ -88,7 +91,7 @@ class Laws:
         run_id = batch.summary.run_id
         if run_id in self._sealed:
             self.breaks(f"{run_id} was created twice")
-        self._sealed[run_id], self.history[run_id] = [], []
+        self._sealed[run_id], self.history[run_id], self._states[run_id] = [], [], []
         self._procedures[run_id] = procedure
         self._take(run_id, batch)
 
@@ -107,7 +110,7 @@ class Laws:
         for sealed in batch.events:
             self._check_link(run_id, sealed)
             self._sealed[run_id].append(sealed)
-            event = decode_event(sealed.payload)
+            event = memo.decode(sealed.payload)
             before = self.runs.get(run_id)
             if before is not None:
                 self._check_event(before, event)
@@ -119,6 +122,7 @@ class Laws:
             except (ValueError, AssertionError) as error:
                 self.breaks(f"{run_id}: event {event.seq} ({event.event_type}) cannot follow: {error}")
                 return
+            self._states[run_id].append(self.runs[run_id])
             self.note("event", sealed.hash)
             self._check_after(self.runs[run_id], event)
         if summarise(self.runs[run_id]) != batch.summary:
@@ -540,13 +544,14 @@ class Laws:
 
     def check_driven(self, run: Run) -> None:
         """What a driver returned is what the events say."""
-        events = self.history[run.run_id][: run.seq]
-        if replay(self._procedures[run.run_id], events) != run:
+        if self._states[run.run_id][run.seq - 1] != run:
             self.breaks(f"{run.run_id}: the driver's run at event {run.seq} differs from its replay")
 
     def check_record(self) -> None:
         """All that was acknowledged is there, and all that is there is sound."""
         for run_id, sealed in self._sealed.items():
+            if replay(self._procedures[run_id], [decode_event(each.payload) for each in sealed]) != self.runs[run_id]:
+                self.breaks(f"{run_id}: what is stored does not replay to the run as it was seen")
             if list(self._store.events(run_id)) != sealed:
                 self.breaks(f"{run_id}: the stored events are not those that were appended")
         for run_id, one in self._acknowledged:

@@ -33,6 +33,7 @@ from sopwith.stores.sqlite import SqliteStore
 from sopwith.testing.clock import SequentialIds
 from sopwith.testing.executor import FAILED, SUCCEEDED, FakeExecutor, FakeWorld
 from sopwith.testing.laws import Laws
+from sopwith.testing.memo import remembering
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.mortal import CURRENT, Died, MortalExecutor, Process, mortal_store
 from sopwith.testing.scenario import (
@@ -122,13 +123,14 @@ def simulate(seed: int, *, disk: Disk | None = None, acts: int | None = None) ->
     loop = VirtualLoop()
     loop.set_task_factory(_task_of_a_process)
     simulation = _Simulation(seed, loop, disk or MemoryDisk(), acts)
-    try:
-        loop.run_until_complete(simulation.play())
-    except Stalled as stalled:
-        simulation.laws.breaks(str(stalled))
-    finally:
-        loop.run_until_complete(_end_tasks(loop))
-        loop.close()
+    with remembering():
+        try:
+            loop.run_until_complete(simulation.play())
+        except Stalled as stalled:
+            simulation.laws.breaks(str(stalled))
+        finally:
+            loop.run_until_complete(_end_tasks(loop))
+            loop.close()
     return simulation.report()
 
 
