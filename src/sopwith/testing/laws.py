@@ -23,13 +23,16 @@ from sopwith.core.config import Config
 from sopwith.core.events import Event
 from sopwith.core.evolve import begin, evolve, replay
 from sopwith.core.procedure import ExecutionMode, Procedure, Step
-from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on, holds_slot
+from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on
 from sopwith.engine.runs import summarise
 from sopwith.ports import Batch, Claim, Store, WorkOrder
 from sopwith.testing import memo
 from sopwith.testing.executor import FakeWorld, Key, key_of
+from sopwith.testing.laws_children import ChildLaws
+from sopwith.testing.laws_limits import LimitLaws
 from sopwith.testing.laws_rollback import RollbackLaws
 from sopwith.testing.mortal import Process
+from sopwith.testing.story import Story
 
 _TOLERANCE_MS = 5_000
 
@@ -42,7 +45,11 @@ class Laws:
         self.broken: list[str] = []
         self.runs: dict[str, Run] = {}
         self.history: dict[str, list[Event]] = {}
-        self.trace = sha256()
+        self.story = Story(now_ms)
+        self.unread: Callable[[], bool] = lambda: False
+        """Whether the end of some process could not be read, so that it counts as lost."""
+        self.broken_at: int | None = None
+        """How long the story was when the first law was broken."""
         self._store = store
         self._world = world
         self._now_ms = now_ms
@@ -63,6 +70,8 @@ class Laws:
         self._out: set[str] = set()
         """Runs whose time is up, and that nobody has brought back."""
         self._rollbacks = RollbackLaws(self.breaks, self._is_busy)
+        self._children = ChildLaws(self.breaks, self.runs, self.history)
+        self._limits = LimitLaws(self.breaks, self.runs)
 
     @property
     def events(self) -> int:
@@ -70,19 +79,27 @@ class Laws:
 
     def breaks(self, law: str) -> None:
         """Records that a law was broken."""
+        if self.broken_at is None:
+            self.broken_at = len(self.story)
         self.broken.append(f"seed {self.seed}, at {self._now_ms()} ms: {law}")
 
     def note(self, *what: object) -> None:
-        """Adds to the trace, by which two simulations of one seed are compared."""
-        self.trace.update(repr(what).encode())
+        """Adds to the story, by whose hash two simulations of one seed are compared."""
+        self.story.note(*what)
 
     def configured(self, config: Config) -> None:
         """This is config.json from now on; a decision says under which one it was made."""
         self._configs[config.digest] = config
+        self._limits.config = config
 
     def restarted(self) -> None:
         """The boot clock tells nothing any more about what began before."""
         self._boots += 1
+
+    @property
+    def began(self) -> Counter[Key]:
+        """How often the process of each attempt was begun."""
+        return self._launched
 
     # events
 
@@ -98,8 +115,8 @@ class Laws:
     def appended(self, process: Process, batch: Batch, claim: Claim | None) -> None:
         """More events of a run are stored."""
         run_id = batch.summary.run_id
-        if process.drives is not None:
-            self._check_writer(process, run_id, claim)
+        if claim is not None or process.drives == run_id:
+            self._check_writer(process, run_id, batch, claim)
         self._take(run_id, batch)
 
     def acknowledged(self, batch: Batch) -> None:
@@ -107,10 +124,12 @@ class Laws:
         self._acknowledged.extend((batch.summary.run_id, sealed) for sealed in batch.events)
 
     def _take(self, run_id: str, batch: Batch) -> None:
+        stood = self.runs.get(run_id)
         for sealed in batch.events:
             self._check_link(run_id, sealed)
             self._sealed[run_id].append(sealed)
             event = memo.decode(sealed.payload)
+            self.story.event(event, sealed.hash)
             before = self.runs.get(run_id)
             if before is not None:
                 self._check_event(before, event)
@@ -123,17 +142,12 @@ class Laws:
                 self.breaks(f"{run_id}: event {event.seq} ({event.event_type}) cannot follow: {error}")
                 return
             self._states[run_id].append(self.runs[run_id])
-            self.note("event", sealed.hash)
             self._check_after(self.runs[run_id], event)
+            if before is None:
+                self._children.created(self.runs[run_id])
+        self._limits.after(stood, self.runs[run_id], self.history[run_id][-len(batch.events) :])
         if summarise(self.runs[run_id]) != batch.summary:
             self.breaks(f"{run_id}: replay up to event {self.runs[run_id].seq} does not give the live run's summary")
-
-        self._check_group(self.runs[run_id].concurrency_group)
-
-    def _check_group(self, group: str) -> None:
-        meeting = [run.run_id for run in self.runs.values() if run.concurrency_group == group and holds_slot(run)]
-        if group and len(meeting) > 1:
-            self.breaks(f"{' and '.join(meeting)} hold the slot of the group {group} at once")
 
     def _check_link(self, run_id: str, sealed: SealedEvent) -> None:
         kept = self._sealed[run_id]
@@ -150,6 +164,7 @@ class Laws:
         if before.ended in (RunStatus.COMPLETED, RunStatus.CANCELLED) and not undone:
             self.breaks(f"{run_id}: {event.event_type} after the run had {before.ended}")
         self._rollbacks.check(before, event, self.history[run_id])
+        self._children.check(before, event)
         match event.body:
             case ev.StepStarted(rollback=True):
                 pass
@@ -173,7 +188,7 @@ class Laws:
                 self._check_end(before, body)
             case ev.StepInterrupted(step_number=number):
                 key = _key(before, number)
-                if key in self._launched and key not in self._world.lost:
+                if key in self._launched and key not in self._world.lost and not self.unread():
                     self.breaks(f"{run_id}: step {number} is interrupted, and its process is known well")
             case ev.ApprovalVoteRecorded() | ev.ApprovalGranted() as body:
                 self._check_vote(before, event, body)
@@ -441,7 +456,7 @@ class Laws:
         key = _key(before, body.step_number)
         where = f"{before.run_id}: step {body.step_number}"
         if isinstance(body, ev.StepRolledBack) and body.cause == "interrupted":
-            if key in self._launched and key not in self._world.lost:
+            if key in self._launched and key not in self._world.lost and not self.unread():
                 self.breaks(f"{where}: its rollback is told as lost, and its process is known well")
             return
         if key not in self._world.results or key in self._world.lost:
@@ -534,9 +549,10 @@ class Laws:
         if held and not process.superseded:
             self.breaks(f"{process.name} has returned, and still holds {held}")
 
-    def _check_writer(self, process: Process, run_id: str, claim: Claim | None) -> None:
+    def _check_writer(self, process: Process, run_id: str, batch: Batch, claim: Claim | None) -> None:
         if claim is None:
-            self.breaks(f"{run_id}: the driver {process.name} wrote without a claim")
+            if not self._children.may_be_told(self.runs[run_id], batch):
+                self.breaks(f"{run_id}: the driver {process.name} wrote without a claim")
         elif claim.epoch != self._epochs[run_id]:
             self.breaks(f"{run_id}: {process.name} wrote under claim {claim.epoch} after claim {self._epochs[run_id]}")
 
@@ -546,6 +562,10 @@ class Laws:
         """What a driver returned is what the events say."""
         if self._states[run.run_id][run.seq - 1] != run:
             self.breaks(f"{run.run_id}: the driver's run at event {run.seq} differs from its replay")
+
+    def check_children(self) -> None:
+        """All is quiet, and whoever should have been told of a child run has been."""
+        self._children.check_known()
 
     def check_record(self) -> None:
         """All that was acknowledged is there, and all that is there is sound."""
