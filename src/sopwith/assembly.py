@@ -19,6 +19,7 @@ from sopwith.engine.library import Library
 from sopwith.engine.parts import Parts
 from sopwith.plugins import Registry
 from sopwith.ports import Cache, Owner, Workspace
+from sopwith.stores.bell import DatagramBell
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.stores.views import FileViews
 
@@ -53,6 +54,7 @@ def open_engine(workspace: Workspace) -> Engine:
                 tombstones=store.log.tombstones,
                 examine=partial(_examine, workspace),
             ),
+            bell=DatagramBell(workspace.runs),
         )
     )
 

@@ -347,6 +347,32 @@ class Views(Protocol):
         ...
 
 
+class Bell(Protocol):
+    """Tells whoever serves the workspace that a run has changed. Only a hint: the store is asked what is true."""
+
+    def ring(self, run_id: str, *, left: bool = False) -> None:
+        """Never fails, never blocks; a word may be lost, come late or come twice.
+
+        `left`: whoever rings does not drive the run on; whoever hears it need not leave it time to.
+        """
+        ...
+
+
+class Ear(Protocol):
+    """The other end of the bell, in the process that serves the workspace."""
+
+    def listen(self, hear: Callable[[str, bool], None]) -> None:
+        """From now on calls `hear(run_id, left)` for each word, between two steps of the running event loop.
+
+        Nobody vouches for what was said: there may be no such run. Raises OSError where nothing can be heard here.
+        """
+        ...
+
+    def close(self) -> None:
+        """Hears no more."""
+        ...
+
+
 class LogEntry(msgspec.Struct, frozen=True):
     """One event as it lies in the log, unjudged; `run_seq` and `run_head` are what its run's row says of the last one.
 

@@ -20,6 +20,7 @@ from sopwith.engine.library import Library
 from sopwith.engine.parts import Parts
 from sopwith.engine.reading import Reader
 from sopwith.ports import Clock, ExecutorKind, Workspace
+from sopwith.testing.bell import FakeBell
 from sopwith.testing.clock import SequentialIds
 from sopwith.testing.executor import FakeWorld, Key, fake_kind
 from sopwith.testing.memory import MemoryStore, NoViews
@@ -56,6 +57,7 @@ class Bench:
         self.world = FakeWorld()
         self.kinds = Kinds(self.world, self.clock)
         self.store = MemoryStore()
+        self.bell = FakeBell()
         self.ids = SequentialIds()
         self.environ: dict[str, str] = {"PATH": "/usr/bin"}
         self._processes = 0
@@ -103,6 +105,7 @@ class Bench:
                 owner=lambda: me,
                 environ=self.environ if environ is None else environ,
                 umask=0o022,
+                bell=self.bell,
             )
         )
 

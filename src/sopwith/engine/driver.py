@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -64,6 +64,8 @@ _Begin = Callable[[WorkOrder, Callable[[bytes], None]], Awaitable[Watch | Lost]]
 
 LOOK_SECS = 0.2
 """How often a driver with running processes looks whether somebody else changed the run."""
+LOOK_IF_TOLD_SECS = 5.0
+"""The same where a switchboard wakes it: only the net below words that were lost."""
 
 
 async def drive(
@@ -80,19 +82,22 @@ async def drive(
     claim = _claim(parts, run_id)
     if claim is None:
         raise _busy(parts, run_id)
-    while claim is not None:
-        driver = _Driver(parts, runs, loaded, claim, observer, linger=linger)
-        try:
-            loaded = await driver.run()
-        finally:
-            parts.store.release(claim)
-        # whoever changed the run after our last look and then found it claimed has left it to us
-        loaded, events = runs.refresh(loaded)
-        for event in events:
-            observer.on_event(event, loaded.run)
-        if not events or not ready(due(loaded.run), parts.clock.now().at):
-            break
-        claim = _claim(parts, run_id)
+    try:
+        while claim is not None:
+            driver = _Driver(parts, runs, loaded, claim, observer, linger=linger)
+            try:
+                loaded = await driver.run()
+            finally:
+                parts.store.release(claim)
+            # whoever changed the run after our last look and then found it claimed has left it to us
+            loaded, events = runs.refresh(loaded)
+            for event in events:
+                observer.on_event(event, loaded.run)
+            if not events or not ready(due(loaded.run), parts.clock.now().at):
+                break
+            claim = _claim(parts, run_id)
+    finally:
+        parts.bell.ring(run_id, left=True)
     if upwards and loaded.run.parent is not None:
         await _drive_parent(parts, runs, loaded.run.parent.run_id, observer, linger=linger)
     parts.auditing.seal(parts.clock.now().at)
@@ -162,13 +167,21 @@ class _Driver:
         self._trouble: Exception | None = None
         """What came of driving one of them; told when nothing else is left to do."""
         self._given_up: set[StepId] = set()
+        self._told = asyncio.Event()
+        """Set when this process hears of a change of the run."""
 
     async def run(self) -> Loaded:
+        board = self._parts.switchboard
+        with board.waiting(self._loaded.run.run_id, self._told) if board is not None else nullcontext():
+            return await self._run()
+
+    async def _run(self) -> Loaded:
         try:
             self._ask_for_slots()
             self._stay_with_timers()
             while True:
                 # read before the run is: what is committed in between must not be missed
+                self._told.clear()
                 version = self._parts.store.version()
                 self._refresh()
                 if await self._carry_out_one() or self._settle_one():
@@ -539,16 +552,20 @@ class _Driver:
             if self._parts.store.version() != version or self._seconds_to(alarm) <= 0 or self._was_told():
                 return
             look = asyncio.ensure_future(self._parts.clock.sleep(self._seconds_to(alarm)))
+            word = asyncio.ensure_future(self._told.wait())
             try:
-                await asyncio.wait({*awaited, look}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({*awaited, look, word}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 look.cancel()
+                word.cancel()
 
     def _was_told(self) -> bool:
-        """Whether a child run that is driven beside this one, in this process, has told it something.
+        """Whether somebody told of a change, or a child run that is driven beside this one, in this process, made one.
 
         The store tells by its version only of what other processes commit.
         """
+        if self._told.is_set():
+            return True
         if not children(self._loaded.run):
             return False
         summary = self._parts.store.summary(self._loaded.run.run_id)
@@ -556,9 +573,10 @@ class _Driver:
 
     def _seconds_to(self, alarm: _Alarm) -> float:
         now = self._parts.clock.now()
-        by_wall = LOOK_SECS if alarm.at is None else (alarm.at - now.at).total_seconds()
-        by_boot = LOOK_SECS if alarm.boot_ms is None else (alarm.boot_ms - now.boot_ms) / 1000
-        return max(0.0, min(LOOK_SECS, by_wall, by_boot))
+        look = LOOK_SECS if self._parts.switchboard is None else LOOK_IF_TOLD_SECS
+        by_wall = look if alarm.at is None else (alarm.at - now.at).total_seconds()
+        by_boot = look if alarm.boot_ms is None else (alarm.boot_ms - now.boot_ms) / 1000
+        return max(0.0, min(look, by_wall, by_boot))
 
 
 class _Alarm(NamedTuple):

@@ -131,6 +131,13 @@ class Engine:
         command = partial(cmd.Reject, actor=actor, step=step, digest=digest, seen=digest is not None)
         return self._answer(run_id, lambda now: command(now=now, reason=reason))
 
+    def leave(self, run: Run) -> None:
+        """Says that this process drives neither the run on nor what it runs within: a server need not wait for it."""
+        self.parts.bell.ring(run.run_id, left=True)
+        if run.parent is not None:
+            with suppress(SopwithError):
+                self.leave(self.runs.load(run.parent.run_id).run)
+
     def why_not(self, run: Run, step: StepId | None, *, actor: Actor) -> str:
         """Why this actor may not approve at this gate now, in words; empty if nothing stands in the way."""
         return why_not(run, step, actor, self._people())

@@ -9,7 +9,8 @@ import msgspec
 from sopwith.engine.auditing import Auditing
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
-from sopwith.ports import Clock, ExecutorKinds, Ids, Owner, Store, Views, Workspace
+from sopwith.engine.switchboard import NoBell, Switchboard
+from sopwith.ports import Bell, Clock, ExecutorKinds, Ids, Owner, Store, Views, Workspace
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,3 +28,6 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     environ: Mapping[str, str]
     umask: int
     auditing: Auditing = msgspec.field(default_factory=Auditing)
+    bell: Bell = msgspec.field(default_factory=NoBell)
+    switchboard: Switchboard | None = None
+    """Wakes the drivers of this process at a change of their run; None: they look for themselves, often."""

@@ -96,6 +96,7 @@ class Runs:
             return batch
 
         stored = self._parts.store.create(name, batch, group=group)
+        self._parts.bell.ring(made[0].run.run_id)
         self._show(stored, made[0])
         return made[0]
 
@@ -153,6 +154,7 @@ class Runs:
         self._parts.store.append(
             loaded.run.run_id, loaded.run.seq, batch, claim=claim, admit=admit if takes_slot else None
         )
+        self._parts.bell.ring(loaded.run.run_id)
         self._show(batch, after)
         if then is not before and (then is not None or takes_slot):
             # of one that may be refused its slot only afterwards: whoever drives the parent asks for it again

@@ -25,19 +25,28 @@ from sopwith.engine.driver import drive
 from sopwith.engine.observing import Observer
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
+from sopwith.engine.switchboard import Switchboard
 from sopwith.errors import IllegalMove, RunBusy, SopwithError, StoreError
-from sopwith.ports import RunFilter, RunSummary
+from sopwith.ports import Ear, RunFilter, RunSummary
 
-POLL_SECS = 0.5
-"""How often the store is asked whether anybody committed, and what is due soon. Deadlines have an alarm of their own.
-
-Measured on a small virtual machine: the two questions take 16 us, waking up from a sleep 400 us whatever is asked;
-an idle server takes 0.13 % of a core at 0.5 s and 0.25 % at 0.25 s, with no runs as with 1,000 that wait.
-"""
 SWEEP_SECS = 5.0
-"""How often a run that somebody else drove, or that found no slot, is looked at where no commit told of it."""
+"""How often the store is asked whether anybody committed, and what is due soon: the net below words that were lost.
+Deadlines have an alarm of their own. Also how often a run that somebody else drove, or that found no slot, is looked
+at where no commit told of it.
+"""
+POLL_SECS = 0.5
+"""The same where no word can be heard."""
+QUIET_SECS = 0.01
+"""So long after a look the words that come in meanwhile are gathered for the next one."""
+MOST_WORDS = 1000
+"""So many runs are looked at because of words; what is told beyond that is found by listing."""
 GRACE_SECS = 0.5
-"""What was changed this recently is left to whoever changed it: `sop run` and `sop approve` drive on themselves."""
+"""What was changed this recently is left to whoever changed it: `sop run` and `sop approve` drive on themselves.
+
+Not where whoever changed it says that it does not.
+"""
+JUMP_SECS = 2.0
+"""By so much the wall clock must have left the boot clock since the last look to be told as a jump."""
 QUEUE_SECS = 1.0
 """A refused queue asks again no sooner, however often others commit: asking writes to the database."""
 AT_ONCE = 32
@@ -66,20 +75,35 @@ class Witness(Observer, Protocol):
         """This run cannot be driven now, or, without a run, the store cannot be read; told once for each message."""
         ...
 
+    def on_clock_jump(self, seconds: float) -> None:
+        """The wall clock was set forward, or back, by about so much since the last look."""
+        ...
+
 
 async def serve(
-    parts: Parts, witness: Witness, *, stop: asyncio.Event, once: bool = False, at_once: int = AT_ONCE
+    parts: Parts,
+    witness: Witness,
+    *,
+    stop: asyncio.Event,
+    once: bool = False,
+    at_once: int = AT_ONCE,
+    ear: Ear | None = None,
 ) -> tuple[str, ...]:
     """Drives runs until `stop` is set, or, with `once`, until nothing is left to do now.
 
-    Tells which runs it let go of on their way; their processes go on. Raises StoreError if the store stays unreadable.
+    `ear`: hears of the commits of other processes; without one, the store is asked often. Tells which runs it let go
+    of on their way; their processes go on. Raises StoreError if the store stays unreadable.
     """
     server = _Server(parts, witness, at_once)
     watching = asyncio.ensure_future(_when(stop, server.wake))
     try:
+        # before the first look: what is told from now on is not missed
+        server.listen(ear)
         await server.run(stop, once=once)
     finally:
         watching.cancel()
+        if ear is not None:
+            ear.close()
         left = await server.let_go()
     return left
 
@@ -132,7 +156,8 @@ class _Trouble(msgspec.Struct):
 
 class _Server:
     def __init__(self, parts: Parts, witness: Witness, at_once: int) -> None:
-        self._parts = parts
+        self._board = Switchboard(self._hear_inside)
+        self._parts = parts = msgspec.structs.replace(parts, bell=self._board)
         self._store = parts.store
         self._witness = witness
         self._at_once = at_once
@@ -151,6 +176,48 @@ class _Server:
         self._alarm: datetime | None = None
         self._failing_since_ms: int | None = None
         self._woken = asyncio.Event()
+        self._look_secs = POLL_SECS
+        """How long the longest pause between two looks is."""
+        self._words: dict[str, bool] = {}
+        """The runs that somebody told of since the last look, and whether nobody drives them on."""
+        self._gathering: asyncio.TimerHandle | None = None
+        self._looked_at: Instant | None = None
+
+    def listen(self, ear: Ear | None) -> None:
+        """Hears of other processes' commits. Where that cannot be had, drivers and this loop look often instead."""
+        if ear is None:
+            return
+        try:
+            ear.listen(self._hear_outside)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self._tell(None, SopwithError(f"decisions are noticed late: nobody can be heard here: {reason}"))
+            return
+        self._look_secs = SWEEP_SECS
+        self._parts = msgspec.structs.replace(self._parts, switchboard=self._board)
+
+    def _hear_outside(self, run_id: str, left: bool) -> None:
+        self._board.wake(run_id)
+        self._note(run_id, left)
+
+    def _hear_inside(self, run_id: str, _left: bool) -> None:
+        # whoever changed it here does not drive it on, unless it is among those driven here
+        self._note(run_id, True)
+
+    def _note(self, run_id: str, left: bool) -> None:
+        if run_id in self._driven:
+            return
+        if len(self._words) < MOST_WORDS or run_id in self._words:
+            self._words[run_id] = left or self._words.get(run_id, False)
+        else:
+            self._stirred = True
+        if self._gathering is None:
+            looked_ms = self._looked_at.boot_ms if self._looked_at is not None else 0
+            quiet = QUIET_SECS - (self._now.boot_ms - looked_ms) / 1000
+            if quiet <= 0:
+                self.wake()
+            else:
+                self._gathering = asyncio.get_running_loop().call_later(quiet, self.wake)
 
     def wake(self, _task: object = None) -> None:
         """Ends the pause between two looks."""
@@ -177,14 +244,16 @@ class _Server:
     @property
     def _is_done(self) -> bool:
         fresh = any(later.why is _Why.FRESH for later in self._later.values())
-        return not (self._driven or self._found or self._stirred or fresh)
+        return not (self._driven or self._found or self._stirred or self._words or fresh)
 
     # what to look at
 
     def _look(self) -> None:
+        self._notice_a_jump()
         try:
             self._reap()
             self._notice_commits()
+            self._follow_words()
             if self._stirred and self._now.boot_ms >= self._list_again_ms:
                 self._list()
             self._consider_what_is_due()
@@ -193,6 +262,22 @@ class _Server:
         else:
             self._failing_since_ms = None
             self._troubles.pop(None, None)
+
+    def _notice_a_jump(self) -> None:
+        before, now = self._looked_at, self._now
+        self._looked_at = now
+        if before is not None and before.boot_id == now.boot_id:
+            seconds = ((now.at - before.at) / timedelta(milliseconds=1) - (now.boot_ms - before.boot_ms)) / 1000
+            if abs(seconds) > JUMP_SECS:
+                self._witness.on_clock_jump(seconds)
+
+    def _follow_words(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        words, self._words = self._words, {}
+        for run_id, left in words.items():
+            self._consider(self._store.summary(run_id), run_id, left=left)
 
     def _notice_commits(self) -> None:
         version = self._store.version()
@@ -226,7 +311,7 @@ class _Server:
         for run_id in [run_id for run_id, later in self._later.items() if later.at_ms <= now.boot_ms]:
             self._consider(self._store.summary(run_id), run_id)
         self._alarm = None
-        soon = now.at + timedelta(seconds=POLL_SECS)
+        soon = now.at + timedelta(seconds=self._look_secs)
         for run_id in self._store.due(soon, _ALL):
             if run_id in self._driven or run_id in self._later:
                 continue
@@ -236,12 +321,15 @@ class _Server:
             else:
                 self._consider(summary, run_id)
 
-    def _consider(self, summary: RunSummary | None, run_id: str = "") -> None:
-        """Puts the run among those to be driven, or remembers why not."""
+    def _consider(self, summary: RunSummary | None, run_id: str = "", *, left: bool = False) -> None:
+        """Puts the run among those to be driven, or remembers why not. `left`: whoever changed it leaves it to us."""
         if summary is None:
             self._later.pop(run_id, None)
             return
         run_id = summary.run_id
+        later = self._later.get(run_id)
+        if left and later is not None and later.why in (_Why.FRESH, _Why.HELD):
+            del self._later[run_id]
         if run_id in self._driven or self._still_waits(summary) or self._still_rests(summary):
             return
         self._found.pop(run_id, None)
@@ -250,8 +338,8 @@ class _Server:
         try:
             if self._store.holder(run_id) is not None:
                 self._put_off(run_id, summary.seq, SWEEP_SECS, _Why.HELD)
-            elif left_secs := self._grace_left(summary):
-                self._put_off(run_id, summary.seq, left_secs, _Why.FRESH)
+            elif not left and (grace_secs := self._grace_left(summary)):
+                self._put_off(run_id, summary.seq, grace_secs, _Why.FRESH)
             else:
                 self._examine(self._runs.load(run_id).run)
         except Exception as error:
@@ -415,7 +503,7 @@ class _Server:
         waits = [(later.at_ms - now.boot_ms) / 1000 for later in self._later.values()]
         if self._alarm is not None:
             waits.append((self._alarm - now.at).total_seconds())
-        return max(0.0, min((POLL_SECS, *waits)))
+        return max(0.0, min((self._look_secs, *waits)))
 
 
 def _without_those_behind(summaries: Iterable[RunSummary]) -> Iterable[RunSummary]:

@@ -89,6 +89,7 @@ def reject(door: Door, run_id: str, step: StepId | None, digest: str | None, rea
     document = {"runId": run_id, **addressed(answered.step), "status": "rejected", "action": answered.led_to}
     if document["action"] in ("rollback_skipped", "goto"):
         carry_on_and_leave(door, answered.run, wait=wait, document=lambda run: {**document, "run": run})
+    door.engine.leave(answered.run)
     run = run_document(answered.run)
     door.say(
         {**document, "run": run},

@@ -17,6 +17,7 @@ from sopwith.engine.driver import drive
 from sopwith.engine.files import ensure_private_folder
 from sopwith.errors import RunBusy, WorkspaceError
 from sopwith.ports import Workspace
+from sopwith.stores.bell import DatagramBell
 from sopwith.stores.serving_lock import ServingLock
 
 if TYPE_CHECKING:
@@ -29,10 +30,13 @@ _QUEUE_SECS = 1.0
 def start_detached(workspace: Workspace, run_id: str) -> None:
     """Sees to it that a process which outlives this one drives the run: a server that is there, else one of its own.
 
+    A server may have been told of the run; here it is told that the run is left to it.
+
     What goes wrong in its own stands in `driver.log` of the run.
     """
     with closing(ServingLock(workspace.runs)) as lock:
         if lock.has_server:
+            DatagramBell(workspace.runs).ring(run_id, left=True)
             return
     folder = workspace.run_folder(run_id)
     ensure_private_folder(folder)

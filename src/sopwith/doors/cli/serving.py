@@ -29,6 +29,7 @@ from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.ticker import serve as serve_runs
 from sopwith.errors import NotAllowed, Refused, SopwithError
 from sopwith.ports import Owner, RunFilter
+from sopwith.stores.bell import DatagramEar
 from sopwith.stores.serving_lock import ServingLock
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ async def _serve(door: Door, lock: ServingLock, *, once: bool) -> None:
     keeping_house = asyncio.ensure_future(_keep_house(door, teller, once=once))
     signing = Deferred(door.engine.parts.auditing)
     parts = msgspec.structs.replace(door.engine.parts, auditing=signing)
-    left = await serve_runs(parts, teller, stop=stop, once=once)
+    ear = None if once else DatagramEar(door.workspace.runs)
+    left = await serve_runs(parts, teller, stop=stop, once=once, ear=ear)
     if once and not stop.is_set():
         await keeping_house
     keeping_house.cancel()
@@ -203,6 +205,11 @@ class _Teller:
         words = f"{click.style(mark('✘'), fg='red')} {safe(told.message)}; it is tried again"
         document = {"type": "trouble", "runId": run_id, "error": error_document(told)["error"]}
         self._say(document, lambda: self._line_now(run_id or "", "", words), err=True)
+
+    def on_clock_jump(self, seconds: float) -> None:
+        way = "forward" if seconds > 0 else "back"
+        words = f"{click.style('!', fg='yellow')} the clock was set {way} by {abs(seconds):.1f}s"
+        self._say({"type": "clock_jump", "seconds": round(seconds, 3)}, lambda: self._line_now("", "", words))
 
     def _line_now(self, run_id: str, name: str, words: str) -> str:
         return _line(self._now().at, run_id, name, words)

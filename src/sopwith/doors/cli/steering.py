@@ -26,6 +26,7 @@ def cancel(door: Door, run_id: str, reason: str) -> None:
     run = door.engine.cancel(run_id, actor=door.actor, reason=reason)
     if run.cancel_requested:
         run = _end_processes(door, run_id)
+    door.engine.leave(run)
     if run.ended is None and (driver := door.engine.parts.store.holder(run_id)) is not None:
         _say_accepted(door, run, driver)
     else:
@@ -38,7 +39,9 @@ def cancel(door: Door, run_id: str, reason: str) -> None:
 @verb
 def pause(door: Door, run_id: str, reason: str) -> None:
     """Start nothing more in RUN. A running step ends by itself; gates and their clocks stop at once."""
-    _say(door, door.engine.pause(run_id, actor=door.actor, reason=reason))
+    run = door.engine.pause(run_id, actor=door.actor, reason=reason)
+    door.engine.leave(run)
+    _say(door, run)
 
 
 @click.command()
