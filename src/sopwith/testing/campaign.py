@@ -60,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         tally.add(some)
         for seed, violations in some.broken:
             _say(*violations, f"    replay it: python -m sopwith.testing.simulator --seed {seed}")
+            if options.first:
+                return 1
         now = time.monotonic()
         if now - last >= options.every:
             last = now
@@ -82,6 +84,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--trace", action="store_true", help="with --seed: tells all that happens in it")
     parser.add_argument("--acts", type=int, help="with --seed: plays so many acts of it only")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--first", action="store_true", help="stops at the first seed that breaks a law")
     parser.add_argument("--every", type=float, default=10, help="seconds between two lines of progress")
     parser.add_argument("--summary", action="store_true", help="tells what was met how often, and what never was")
     parser.add_argument("--store", choices=("memory", "sqlite"), default="memory")
@@ -157,6 +160,7 @@ _CALLS = (
 _TROUBLES = (
     *("power cut", "wall clock set", "process lost", "claim taken over", "driver interrupted", "news is late"),
     *("server started", "server told to stop", "server adopted a process", "server adopted an intent"),
+    *("word heard", "word lost", "word late", "word repeated", "word forged", "server saw the clock jump"),
     *("disk full", "disk full at create", "disk full at append", "disk full at claim"),
     *("store failed at a read", "store failed at create", "store failed at append", "store failed at claim"),
     *("store failed after it created", "store failed after it appended", "store failed after it released"),

@@ -52,7 +52,7 @@ from sopwith.testing.scenario import (
     random_procedure,
     used_in_one_another,
 )
-from sopwith.testing.servers import Servers
+from sopwith.testing.servers import Airwaves, Servers
 from sopwith.testing.troubles import Troubles
 from sopwith.testing.virtual_time import Stalled, VirtualClock, VirtualLoop
 
@@ -169,6 +169,7 @@ class _Simulation:
         self._troubles = Troubles(self._chance, lambda: self._clock.now().boot_ms, self.laws.story.saw)
         self.laws.unread = lambda: self._troubles.unread
         self._serves = self._chance.random() < 0.4
+        self._airwaves = Airwaves(self._chance, loop, self.laws.story.saw)
         self._depth = 0
         self._processes = 0
         self._drivers: dict[Process, asyncio.Task[None]] = {}
@@ -204,6 +205,7 @@ class _Simulation:
             self._act()
         self._troubled = False
         self._troubles.end()
+        self._airwaves.calm = True
         # after a restart only the wall clock tells how long a wait has lasted: it gets back what was taken from it
         self._clock.set_wall_by(self._set_back)
         self._library.regroup(GROUPS)
@@ -302,6 +304,7 @@ class _Simulation:
             (0.5, self._troubles.fill_the_disk),
             (0.6 if self._serves and len(self._servers.alive) < 2 else 0, self._start_a_server),
             (0.2 if self._serves else 0, self._stop_a_server),
+            (0.4 if self._serves else 0, self._forge_a_word),
         ]
         if self._crashes_allowed:
             acts += [
@@ -361,13 +364,19 @@ class _Simulation:
     def _start_a_server(self) -> None:
         process = self._process(drives=None)
         process.serves = True
-        self._run(process, self._servers.live(process))
+        hears = self._chance.random() < 0.6
+        self._run(process, self._servers.live(process, self._airwaves.ear(process) if hears else None))
         self.laws.story.saw("server started")
 
     def _stop_a_server(self) -> None:
         if self._servers.alive:
             self._servers.tell_to_stop(self._chance.choice(self._servers.alive))
             self.laws.story.saw("server told to stop")
+
+    def _forge_a_word(self) -> None:
+        said = self._chance.choice(("sop_run_nobody", "no run id at all", self._some_run() or ""))
+        self._airwaves.carry(None, said, left=self._chance.random() < 0.7)
+        self.laws.story.saw("word forged")
 
     async def _let_servers_finish(self) -> None:
         """They look at all there is, and what they have begun comes to rest."""
@@ -477,6 +486,7 @@ class _Simulation:
             owner=lambda: process.owner,
             environ=process.environ,
             umask=0o022,
+            bell=self._airwaves.bell(process),
         )
 
     def _retire(self, process: Process) -> None:
