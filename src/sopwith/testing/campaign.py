@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     seeds = _range(options.seeds)
     tally = Tally()
     began = last = time.monotonic()
-    for some in _played(seeds, options.store, options.jobs):
+    for some in _played(seeds, options.store, options.jobs, chunk=1 if options.first else CHUNK):
         tally.add(some)
         for seed, violations in some.broken:
             _say(*violations, f"    replay it: python -m sopwith.testing.simulator --seed {seed}")
@@ -96,8 +96,8 @@ def _range(text: str) -> range:
     return range(int(first), int(end) if end else int(first) + 1)
 
 
-def _played(seeds: range, store: str, jobs: int) -> Iterator[Tally]:
-    chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
+def _played(seeds: range, store: str, jobs: int, *, chunk: int) -> Iterator[Tally]:
+    chunks = [seeds[at : at + chunk] for at in range(0, len(seeds), chunk)]
     if jobs <= 1:
         yield from map(partial(_play, store), chunks)
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 import msgspec
@@ -23,7 +24,7 @@ from sopwith.core.config import Config
 from sopwith.core.events import Event
 from sopwith.core.evolve import begin, evolve, replay
 from sopwith.core.procedure import ExecutionMode, Procedure, Step
-from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on
+from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on, open_gates
 from sopwith.engine.runs import summarise
 from sopwith.ports import Batch, Claim, Store, WorkOrder
 from sopwith.testing import memo
@@ -35,6 +36,7 @@ from sopwith.testing.mortal import Process
 from sopwith.testing.story import Story
 
 _TOLERANCE_MS = 5_000
+_SLACK = timedelta(seconds=5)
 
 
 class Laws:
@@ -562,6 +564,30 @@ class Laws:
         """What a driver returned is what the events say."""
         if self._states[run.run_id][run.seq - 1] != run:
             self.breaks(f"{run.run_id}: the driver's run at event {run.seq} differs from its replay")
+
+    def check_overdue(self, run_id: str, now: datetime) -> None:
+        """Somebody has just looked at the run: nothing in it waits whose time had come, by the events alone."""
+        run = self.runs[run_id]
+        if run.ended is not None or run.queued or run.paused or run.pause_requested or run.cancel_requested:
+            return
+        for number, gate in open_gates(run):
+            if gate.due_at is not None and gate.due_at < now - _SLACK:
+                self.breaks(f"{run_id}: the gate of step {number} waits, and its deadline was {gate.due_at}")
+        if run.rollback is not None or run.timed_out:
+            return
+        for step in run.steps.values():
+            limit = run.procedure.step(step.number).timeout_secs
+            timed = self._timed.get((run_id, step.number))
+            if step.status is not StepStatus.RUNNING or limit is None or timed is None or timed.boots != self._boots:
+                continue
+            if step.stopped_at is None and not step.held_ms and self._now_ms() - timed.since_ms > limit * 1000 + 5000:
+                self.breaks(f"{run_id}: step {step.number} still runs, and its time was up")
+        begun = self._begun.get(run_id)
+        limit = run.procedure.timeout_secs
+        if begun is None or limit is None or begun.boots != self._boots or run.start_void:
+            return
+        if self._now_ms() - begun.since_ms > limit * 1000 + 5000:
+            self.breaks(f"{run_id} goes on, and its time was up")
 
     def check_children(self) -> None:
         """All is quiet, and whoever should have been told of a child run has been."""

@@ -589,6 +589,8 @@ class _Simulation:
         for run_id, run in self.laws.runs.items():
             if served and (left := self._ready(run)) and self._god.holder(run_id) is None:
                 self.laws.breaks(f"{run.run_id} is {status_of(run)}, a server lives, and {left} is due")
+            if served and self._god.holder(run_id) is None:
+                self.laws.check_overdue(run_id, self._clock.now().at)
             if (self._crashes_allowed or self._troubles.happened) and run_id != self._last_word_on:
                 continue
             left = [item for item in self._ready(run) if item.at is None]
@@ -608,6 +610,8 @@ class _Simulation:
             await self._drive_in_peace(run_id, again=False)
         elif left := self._ready(run):
             self.laws.breaks(f"{run_id} is {status_of(run)} and a driver leaves {left} undone")
+        elif run.parent is None:
+            self.laws.check_overdue(run_id, self._clock.now().at)
 
     def _ready(self, run: Run) -> list[Any]:
         """What a driver could do now; waiting for a slot is not in its power."""
