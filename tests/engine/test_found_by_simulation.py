@@ -60,7 +60,9 @@ def test_a_driver_goes_on_when_somebody_else_has_told_the_end_of_the_child(bench
 
 def test_a_child_whose_step_has_other_items_now_can_be_brought_back_by_itself(bench: Bench) -> None:
     bench.procedure("build", {})
-    bench.procedure("deploy", {"outputs": {"l": "json"}}, {"run": None, "uses": "build", "forEach": "steps['1'].outputs.l"})
+    bench.procedure(
+        "deploy", {"outputs": {"l": "json"}}, {"run": None, "uses": "build", "forEach": "steps['1'].outputs.l"}
+    )
     bench.world.plays[1] = [
         Play(result=_handing_on(["eu", "us"])),
         Play(),

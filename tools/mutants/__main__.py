@@ -80,7 +80,11 @@ def table(mutants: list[Mutant], results: dict[tuple[str, str], Found]) -> list[
     lines = ["| Rule | Where | Its mutant is found by |", "|---|---|---|"]
     for mutant in mutants:
         found = results.get((mutant.place, mutant.rule))
-        by = "the simulation" if mutant.found_by == SIMULATION else ", ".join(f"`{each}`" for each in mutant.found_by.split())
+        by = (
+            "the simulation"
+            if mutant.found_by == SIMULATION
+            else ", ".join(f"`{each}`" for each in mutant.found_by.split())
+        )
         if mutant.equivalent:
             by = f"nothing: {mutant.equivalent}"
         elif found is not None and found.by == SIMULATION:

@@ -56,7 +56,9 @@ def _by_simulation(mutant: Mutant, package: Path, seeds: int) -> Found:
         return found
     if (match := _SEED.search(done.stdout)) is not None:
         return msgspec.structs.replace(found, by=SIMULATION, seed=int(match[1]), what=match[2][:200])
-    return msgspec.structs.replace(found, by=SIMULATION, what=(done.stderr.strip().splitlines() or ["it broke"])[-1][:200])
+    return msgspec.structs.replace(
+        found, by=SIMULATION, what=(done.stderr.strip().splitlines() or ["it broke"])[-1][:200]
+    )
 
 
 def _by_tests(mutant: Mutant, package: Path) -> Found:
@@ -74,7 +76,7 @@ def _by_tests(mutant: Mutant, package: Path) -> Found:
 
 def _run(arguments: list[str], package: Path) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "PYTHONPATH": str(package.parent), "PYTHONHASHSEED": "0"}
-    return subprocess.run(  # noqa: S603 - our own interpreter, our own modules
+    return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
         env=environ,

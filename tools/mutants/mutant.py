@@ -43,9 +43,7 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
         return changed
 
 
-def rule(
-    rule: str, place: str, old: str, new: str, *, found_by: str = SIMULATION, equivalent: str = ""
-) -> Mutant:
+def rule(rule: str, place: str, old: str, new: str, *, found_by: str = SIMULATION, equivalent: str = "") -> Mutant:
     """An entry of a catalogue."""
     return Mutant(rule=rule, place=place, old=old, new=new, found_by=found_by, equivalent=equivalent)
 

@@ -43,7 +43,9 @@ class LimitLaws:
             self._check_rest(run, events[-1])
 
     def _check_group(self, run: Run, holding: list[Run]) -> None:
-        meeting = [other for other in holding if run.concurrency_group and other.concurrency_group == run.concurrency_group]
+        meeting = [
+            other for other in holding if run.concurrency_group and other.concurrency_group == run.concurrency_group
+        ]
         for one, other in combinations(meeting, 2):
             if not in_one_line(self._runs, one, other):
                 self._breaks(f"{one.run_id} and {other.run_id} hold the slot of {run.concurrency_group} at once")

@@ -1,4 +1,4 @@
-"""`sop serve` in the simulated world: one or two of them beside the foreground drivers, killed, restarted, told to stop.
+"""`sop serve` in the simulated world: one or two beside the foreground drivers, killed, restarted, told to stop.
 
 What they must keep: told to stop, they return at once and hold no claim; and while one lives and nothing is broken any
 more, no run is left with something to do.

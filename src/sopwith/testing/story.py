@@ -1,4 +1,4 @@
-"""What a simulation saw: the hash by which two of one seed are compared, the tale for a reader, and counts of each kind.
+"""What a simulation saw: the hash by which two of one seed are compared, the tale, and counts of each kind.
 
 An event, a refusal or a trouble that a thousand seeds never saw is a hole in what is tried, and `holes` names it.
 """
