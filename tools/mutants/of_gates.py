@@ -101,14 +101,26 @@ MUTANTS = (
         "",
         found_by="tests/core/test_rollback.py",
     ),
-    rule("a gate's own condition decides", "core/moves_gate.py:open_gate", "condition.result is False", "False"),
+    rule(
+        "a gate's own condition decides",
+        "core/moves_gate.py:open_gate",
+        "condition.result is False",
+        "False",
+        found_by="tests/core/test_gates.py tests/core/test_timeouts.py tests/core/test_gate_clock.py",
+    ),
     rule(
         "each question is a new revision", "core/moves_gate.py:request_approval", "gate.revision + 1", "gate.revision"
     ),
     rule(
         "a gate that nobody can pass is rejected", "core/moves_gate.py:closed_as_unreachable", "left >= missing", "True"
     ),
-    rule("a settled gate is settled once", "core/moves_gate.py:expire", " or gate.status is not GateStatus.OPEN", ""),
+    rule(
+        "a settled gate is settled once",
+        "core/moves_gate.py:expire",
+        " or gate.status is not GateStatus.OPEN",
+        "",
+        found_by="tests/core/test_gates.py tests/core/test_timeouts.py tests/core/test_gate_clock.py",
+    ),
     rule(
         "a deadline settles its own revision",
         "core/moves_gate.py:expire",
@@ -134,6 +146,7 @@ MUTANTS = (
         "core/moves_gate.py:expire",
         "gate.on_timeout is TimeoutAction.ESCALATE",
         "False",
+        found_by="tests/core/test_gates.py tests/core/test_timeouts.py tests/core/test_gate_clock.py",
     ),
     rule(
         "silence that rejects leads where a rejection does",
@@ -147,6 +160,7 @@ MUTANTS = (
         "core/moves_gate.py:make_good",
         "(jumped_ms := _jumped_ms(gate, command))",
         "(jumped_ms := 0)",
+        found_by="tests/core/test_gates.py tests/core/test_timeouts.py tests/core/test_gate_clock.py",
     ),
     rule(
         "a jump is measured within one boot",
@@ -162,7 +176,13 @@ MUTANTS = (
         "True",
         found_by="tests/core/test_timeouts.py tests/core/test_gate_clock.py",
     ),
-    rule("a rejected start cancels the run", "core/moves_gate.py:rejection", "if number is None:", "if False:"),
+    rule(
+        "a rejected start cancels the run",
+        "core/moves_gate.py:rejection",
+        "if number is None:",
+        "if False:",
+        found_by="tests/core/test_gates.py tests/core/test_timeouts.py tests/core/test_gate_clock.py",
+    ),
     rule(
         "a rejection may lead elsewhere",
         "core/moves_gate.py:_led_to",
@@ -184,9 +204,21 @@ MUTANTS = (
         "",
         found_by="tests/core/test_timeouts.py",
     ),
-    rule("silence that pauses pauses", "core/moves_gate.py:_consequence", "action is TimeoutAction.PAUSE", "False"),
+    rule(
+        "silence that pauses pauses",
+        "core/moves_gate.py:_consequence",
+        "action is TimeoutAction.PAUSE",
+        "False",
+        found_by="tests/core/test_gates.py tests/core/test_timeouts.py tests/core/test_gate_clock.py",
+    ),
     # core/moves_answer.py
-    rule("a vote counts once", "core/moves_answer.py:_approved", "if command.actor.id in voters:", "if False:"),
+    rule(
+        "a vote counts once",
+        "core/moves_answer.py:_approved",
+        "if command.actor.id in voters:",
+        "if False:",
+        found_by="tests/core/test_gates.py tests/core/test_approvers.py",
+    ),
     rule("a quorum takes all its votes", "core/moves_answer.py:_approved", "len(voters) < rules.votes_needed", "False"),
     rule(
         "only approvers approve",
@@ -240,12 +272,19 @@ MUTANTS = (
         "False",
         found_by="tests/core/test_gates.py",
     ),
-    rule("an approval of the start starts", "core/moves_answer.py:_approved", "if number is None:", "if False:"),
+    rule(
+        "an approval of the start starts",
+        "core/moves_answer.py:_approved",
+        "if number is None:",
+        "if False:",
+        found_by="tests/core/test_gates.py tests/core/test_approvers.py",
+    ),
     rule(
         "the last vote that cannot come rejects",
         "core/moves_answer.py:_approved",
         "*closed_as_unreachable(run, number, gate, command, voters=voters)",
         "",
+        found_by="tests/core/test_gates.py tests/core/test_approvers.py",
     ),
     rule(
         "a comment that is wanted is given",
@@ -266,6 +305,7 @@ MUTANTS = (
         "core/approvers.py:check_approver",
         "        if is_starter:\n            who",
         "        if False:\n            who",
+        found_by="tests/core/test_approvers.py",
     ),
     rule(
         "approval is a person's",
@@ -312,6 +352,7 @@ MUTANTS = (
         "core/approvers.py:votes_left",
         "len(able - set(voted))",
         "len(able)",
+        found_by="tests/core/test_approvers.py",
     ),
     rule(
         "a comment that is wanted is not blank",
@@ -355,7 +396,13 @@ MUTANTS = (
         "        None,\n        occ",
     ),
     rule("one run of a group", "core/admission.py:admit", "1 if limits.concurrency_group else None", "None"),
-    rule("a run shares the place of those around it", "core/admission.py:admit", " if run_id not in limits.line", ""),
+    rule(
+        "a run shares the place of those around it",
+        "core/admission.py:admit",
+        " if run_id not in limits.line",
+        "",
+        found_by="tests/core/test_admission.py tests/engine/test_concurrency.py",
+    ),
     rule(
         "who came first goes first, in a group",
         "core/admission.py:admit",
@@ -363,7 +410,13 @@ MUTANTS = (
         "if False:",
         found_by="tests/contract tests/core",
     ),
-    rule("who came first goes first", "core/admission.py:admit", "    if limits.in_queue:\n", "    if False:\n"),
+    rule(
+        "who came first goes first",
+        "core/admission.py:admit",
+        "    if limits.in_queue:\n",
+        "    if False:\n",
+        found_by="tests/core/test_admission.py tests/engine/test_concurrency.py",
+    ),
     rule("a procedure rests", "core/admission.py:admit", "if cooldown and limits.cooldown_secs and", "if False and"),
     rule(
         "no more than a whole rest is asked for",
@@ -391,5 +444,7 @@ MUTANTS = (
         "engine/creation.py:limits_of",
         "in_queue=not is_within",
         "in_queue=True",
+        found_by="tests/core/test_admission.py "
+        "tests/engine/test_concurrency.py tests/engine/test_children_and_others.py",
     ),
 )

@@ -43,6 +43,7 @@ MUTANTS = (
         "core/decide.py:decide",
         "run.rollback is not None and type(command) not in WHILE_ROLLING_BACK",
         "False",
+        found_by="tests/core/test_rollback.py tests/core/test_moves_table.py",
     ),
     rule(
         "a timeout is nobody's decision",
@@ -67,6 +68,8 @@ MUTANTS = (
         "core/due.py:due",
         "run.cancel_requested or is_running_out(run)",
         "is_running_out(run)",
+        found_by="tests/core/test_flow.py tests/core/test_run_limit.py "
+        "tests/core/test_timeouts.py tests/core/test_pause_and_cancel.py",
     ),
     rule(
         "the end of a run's time ends what runs",
@@ -104,9 +107,30 @@ MUTANTS = (
         "*(Due(DueKind.WATCH_STEP, number) for number in busy_processes(run)),",
         "",
     ),
-    rule("a step's limit is watched", "core/due.py:due", "        *_time_outs(run),\n", ""),
-    rule("a run's limit is watched", "core/due.py:due", "        *_of_run(run),\n", ""),
-    rule("gates have deadlines", "core/due.py:due", "*_expiries(run), ", ""),
+    rule(
+        "a step's limit is watched",
+        "core/due.py:due",
+        "        *_time_outs(run),\n",
+        "",
+        found_by="tests/core/test_flow.py tests/core/test_run_limit.py "
+        "tests/core/test_timeouts.py tests/core/test_pause_and_cancel.py",
+    ),
+    rule(
+        "a run's limit is watched",
+        "core/due.py:due",
+        "        *_of_run(run),\n",
+        "",
+        found_by="tests/core/test_flow.py tests/core/test_run_limit.py "
+        "tests/core/test_timeouts.py tests/core/test_pause_and_cancel.py",
+    ),
+    rule(
+        "gates have deadlines",
+        "core/due.py:due",
+        "*_expiries(run), ",
+        "",
+        found_by="tests/core/test_flow.py tests/core/test_run_limit.py "
+        "tests/core/test_timeouts.py tests/core/test_pause_and_cancel.py",
+    ),
     rule(
         "gates have reminders",
         "core/due.py:due",
@@ -119,18 +143,24 @@ MUTANTS = (
         "core/due.py:_before_start",
         "(*_expiries(run), *_reminders(run))",
         "_reminders(run)",
+        found_by="tests/core/test_flow.py tests/core/test_run_limit.py "
+        "tests/core/test_timeouts.py tests/core/test_pause_and_cancel.py",
     ),
     rule(
         "a run whose time is up begins nothing more",
         "core/due.py:ready_now",
         "last or (*by_wall, *by_boot)",
         "(*by_wall, *by_boot)",
+        found_by="tests/core/test_flow.py tests/core/test_run_limit.py "
+        "tests/core/test_timeouts.py tests/core/test_pause_and_cancel.py",
     ),
     rule(
         "lengths count by the boot clock",
         "core/due.py:left_ms",
         "item.kind not in (DueKind.TIME_OUT, DueKind.END_WAIT, DueKind.START_STEP) or item.step is None",
         "True",
+        found_by="tests/core/test_flow.py tests/core/test_run_limit.py "
+        "tests/core/test_timeouts.py tests/core/test_pause_and_cancel.py",
     ),
     rule(
         "a wait ends at its time",
@@ -164,6 +194,8 @@ MUTANTS = (
         "core/due.py:_next",
         "step.wake_at) if room else None",
         "step.wake_at)",
+        found_by="tests/core/test_flow.py tests/core/test_run_limit.py "
+        "tests/core/test_timeouts.py tests/core/test_pause_and_cancel.py",
     ),
     rule(
         "a rollback's gate is asked first",
@@ -177,6 +209,7 @@ MUTANTS = (
         "core/moves_driver.py:_is_startable",
         "step.status is StepStatus.PENDING and step.instances is None",
         "step.instances is None",
+        found_by="tests/core/test_failures.py tests/core/test_flow.py tests/core/test_gates.py",
     ),
     rule(
         "a step with instances does not start itself",
@@ -345,8 +378,20 @@ MUTANTS = (
         "if verdict.result is None:",
         "if False:",
     ),
-    rule("items nobody can tell pause", "core/moves_flow.py:_expand", "if found.reason:", "if False:"),
-    rule("no items, no step", "core/moves_flow.py:_expand", "if not found.items:", "if False:"),
+    rule(
+        "items nobody can tell pause",
+        "core/moves_flow.py:_expand",
+        "if found.reason:",
+        "if False:",
+        found_by="tests/core/test_flow.py tests/core/test_items.py tests/core/test_run_limit.py",
+    ),
+    rule(
+        "no items, no step",
+        "core/moves_flow.py:_expand",
+        "if not found.items:",
+        "if False:",
+        found_by="tests/core/test_flow.py tests/core/test_items.py tests/core/test_run_limit.py",
+    ),
     rule(
         "a wait lasts its time",
         "core/moves_flow.py:end_wait",
@@ -373,12 +418,14 @@ MUTANTS = (
         "core/moves_flow.py:time_out_run",
         "if by_hand or step.status is StepStatus.WAITING:",
         "if False:",
+        found_by="tests/core/test_flow.py tests/core/test_items.py tests/core/test_run_limit.py",
     ),
     rule(
         "nothing is tried again in a run that is being ended",
         "core/moves_flow.py:after_failure",
         " or run.cancel_requested or run.timed_out",
         "",
+        found_by="tests/core/test_flow.py tests/core/test_items.py tests/core/test_run_limit.py",
     ),
     rule(
         "a failure is tried again",
@@ -442,9 +489,16 @@ MUTANTS = (
         "core/conclude.py:conclusion",
         "None if running_processes(run) else _after_a_rollback",
         "_after_a_rollback",
+        found_by="tests/core/test_failures.py tests/core/test_pause_and_cancel.py tests/core/test_rollback.py",
     ),
     rule("a step ends with its last instance", "core/conclude.py:_instances_done", "if not left:", "if left <= 1:"),
-    rule("a failing branch closes the other gates", "core/conclude.py:conclusion", "_close_a_gate(run) or ", ""),
+    rule(
+        "a failing branch closes the other gates",
+        "core/conclude.py:conclusion",
+        "_close_a_gate(run) or ",
+        "",
+        found_by="tests/core/test_failures.py tests/core/test_pause_and_cancel.py tests/core/test_rollback.py",
+    ),
     rule(
         "a run with a stuck step stops",
         "core/conclude.py:conclusion",
@@ -464,7 +518,13 @@ MUTANTS = (
         "if run.pause_requested and not busy_processes(run):",
         "if False:",
     ),
-    rule("a pause waits for what runs", "core/conclude.py:conclusion", " and not busy_processes(run)", ""),
+    rule(
+        "a pause waits for what runs",
+        "core/conclude.py:conclusion",
+        " and not busy_processes(run)",
+        "",
+        found_by="tests/core/test_failures.py tests/core/test_pause_and_cancel.py tests/core/test_rollback.py",
+    ),
     rule(
         "a failure waits for what runs",
         "core/conclude.py:_stop",
@@ -506,9 +566,16 @@ MUTANTS = (
         "core/moves_person.py:resume",
         "if stuck and run.rollback is None:",
         "if False:",
+        found_by="tests/core/test_pause_and_cancel.py tests/core/test_failures.py",
     ),
     rule("a cancel waits for what runs", "core/moves_person.py:cancel", "if running_processes(run):", "if False:"),
-    rule("a pause waits for processes", "core/moves_person.py:pause", "if busy_processes(run):", "if False:"),
+    rule(
+        "a pause waits for processes",
+        "core/moves_person.py:pause",
+        "if busy_processes(run):",
+        "if False:",
+        found_by="tests/core/test_pause_and_cancel.py tests/core/test_failures.py",
+    ),
     rule(
         "a retry before the start is none",
         "core/moves_person.py:retry",
@@ -516,7 +583,13 @@ MUTANTS = (
         "False",
         found_by="tests/core",
     ),
-    rule("what is carried out is not begun again", "core/moves_person.py:retry", "if busy:", "if False:"),
+    rule(
+        "what is carried out is not begun again",
+        "core/moves_person.py:retry",
+        "if busy:",
+        "if False:",
+        found_by="tests/core/test_pause_and_cancel.py tests/core/test_failures.py",
+    ),
     rule(
         "going back closes the gates",
         "core/moves_person.py:retry",
@@ -610,6 +683,7 @@ MUTANTS = (
         "core/evolve_again.py:retried",
         "start_void=run.start_void or needs_start_gate(run.mode)",
         "start_void=run.start_void",
+        found_by="tests/core/test_changed_params.py",
     ),
     rule(
         "a closed gate lets nothing through",
@@ -633,6 +707,7 @@ MUTANTS = (
         "core/run.py:starts_nothing",
         "return run.pause_requested or run.cancel_requested or stuck",
         "return run.cancel_requested or stuck",
+        found_by="tests/core/test_pause_and_cancel.py tests/core/test_flow.py tests/core/test_run_limit.py",
     ),
     rule(
         "a stuck step lets nothing start",
@@ -658,6 +733,7 @@ MUTANTS = (
         "core/run.py:time_left_ms",
         "elapsed_ms(step.started, now)",
         "round((now.at - step.started.at).total_seconds() * 1000)",
+        found_by="tests/core/test_pause_and_cancel.py tests/core/test_flow.py tests/core/test_run_limit.py",
     ),
     rule(
         "a run's limit counts by the boot clock",
@@ -735,7 +811,13 @@ MUTANTS = (
         "return False",
     ),
     rule("what was undone is done again", "core/rollback.py:undone", "if step.rollback_begun", "if False"),
-    rule("a rollback waits for what runs", "core/moves_rollback.py:roll_back", "if busy:", "if False:"),
+    rule(
+        "a rollback waits for what runs",
+        "core/moves_rollback.py:roll_back",
+        "if busy:",
+        "if False:",
+        found_by="tests/core/test_rollback.py",
+    ),
     rule("a rollback closes the gates", "core/moves_rollback.py:roll_back", "*_closed(run), ", ""),
     rule(
         "scripts run one after another",
@@ -763,12 +845,14 @@ MUTANTS = (
         "core/moves_rollback.py:start_rollback",
         "if (step.gate is not None and step.gate.digest != command.digest) if gated else command.changed:",
         "if False:",
+        found_by="tests/core/test_rollback.py",
     ),
     rule(
         "an earlier rollback's approval is not this one's",
         "core/evolve_rollback.py:rollback_started",
         "steps[number] = replace(step, gate_void=True)",
         "pass",
+        found_by="tests/core/test_rollback.py",
     ),
     rule(
         "a script that failed is told",
@@ -790,7 +874,7 @@ MUTANTS = (
         "core/moves_child.py:notice",
         "step is None or ",
         "",
-        found_by="tests/core/test_children.py",
+        found_by="tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a child run that failed fails its step",

@@ -31,6 +31,8 @@ MUTANTS = (
         "engine/driver.py:drive",
         "if upwards and loaded.run.parent is not None:",
         "if False:",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "an intent that is not its own is not carried out",
@@ -52,6 +54,8 @@ MUTANTS = (
         "engine/driver.py:_start",
         "executor.recover if order.withheld else executor.start",
         "executor.start",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a change is looked for before a start",
@@ -65,6 +69,8 @@ MUTANTS = (
         "engine/driver.py:_start",
         "if is_over_around(self._runs, run):",
         "if False:",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "what is lacking pauses",
@@ -85,6 +91,8 @@ MUTANTS = (
         "engine/driver.py:_apply",
         "while insist and events is None:",
         "while False:",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a result is recorded",
@@ -97,30 +105,40 @@ MUTANTS = (
         "engine/driver.py:_commit",
         "if self._loaded.run.seq == before:\n                raise",
         "if False:\n                raise",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a child's end is not insisted on",
         "engine/driver.py:_watch_child",
         "news = self._apply(told)",
         "news = self._apply(told, insist=True)",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a driver waits for the end of waits",
         "engine/driver.py:_run",
         "(self._linger and waits_by_itself(self._loaded.run))",
         "False",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "the version is read before the run",
         "engine/driver.py:_run",
         "                version = self._parts.store.version()\n                self._refresh()\n",
         "                self._refresh()\n                version = self._parts.store.version()\n",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a driver that waits looks for changes",
         "engine/driver.py:_wait",
         "self._parts.store.version() != version or ",
         "",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a driver wakes for deadlines",
@@ -155,6 +173,8 @@ MUTANTS = (
         "engine/driver.py:_outcome",
         "except OSError as error:",
         "except ZeroDivisionError as error:",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a queued run asks for its slot",
@@ -174,6 +194,8 @@ MUTANTS = (
         "engine/driver.py:_came_to_rest",
         "except RunBusy:\n            return",
         "except ZeroDivisionError:\n            return",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
     ),
     rule("a freed slot goes to a child that waits", "engine/driver.py:_run", "            self._ask_for_slots()\n", ""),
     rule(
@@ -220,6 +242,7 @@ MUTANTS = (
         "engine/recovery.py:recovery_order",
         "return _withheld(order, f\"{', '.join(missing.names)} is not set here\")",
         "return order",
+        found_by="tests/engine/test_driver.py tests/engine/test_approvals.py",
     ),
     # engine/children.py
     rule(
@@ -247,6 +270,8 @@ MUTANTS = (
         "engine/children.py:_word",
         "if reason := _why_over(run):",
         "if reason := '':",
+        found_by="tests/engine/test_children.py "
+        "tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a paused run pauses what runs within it",
@@ -287,6 +312,7 @@ MUTANTS = (
         "engine/runs.py:commit",
         "            self._tell_parent(loaded.run, goes_on=True)",
         "            pass",
+        found_by="tests/engine/test_children.py tests/engine/test_children_and_others.py",
     ),
     rule(
         "a run is told after its child rests",
@@ -382,6 +408,7 @@ MUTANTS = (
         "engine/ticker.py:_ended",
         "self._put_off(run_id, found.seq, SWEEP_SECS, _Why.HELD)",
         "pass",
+        found_by="tests/engine/test_ticker.py tests/engine/test_hearing.py",
     ),
     rule(
         "a server tries again what failed it",
@@ -396,7 +423,13 @@ MUTANTS = (
         "watching = asyncio.ensure_future(asyncio.sleep(0))",
         found_by="tests/engine",
     ),
-    rule("a server lets its runs go", "engine/ticker.py:let_go", "task.cancel()", "pass"),
+    rule(
+        "a server lets its runs go",
+        "engine/ticker.py:let_go",
+        "task.cancel()",
+        "pass",
+        found_by="tests/engine/test_ticker.py tests/engine/test_hearing.py",
+    ),
     rule(
         "a rested run is looked at again in time",
         "engine/ticker.py:_still_rests",
@@ -411,7 +444,13 @@ MUTANTS = (
         found_by="tests/engine",
     ),
     # testing/memory.py keeps the store's promises as sqlite does; the contract suite holds both to them
-    rule("an append continues the run", "stores/batches.py:check_next", "if after_seq != seq:", "if False:"),
+    rule(
+        "an append continues the run",
+        "stores/batches.py:check_next",
+        "if after_seq != seq:",
+        "if False:",
+        found_by="tests/contract",
+    ),
     rule(
         "an append is chained",
         "stores/batches.py:check_next",
