@@ -241,6 +241,9 @@ class _Simulation:
         if self._fuse_burns_down(process, call):
             self.laws.story.saw(f"killed at {call}")
             self._kill(process)
+            if call == "start" and self._chance.random() < 0.2:
+                # recorded, never begun, and no mark of it can be trusted any more
+                self._cut_the_power()
             raise Died
         if self._depth < 2 and self._chance.random() < self._restless:
             self._depth += 1
