@@ -32,7 +32,8 @@ MUTANTS = (
         "if upwards and loaded.run.parent is not None:",
         "if False:",
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "an intent that is not its own is not carried out",
@@ -55,7 +56,8 @@ MUTANTS = (
         "executor.recover if order.withheld else executor.start",
         "executor.start",
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a change is looked for before a start",
@@ -70,7 +72,8 @@ MUTANTS = (
         "if is_over_around(self._runs, run):",
         "if False:",
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "what is lacking pauses",
@@ -92,7 +95,8 @@ MUTANTS = (
         "while insist and events is None:",
         "while False:",
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a result is recorded",
@@ -106,7 +110,8 @@ MUTANTS = (
         "if self._loaded.run.seq == before:\n                raise",
         "if False:\n                raise",
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a child's end is not insisted on",
@@ -114,7 +119,8 @@ MUTANTS = (
         "news = self._apply(told)",
         "news = self._apply(told, insist=True)",
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a driver waits for the end of waits",
@@ -122,7 +128,8 @@ MUTANTS = (
         "(self._linger and waits_by_itself(self._loaded.run))",
         "False",
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "the version is read before the run",
@@ -130,7 +137,8 @@ MUTANTS = (
         "                version = self._parts.store.version()\n                self._refresh()\n",
         "                self._refresh()\n                version = self._parts.store.version()\n",
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a driver that waits looks for changes",
@@ -138,7 +146,8 @@ MUTANTS = (
         "self._parts.store.version() != version or ",
         "",
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a driver wakes for deadlines",
@@ -174,7 +183,8 @@ MUTANTS = (
         "except OSError as error:",
         "except ZeroDivisionError as error:",
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a queued run asks for its slot",
@@ -195,7 +205,8 @@ MUTANTS = (
         "except RunBusy:\n            return",
         "except ZeroDivisionError:\n            return",
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
     ),
     rule("a freed slot goes to a child that waits", "engine/driver.py:_run", "            self._ask_for_slots()\n", ""),
     rule(
