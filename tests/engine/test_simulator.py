@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -40,7 +41,7 @@ from sopwith.engine.environment import work_order
 from sopwith.engine.runs import Runs
 from sopwith.ports import Lost
 from sopwith.stores import batches
-from sopwith.testing import memory
+from sopwith.testing import memory, simulator
 from sopwith.testing.executor import SUCCEEDED, FakeExecutor, FakeWatch, key_of
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.simulator import FileDisk, main, simulate
@@ -81,6 +82,53 @@ def test_the_same_seed_replays_exactly_in_another_process() -> None:
 
 def test_seeds_differ() -> None:
     assert len({simulate(seed).trace for seed in range(10)}) == 10
+
+
+def test_fewer_acts_of_a_seed_are_the_same_history_cut_off() -> None:
+    whole, cut = simulate(21, trace=True), simulate(21, acts=4, trace=True)
+    same = next(n for n, (one, other) in enumerate(zip(whole.story, cut.story, strict=False)) if one != other)
+    assert same > 3
+    assert len(cut.story) < len(whole.story)
+
+
+def test_one_seed_is_told_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "21", "--trace"]) == 0
+    told = capsys.readouterr().out
+    assert "run_created by" in told
+    assert "launch ('sop_run_" in told
+    assert told.splitlines()[-1].endswith(f"trace {simulate(21).trace}")
+
+
+def test_a_seed_that_breaks_a_law_is_cut_down_and_its_last_acts_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_gate_that_forgets_whom_it_lists(monkeypatch)
+    seed = next(seed for seed in range(SEEDS) if simulate(seed).violations)
+    assert main(["--seed", str(seed)]) == 1
+    told = capsys.readouterr().out
+    assert f"seed {seed} breaks a law with" in told
+    assert "approval_" in told
+    assert "who may not" in told or "is no" in told or "breaks" in told
+
+
+def test_several_processes_play_the_same_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "0:6", "-j", "2", "--summary"]) == 0
+    several = capsys.readouterr().out.splitlines()
+    assert main(["--seeds", "0:6", "--summary"]) == 0
+    one = capsys.readouterr().out.splitlines()
+    assert several[:-1] == one[:-1]
+    assert several[-1].partition(" seeds broke a law")[0] == one[-1].partition(" seeds broke a law")[0]
+
+
+def test_what_was_never_met_is_told_as_a_hole(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--seeds", "0:1", "--summary"])
+    assert "   a hole:  " in capsys.readouterr().out
+
+
+def test_each_state_is_read_once_and_no_answer_outlives_its_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_memory = simulate(5)
+    monkeypatch.setattr(simulator, "remembering", nullcontext)
+    assert simulate(5) == with_memory
 
 
 def test_the_command_counts_what_it_saw(capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,7 +122,8 @@ def is_over_around(runs: Runs, run: Run) -> bool:
 
 
 def is_called_off(run: Run | None) -> bool:
-    return run is not None and bool(_why_over(run))
+    # whoever brings back by itself what ran within a run that has ended need not ask that one
+    return run is not None and run.ended is None and bool(_why_over(run))
 
 
 def stop(parts: Parts, runs: Runs, run: Run, number: StepId) -> bool:

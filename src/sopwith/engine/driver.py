@@ -372,7 +372,8 @@ class _Driver:
             return self._not_begun(step, f"{child} cannot be tried again: {error.message}")
         told = found(self._runs, run, step, self._parts.clock.now())
         if told is not None:
-            news = self._apply(told, insist=isinstance(told, cmd.Finish))
+            # not insisted on: whoever ended the child may have told it too, and then all is looked at anew
+            news = self._apply(told)
             self._ask_for_slots()
             return news
         self._drive_along(step, child)
@@ -425,7 +426,7 @@ class _Driver:
         attempt = self._loaded.run.steps[step].attempt
         result = cmd.StepResult(error=error, cause=cause)
         now = self._parts.clock.now()
-        return self._apply(cmd.Finish(actor=SYSTEM, now=now, step=step, attempt=attempt, result=result), insist=True)
+        return self._apply(cmd.Finish(actor=SYSTEM, now=now, step=step, attempt=attempt, result=result))
 
     async def _drop(self, *steps: StepId) -> None:
         """Drives these child runs no longer; what they do goes on."""

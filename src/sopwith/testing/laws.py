@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 import msgspec
@@ -23,15 +24,20 @@ from sopwith.core.config import Config
 from sopwith.core.events import Event
 from sopwith.core.evolve import begin, evolve, replay
 from sopwith.core.procedure import ExecutionMode, Procedure, Step
-from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on, holds_slot
+from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on, open_gates
 from sopwith.engine.runs import summarise
 from sopwith.ports import Batch, Claim, Store, WorkOrder
+from sopwith.testing import memo
 from sopwith.testing.executor import FakeWorld, Key, key_of
+from sopwith.testing.laws_children import ChildLaws
 from sopwith.testing.laws_interruption import InterruptionLaws
+from sopwith.testing.laws_limits import LimitLaws
 from sopwith.testing.laws_rollback import RollbackLaws
 from sopwith.testing.mortal import Process
+from sopwith.testing.story import Story
 
 _TOLERANCE_MS = 5_000
+_SLACK = timedelta(seconds=5)
 
 
 class Laws:
@@ -42,11 +48,17 @@ class Laws:
         self.broken: list[str] = []
         self.runs: dict[str, Run] = {}
         self.history: dict[str, list[Event]] = {}
-        self.trace = sha256()
+        self.story = Story(now_ms)
+        self.unread: Callable[[], bool] = lambda: False
+        """Whether the end of some process could not be read, so that it counts as lost."""
+        self.broken_at: int | None = None
+        """How long the story was when the first law was broken."""
         self._store = store
         self._world = world
         self._now_ms = now_ms
         self._sealed: dict[str, list[SealedEvent]] = {}
+        self._states: dict[str, list[Run]] = {}
+        """Each run after each of its events."""
         self._procedures: dict[str, Procedure] = {}
         self._acknowledged: list[tuple[str, SealedEvent]] = []
         self._drivers: dict[str, tuple[Claim, Process]] = {}
@@ -64,6 +76,8 @@ class Laws:
         self._interruptions = InterruptionLaws(self.breaks)
         self._verified: Counter[Key] = Counter()
         """How often a process was launched to verify an attempt."""
+        self._children = ChildLaws(self.breaks, self.runs, self.history)
+        self._limits = LimitLaws(self.breaks, self.runs)
 
     @property
     def events(self) -> int:
@@ -71,19 +85,27 @@ class Laws:
 
     def breaks(self, law: str) -> None:
         """Records that a law was broken."""
+        if self.broken_at is None:
+            self.broken_at = len(self.story)
         self.broken.append(f"seed {self.seed}, at {self._now_ms()} ms: {law}")
 
     def note(self, *what: object) -> None:
-        """Adds to the trace, by which two simulations of one seed are compared."""
-        self.trace.update(repr(what).encode())
+        """Adds to the story, by whose hash two simulations of one seed are compared."""
+        self.story.note(*what)
 
     def configured(self, config: Config) -> None:
         """This is config.json from now on; a decision says under which one it was made."""
         self._configs[config.digest] = config
+        self._limits.config = config
 
     def restarted(self) -> None:
         """The boot clock tells nothing any more about what began before."""
         self._boots += 1
+
+    @property
+    def began(self) -> Counter[Key]:
+        """How often the process of each attempt was begun."""
+        return self._launched
 
     # events
 
@@ -92,15 +114,15 @@ class Laws:
         run_id = batch.summary.run_id
         if run_id in self._sealed:
             self.breaks(f"{run_id} was created twice")
-        self._sealed[run_id], self.history[run_id] = [], []
+        self._sealed[run_id], self.history[run_id], self._states[run_id] = [], [], []
         self._procedures[run_id] = procedure
         self._take(run_id, batch)
 
     def appended(self, process: Process, batch: Batch, claim: Claim | None) -> None:
         """More events of a run are stored."""
         run_id = batch.summary.run_id
-        if process.drives is not None:
-            self._check_writer(process, run_id, claim)
+        if claim is not None or process.drives == run_id:
+            self._check_writer(process, run_id, batch, claim)
         self._take(run_id, batch)
 
     def acknowledged(self, batch: Batch) -> None:
@@ -108,10 +130,12 @@ class Laws:
         self._acknowledged.extend((batch.summary.run_id, sealed) for sealed in batch.events)
 
     def _take(self, run_id: str, batch: Batch) -> None:
+        stood = self.runs.get(run_id)
         for sealed in batch.events:
             self._check_link(run_id, sealed)
             self._sealed[run_id].append(sealed)
-            event = decode_event(sealed.payload)
+            event = memo.decode(sealed.payload)
+            self.story.event(event, sealed.hash)
             before = self.runs.get(run_id)
             if before is not None:
                 self._check_event(before, event)
@@ -123,17 +147,13 @@ class Laws:
             except (ValueError, AssertionError) as error:
                 self.breaks(f"{run_id}: event {event.seq} ({event.event_type}) cannot follow: {error}")
                 return
-            self.note("event", sealed.hash)
+            self._states[run_id].append(self.runs[run_id])
             self._check_after(self.runs[run_id], event)
+            if before is None:
+                self._children.created(self.runs[run_id])
+        self._limits.after(stood, self.runs[run_id], self.history[run_id][-len(batch.events) :])
         if summarise(self.runs[run_id]) != batch.summary:
             self.breaks(f"{run_id}: replay up to event {self.runs[run_id].seq} does not give the live run's summary")
-
-        self._check_group(self.runs[run_id].concurrency_group)
-
-    def _check_group(self, group: str) -> None:
-        meeting = [run.run_id for run in self.runs.values() if run.concurrency_group == group and holds_slot(run)]
-        if group and len(meeting) > 1:
-            self.breaks(f"{' and '.join(meeting)} hold the slot of the group {group} at once")
 
     def _check_link(self, run_id: str, sealed: SealedEvent) -> None:
         kept = self._sealed[run_id]
@@ -150,6 +170,7 @@ class Laws:
         if before.ended in (RunStatus.COMPLETED, RunStatus.CANCELLED) and not undone:
             self.breaks(f"{run_id}: {event.event_type} after the run had {before.ended}")
         self._rollbacks.check(before, event, self.history[run_id])
+        self._children.check(before, event)
         match event.body:
             case ev.StepStarted(rollback=True):
                 pass
@@ -176,7 +197,7 @@ class Laws:
                 self._check_end(before, body)
             case ev.StepInterrupted(step_number=number) as body:
                 key = _key(before, number)
-                if key in self._launched and key not in self._world.lost:
+                if key in self._launched and key not in self._world.lost and not self.unread():
                     self.breaks(f"{run_id}: step {number} is interrupted, and its process is known well")
                 self._interruptions.told(before, body)
             case ev.VerificationStarted() as body:
@@ -456,7 +477,7 @@ class Laws:
         if before.steps[body.step_number].verifying:
             self.breaks(f"{where} has ended, and it is being verified")
         if isinstance(body, ev.StepRolledBack) and body.cause == "interrupted":
-            if key in self._launched and key not in self._world.lost:
+            if key in self._launched and key not in self._world.lost and not self.unread():
                 self.breaks(f"{where}: its rollback is told as lost, and its process is known well")
             return
         if key not in self._world.results or key in self._world.lost:
@@ -545,7 +566,7 @@ class Laws:
             self.breaks(f"{where} was launched without a step_started before it")
         elif run.steps[key[1]].status is not StepStatus.RUNNING or _key(run, key[1]) != key:
             self.breaks(f"{where} was launched after its step had ended")
-        elif driver is not None and _stops(driver.knows[order.run_id]):
+        elif driver is not None and driver.drives == order.run_id and _stops(driver.knows[order.run_id]):
             self.breaks(f"{where} was launched by a driver that knew that nothing more was to start")
         elif not started[0].rollback and self._gated(run, key[1]):
             self._check_bytes(where, order, started[0].digest)
@@ -587,9 +608,10 @@ class Laws:
         if held and not process.superseded:
             self.breaks(f"{process.name} has returned, and still holds {held}")
 
-    def _check_writer(self, process: Process, run_id: str, claim: Claim | None) -> None:
+    def _check_writer(self, process: Process, run_id: str, batch: Batch, claim: Claim | None) -> None:
         if claim is None:
-            self.breaks(f"{run_id}: the driver {process.name} wrote without a claim")
+            if not self._children.may_be_told(self.runs[run_id], batch):
+                self.breaks(f"{run_id}: the driver {process.name} wrote without a claim")
         elif claim.epoch != self._epochs[run_id]:
             self.breaks(f"{run_id}: {process.name} wrote under claim {claim.epoch} after claim {self._epochs[run_id]}")
 
@@ -597,13 +619,42 @@ class Laws:
 
     def check_driven(self, run: Run) -> None:
         """What a driver returned is what the events say."""
-        events = self.history[run.run_id][: run.seq]
-        if replay(self._procedures[run.run_id], events) != run:
+        if self._states[run.run_id][run.seq - 1] != run:
             self.breaks(f"{run.run_id}: the driver's run at event {run.seq} differs from its replay")
+
+    def check_overdue(self, run_id: str, now: datetime) -> None:
+        """Somebody has just looked at the run: nothing in it waits whose time had come, by the events alone."""
+        run = self.runs[run_id]
+        if run.ended is not None or run.queued or run.paused or run.pause_requested or run.cancel_requested:
+            return
+        for number, gate in open_gates(run):
+            if gate.due_at is not None and gate.due_at < now - _SLACK:
+                self.breaks(f"{run_id}: the gate of step {number} waits, and its deadline was {gate.due_at}")
+        if run.rollback is not None or run.timed_out:
+            return
+        for step in run.steps.values():
+            limit = run.procedure.step(step.number).timeout_secs
+            timed = self._timed.get((run_id, step.number))
+            if step.status is not StepStatus.RUNNING or limit is None or timed is None or timed.boots != self._boots:
+                continue
+            if step.stopped_at is None and not step.held_ms and self._now_ms() - timed.since_ms > limit * 1000 + 5000:
+                self.breaks(f"{run_id}: step {step.number} still runs, and its time was up")
+        begun = self._begun.get(run_id)
+        limit = run.procedure.timeout_secs
+        if begun is None or limit is None or begun.boots != self._boots or run.start_void:
+            return
+        if self._now_ms() - begun.since_ms > limit * 1000 + 5000:
+            self.breaks(f"{run_id} goes on, and its time was up")
+
+    def check_children(self) -> None:
+        """All is quiet, and whoever should have been told of a child run has been."""
+        self._children.check_known()
 
     def check_record(self) -> None:
         """All that was acknowledged is there, and all that is there is sound."""
         for run_id, sealed in self._sealed.items():
+            if not self._replays(run_id, sealed):
+                self.breaks(f"{run_id}: what is stored does not replay to the run as it was seen")
             if list(self._store.events(run_id)) != sealed:
                 self.breaks(f"{run_id}: the stored events are not those that were appended")
         for run_id, one in self._acknowledged:
@@ -611,6 +662,13 @@ class Laws:
                 self.breaks(f"{run_id}: event {one.seq} was acknowledged, and is gone")
         for trouble in self._store.check():
             self.breaks(f"the store is damaged: {trouble}")
+
+    def _replays(self, run_id: str, sealed: list[SealedEvent]) -> bool:
+        try:
+            found = replay(self._procedures[run_id], [decode_event(each.payload) for each in sealed])
+        except (ValueError, AssertionError):
+            return False
+        return found == self.runs[run_id]
 
 
 class _Timed(msgspec.Struct, frozen=True):

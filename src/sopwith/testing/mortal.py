@@ -36,6 +36,13 @@ class Process:
         self.environ = environ
         self.fuse = fuse
         self.alive = True
+        self.serves = False
+        """Whether it is `sop serve`, which drives all runs."""
+        self.hurt = False
+        """Whether its store or its executor has failed it, so that it may say so."""
+        self.hears = 0
+        """The version of the store that it knows, where news reaches it late."""
+        self.deaf_until_ms = 0
         self.superseded = False
         """Its claims were given to others although it lives: a lease ran out, a machine slept."""
         self.calls = 0
@@ -62,6 +69,14 @@ class Fate(Protocol):
         """Something may happen now, to this process too. Raises Died in a dead one."""
         ...
 
+    def fault(self, process: Process, call: str) -> None:
+        """Raises StoreError or OSError where the call of a living process fails now."""
+        ...
+
+    def version(self, process: Process, version: int) -> int:
+        """The version that reaches the process, which may be an older one for a while."""
+        ...
+
     def created(self, process: Process, batch: Batch) -> None: ...
 
     def appended(self, process: Process, batch: Batch, claim: Claim | None) -> None: ...
@@ -85,9 +100,11 @@ class MortalStore:
 
     def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
         self._fate.pass_by(self._process, "create")
+        self._fate.fault(self._process, "create")
         batch = self._store.create(name, plan, group=group)
         self._fate.created(self._process, batch)
         self._fate.pass_by(self._process, "created")
+        self._fate.fault(self._process, "created")
         self._fate.acknowledged(batch)
         return batch
 
@@ -101,13 +118,17 @@ class MortalStore:
         admit: Callable[[Occupancy], None] | None = None,
     ) -> None:
         self._fate.pass_by(self._process, "append")
+        self._fate.fault(self._process, "append")
         self._store.append(run_id, after_seq, batch, claim=claim, admit=admit)
         self._fate.appended(self._process, batch, claim)
         self._fate.pass_by(self._process, "appended")
+        # the commit happened, and whoever asked for it is told that it failed
+        self._fate.fault(self._process, "appended")
         self._fate.acknowledged(batch)
 
     def claim(self, run_id: str, owner: Owner, now: Any) -> Claim | None:
         self._fate.pass_by(self._process, "claim")
+        self._fate.fault(self._process, "claim")
         claim = self._store.claim(run_id, owner, now)
         if claim is not None:
             self._fate.claimed(self._process, claim)
@@ -119,16 +140,25 @@ class MortalStore:
         self._store.release(claim)
         self._fate.released(claim)
         self._fate.pass_by(self._process, "released")
+        # the lock is free all the same, as that of a file is
+        self._fate.fault(self._process, "released")
 
     def events(self, run_id: str, after_seq: int = 0) -> tuple[SealedEvent, ...]:
         self._fate.pass_by(self._process, "events")
+        self._fate.fault(self._process, "events")
         events = self._store.events(run_id, after_seq)
         self._fate.seen(self._process, run_id)
         return events
 
+    def version(self) -> int:
+        self._fate.pass_by(self._process, "version")
+        self._fate.fault(self._process, "version")
+        return self._fate.version(self._process, self._store.version())
+
     def __getattr__(self, name: str) -> Any:
         """All else that only reads."""
         self._fate.pass_by(self._process, name)
+        self._fate.fault(self._process, name)
         return getattr(self._store, name)
 
 
@@ -143,18 +173,20 @@ class MortalExecutor:
 
     async def start(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch:
         watch = await self._call("start", lambda: self._executor.start(order, on_output))
-        return MortalWatch(self._process, watch, self._fate)
+        return MortalWatch(self._process, watch, self._fate, self._delay)
 
     async def recover(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch | Lost:
         watch = await self._call("recover", lambda: self._executor.recover(order, on_output))
-        return watch if isinstance(watch, Lost) else MortalWatch(self._process, watch, self._fate)
+        return watch if isinstance(watch, Lost) else MortalWatch(self._process, watch, self._fate, self._delay)
 
     async def _call(self, name: str, act: Callable[[], Any]) -> Any:
         self._fate.pass_by(self._process, name)
         await asyncio.sleep(self._delay())
         self._fate.pass_by(self._process, name)
+        self._fate.fault(self._process, name)
         outcome = await act()
         self._fate.pass_by(self._process, f"{name} done")
+        self._fate.fault(self._process, f"{name} done")
         await asyncio.sleep(self._delay())
         self._fate.pass_by(self._process, f"{name} told")
         return outcome
@@ -163,19 +195,23 @@ class MortalExecutor:
 class MortalWatch:
     """A process's own watch of an attempt."""
 
-    def __init__(self, process: Process, watch: Watch, fate: Fate) -> None:
+    def __init__(self, process: Process, watch: Watch, fate: Fate, delay: Callable[[], float]) -> None:
         self._process = process
         self._watch = watch
         self._fate = fate
+        self._delay = delay
 
     async def wait(self) -> StepResult | Lost:
         self._fate.pass_by(self._process, "wait")
         result = await self._watch.wait()
         self._fate.pass_by(self._process, "waited")
+        await asyncio.sleep(self._delay())
+        self._fate.fault(self._process, "waited")
         return result
 
     async def stop(self) -> None:
         self._fate.pass_by(self._process, "stop")
+        await asyncio.sleep(self._delay() * 100)
         await self._watch.stop()
         self._fate.pass_by(self._process, "stopped")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -82,10 +83,15 @@ VERBS: dict[str, tuple[float, bool, Say]] = {
 
 _TOO_OFTEN = 120
 """After so many events it is clear that the limit of a run is too short for it."""
+_FAR_TOO_OFTEN = 160
+"""After so many, the limits of what runs within it are too short."""
 
 
 def bring_on(engine: Engine, run: Run) -> None:
     """The one thing that brings this run on."""
+    if run.seq > _FAR_TOO_OFTEN:
+        engine.cancel(run.run_id, actor=ANN)
+        return
     if run.rollback is not None and run.paused:
         engine.resume(run.run_id, actor=ANN)
         return
@@ -220,6 +226,32 @@ def random_procedure(chance: Random, name: str) -> Procedure:
         timeout_secs=chance.choice((None, None, 3, 20)) if flows else None,
         steps=steps,
     )
+
+
+def used_in_one_another(chance: Random, procedures: tuple[Procedure, ...]) -> tuple[Procedure, ...]:
+    """Some of the procedures with a step that runs the next one of them."""
+    links = chance.choice((0, 0, 1, 1, 2))
+    made = [
+        _with_child(chance, procedure, after.name) if place < links else procedure
+        for place, (procedure, after) in enumerate(pairwise(procedures))
+    ]
+    return (*made, procedures[-1]) if links else procedures[:2]
+
+
+def _with_child(chance: Random, procedure: Procedure, name: str) -> Procedure:
+    chosen = chance.choice(procedure.steps)
+    using = replace(
+        chosen,
+        executor="procedure",
+        script=None,
+        env=EnvironmentRules(),
+        wait_secs=None,
+        # a person must have time to answer what the other run asks
+        timeout_secs=chance.choice((None, None, 600)),
+        uses=name,
+        with_={"to": chance.choice(("params.to", "'production'"))},
+    )
+    return replace(procedure, steps=tuple(using if step is chosen else step for step in procedure.steps))
 
 
 def _step(chance: Random, number: int, *, graph: bool) -> Step:

@@ -9,11 +9,9 @@ Longer than other files: chance, fate and people share one random source and one
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -27,12 +25,13 @@ from sopwith.core.run import Run, is_final, status_of
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.parts import Parts
-from sopwith.errors import Conflict, Refused, RunBusy, SopwithError
+from sopwith.errors import Conflict, Refused, RunBusy, SopwithError, StoreError
 from sopwith.ports import Batch, Claim, ExecutorKind, Store, WorkOrder
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.testing.clock import SequentialIds
 from sopwith.testing.executor import FAILED, SUCCEEDED, FakeExecutor, FakeWorld, key_of
 from sopwith.testing.laws import Laws
+from sopwith.testing.memo import remembering
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.mortal import CURRENT, Died, MortalExecutor, Process, mortal_store
 from sopwith.testing.scenario import (
@@ -52,13 +51,18 @@ from sopwith.testing.scenario import (
     random_groups,
     random_plays,
     random_procedure,
+    used_in_one_another,
 )
+from sopwith.testing.servers import Airwaves, Servers
+from sopwith.testing.troubles import Troubles
 from sopwith.testing.virtual_time import Stalled, VirtualClock, VirtualLoop
 
 _MAX_CALLS = 6000
 """A driver that makes more calls than this in one life turns on the spot."""
 _MAX_RUNS = 3
-_ROUNDS = 240
+_ROUNDS = 400
+_SERVERS_LOOK_SECS = 70
+"""After their longest rest from a run that failed them, they have looked at all runs."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +76,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     takeovers: int
     trace: str
     violations: tuple[str, ...]
+    seen: dict[str, int]
+    """How often each event, refusal and trouble was met."""
+    story: tuple[str, ...]
+    """What happened until the first violation; empty without one."""
 
 
 class Disk(Protocol):
@@ -118,19 +126,23 @@ class FileDisk:
             process.store.close()
 
 
-def simulate(seed: int, *, disk: Disk | None = None, acts: int | None = None) -> Report:
-    """Plays one seed from beginning to end. `acts`: how much happens; the seed says so otherwise."""
+def simulate(seed: int, *, disk: Disk | None = None, acts: int | None = None, trace: bool = False) -> Report:
+    """Plays one seed from beginning to end. `acts`: how much happens; the seed says so otherwise.
+
+    `trace`: the report tells all that happened, also where no law was broken.
+    """
     loop = VirtualLoop()
     loop.set_task_factory(_task_of_a_process)
     simulation = _Simulation(seed, loop, disk or MemoryDisk(), acts)
-    try:
-        loop.run_until_complete(simulation.play())
-    except Stalled as stalled:
-        simulation.laws.breaks(str(stalled))
-    finally:
-        loop.run_until_complete(_end_tasks(loop))
-        loop.close()
-    return simulation.report()
+    with remembering():
+        try:
+            loop.run_until_complete(simulation.play())
+        except Stalled as stalled:
+            simulation.laws.breaks(str(stalled))
+        finally:
+            loop.run_until_complete(_end_tasks(loop))
+            loop.close()
+    return simulation.report(trace=trace)
 
 
 class _Simulation:
@@ -146,22 +158,29 @@ class _Simulation:
         self._world.checks.before_start = self._launched
         self._god = disk.open()
         self.laws = Laws(seed, self._god, self._world, lambda: self._clock.now().boot_ms)
-        self._procedures = {p.name: p for p in (random_procedure(self._chance, f"procedure-{n}") for n in (1, 2))}
+        made = (random_procedure(self._chance, f"procedure-{n}") for n in (1, 2, 3))
+        self._procedures = {p.name: p for p in used_in_one_another(self._chance, tuple(made))}
         self._library = MadeUpLibrary(self._procedures, random_config(self._chance))
         self.laws.configured(self._library.config())
         self._ids = SequentialIds()
         self._kinds = _Kinds(self._world, self._clock, self, self._delay)
         self._crashes_allowed = self._chance.random() < 0.75
-        self._acts = self._chance.randint(15, 60) if acts is None else acts
+        drawn = self._chance.randint(15, 60)
+        self._acts = drawn if acts is None else acts
         self._restless = self._chance.choice((0.01, 0.04, 0.15))
         self._keepers_to_die = self._chance.choice((0, 8, 16)) if self._crashes_allowed else 0
         """How many attempts are lost right after their start, most in a row, also when other trouble is over."""
         self._world.after_start = self._perhaps_lost
         self._troubled = True
+        self._troubles = Troubles(self._chance, lambda: self._clock.now().boot_ms, self.laws.story.saw)
+        self.laws.unread = lambda: self._troubles.unread
+        self._serves = self._chance.random() < 0.4
+        self._airwaves = Airwaves(self._chance, loop, self.laws.story.saw)
         self._depth = 0
         self._processes = 0
         self._drivers: dict[Process, asyncio.Task[None]] = {}
         self._contested: set[str] = set()
+        self._servers = Servers(self.laws, self._parts, self._retire, self._contested)
         self._last_call = ""
         self._last_calls_left = 0
         self._last_word_on: str | None = None
@@ -169,7 +188,7 @@ class _Simulation:
         self._set_back = 0
         self._takeovers = 0
 
-    def report(self) -> Report:
+    def report(self, *, trace: bool) -> Report:
         return Report(
             seed=self.laws.seed,
             runs=len(self.laws.runs),
@@ -177,25 +196,36 @@ class _Simulation:
             starts=len(self._world.starts),
             crashes=self._crashes,
             takeovers=self._takeovers,
-            trace=self.laws.trace.hexdigest(),
+            trace=self.laws.story.digest,
             violations=tuple(self.laws.broken),
+            seen=dict(self.laws.story.seen),
+            story=tuple(self.laws.story.lines(self.laws.broken_at) if trace or self.laws.broken else ()),
         )
 
     async def play(self) -> None:
+        if self._serves:
+            self._start_a_server()
         self._create()
         for _ in range(self._acts):
             await self._clock.sleep(self._chance.choice((0, 0.01, 0.2, 0.5, 1, 3)))
             self._act()
         self._troubled = False
+        self._troubles.end()
+        self._airwaves.calm = True
         # after a restart only the wall clock tells how long a wait has lasted: it gets back what was taken from it
         self._clock.set_wall_by(self._set_back)
         self._library.regroup(GROUPS)
         self._prepare_the_last_word()
         await self._calm()
+        await self._let_servers_finish()
         self._check_nobody_is_stranded()
+        await self._servers.stop_all(self._drivers)
         self._world.plays = {}
+        if not (self._crashes_allowed or self._troubles.happened):
+            self.laws.check_children()
         for run_id in list(self.laws.runs):
             await self._drive_in_peace(run_id)
+        self.laws.check_children()
         if not self.laws.broken:
             await self._end_all_runs()
         self.laws.check_record()
@@ -215,7 +245,11 @@ class _Simulation:
             self._speak_the_last_word(process, call)
             return
         if self._fuse_burns_down(process, call):
+            self.laws.story.saw(f"killed at {call}")
             self._kill(process)
+            if call == "start" and self._chance.random() < 0.2:
+                # recorded, never begun, and no mark of it can be trusted any more
+                self._cut_the_power()
             raise Died
         if self._depth < 2 and self._chance.random() < self._restless:
             self._depth += 1
@@ -234,6 +268,12 @@ class _Simulation:
             return False
         process.fuse -= 1
         return process.fuse < 0
+
+    def fault(self, process: Process, call: str) -> None:
+        self._troubles.meet(process, call)
+
+    def version(self, process: Process, version: int) -> int:
+        return self._troubles.heard(process, version)
 
     def created(self, process: Process, batch: Batch) -> None:
         self.laws.created(batch, self._procedures[batch.summary.name])
@@ -275,6 +315,10 @@ class _Simulation:
             (1, self._finish_something),
             (0.3, self._set_the_clock),
             (0.3, self._regroup),
+            (0.5, self._troubles.fill_the_disk),
+            (0.6 if self._serves and len(self._servers.alive) < 2 else 0, self._start_a_server),
+            (0.2 if self._serves else 0, self._stop_a_server),
+            (0.4 if self._serves else 0, self._forge_a_word),
         ]
         if self._crashes_allowed:
             acts += [
@@ -317,7 +361,7 @@ class _Simulation:
             answer, outcome = None, "died"
         except SopwithError as error:
             answer, outcome = None, error.code
-            if not isinstance(error, Refused) and error.exit_code != 2:
+            if not isinstance(error, Refused) and error.exit_code != 2 and not process.hurt:
                 self.laws.breaks(f"{verb} met {error.code}: {error.message}")
         except Exception as error:
             answer, outcome = None, "broke"
@@ -325,8 +369,33 @@ class _Simulation:
         else:
             outcome = "done"
             self._retire(process)
+        if process.alive and outcome not in ("died", "done"):
+            self._retire(process)
         self.laws.note(verb, outcome)
+        self.laws.story.saw(f"{verb}: {outcome}")
         return answer
+
+    def _start_a_server(self) -> None:
+        process = self._process(drives=None)
+        process.serves = True
+        hears = self._chance.random() < 0.6
+        self._run(process, self._servers.live(process, self._airwaves.ear(process) if hears else None))
+        self.laws.story.saw("server started")
+
+    def _stop_a_server(self) -> None:
+        if self._servers.alive:
+            self._servers.tell_to_stop(self._chance.choice(self._servers.alive))
+            self.laws.story.saw("server told to stop")
+
+    def _forge_a_word(self) -> None:
+        said = self._chance.choice(("sop_run_nobody", "no run id at all", self._some_run() or ""))
+        self._airwaves.carry(None, said, left=self._chance.random() < 0.7)
+        self.laws.story.saw("word forged")
+
+    async def _let_servers_finish(self) -> None:
+        """They look at all there is, and what they have begun comes to rest."""
+        if self._servers.alive:
+            await self._clock.sleep(_SERVERS_LOOK_SECS)
 
     def _regroup(self) -> None:
         self._library.regroup(random_groups(self._chance))
@@ -348,13 +417,17 @@ class _Simulation:
     def _lose_something(self) -> None:
         running = [key for key in self._world.starts if self.laws.is_running(key)]
         if running:
-            self._world.lose(self._chance.choice(running))
+            lost = self._chance.choice(running)
+            self._world.lose(lost)
+            self.laws.note("lost", lost)
+            self.laws.story.saw("process lost")
         verified = [key for key in self._world.checks.starts if self.laws.is_verified(key)]
         if verified and self._chance.random() < 0.5:
             self._world.checks.lose(self._chance.choice(verified))
 
     def _cut_the_power(self) -> None:
         self.laws.note("power cut")
+        self.laws.story.saw("power cut")
         for process in list(self._drivers):
             self._kill(process)
         for key in self._world.starts:
@@ -370,6 +443,8 @@ class _Simulation:
         seconds = self._chance.choice((-3600, -2, 5, 90, 86400))
         self._clock.set_wall_by(seconds)
         self._set_back += max(0, -seconds)
+        self.laws.note("wall clock", seconds)
+        self.laws.story.saw("wall clock set")
 
     def _kill_somebody(self) -> None:
         process = self._some_driver()
@@ -380,6 +455,8 @@ class _Simulation:
         process = self._some_driver()
         if process is not None:
             self._drivers[process].cancel()
+            self.laws.note("interrupt", process.name)
+            self.laws.story.saw("driver interrupted")
 
     def _supersede_somebody(self) -> None:
         process = self._some_driver()
@@ -387,6 +464,7 @@ class _Simulation:
             process.superseded = True
             self._contested.add(process.drives)
             self._takeovers += 1
+            self.laws.story.saw("claim taken over")
             self.laws.note("supersede", process.name)
             self._disk.bury(process)
             self._start_driver(process.drives)
@@ -431,6 +509,7 @@ class _Simulation:
             owner=lambda: process.owner,
             environ=process.environ,
             umask=0o022,
+            bell=self._airwaves.bell(process),
         )
 
     def _retire(self, process: Process) -> None:
@@ -446,12 +525,15 @@ class _Simulation:
 
     def _start_driver(self, run_id: str) -> Process:
         process = self._process(drives=run_id)
+        self._run(process, self._drive(process, run_id))
+        return process
+
+    def _run(self, process: Process, life: Coroutine[Any, Any, None]) -> None:
         context = copy_context()
         context.run(CURRENT.set, process)
-        task = self._loop.create_task(self._drive(process, run_id), context=context)
+        task = self._loop.create_task(life, context=context)
         self._drivers[process] = task
         task.add_done_callback(lambda _: self._drivers.pop(process, None))
-        return process
 
     async def _drive(self, process: Process, run_id: str) -> None:
         outcome = "done"
@@ -465,11 +547,12 @@ class _Simulation:
         except (Conflict, Refused) as error:
             outcome = error.code
             # where a superseded driver still lives, or lived until now, one of the two must lose
-            if run_id not in self._contested:
+            if run_id not in self._contested and not process.hurt:
                 self.laws.breaks(f"{process.name} met {error.code} though nobody took its claim: {error.message}")
         except Exception as error:
             outcome = "broke"
-            self.laws.breaks(f"{process.name} broke: {error!r}")
+            if not (process.hurt and isinstance(error, StoreError | OSError)):
+                self.laws.breaks(f"{process.name} broke: {error!r}")
         self.laws.note("driver", process.name, outcome)
         if process.alive:
             self.laws.let_go(process)
@@ -517,21 +600,30 @@ class _Simulation:
             for key in self._world.checks.starts if turn else ():
                 if self._world.checks.finish_at[key] is None and not self.laws.runs[key[0]].cancel_requested:
                     self._world.checks.finish(key)
-            if not self._drivers:
+            at_work = {process: task for process, task in self._drivers.items() if not process.serves}
+            if not at_work:
                 return
-            await asyncio.wait(list(self._drivers.values()), timeout=30)
-        self.laws.breaks(f"drivers never came to rest: {[process.name for process in self._drivers]}")
+            await asyncio.wait(list(at_work.values()), timeout=30)
+        self.laws.breaks(f"drivers never came to rest: {[process.name for process in at_work]}")
 
     def _check_nobody_is_stranded(self) -> None:
-        """Without a crash, whoever changes a run drives it on, or leaves that to somebody who does."""
+        """Without a crash, whoever changes a run drives it on, or leaves that to somebody who does.
+
+        Where a server lives, none is left, whatever crashed.
+        """
+        served = bool(self._servers.alive)
         for run_id, run in self.laws.runs.items():
-            if self._crashes_allowed and run_id != self._last_word_on:
+            if served and (left := self._ready(run)) and self._god.holder(run_id) is None:
+                self.laws.breaks(f"{run.run_id} is {status_of(run)}, a server lives, and {left} is due")
+            if served and self._god.holder(run_id) is None:
+                self.laws.check_overdue(run_id, self._clock.now().at)
+            if (self._crashes_allowed or self._troubles.happened) and run_id != self._last_word_on:
                 continue
             left = [item for item in self._ready(run) if item.at is None]
             if left:
                 self.laws.breaks(f"{run.run_id} is {status_of(run)} and nobody drives it: {left} is due")
 
-    async def _drive_in_peace(self, run_id: str) -> None:
+    async def _drive_in_peace(self, run_id: str, *, again: bool = True) -> None:
         process = self._start_driver(run_id)
         driving = self._drivers[process]
         await asyncio.wait([driving], timeout=600)
@@ -539,8 +631,13 @@ class _Simulation:
         if not driving.done():
             self.laws.breaks(f"{run_id} is driven for ten minutes, and nothing comes of it")
             self._kill(process)
+        elif run.parent is not None and self._ready(run) and again:
+            # it drove the run around it on, and stayed with that
+            await self._drive_in_peace(run_id, again=False)
         elif left := self._ready(run):
             self.laws.breaks(f"{run_id} is {status_of(run)} and a driver leaves {left} undone")
+        elif run.parent is None:
+            self.laws.check_overdue(run_id, self._clock.now().at)
 
     def _ready(self, run: Run) -> list[Any]:
         """What a driver could do now; waiting for a slot is not in its power."""
@@ -556,7 +653,8 @@ class _Simulation:
                 self._resolve(self.laws.runs[run_id])
                 await self._drive_in_peace(run_id)
             # some gates close soon, and some resting times and deadlines are long
-            await self._clock.sleep(3600 if patience % 40 in (9, 19) else 0.1)
+            queued = any(run.queued for run in self.laws.runs.values())
+            await self._clock.sleep(3600 if patience % 40 in (9, 19) else 5 if queued else 0.1)
         for run_id in unfinished:
             run = self.laws.runs[run_id]
             self.laws.breaks(f"{run_id} is {status_of(run)} and no person can end it: {run.reason}")
@@ -568,8 +666,8 @@ class _Simulation:
             bring_on(engine, run)
         except Refused as error:
             self.laws.note("refused", error.code)
-        except SopwithError as error:
-            self.laws.breaks(f"a patient person met {error.code}: {error.message}")
+        except Exception as error:
+            self.laws.breaks(f"a patient person met {error!r}")
         self._retire(process)
 
 
@@ -620,33 +718,10 @@ async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Plays a range of seeds; 1 if any broke a law."""
-    parser = argparse.ArgumentParser(prog="python -m sopwith.testing.simulator", description=__doc__)
-    parser.add_argument("--seeds", default="0:1000", help="FIRST:END, or one seed")
-    parser.add_argument("--store", choices=("memory", "sqlite"), default="memory")
-    options = parser.parse_args(arguments)
-    first, _, end = options.seeds.partition(":")
-    seeds = range(int(first), int(end) if end else int(first) + 1)
-    crashes = events = violations = 0
-    for seed in seeds:
-        report = _simulate_on(options.store, seed)
-        crashes += report.crashes
-        events += report.events
-        violations += len(report.violations)
-        for violation in report.violations:
-            sys.stdout.write(f"{violation}\n")
-        if (seed + 1 - seeds.start) % 100 == 0:
-            sys.stdout.write(f"{seed + 1 - seeds.start} of {len(seeds)} seeds, {violations} violations\n")
-            sys.stdout.flush()
-    sys.stdout.write(f"{len(seeds)} seeds, {crashes} crashes, {events} events, {violations} violations\n")
-    return 1 if violations else 0
+    """Plays a range of seeds, or tells of one; 1 if any broke a law."""
+    from sopwith.testing import campaign
 
-
-def _simulate_on(store: str, seed: int) -> Report:
-    if store == "memory":
-        return simulate(seed)
-    with tempfile.TemporaryDirectory() as folder:
-        return simulate(seed, disk=FileDisk(Path(folder) / "runs.db"))
+    return campaign.main(arguments)
 
 
 if __name__ == "__main__":

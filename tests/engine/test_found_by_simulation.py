@@ -1,0 +1,113 @@
+"""What the simulator found wrong with runs within runs, each as the shortest story that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sopwith.core.run import RunStatus, StepStatus
+from sopwith.engine.driver import drive
+from sopwith.engine.runs import Runs
+from sopwith.testing.executor import FAILED, Play
+
+from .bench import ANN, Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()
+
+
+def _child_of(bench: Bench, run_id: str, step: Any = 1) -> str:
+    return bench.now(run_id).steps[step].child
+
+
+def test_a_driver_goes_on_when_somebody_else_has_told_the_end_of_the_child(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever cancels the child tells the parent between the driver's look at the child and its own word of it."""
+    bench.procedure("build", {"requiresApproval": True})
+    bench.procedure("deploy", {"run": None, "uses": "build"})
+    run_id = bench.create("deploy")
+    engine = bench.engine()
+    append = engine.parts.store.append
+    tell = Runs._tell_parent
+    told: list[str] = []
+
+    def crossed(changed: str, after_seq: int, batch: Any, **options: Any) -> None:
+        if changed == run_id and b'"step_failed"' in batch.events[0].payload and not told:
+            told.append("by the one who cancelled it")
+            tell(bench.engine().runs, bench.now(child), goes_on=False)
+        append(changed, after_seq, batch, **options)
+
+    monkeypatch.setattr(engine.parts.store, "append", crossed)
+    monkeypatch.setattr(
+        Runs, "_tell_parent", lambda runs, child, *, goes_on: tell(runs, child, goes_on=True) if goes_on else None
+    )
+    driving = bench.loop.create_task(drive(engine.parts, run_id))
+    bench.pass_time(1)
+    child = _child_of(bench, run_id)
+    bench.engine().cancel(child, actor=ANN)
+    if driving.done():  # it had left the child to rest
+        driving = bench.loop.create_task(drive(engine.parts, run_id))
+    bench.pass_time(10)
+    assert driving.done()
+    assert told == ["by the one who cancelled it"]
+    assert driving.result().ended is RunStatus.FAILED
+
+
+def test_a_child_whose_step_has_other_items_now_can_be_brought_back_by_itself(bench: Bench) -> None:
+    bench.procedure("build", {})
+    bench.procedure(
+        "deploy", {"outputs": {"l": "json"}}, {"run": None, "uses": "build", "forEach": "steps['1'].outputs.l"}
+    )
+    bench.world.plays[1] = [
+        Play(result=_handing_on(["eu", "us"])),
+        Play(),
+        Play(result=FAILED),
+        Play(result=_handing_on(["eu"])),
+        Play(),
+    ]
+    run_id = bench.run("deploy").run_id
+    failed = [number for number, step in bench.now(run_id).steps.items() if step.status is StepStatus.FAILED]
+    child = _child_of(bench, run_id, failed[0])
+    bench.engine().retry(run_id, actor=ANN, from_step=1)
+    assert failed[0] not in bench.now(run_id).steps
+    bench.engine().retry(child, actor=ANN)
+    assert bench.now(child).ended is None
+
+
+def test_what_ran_within_a_run_whose_time_was_up_can_be_brought_back_by_itself(bench: Bench) -> None:
+    bench.procedure("build", {"requiresApproval": True})
+    bench.procedure("deploy", {"run": None, "uses": "build", "onFailure": "continue"}, {}, timeoutSecs=5)
+    bench.world.plays[1] = [Play(result=FAILED), Play()]
+    bench.world.plays[2] = [Play(seconds=None)]
+    run_id = bench.create("deploy")
+    bench.begin(run_id)
+    bench.pass_time(1)
+    child = _child_of(bench, run_id)
+    bench.engine().approve(child, actor=ANN)
+    driving = bench.begin(child)
+    bench.pass_time(10)
+    assert bench.now(child).ended is RunStatus.FAILED
+    assert bench.now(run_id).ended is RunStatus.FAILED
+    assert bench.now(run_id).timed_out
+    bench.engine().retry(child, actor=ANN)
+    bench.begin(child)
+    bench.pass_time(10)
+    bench.engine().approve(child, actor=ANN)
+    driving = bench.begin(child)
+    bench.pass_time(60)
+    assert driving.done()
+    assert bench.now(child).ended is RunStatus.COMPLETED
+
+
+def _handing_on(items: list[str]) -> Any:
+    from sopwith.core.commands import StepResult
+
+    return StepResult(exit_code=0, outputs={"l": items})

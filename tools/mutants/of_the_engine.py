@@ -1,0 +1,525 @@
+"""Rules of the driver, recovery, runs within runs, the server, and of stores.
+
+Longer than other files: a list, an entry for each rule.
+"""
+
+from tools.mutants.mutant import rule
+
+_CONTRACT = "tests/contract"
+
+MUTANTS = (
+    # engine/driver.py
+    rule("a driver has a claim", "engine/driver.py:_commit", "claim=self._claim, ", ""),
+    rule("a driver gives its claim back", "engine/driver.py:drive", "parts.store.release(claim)", "pass"),
+    rule(
+        "a driver looks once more when it leaves",
+        "engine/driver.py:drive",
+        "if not events or not ready(due(loaded.run), parts.clock.now().at):",
+        "if True:",
+    ),
+    rule(
+        "one run has one driver",
+        "engine/driver.py:drive",
+        "if claim is None:\n        raise _busy(parts, run_id)",
+        (
+            "if claim is None:\n        claim = parts.store.claim(run_id, parts.owner(), parts.clock.now().at) or"
+            " __import__('sopwith.ports').ports.Claim(run_id=run_id, epoch=0, owner=parts.owner())"
+        ),
+    ),
+    rule(
+        "the run around it is driven on",
+        "engine/driver.py:drive",
+        "if upwards and loaded.run.parent is not None:",
+        "if False:",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
+    ),
+    rule(
+        "an intent that is not its own is not carried out",
+        "engine/driver.py:_start",
+        "if executor is not None and events and isinstance(events[0].body, StepStarted):",
+        "if executor is not None:",
+    ),
+    rule(
+        "the intent is recorded first",
+        "engine/driver.py:_start",
+        "events = self._commit(command)\n",
+        (
+            "await self._launch(step, recovery_order(self._parts, self._loaded.run, step),"
+            " executor.start) if executor else None\n        events = self._commit(command)\n"
+        ),
+    ),
+    rule(
+        "what is withheld is recovered, not started",
+        "engine/driver.py:_start",
+        "executor.recover if order.withheld else executor.start",
+        "executor.start",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
+    ),
+    rule(
+        "a change is looked for before a start",
+        "engine/driver.py:_start",
+        "changed = self._changed(step, envelope)",
+        "changed = ()",
+        found_by="tests/engine",
+    ),
+    rule(
+        "a run that is over starts nothing within it",
+        "engine/driver.py:_start",
+        "if is_over_around(self._runs, run):",
+        "if False:",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
+    ),
+    rule(
+        "what is lacking pauses",
+        "engine/driver.py:_start",
+        'return self._halt(f"step {step} needs {missing}")',
+        "return False",
+    ),
+    rule(
+        "what is recorded is watched once",
+        "engine/driver.py:_watch",
+        "if step in self._watched or executor is None:",
+        "if executor is None:",
+    ),
+    rule("what is recorded is recovered", "engine/driver.py:_watch", "executor.recover)", "executor.start)"),
+    rule("what is lost is told", "engine/driver.py:_launch", "self._interrupted(step, attempt, watch)", "pass"),
+    rule(
+        "a result is told though the run has moved on",
+        "engine/driver.py:_apply",
+        "while insist and events is None:",
+        "while False:",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
+    ),
+    rule(
+        "a result is recorded",
+        "engine/driver.py:_settle_one",
+        "self._ended(step, attempt.number, _outcome(attempt.end))",
+        "pass",
+    ),
+    rule(
+        "who was told otherwise looks anew",
+        "engine/driver.py:_commit",
+        "if self._loaded.run.seq == before:\n                raise",
+        "if False:\n                raise",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
+    ),
+    rule(
+        "a child's end is not insisted on",
+        "engine/driver.py:_watch_child",
+        "news = self._apply(told)",
+        "news = self._apply(told, insist=True)",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
+    ),
+    rule(
+        "a driver waits for the end of waits",
+        "engine/driver.py:_run",
+        "(self._linger and waits_by_itself(self._loaded.run))",
+        "False",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
+    ),
+    rule(
+        "the version is read before the run",
+        "engine/driver.py:_run",
+        "                version = self._parts.store.version()\n                self._refresh()\n",
+        "                self._refresh()\n                version = self._parts.store.version()\n",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
+    ),
+    rule(
+        "a driver that waits looks for changes",
+        "engine/driver.py:_wait",
+        "self._parts.store.version() != version or ",
+        "",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
+    ),
+    rule(
+        "a driver wakes for deadlines",
+        "engine/driver.py:_alarm",
+        "at = (item.at for item in items if item.at is not None and",
+        "at = (item.at for item in () if item.at is not None and",
+        found_by="tests/engine",
+    ),
+    rule(
+        "a step that must end is ended", "engine/driver.py:_stop", "return self._watched[step].stop()", "return False"
+    ),
+    rule(
+        "a step of another driver is found before it is ended",
+        "engine/driver.py:_stop",
+        "return await self._watch(step)",
+        "return False",
+    ),
+    rule(
+        "a step that is out of time is ended",
+        "engine/driver.py:_time_out",
+        "if takes_a_process(run, step):\n            return await self._stop(step)",
+        "if takes_a_process(run, step):\n            return False",
+    ),
+    rule(
+        "a step by hand that is out of time ends",
+        "engine/driver.py:_time_out",
+        "return self._apply(cmd.TimeOut(actor=SYSTEM, now=self._parts.clock.now(), step=step, attempt=attempt))",
+        "return False",
+    ),
+    rule(
+        "an end that cannot be read is unknown",
+        "engine/driver.py:_outcome",
+        "except OSError as error:",
+        "except ZeroDivisionError as error:",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
+    ),
+    rule(
+        "a queued run asks for its slot",
+        "engine/driver.py:_admit",
+        "return self._apply(command, admit=check, contents=(contents,))",
+        "return self._apply(command, contents=(contents,))",
+    ),
+    rule(
+        "a child waits while its parent stands",
+        "engine/driver.py:_admit",
+        "if not may_begin(self._runs, run):",
+        "if False:",
+        found_by="tests/engine/test_children.py tests/engine/test_children_and_others.py",
+    ),
+    rule(
+        "a failed child driver stops no other",
+        "engine/driver.py:_came_to_rest",
+        "except RunBusy:\n            return",
+        "except ZeroDivisionError:\n            return",
+        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
+        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
+        "tests/engine/test_found_by_simulation.py",
+    ),
+    rule("a freed slot goes to a child that waits", "engine/driver.py:_run", "            self._ask_for_slots()\n", ""),
+    rule(
+        "a child that rests is seen by a driver that waits",
+        "engine/driver.py:_settle_one",
+        "self._came_to_rest(step, task)",
+        "pass",
+        found_by="tests/engine/test_children.py tests/engine/test_children_and_others.py",
+    ),
+    rule("a child is made once", "engine/driver.py:_watch_child", "if not is_there(self._parts, child):", "if True:"),
+    rule(
+        "a step that was given up makes no child",
+        "engine/driver.py:_make_child",
+        "if run.cancel_requested or run.timed_out or any(step.stuck for step in run.live):",
+        "if False:",
+    ),
+    rule(
+        "a child is kept in line",
+        "engine/driver.py:_watch_child",
+        "if bring_in_line(self._parts, self._runs, run):",
+        "if False:",
+    ),
+    rule(
+        "a child that must end is ended",
+        "engine/driver.py:_stop",
+        "if stop(self._parts, self._runs, self._loaded.run, step):",
+        "if False:",
+    ),
+    # engine/recovery.py
+    rule(
+        "what changed since does not start late",
+        "engine/recovery.py:recovery_order",
+        "if sha256(found) != run.steps[number].digest:",
+        "if False:",
+    ),
+    rule(
+        "nothing starts late in a run that stops",
+        "engine/recovery.py:recovery_order",
+        "if starts_nothing(run):",
+        "if False:",
+    ),
+    rule(
+        "nothing starts late without its variables",
+        "engine/recovery.py:recovery_order",
+        "return _withheld(order, f\"{', '.join(missing.names)} is not set here\")",
+        "return order",
+        found_by="tests/engine/test_driver.py tests/engine/test_approvals.py",
+    ),
+    # engine/children.py
+    rule(
+        "an earlier child is gone on with",
+        "engine/children.py:next_child",
+        "return Next(before.run_id, before.seq)",
+        "pass",
+        found_by="tests/engine/test_children.py",
+    ),
+    rule(
+        "a cancelled child is not gone on with",
+        "engine/children.py:next_child",
+        "before.ended is not RunStatus.CANCELLED and ",
+        "",
+    ),
+    rule(
+        "a child with other parameters is not gone on with",
+        "engine/children.py:next_child",
+        " and _has_the_same(before, run, number)",
+        "",
+        found_by="tests/engine/test_children.py",
+    ),
+    rule(
+        "a cancelled run cancels what runs within it",
+        "engine/children.py:_word",
+        "if reason := _why_over(run):",
+        "if reason := '':",
+        found_by="tests/engine/test_children.py "
+        "tests/engine/test_children_and_others.py tests/engine/test_found_by_simulation.py",
+    ),
+    rule(
+        "a paused run pauses what runs within it",
+        "engine/children.py:_word",
+        "if run.pause_requested or run.paused:",
+        "if False:",
+        found_by="tests/engine/test_children.py",
+    ),
+    rule(
+        "what a pause has paused goes on with it",
+        "engine/children.py:_word",
+        "return cmd.Resume(actor=SYSTEM, now=now)",
+        "return None",
+    ),
+    rule(
+        "a step that is tried again tries its child again",
+        "engine/children.py:_word",
+        "if is_to_be_retried(run, number, child):",
+        "if False:",
+    ),
+    rule("a retry within a run takes a slot", "engine/children.py:_said", "admit=lambda _run: check", "admit=None"),
+    rule(
+        "a cancel goes down all the way", "engine/children.py:_said", "bring_in_line(parts, runs, loaded.run)", "pass"
+    ),
+    rule("an ended run holds nothing back", "engine/children.py:is_called_off", "run.ended is None and ", ""),
+    rule(
+        "a run that is being ended starts nothing within it",
+        "engine/children.py:is_called_off",
+        "bool(_why_over(run))",
+        "False",
+        found_by="tests/engine/test_children.py tests/engine/test_children_and_others.py",
+    ),
+    # engine/runs.py
+    rule("a conflict is decided again", "engine/runs.py:change", "except Conflict:", "except ZeroDivisionError:"),
+    rule("a slot is asked for", "engine/runs.py:commit", "admit=admit if takes_slot else None", "admit=None"),
+    rule(
+        "a run is told before its child goes on",
+        "engine/runs.py:commit",
+        "            self._tell_parent(loaded.run, goes_on=True)",
+        "            pass",
+        found_by="tests/engine/test_children.py tests/engine/test_children_and_others.py",
+    ),
+    rule(
+        "a run is told after its child rests",
+        "engine/runs.py:commit",
+        "            self._tell_parent(after.run, goes_on=then is None)",
+        "            pass",
+    ),
+    rule(
+        "a run that waits no longer is told nothing",
+        "engine/runs.py:_tell_parent",
+        "with suppress(IllegalMove, NotFound) if goes_on else suppress(SopwithError):",
+        "if True:",
+    ),
+    rule(
+        "a record that was emptied is not read",
+        "engine/runs.py:load",
+        "if not all(each.payload for each in sealed):",
+        "if False:",
+        found_by="tests/engine tests/audit/test_retention.py",
+    ),
+    # engine/engine.py
+    rule(
+        "what is overdue is settled first",
+        "engine/engine.py:approve",
+        "self._settle(run_id, actor, all_but=TimeoutAction.APPROVE)",
+        "pass",
+        found_by="tests/engine",
+    ),
+    rule(
+        "a failed run needs a free slot",
+        "engine/engine.py:_readmission",
+        "if run.ended not in (RunStatus.FAILED, RunStatus.CANCELLED):",
+        "if True:",
+    ),
+    rule(
+        "a retry owes no rest",
+        "engine/engine.py:_readmission",
+        "cooldown=False",
+        "cooldown=True",
+        found_by="tests/engine",
+    ),
+    rule(
+        "an answer means what was asked when it came",
+        "engine/engine.py:_answer",
+        "            if not meant:\n                meant.append",
+        "            if True:\n                meant[:] = []\n                meant.append",
+        found_by="tests/engine",
+    ),
+    rule(
+        "a step decides about no run of its line",
+        "engine/engine.py:_check_outside",
+        'if outermost(self.runs, actor.inside or "") == outermost(self.runs, run_id):',
+        "if False:",
+        found_by="tests/engine",
+    ),
+    rule(
+        "what goes on besides is not done twice",
+        "engine/engine.py:retry",
+        "            if besides:",
+        "            if False:",
+        found_by="tests/engine",
+    ),
+    rule(
+        "a cancel reaches what goes on besides",
+        "engine/engine.py:cancel",
+        "self.cancel(child, actor=actor",
+        "(lambda *a, **k: None)(child, actor=actor",
+        found_by="tests/engine",
+    ),
+    # engine/ticker.py
+    rule(
+        "a server leaves held runs alone",
+        "engine/ticker.py:_consider",
+        "if self._store.holder(run_id) is not None:",
+        "if False:",
+        found_by="tests/engine",
+    ),
+    rule(
+        "a server settles what is timed",
+        "engine/ticker.py:_settle",
+        "while item := self._timed(run, tried):",
+        "while item := None:",
+        found_by="tests/engine",
+    ),
+    rule(
+        "a server drives what is ready", "engine/ticker.py:_examine", "if ready(due(run), self._now.at):", "if False:"
+    ),
+    rule("a server notices commits", "engine/ticker.py:_notice_commits", "        self._stirred = True\n", ""),
+    rule("a server looks at what came due", "engine/ticker.py:_look", "            self._consider_what_is_due()\n", ""),
+    rule("a server lists what it does not know", "engine/ticker.py:_look", "self._list()", "pass"),
+    rule(
+        "a server looks again at what was held",
+        "engine/ticker.py:_ended",
+        "self._put_off(run_id, found.seq, SWEEP_SECS, _Why.HELD)",
+        "pass",
+        found_by="tests/engine/test_ticker.py tests/engine/test_hearing.py",
+    ),
+    rule(
+        "a server tries again what failed it",
+        "engine/ticker.py:_troubled",
+        "self._put_off(run_id, seq, trouble.back_off_secs, _Why.TROUBLED)",
+        "self._put_off(run_id, seq, 1e9, _Why.TROUBLED)",
+    ),
+    rule(
+        "a server that is told to stop stops",
+        "engine/ticker.py:serve",
+        "watching = asyncio.ensure_future(_when(stop, server.wake))",
+        "watching = asyncio.ensure_future(asyncio.sleep(0))",
+        found_by="tests/engine",
+    ),
+    rule(
+        "a server lets its runs go",
+        "engine/ticker.py:let_go",
+        "task.cancel()",
+        "pass",
+        found_by="tests/engine/test_ticker.py tests/engine/test_hearing.py",
+    ),
+    rule(
+        "a rested run is looked at again in time",
+        "engine/ticker.py:_still_rests",
+        "settled.until is None or settled.until > now.at",
+        "True",
+    ),
+    rule(
+        "a refused run asks again",
+        "engine/ticker.py:_ended",
+        "self._put_off(run_id, run.seq, self._queue_secs(driven), _Why.QUEUED)",
+        "self._put_off(run_id, run.seq, 1e9, _Why.QUEUED)",
+        found_by="tests/engine",
+    ),
+    # testing/memory.py keeps the store's promises as sqlite does; the contract suite holds both to them
+    rule(
+        "an append continues the run",
+        "stores/batches.py:check_next",
+        "if after_seq != seq:",
+        "if False:",
+        found_by="tests/contract",
+    ),
+    rule(
+        "an append is chained",
+        "stores/batches.py:check_next",
+        "if first.prev_hash != head:",
+        "if False:",
+        found_by=_CONTRACT,
+    ),
+    rule("a run is created once", "stores/batches.py:check_new", "if exists:", "if False:", found_by=_CONTRACT),
+    rule("a late writer is fenced off", "testing/memory.py:_check_claim", "if run.epoch != claim.epoch:", "if False:"),
+    rule("a claim is given once", "testing/memory.py:claim", "if _driver(shelf, run) is not None:", "if False:"),
+    rule("a claim is newer than those before", "testing/memory.py:claim", "run.epoch += 1", "pass"),
+    rule(
+        "an old claim frees nothing",
+        "testing/memory.py:release",
+        "run.epoch == claim.epoch and ",
+        "",
+        found_by=_CONTRACT,
+    ),
+    rule("slots are counted where they are taken", "testing/memory.py:append", "if admit is not None:", "if False:"),
+    rule(
+        "a group is one for all procedures",
+        "testing/memory.py:_shares",
+        "bool(group) and run.concurrency_group == group",
+        "False",
+    ),
+    rule(
+        "a late writer is fenced off (sqlite)",
+        "stores/claims.py:check",
+        "if newest != claim.epoch:",
+        "if False:",
+        found_by=_CONTRACT,
+    ),
+    rule(
+        "a claim is a lock (sqlite)",
+        "stores/claims.py:take",
+        "if not self._locks.acquire(ordinal):",
+        "if False and not self._locks.acquire(ordinal):",
+        found_by=_CONTRACT,
+    ),
+    rule(
+        "a claim that cannot be recorded is none (sqlite)",
+        "stores/claims.py:take",
+        "                self._locks.release(ordinal)\n                raise",
+        "                raise",
+        found_by=_CONTRACT + " tests/engine",
+    ),
+    rule(
+        "an old claim frees nothing (sqlite)",
+        "stores/claims.py:free",
+        "if self._epochs.get(ordinal) != claim.epoch:",
+        "if False:",
+        found_by=_CONTRACT,
+    ),
+    rule(
+        "a freed claim frees its lock (sqlite)",
+        "stores/claims.py:free",
+        "                self._locks.release(ordinal)\n",
+        "",
+        found_by=_CONTRACT,
+    ),
+)
