@@ -189,6 +189,27 @@ def test_a_verification_that_a_restart_has_overtaken_is_not_started(bench: Bench
     assert (checks(bench), told(bench, run_id, "verification_ended").cause) == ([], "lost")
 
 
+def test_a_verification_after_a_restart_belongs_to_the_boot_in_which_it_was_recorded(bench: Bench) -> None:
+    def die(_order: WorkOrder) -> None:
+        bench.world.checks.before_start = lambda _: None
+        raise Killed
+
+    bench.world.checks.before_start = die
+    bench.world.plays[1] = [Play(seconds=None)]
+    bench.procedure("deploy", VERIFY)
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(1)
+    driving.cancel()
+    bench.pass_time(0)
+    bench.clock.reboot()
+    bench.world.lose(bench.world.starts[0])
+    with pytest.raises(Killed):
+        bench.drive(run_id)
+    assert bench.drive(run_id).ended == "completed"
+    assert len(checks(bench)) == 1
+
+
 def test_a_verification_that_is_no_longer_what_was_recorded_does_not_start(bench: Bench) -> None:
     bench.environ["TOKEN"] = "one"
 
