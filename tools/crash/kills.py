@@ -93,7 +93,7 @@ def _import_all() -> None:
     import sopwith.executors.keeper_process
     import sopwith.executors.shell
     import sopwith.executors.watch  # noqa: F401
-    from sopwith.doors.cli import ancestry
+    from sopwith.doors import ancestry
 
     # whoever asks is a person, also where these tests are themselves a step of a run
     ancestry.TOP_PID = os.getpid()

@@ -25,7 +25,7 @@ ENDED = ("completed", "cancelled")
 COMMAND_SECS = 60.0
 _MOST_COMMANDS = 40
 MAIN = (
-    "import sys; {more}from sopwith.doors.cli import ancestry, main; "
+    "import sys; {more}from sopwith.doors import ancestry; from sopwith.doors.cli import main; "
     f"ancestry.TOP_PID = {os.getpid()}; sys.argv[0] = 'sop'; sys.exit(main())"
 )
 """The command; who asks for it is a person also where these tests are themselves a step of a run."""
