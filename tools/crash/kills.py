@@ -36,6 +36,9 @@ class Victim:
         self.args = tuple(args)
         self._scene = scene
         self._out, self._err = scene.folder / f"{name}.out", scene.folder / f"{name}.err"
+        # one that is killed before it opens them has said nothing: what an earlier one said must not stand there
+        self._out.write_bytes(b"")
+        self._err.write_bytes(b"")
         self.pid = os.fork()
         if self.pid == 0:
             _become_command(scene.root, (*args, "--json"), self._out, self._err)
