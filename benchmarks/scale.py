@@ -111,7 +111,7 @@ def _make(folder: Path) -> dict[str, Model]:
     _procedure(folder, "queued", [{**true, "requiresApproval": True}], maxConcurrent=1)
     _procedure(folder, "slow", [{"run": "touch begun; until [ -e go ]; do sleep 0.005; done\n"}])
     runs = {name: sop(folder, "run", name, "--json")["runId"] for name in ("past", "gated", "timed", "queued")}
-    runs["queued"] = sop(folder, "run", "queued", "--queue", "--detach", "--json")["runId"]
+    runs["queued"] = sop(folder, "run", "queued", "--queue", "--json")["runId"]
     models = {name: _model(folder, run_id) for name, run_id in runs.items()}
     # what a driver leaves that is killed while a step runs: all up to its start
     return {**models, "undriven": _model(folder, runs["past"], until="step_started")}
