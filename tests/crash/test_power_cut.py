@@ -9,6 +9,7 @@ import sys
 from itertools import product
 from pathlib import Path
 
+import apsw
 import pytest
 from tools.crash import power
 
@@ -34,9 +35,10 @@ def test_whatever_a_power_cut_leaves_of_the_database_all_that_was_acknowledged_i
 def test_a_store_that_synced_less_would_be_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare = opening._prepare
 
-    def lax(db: object, path: Path) -> None:
-        prepare(db, path)
+    def lax(db: apsw.Connection, path: Path, *, set_up: bool) -> bool:
+        done = prepare(db, path, set_up=set_up)
         db.pragma("synchronous", "normal")
+        return done
 
     monkeypatch.setattr(opening, "_prepare", lax)
     found = power.campaign(tmp_path, subsets=1, every=11)

@@ -221,7 +221,7 @@ def test_any_unexpected_fault_is_a_sentence(workshop: Workshop, monkeypatch: pyt
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("sopwith.doors.cli.door.find_workspace", broken)
+    monkeypatch.setattr("sopwith.doors.opened.find_workspace", broken)
     told = workshop.sop("list")
     is_told_well(told, 1)
     assert "RuntimeError: boom" in told.err
