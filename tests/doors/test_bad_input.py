@@ -62,7 +62,7 @@ def test_a_command_line_that_cannot_be_understood_exits_2(workshop: Workshop, ar
     is_told_well(workshop.sop(*args), 2)
 
 
-@pytest.mark.parametrize("verb", ["mcp", "token", "backup", "restore", "import"])
+@pytest.mark.parametrize("verb", ["token", "backup", "restore", "import"])
 def test_a_designed_verb_says_that_it_is_not_built_yet(workshop: Workshop, verb: str) -> None:
     told = workshop.sop(verb, "--port", "80")
     is_told_well(told, 2)
@@ -221,7 +221,7 @@ def test_any_unexpected_fault_is_a_sentence(workshop: Workshop, monkeypatch: pyt
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("sopwith.doors.cli.door.find_workspace", broken)
+    monkeypatch.setattr("sopwith.doors.opened.find_workspace", broken)
     told = workshop.sop("list")
     is_told_well(told, 1)
     assert "RuntimeError: boom" in told.err
