@@ -10,7 +10,7 @@ from pathlib import Path
 
 import apsw
 
-from benchmarks import cold_start, planning, steps, verification
+from benchmarks import agents, cold_start, planning, steps, verification
 from sopwith import __version__
 
 
@@ -21,6 +21,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as one,
         tempfile.TemporaryDirectory() as two,
         tempfile.TemporaryDirectory() as three,
+        tempfile.TemporaryDirectory() as four,
     ):
         document = {
             "sopwith": __version__,
@@ -31,6 +32,7 @@ def main() -> None:
             "shellSteps": steps.measure(Path(two)),
             "planning": planning.measure(),
             "verification": verification.measure(Path(three)),
+            "agents": agents.measure(Path(four)),
         }
     print(json.dumps(document, indent=2))
 

@@ -77,6 +77,18 @@ class BadParameter(BadRequest):
     code = "bad_parameter"
 
 
+class BadArgument(BadRequest):
+    """An argument of an agent's tool that is unknown, missing, or of another kind than the tool declares."""
+
+    code = "bad_argument"
+
+
+class IdentityClaimed(BadRequest):
+    """An argument that says who calls. The door knows that; nobody is believed about it."""
+
+    code = "identity_claimed"
+
+
 class NotFound(SopwithError):
     """What was named does not exist here."""
 
@@ -90,6 +102,12 @@ class RecordDropped(NotFound):
 
     code = "record_dropped"
     http_status = 410
+
+
+class UnknownTool(NotFound):
+    """No tool for agents has this name."""
+
+    code = "unknown_tool"
 
 
 class NoWorkspace(NotFound):
@@ -165,6 +183,18 @@ class NotAllowed(Refused):
     http_status = 403
 
 
+class RevisionConflict(Refused):
+    """The run has moved on since the caller looked; `details["revision"]` is what it is now."""
+
+    code = "revision_conflict"
+
+
+class KeyReused(Refused):
+    """An idempotency key that stood for another request before."""
+
+    code = "key_reused"
+
+
 class RunBusy(Refused):
     """Somebody else drives this run."""
 
@@ -196,6 +226,12 @@ class WorkspaceError(SopwithError):
             f"cannot {what} {path}: {error.strerror or error}",
             hint="check that the folder exists, that it is yours to write, and that the disk has room",
         )
+
+
+class MissingExtra(SopwithError):
+    """A part of Sopwith that is not installed."""
+
+    code = "missing_extra"
 
 
 class NoScenario(SopwithError):

@@ -85,7 +85,7 @@ def _about_step(run: Run, number: StepId) -> Iterator[cmd.Command]:
         yield from _votes(run, number)
     yield _command(run, cmd.Retry, from_step=number)
     yield _command(run, cmd.Complete, step=number)
-    for verb in (cmd.Reject, cmd.Skip, cmd.Fail):
+    for verb in (cmd.Reject, cmd.Skip, cmd.Fail, cmd.Block):
         yield _command(run, verb, step=number, reason="no")
     child = child_of(run, number)
     digest = step.gate.digest if step.gate else digest_of(number, 0)

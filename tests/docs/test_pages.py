@@ -81,7 +81,8 @@ def test_every_run_status_is_documented():
 
 def test_every_dependency_says_what_it_saves():
     project = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]
-    names = [re.split(r"[^\w-]", dependency)[0] for dependency in project["dependencies"]]
+    extras = [each for extra in project["optional-dependencies"].values() for each in extra]
+    names = [re.split(r"[^\w-]", dependency)[0] for dependency in (*project["dependencies"], *extras)]
     decided = (pages.ROOT / "docs" / "decisions" / "0002-dependencies.md").read_text()
     assert [name for name in names if f"| {name} |" not in decided] == []
 

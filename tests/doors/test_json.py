@@ -129,7 +129,7 @@ def test_init_create_and_completion_print_documents(workshop: Workshop) -> None:
         (("status",), "usage", 2),
         (("history", "--limit", "0"), "usage", 2),
         (("--nonsense",), "usage", 2),
-        (("mcp",), "usage", 2),
+        (("token",), "usage", 2),
         ((), "usage", 2),
         (("show", "../../etc"), "bad_name", 2),
         (("run", "gated", "--param", "novalue"), "bad_parameter", 2),

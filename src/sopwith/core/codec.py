@@ -17,6 +17,7 @@ from sopwith.core.address import instance_of, number_of, step_id
 from sopwith.core.events import Event, EventBody
 from sopwith.core.instant import iso
 from sopwith.core.procedure import canonical, sha256
+from sopwith.core.request import Request
 
 NO_HASH = "0" * 64
 _BESIDE_DETAILS = ("eventType", "stepNumber")
@@ -40,6 +41,7 @@ class _Stored(msgspec.Struct, rename="camel"):
     details: dict[str, Any]
     step_number: int | msgspec.UnsetType | None = msgspec.UNSET
     instance: str = ""
+    request: Request | None = None
 
 
 # made at import: msgspec crashes where several threads meet a type for the first time
@@ -59,6 +61,7 @@ def event_json(event: Event) -> dict[str, Any]:
         "runId": event.run_id,
         "seq": event.seq,
         "actor": msgspec.to_builtins(event.actor),
+        **({} if event.request is None else {"request": msgspec.to_builtins(event.request)}),
         "details": _plain(details),
     }
 
@@ -81,6 +84,7 @@ def decode_event(payload: bytes) -> Event:
         at=stored.timestamp,
         actor=stored.actor,
         body=msgspec.convert(fields, EventBody),
+        request=stored.request,
     )
 
 

@@ -12,15 +12,22 @@ from sopwith.core.address import StepId
 from sopwith.core.events import Evidence, ParamValue
 from sopwith.core.instant import Instant
 from sopwith.core.people import NO_PEOPLE, Directory
+from sopwith.core.request import Request
 from sopwith.core.run import RunStatus
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """`actor` comes from the door, `now` from the edge, `people` are config.json's as just read."""
+    """`actor` comes from the door, `now` from the edge, `people` are config.json's as just read.
+
+    `request`: the caller's own name for it; a request that was carried out before is not carried out again.
+    `expected_seq`: the last event the caller knew of; None: whichever it is.
+    """
 
     actor: Actor
     now: Instant
     people: Directory = NO_PEOPLE
+    request: Request | None = None
+    expected_seq: int | None = None
 
 
 class PersonCommand(Command, frozen=True, kw_only=True):
@@ -100,6 +107,15 @@ class Complete(PersonCommand, frozen=True, kw_only=True):
 
 class Fail(PersonCommand, frozen=True, kw_only=True):
     """A manual step did not work out."""
+
+    step: StepId | None = None
+    reason: str
+    output: str = ""
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Block(PersonCommand, frozen=True, kw_only=True):
+    """Whoever carries out a manual step cannot go on, and a person has to look; the step stays open."""
 
     step: StepId | None = None
     reason: str

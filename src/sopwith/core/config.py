@@ -52,5 +52,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Role -> who has it, as `user:…`, `group:…`, `agent:…`. Empty: roles hold nobody back."""
     digest: str = ""
     """SHA-256 of the file as it was read; empty where there is none."""
+    agents_see_all_steps: bool = False
+    """Whether an agent may read the text of steps that are not its own yet."""
     checkpoint_copies: tuple[str, ...] = ()
     """Further files that each checkpoint of the log is appended to."""

@@ -26,8 +26,9 @@ from sopwith.core.moves_rollback import WHILE_ROLLING_BACK
 from sopwith.core.people import NO_PEOPLE, Directory, Right, check_right, check_runner
 from sopwith.core.procedure import ExecutionMode, Procedure, sha256
 from sopwith.core.refusal import refuse, verb_of
+from sopwith.core.request import Request
 from sopwith.core.run import Run, status_of
-from sopwith.errors import NotAllowed
+from sopwith.errors import KeyReused, NotAllowed, RevisionConflict
 
 _CONSEQUENCES = (
     ev.RunStarted,
@@ -40,7 +41,8 @@ _CONSEQUENCES = (
 
 
 _RIGHTS: dict[type[cmd.Command], Right] = dict.fromkeys(
-    (cmd.Resume, cmd.Retry, cmd.Rollback, cmd.Skip, cmd.Complete, cmd.Fail), Right.STEER
+    (cmd.Resume, cmd.Retry, cmd.Rollback, cmd.Skip, cmd.Complete, cmd.Fail, cmd.Block),
+    Right.STEER,
 )
 """What takes a right besides those of a gate. To stop something takes none."""
 
@@ -75,6 +77,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str = ""
     """Of the start approval."""
     queued_because: str = ""
+    request: Request | None = None
 
 
 def create(new: NewRun, *, actor: Actor, now: Instant, people: Directory = NO_PEOPLE) -> Decision:
@@ -108,6 +111,7 @@ def create(new: NewRun, *, actor: Actor, now: Instant, people: Directory = NO_PE
             concurrency_group=new.concurrency_group,
             engine_version=new.engine_version,
         ),
+        request=new.request,
     )
     run = begin_run(new.procedure, created)
     if new.queued_because:
@@ -115,7 +119,7 @@ def create(new: NewRun, *, actor: Actor, now: Instant, people: Directory = NO_PE
     else:
         digest = sha256(envelope_bytes(start_envelope(run, asking=new.nonce)))
         following = begin(run, cmd.Admit(actor=SYSTEM, now=now, people=people, start_digest=digest, nonce=new.nonce))
-    rest = _record(run, following, actor=SYSTEM, now=now)
+    rest = _record(run, following, actor=SYSTEM, now=now, request=new.request)
     return Decision((created, *rest.events), rest.run)
 
 
@@ -124,6 +128,14 @@ def decide(run: Run, command: cmd.Command) -> Decision:
     if isinstance(command, cmd.PersonCommand) and command.actor.inside == run.run_id:
         raise NotAllowed(
             f"a step of {run.run_id} may not decide about its own run", hint="let somebody outside the run do it"
+        )
+    if command.request is not None and was_carried_out(run, command.request):
+        return Decision((), run)
+    if command.expected_seq not in (None, run.seq):
+        raise RevisionConflict(
+            f"{run.run_id} has moved on: it has revision {run.seq}, not {command.expected_seq}",
+            hint=f"look again before you decide: sop status {run.run_id}",
+            revision=run.seq,
         )
     right = _RIGHTS.get(type(command))
     if right is not None and not _is_its_parents(run, command):
@@ -138,7 +150,7 @@ def decide(run: Run, command: cmd.Command) -> Decision:
         raise refuse(run, command, because="is being rolled back")
     # a timeout is nobody's decision, whoever's verb settles it
     actor = SYSTEM if isinstance(command, cmd.Expire | cmd.Remind | cmd.TimeOutRun) else command.actor.recorded
-    decided = _record(run, move.handler(run, command), actor=actor, now=command.now)
+    decided = _record(run, move.handler(run, command), actor=actor, now=command.now, request=command.request)
     events = list(decided.events)
     run = decided.run
     if any(_is_nobodys(event.body) for event in events):
@@ -146,10 +158,21 @@ def decide(run: Run, command: cmd.Command) -> Decision:
     while events and (body := conclusion(run, command.now)) is not None:
         # what all instances of a step come to is nobody's act
         who = SYSTEM if isinstance(body, ev.StepBody) else actor
-        followed = _record(run, [body], actor=who, now=command.now)
+        followed = _record(run, [body], actor=who, now=command.now, request=command.request)
         events.extend(followed.events)
         run = followed.run
     return Decision(tuple(events), run)
+
+
+def was_carried_out(run: Run, request: Request) -> bool:
+    """Whether this run has this request behind it. Raises KeyReused where its name stood for something else."""
+    carried = run.requests.get(request.key)
+    if carried is not None and carried.digest != request.digest:
+        raise KeyReused(
+            f"this key was used before, for another request to {run.run_id}",
+            hint="a key stands for one request: take a new one",
+        )
+    return carried is not None
 
 
 def _is_its_parents(run: Run, command: cmd.Command) -> bool:
@@ -170,7 +193,9 @@ def _is_by_itself(run: Run, body: ev.EventBody) -> bool:
     return isinstance(body, ev.RollbackStarted) and not body.asked
 
 
-def _record(run: Run, bodies: Iterable[ev.EventBody], *, actor: Actor, now: Instant) -> Decision:
+def _record(
+    run: Run, bodies: Iterable[ev.EventBody], *, actor: Actor, now: Instant, request: Request | None
+) -> Decision:
     events = []
     for body in bodies:
         if _is_nobodys(body):
@@ -178,7 +203,7 @@ def _record(run: Run, bodies: Iterable[ev.EventBody], *, actor: Actor, now: Inst
         who = SYSTEM if isinstance(body, _CONSEQUENCES) or _is_by_itself(run, body) else actor
         # the clock may have been set back; a record's times never run backwards
         at = max(now.at, run.updated_at)
-        event = Event(run_id=run.run_id, seq=run.seq + 1, at=at, actor=who, body=body)
+        event = Event(run_id=run.run_id, seq=run.seq + 1, at=at, actor=who, body=body, request=request)
         run = evolve(run, event)
         events.append(event)
     return Decision(tuple(events), run)

@@ -17,6 +17,7 @@ from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
 from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.procedure import ExecutionMode
+from sopwith.core.request import Request
 
 ParamValue = str | int | float | bool
 FOR_EACH = "forEach"
@@ -159,7 +160,7 @@ class RunPauseRequested(Body, frozen=True, kw_only=True, tag="run_pause_requeste
 
 
 class RunPaused(Body, frozen=True, kw_only=True, tag="run_paused"):
-    """`cause`: asked, rejected, interrupted, approval_timeout or environment."""
+    """`cause`: asked, rejected, interrupted, approval_timeout, blocked or environment."""
 
     cause: str
     reason: str = ""
@@ -396,7 +397,7 @@ class StepExpanded(StepBody, frozen=True, kw_only=True, tag="step_expanded"):
 
 
 class StepReported(StepBody, frozen=True, kw_only=True, tag="step_reported"):
-    """Somebody said how a step went: `outcome` is completed or failed. Signed where it stands for an approval."""
+    """Somebody said how a step went: `outcome` is completed, failed or blocked. Signed where it stands for approval."""
 
     outcome: str
     comment: str = ""
@@ -590,13 +591,14 @@ EventBody = (
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of a run's record. `seq` counts from 1 without a gap."""
+    """One entry of a run's record. `seq` counts from 1 without a gap. `request`: the call that made it, if named."""
 
     run_id: str
     seq: int
     at: datetime
     actor: Actor
     body: EventBody
+    request: Request | None = None
 
     @property
     def event_type(self) -> str:

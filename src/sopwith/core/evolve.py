@@ -21,6 +21,7 @@ from sopwith.core.evolve_rollback import rollback_begun, rollback_ended, rollbac
 from sopwith.core.evolve_verification import verified
 from sopwith.core.instant import Instant, whole_ms
 from sopwith.core.procedure import Procedure, canonical
+from sopwith.core.request import Carried
 from sopwith.core.run import (
     Gate,
     GateStatus,
@@ -70,6 +71,7 @@ def begin(procedure: Procedure, event: Event) -> Run:
         updated_at=event.at,
         steps={step.number: StepState(number=step.number) for step in procedure.steps},
         followers=_followers(procedure),
+        requests=_with_request(None, event),
     )
     return _surveyed(run)
 
@@ -93,7 +95,16 @@ def _evolved(run: Run, event: Event) -> Run:
         after = after if number is None else _moved_on(after, run.steps[number])
     elif after.steps is not run.steps:
         after = _surveyed(after)
+    if event.request is not None:
+        return replace(after, seq=event.seq, updated_at=event.at, requests=_with_request(run, event))
     return replace(after, seq=event.seq, updated_at=event.at)
+
+
+def _with_request(run: Run | None, event: Event) -> dict[str, Carried]:
+    known = {} if run is None else run.requests
+    if event.request is None:
+        return known
+    return {**known, event.request.key: Carried(digest=event.request.digest, seq=event.seq)}
 
 
 def _followers(procedure: Procedure) -> dict[int, tuple[int, ...]]:

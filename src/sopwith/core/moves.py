@@ -19,7 +19,7 @@ from sopwith.core.moves_driver import admit, finish, halt, interrupt, start
 from sopwith.core.moves_flow import end_wait, evaluate, time_out, time_out_run
 from sopwith.core.moves_gate import expire, open_gate, remind
 from sopwith.core.moves_interrupt import end_verification
-from sopwith.core.moves_person import cancel, complete, fail, pause, resume, retry, skip, withdraw_pause
+from sopwith.core.moves_person import block, cancel, complete, fail, pause, resume, retry, skip, withdraw_pause
 from sopwith.core.moves_rollback import roll_back
 from sopwith.core.run import Run, RunStatus
 
@@ -69,6 +69,7 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (RUNNING, cmd.Remind): Move(remind, (RUNNING,)),
     (RUNNING, cmd.Complete): Move(complete, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
     (RUNNING, cmd.Fail): Move(fail, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
+    (RUNNING, cmd.Block): Move(block, (RUNNING, PAUSED)),
     (RUNNING, cmd.Skip): Move(skip, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED)),
     (RUNNING, cmd.Resume): Move(withdraw_pause, (RUNNING,)),
     (RUNNING, cmd.Pause): Move(pause, (RUNNING, PAUSED)),
@@ -88,7 +89,7 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (PAUSED, cmd.Rollback): Move(roll_back, (RUNNING,)),
     (FAILED, cmd.Rollback): Move(roll_back, (RUNNING,)),
     (CANCELLED, cmd.Rollback): Move(roll_back, (RUNNING,)),
-    (PAUSED, cmd.Complete): Move(complete, (PAUSED, RUNNING, COMPLETED, FAILED)),
+    (PAUSED, cmd.Complete): Move(complete, (PAUSED, RUNNING, AWAITING, COMPLETED, FAILED)),
     (PAUSED, cmd.Fail): Move(fail, (PAUSED, COMPLETED, FAILED)),
     (PAUSED, cmd.Skip): Move(skip, (PAUSED, RUNNING, AWAITING, COMPLETED, FAILED)),
     (PAUSED, cmd.Cancel): Move(cancel, (PAUSED, CANCELLED)),

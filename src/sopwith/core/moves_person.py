@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sopwith.core import events as ev
 from sopwith.core.address import StepId, number_of
 from sopwith.core.approvers import check_approver, signature
-from sopwith.core.commands import Cancel, Command, Complete, Fail, Pause, Resume, Retry, Skip
+from sopwith.core.commands import Block, Cancel, Command, Complete, Fail, Pause, Resume, Retry, Skip
 from sopwith.core.gates import is_gated
 from sopwith.core.instant import duration_text
 from sopwith.core.moves_flow import after_failure, step_ms
@@ -27,6 +27,9 @@ from sopwith.core.run import (
     shown_status,
 )
 from sopwith.errors import BadRequest, Refused
+
+_ENDED_BY_A_STEP = ("rejected", "interrupted", "condition", "blocked")
+"""Causes of a pause that is over when nothing is stuck any more."""
 
 
 def pause(run: Run, command: Pause) -> list[ev.EventBody]:
@@ -245,6 +248,20 @@ def fail(run: Run, command: Fail) -> list[ev.EventBody]:
     ]
 
 
+def block(run: Run, command: Block) -> list[ev.EventBody]:
+    """The run pauses until a person has looked; the step stays open, to be reported by whoever can."""
+    if not command.reason.strip():
+        raise BadRequest(
+            f"reporting a step as blocked needs a reason: {run.run_id} was left as it is",
+            hint="say what stands in the way",
+        )
+    step = _chosen(run, command, command.step, _is_open_manual)
+    because = f"step {step.number} is blocked: {command.reason}"
+    asked = Pause(actor=command.actor, now=command.now, people=command.people, cause="blocked", reason=because)
+    reported = _reported(run, step, command, outcome="blocked", comment=command.reason, signed=None)
+    return [reported, *pause(run, asked)]
+
+
 def _signed(run: Run, step: StepState, command: Skip | Complete, meaning: str) -> ev.Signature | None:
     """What stands in for an approval takes an approver, and a signature; nothing where there is no gate."""
     if not is_gated(run, step.number):
@@ -254,7 +271,13 @@ def _signed(run: Run, step: StepState, command: Skip | Complete, meaning: str) -
 
 
 def _reported(
-    run: Run, step: StepState, command: Complete | Fail, *, outcome: str, comment: str, signed: ev.Signature | None
+    run: Run,
+    step: StepState,
+    command: Complete | Fail | Block,
+    *,
+    outcome: str,
+    comment: str,
+    signed: ev.Signature | None,
 ) -> ev.EventBody:
     return ev.StepReported(
         step_number=step.number,
@@ -277,7 +300,7 @@ def _check_not_rolled_back(run: Run, command: Command) -> None:
 
 def _chosen(
     run: Run,
-    command: Skip | Complete | Fail,
+    command: Skip | Complete | Fail | Block,
     number: StepId | None,
     eligible: Callable[[Run, StepState], bool],
 ) -> StepState:
@@ -326,6 +349,6 @@ def _going_on(run: Run, resolved: StepState, command: Command) -> list[ev.EventB
     left = [step for step in others if step.stuck or step.condition_unknown]
     if run.ended is RunStatus.FAILED:
         return [] if any(step.status is StepStatus.FAILED or step.ends_run for step in left) else [_resumed(command)]
-    if (run.paused or run.pause_requested) and run.pause_cause in ("rejected", "interrupted", "condition") and not left:
+    if (run.paused or run.pause_requested) and run.pause_cause in _ENDED_BY_A_STEP and not left:
         return [_resumed(command)]
     return []

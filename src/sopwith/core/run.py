@@ -19,6 +19,7 @@ from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.events import Evidence, ParamValue, ParentRun, Policy, Used
 from sopwith.core.instant import Instant, duration_text, elapsed_ms, whole_ms
 from sopwith.core.procedure import ExecutionMode, Procedure
+from sopwith.core.request import Carried
 
 
 class RunStatus(StrEnum):
@@ -330,6 +331,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Those of the frontier that are not just pending: few, however many may be about to begin."""
     left: int = 0
     """How many steps are not finished."""
+    requests: dict[str, Carried] = msgspec.field(default_factory=dict)
+    """What callers asked for under names of their own, by key."""
 
     @property
     def name(self) -> str:

@@ -19,6 +19,7 @@ from sopwith.core.modes import choose_mode, declared_mode
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory, check_runner
 from sopwith.core.procedure import ExecutionMode, Procedure, encode_procedure, sha256
+from sopwith.core.request import Request, run_id_of
 from sopwith.core.rollback import EXECUTOR
 from sopwith.core.run import Run, holds_slot
 from sopwith.core.satisfiable import unsatisfiable
@@ -58,6 +59,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     queue: bool = False
     trigger: str = "manual"
     within: Within | None = None
+    request: Request | None = None
 
 
 def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
@@ -80,7 +82,7 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
     contents = {name: encode_procedure(each) for name, each in sorted(order.uses.items())}
     own = within.used if within else _used(parts, procedure, pinned, mode)
     new = NewRun(
-        run_id=within.run_id if within else parts.ids.run_id(),
+        run_id=within.run_id if within else run_id_of(order.request) if order.request else parts.ids.run_id(),
         procedure=procedure,
         procedure_digest=sha256(pinned),
         mode=mode,
@@ -101,6 +103,7 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         concurrency_group=group,
         engine_version=__version__,
         nonce=parts.ids.nonce(),
+        request=order.request,
     )
     line = line_of(runs, within.parent.run_id) if within else ()
     limits = limits_of(procedure, config, group, line)

@@ -20,7 +20,7 @@ from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import gate_of, why_not
-from sopwith.core.decide import decide
+from sopwith.core.decide import decide, was_carried_out
 from sopwith.core.due import Due, DueKind, overdue
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant
@@ -28,12 +28,13 @@ from sopwith.core.moves_answer import addressed, answered_step
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode
+from sopwith.core.request import Request, run_id_of
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children, run_left_ms
 from sopwith.engine.children import bring_in_line, going_on_besides, outermost
 from sopwith.engine.creation import Order, limits_now, make_run
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
-from sopwith.engine.runs import Runs
+from sopwith.engine.runs import Loaded, Runs
 from sopwith.engine.uses import used_by
 from sopwith.errors import (
     IllegalMove,
@@ -55,6 +56,20 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     mode: ExecutionMode | None = None
     queue: bool = False
     trigger: str = "manual"
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller says about a call besides what is to be done.
+
+    `request`: its own name for it, under which it may be sent again. `expected_seq`: the revision of the run that it
+    was decided on; where the run has moved on, nothing is done.
+    """
+
+    request: Request | None = None
+    expected_seq: int | None = None
+
+
+_ANY = Call()
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,14 +99,48 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
 class Engine:
     """All that can be done to runs in one workspace."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, call: Call = _ANY) -> None:
         self.parts = parts
         self.runs = Runs(parts)
+        self._call = call
+        self.replayed = False
+        """The call had been carried out before, under the name that it has; nothing was done now."""
         self.on_settled: Callable[[Event, Run], None] = _tell_nobody
         """Told of what a driving verb settled before it did its own work."""
 
+    def for_call(self, call: Call) -> Engine:
+        """The same engine for one call: its methods raise RevisionConflict and KeyReused too, and tell `replayed`."""
+        engine = Engine(self.parts, call)
+        engine.on_settled = self.on_settled
+        return engine
+
     def create_run(self, request: RunRequest, *, actor: Actor) -> Run:
-        """A new run, admitted or queued. Raises NotFound, InvalidProcedure, BadParameter, LimitReached, CoolingDown."""
+        """A new run, admitted or queued. Raises NotFound, InvalidProcedure, BadParameter, LimitReached, CoolingDown.
+
+        Of several calls that have one name, at once or one after the other, one makes the run.
+        """
+        if (made := self._made_before()) is not None:
+            return made
+        try:
+            return self._create_run(request, actor)
+        except SopwithError:
+            # perhaps it was made meanwhile, and has the last slot
+            made = self._made_before()
+            if made is None:
+                raise
+            return made
+
+    def _made_before(self) -> Run | None:
+        """The run that this very call has made already."""
+        request = self._call.request
+        if request is None or self.parts.store.summary(run_id_of(request)) is None:
+            return None
+        run = self.runs.load(run_id_of(request)).run
+        was_carried_out(run, request)
+        self.replayed = True
+        return run
+
+    def _create_run(self, request: RunRequest, actor: Actor) -> Run:
         procedure = self.parts.library.procedure(request.name)
         order = Order(
             procedure=procedure,
@@ -100,6 +149,7 @@ class Engine:
             mode=request.mode,
             queue=request.queue,
             trigger=request.trigger,
+            request=self._call.request,
         )
         return make_run(self.parts, self.runs, order, actor=actor)
 
@@ -145,6 +195,7 @@ class Engine:
     def refusal(self, run: Run, make: Callable[[Instant], cmd.Command]) -> SopwithError | None:
         """Why the command would be refused now; None if it would be carried out, as far as limits let it."""
         try:
+            self._check_outside(run.run_id, make(self.parts.clock.now()).actor)
             decide(run, self._with_people(make(self.parts.clock.now())))
         except SopwithError as error:
             return error
@@ -171,7 +222,7 @@ class Engine:
         self._check_outside(run_id, actor)
         run = self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason))
         for _step, child in going_on_besides(self.runs, run):
-            self.cancel(child, actor=actor, reason=f"{run_id} is cancelled")
+            Engine(self.parts).cancel(child, actor=actor, reason=f"{run_id} is cancelled")
         return self._in_line(run)
 
     def retry(
@@ -202,7 +253,7 @@ class Engine:
                 )
             return self._with_people(command(now=now, params=changed))
 
-        return self.runs.change(run_id, make, admit=self._readmission)[0].run
+        return self._change(run_id, make, admit=self._readmission)[0].run
 
     def rollback(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Begins to undo what was completed and has a rollback script. A run that has ended needs a free slot."""
@@ -242,11 +293,30 @@ class Engine:
         make = partial(cmd.Fail, actor=actor, step=step, reason=reason, output=output)
         return self._report(run_id, actor, make, evidence)
 
-    def _report(
-        self, run_id: str, actor: Actor, make: Callable[..., cmd.Complete | cmd.Fail], evidence: tuple[Path, ...]
+    def block(
+        self,
+        run_id: str,
+        *,
+        actor: Actor,
+        reason: str,
+        step: StepId | None = None,
+        output: str = "",
+        evidence: tuple[Path, ...] = (),
     ) -> Run:
-        # a report that would be refused leaves no copies behind
-        decide(self._settle(run_id, actor), make(now=self.parts.clock.now(), people=self._people()))
+        """Reports that a manual step cannot be done as things are: the run pauses, the step stays open."""
+        make = partial(cmd.Block, actor=actor, step=step, reason=reason, output=output)
+        return self._report(run_id, actor, make, evidence)
+
+    def _report(
+        self,
+        run_id: str,
+        actor: Actor,
+        make: Callable[..., cmd.Complete | cmd.Fail | cmd.Block],
+        evidence: tuple[Path, ...],
+    ) -> Run:
+        # a report that would be refused, or was made before, leaves no copies behind
+        if not decide(self._settle(run_id, actor), self._with_people(make(now=self.parts.clock.now()))).events:
+            evidence = ()
         kept = keep_evidence(self.parts.workspace.run_folder(run_id), evidence)
         return self._do(run_id, lambda now: make(now=now, evidence=kept))
 
@@ -259,16 +329,35 @@ class Engine:
                 meant.append(_as_asked(run, make(now)))
             return self._with_people(meant[0])
 
-        loaded, events = self.runs.change(run_id, pinned)
+        loaded, events = self._change(run_id, pinned)
+        if self.replayed:
+            assert self._call.request is not None
+            return self._answered_before(run_id, loaded.run.requests[self._call.request.key].seq)
         if events:
             return Answered(run=loaded.run, step=events[0].step_number)
         # the same answer was given before
         return Answered(run=loaded.run, step=answered_step(loaded.run, meant[0]))
 
+    def _answered_before(self, run_id: str, seq: int) -> Answered:
+        """The answer as it was when it was given, whatever the run has come to since."""
+        run, event = self.runs.as_of(run_id, seq)
+        return Answered(run=run, step=event.step_number)
+
+    def _change(
+        self,
+        run_id: str,
+        make: Callable[[Run, Instant], cmd.Command],
+        *,
+        admit: Callable[[Run], Callable[[Occupancy], None] | None] | None = None,
+    ) -> tuple[Loaded, tuple[Event, ...]]:
+        """`Runs.change`, and whether it was this call's doing."""
+        loaded, events = self.runs.change(run_id, make, admit=admit)
+        request = self._call.request
+        self.replayed = not events and request is not None and request.key in loaded.run.requests
+        return loaded, events
+
     def _do(self, run_id: str, make: Callable[[Instant], cmd.Command]) -> Run:
-        loaded, _events = self.runs.change(
-            run_id, lambda _run, now: self._with_people(make(now)), admit=self._readmission
-        )
+        loaded, _events = self._change(run_id, lambda _run, now: self._with_people(make(now)), admit=self._readmission)
         return loaded.run
 
     def _in_line(self, run: Run) -> Run:
@@ -333,6 +422,7 @@ class Engine:
 
         To stop something must be easy: where config.json cannot be read, a rejection, pause or cancel needs no people.
         """
+        command = msgspec.structs.replace(command, request=self._call.request, expected_seq=self._call.expected_seq)
         try:
             return msgspec.structs.replace(command, people=self._people())
         except (InvalidProcedure, WorkspaceError):

@@ -69,6 +69,15 @@ class Runs:
             events = tuple(decode_event(each.payload) for each in sealed)
             return Loaded(reduce(evolve, events, loaded.run), sealed[-1].hash), events
 
+    def as_of(self, run_id: str, seq: int) -> tuple[Run, Event]:
+        """The run as it was after event `seq`, and the first of the events that were made in one with it."""
+        sealed = [each for each in self._parts.store.events(run_id) if each.seq <= seq]
+        with self._readable(run_id):
+            events = [decode_event(each.payload) for each in sealed]
+            last = events[-1]
+            first = next(each for each in events if each.request == last.request)
+            return replay(self._procedure_of(events[0]), events), first
+
     @contextmanager
     def _readable(self, run_id: str) -> Iterator[None]:
         try:

@@ -91,6 +91,9 @@ class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
             description="What people and agents may do, as user:NAME, group:NAME, agent:NAME; unset holds nobody back."
         ),
     ] = field(default_factory=dict)
+    agents_see_all_steps: Annotated[
+        bool, Meta(description="Whether agents may read the text of all steps by sop_describe, not only of their own.")
+    ] = False
     checkpoint_copies: Annotated[
         Annotated[tuple[FilePath, ...], Meta(max_length=20)] | None,
         Meta(
@@ -168,5 +171,6 @@ def _config(stated: ConfigFile) -> Config:
             for group, members in stated.groups.items()
         },
         roles=stated.roles,
+        agents_see_all_steps=stated.agents_see_all_steps,
         checkpoint_copies=stated.checkpoint_copies or (),
     )

@@ -43,13 +43,16 @@ _VERBS = {
     "complete": ("deciding", "Report a step as done by hand"),
     "fail": ("deciding", "Report a manual step as failed"),
     "serve": ("serving", "Drive all runs that nobody else drives"),
+    "mcp": ("agents", "Serve the workspace to an AI agent as MCP tools"),
+    "tools": ("agents", "Print the agents' tools for hosts without MCP"),
+    "skill install": ("agents", "Write the skill file for agents"),
     "doctor": ("keeping", "Check the workspace and mend what can be mended"),
     "backup": ("safekeeping", "Copy the record into one file, while others work"),
     "restore": ("safekeeping", "Put a backup in the place of the record"),
     "completion": ("completing", "Print the shell completion script"),
 }
 SECOND_WORDS = tuple(name.partition(" ")[2] for name in _VERBS if name.startswith("audit "))
-_PLANNED = frozenset({"mcp", "token", "import", "edit", "worker"})
+_PLANNED = frozenset({"token", "import", "edit", "worker"})
 _INTERRUPTED = 130
 
 

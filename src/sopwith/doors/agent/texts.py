@@ -1,0 +1,87 @@
+"""The text twin of an answer: a few lines for hosts that show their model no structured content.
+
+Holds the procedure's own words, the engine's facts and what stands in frames already; nothing that others wrote else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from sopwith.engine.documents import Document
+
+_MOST_LINES = 15
+_MOST_ROWS = 12
+
+
+def twin(document: Document) -> str:
+    """At most 15 lines, and the text of the step that is to be done."""
+    lines = list(_lines(document))[:_MOST_LINES]
+    if task := document.get("task"):
+        lines += [f"Step {task['stepNumber']} is yours: {task['title']}", task["instructions"]]
+    return "\n".join(lines)
+
+
+def _lines(document: Document) -> Iterator[str]:
+    if "error" in document:
+        error = document["error"]
+        yield f"Refused ({error['code']}): {error['message']}"
+        yield error["remedy"]
+    elif "runId" in document:
+        yield _run_line(document)
+    if document.get("replayed"):
+        yield "This call had been carried out before; nothing was done twice."
+    if "action" in document or document.get("decision"):
+        yield f"Decision: {document['decision']}"
+    if "totalSteps" in document and "stepResults" in document:
+        yield from _rows(
+            f"  {step['stepNumber']} {step['title']}: {step['status']}" for step in document["stepResults"]
+        )
+    for key, row in (("runs", _run_row), ("procedures", _procedure_row), ("events", _event_row), ("steps", _step_row)):
+        if key in document and isinstance(document[key], list):
+            yield from _rows(map(row, document[key]))
+    yield from map(_move_line, document.get("next", []))
+
+
+def _run_line(document: Document) -> str:
+    words = [f"{document.get('sopName', 'run')} {document['runId']}"]
+    if "runStatus" in document:
+        words.append(f"{document['runStatus']}, step {document['currentStep']} of {document['totalSteps']}")
+    if "revision" in document:
+        words.append(f"revision {document['revision']}")
+    if "waitingOn" in document:
+        words.append(f"waiting on: {document['waitingOn']}")
+    return "; ".join(words)
+
+
+def _rows(rows: Iterable[str]) -> Iterator[str]:
+    found = list(rows)
+    yield from found[:_MOST_ROWS]
+    if len(found) > _MOST_ROWS:
+        yield f"  … and {len(found) - _MOST_ROWS} more"
+
+
+def _run_row(run: Document) -> str:
+    return f"  {run['runId']} {run['sopName']}: {run['status']}, step {run['currentStep']} of {run['totalSteps']}"
+
+
+def _procedure_row(sop: Document) -> str:
+    if not sop["valid"]:
+        return f"  {sop['name']}: has errors and cannot run"
+    return f"  {sop['name']} {sop['version']}: {sop['title']} ({sop['totalSteps']} steps, {sop['gates']} gates)"
+
+
+def _event_row(event: Document) -> str:
+    step = f" step {event['stepNumber']}" if event.get("stepNumber") else ""
+    return f"  {event['seq']} {event.get('timestamp', '')} {event.get('type', 'content gone')}{step}"
+
+
+def _step_row(step: Document) -> str:
+    return f"  {step['number']} {step['title']}" + (" (needs approval)" if step["requiresApproval"] else "")
+
+
+def _move_line(move: Document) -> str:
+    if "tellHuman" in move:
+        return f"Tell the person: {move['tellHuman']}"
+    more = f", add {' and '.join(move['add'])}" if "add" in move else ""
+    return f"You may call {move['call']} {json.dumps(move['arguments'])}{more} ({move['when']})"

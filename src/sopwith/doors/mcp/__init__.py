@@ -1,0 +1,1 @@
+"""`sop mcp`: the tools for agents over the Model Context Protocol, by the official SDK. Imported by that verb alone."""
