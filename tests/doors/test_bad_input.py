@@ -62,11 +62,7 @@ def test_a_command_line_that_cannot_be_understood_exits_2(workshop: Workshop, ar
     is_told_well(workshop.sop(*args), 2)
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("verb", ["mcp", "token", "import"])
-=======
-@pytest.mark.parametrize("verb", ["token", "backup", "restore", "import"])
->>>>>>> w-mcp
+@pytest.mark.parametrize("verb", ["token", "import"])
 def test_a_designed_verb_says_that_it_is_not_built_yet(workshop: Workshop, verb: str) -> None:
     told = workshop.sop(verb, "--port", "80")
     is_told_well(told, 2)
