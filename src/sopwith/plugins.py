@@ -5,6 +5,7 @@ Both pass the same registration. Entry points are scanned only for a name that t
 
 from __future__ import annotations
 
+import threading
 from importlib import import_module
 
 from sopwith.errors import BadRequest
@@ -24,6 +25,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._kinds: dict[str, ExecutorKind] = {}
+        self._loading = threading.RLock()
 
     def register(self, kind: ExecutorKind) -> None:
         """Adds a kind of step. Raises BadRequest for a name that is taken or a kind that nobody could carry out."""
@@ -37,9 +39,10 @@ class Registry:
 
     def kind(self, name: str) -> ExecutorKind:
         """The kind called `name`. Raises BadRequest if nothing registers it."""
-        if name not in self._kinds:
-            self.register(_load(name))
-        return self._kinds[name]
+        with self._loading:
+            if name not in self._kinds:
+                self.register(_load(name))
+            return self._kinds[name]
 
 
 def _load(name: str) -> ExecutorKind:

@@ -247,6 +247,31 @@ def test_many_threads_may_use_one_workspace(workshop: Workshop, api: Workspace) 
     assert lines(workshop, "shipped") == 1
 
 
+_AT_ONCE = """
+import sys, threading
+from sopwith import Workspace
+workspace, together, told = Workspace(sys.argv[1]), threading.Barrier(16), []
+def call():
+    together.wait()
+    try:
+        told.append(workspace.get_run_status(workspace.create_run("deploy").run_id).status.value)
+    except BaseException as error:
+        told.append(repr(error))
+threads = [threading.Thread(target=call) for _ in range(16)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(sorted(told))
+"""
+
+
+def test_threads_may_make_their_first_calls_at_once(workshop: Workshop) -> None:
+    """Each type is met for the first time by all of them: what reads it must have been there before."""
+    workshop.steps("deploy", "Build | true")
+    for _ in range(4):
+        done = subprocess.run([sys.executable, "-c", _AT_ONCE, workshop.root], capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{['completed'] * 16}\n", "")
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [

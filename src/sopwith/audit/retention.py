@@ -97,12 +97,15 @@ def _newest(log: Log, seals: Seals) -> datetime | None:
     found = []
     for each in filter(None, said):
         with suppress(msgspec.MsgspecError):
-            found.append(msgspec.json.decode(each, type=_Dated).timestamp.astimezone(UTC))
+            found.append(_DATED.decode(each).timestamp.astimezone(UTC))
     return max(found, default=None)
 
 
 class _Dated(msgspec.Struct):
     timestamp: datetime
+
+
+_DATED = msgspec.json.Decoder(_Dated)
 
 
 class Retention:
@@ -174,7 +177,7 @@ class Retention:
         if first is None or last is None or last.payload is None:
             return None
         # the payload, not the row beside it, is what the hash covers
-        said = msgspec.json.decode(last.payload, type=_Said)
+        said = _SAID.decode(last.payload)
         return Ended(
             run_id=run_id,
             seq=last.seq,
@@ -200,6 +203,9 @@ class _Said(msgspec.Struct, rename="camel"):
     details: dict[str, Any]
 
 
+_SAID = msgspec.json.Decoder(_Said)
+
+
 def forget_files(folder: Path, run_ids: Iterable[str]) -> tuple[str, ...]:
     """Removes what `runs/` shows and keeps of these runs: views, logs, evidence. Tells what could not be removed."""
     failures: list[str] = []
@@ -221,13 +227,13 @@ def _envelopes(entry: LogEntry) -> list[str]:
     """Envelopes name their run, so no other run refers to the same one. Procedures are shared, and stay."""
     if entry.event_type != "approval_requested" or entry.payload is None:
         return []
-    return [str(msgspec.json.decode(entry.payload, type=_Said).details["digest"])]
+    return [str(_SAID.decode(entry.payload).details["digest"])]
 
 
 def _parent(first: LogEntry) -> str:
     if first.payload is None:
         return ""
-    above = msgspec.json.decode(first.payload, type=_Said).details.get("parent")
+    above = _SAID.decode(first.payload).details.get("parent")
     return str(above["runId"]) if isinstance(above, dict) else ""
 
 

@@ -133,7 +133,7 @@ def line_of(statement: Statement) -> bytes:
 def read(kind: type[Kind], line: bytes) -> Kind:
     """The statement in this line, its signature checked against the key it names. Raises BadStatement."""
     try:
-        statement = msgspec.json.decode(line, type=kind)
+        statement: Kind = _READERS[kind].decode(line)
         key = bytes.fromhex(statement.public_key)
         signature = base64.b64decode(statement.signature, validate=True)
         unsigned = _cut(line) if kind is Checkpoint else None
@@ -147,6 +147,11 @@ def read(kind: type[Kind], line: bytes) -> Kind:
     if not _verifies(key, unsigned or _unsigned(statement), signature):
         raise BadStatement("its signature is wrong")
     return statement
+
+
+_READERS: dict[type[Statement], msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (Checkpoint, Tombstone, Manifest, BackupManifest, Restoration)
+}
 
 
 def _cut(line: bytes) -> bytes | None:

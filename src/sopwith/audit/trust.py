@@ -45,6 +45,9 @@ class _Sized(msgspec.Struct):
     size: int
 
 
+_SIZED = msgspec.json.Decoder(_Sized)
+
+
 def read_copy(path: Path, *, trusted: bool) -> Copy:
     """Reads a file with checkpoints. Do so before the log is read: what is signed meanwhile is no sign of trouble."""
     try:
@@ -84,7 +87,7 @@ def _from_copy(copy: Copy, keys: frozenset[str]) -> Iterator[Milestone]:
 def _claimed_size(line: bytes) -> int:
     """Only to look at the lines in order: what cannot be read comes first."""
     try:
-        return msgspec.json.decode(line, type=_Sized).size
+        return _SIZED.decode(line).size
     except msgspec.MsgspecError:
         return 0
 

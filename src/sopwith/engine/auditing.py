@@ -72,7 +72,7 @@ class Auditing:
             if named not in line:
                 continue
             try:
-                tombstone = msgspec.json.decode(line, type=_Tombstone)
+                tombstone = _TOMBSTONE.decode(line)
             except msgspec.MsgspecError:
                 continue
             if any(run.run_id == run_id for run in tombstone.runs):
@@ -141,3 +141,6 @@ class _Tombstone(msgspec.Struct, rename="camel"):
     timestamp: datetime
     days: int
     runs: tuple[_Run, ...]
+
+
+_TOMBSTONE = msgspec.json.Decoder(_Tombstone)

@@ -29,6 +29,8 @@ SCENARIOS = "scenarios"
 """The folder beside them with what `sop test` plays."""
 _REGISTER = "sop doctor registers it"
 _ALL = "sop validate shows everything that is wrong"
+# made at import, as all decoders are: where threads meet a type for the first time the JSON library crashes
+_PARSED = msgspec.msgpack.Decoder(Parsed)
 _KEEP_INSIDE = "keep procedures inside .pi/sops: a copy instead of a link"
 
 
@@ -195,7 +197,7 @@ class Library:
         key = _cache_key(entry.name, sheet, manifest)
         if self._cache is not None and (kept := self._cache.recall(key)) is not None:
             try:
-                return msgspec.msgpack.decode(kept, type=Parsed)
+                return _PARSED.decode(kept)
             except msgspec.DecodeError:
                 pass  # written by another version; parsing again is always right
         from sopwith.parse.procedure import parse_procedure

@@ -51,6 +51,9 @@ class Ending(msgspec.Struct, frozen=True, rename="camel"):
     ended_boot_ms: int | None = None
 
 
+_ENDING = msgspec.json.Decoder(Ending)
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What the keeper is told; the other end is `Order` in keeper.py."""
 
@@ -149,7 +152,7 @@ class Launch:
         if not data.endswith(b"\n"):
             return None
         try:
-            return msgspec.json.decode(data, type=Ending)
+            return _ENDING.decode(data)
         except msgspec.DecodeError:
             return None
 

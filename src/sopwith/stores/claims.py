@@ -16,6 +16,8 @@ from sopwith.stores.locks import byte_locks
 from sopwith.stores.opening import lock_path
 from sopwith.stores.rows import StoredRun, instant, milliseconds
 
+_OWNER = msgspec.json.Decoder(Owner)
+
 
 class Claims:
     """The claims of one store object; what the methods promise stands in `ports.Store`."""
@@ -57,7 +59,7 @@ class Claims:
         row = self._db.row("claim_lease", run_id=run_id)
         if row is None or row[1] is None:
             return None
-        return Lease(owner=msgspec.json.decode(row[0], type=Owner), until=instant(row[1]))
+        return Lease(owner=_OWNER.decode(row[0]), until=instant(row[1]))
 
     def free(self, claim: Claim) -> None:
         with self._db.reading():
@@ -75,7 +77,7 @@ class Claims:
         with self._db.reading():
             row = self._db.row("claim_owner", run_id=run_id)
             alive = row is not None and self._locks.is_held(row[0])
-        return msgspec.json.decode(row[1], type=Owner) if row is not None and alive else None
+        return _OWNER.decode(row[1]) if row is not None and alive else None
 
     def check(self, run: StoredRun, claim: Claim) -> None:
         """Raises Conflict if a newer claim on the run was made."""

@@ -18,6 +18,7 @@ _SERVING = 0
 """Held by whoever drives the runs of this workspace, be it only once."""
 _STAYING = 1
 """Held besides by a server that goes on: what is made now will be taken up by it."""
+_OWNER = msgspec.json.Decoder(Owner)
 
 
 class ServingLock:
@@ -54,7 +55,7 @@ class ServingLock:
         if not self._is_held(_SERVING):
             return None
         with suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(self._who.read_bytes(), type=Owner)
+            return _OWNER.decode(self._who.read_bytes())
         return None
 
     @property

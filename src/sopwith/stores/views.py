@@ -142,13 +142,16 @@ def _last_seq(path: Path) -> int | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        return msgspec.json.decode(line, type=_Numbered).seq
+        return _NUMBERED.decode(line).seq
     except msgspec.MsgspecError:
         return None
 
 
 class _Numbered(msgspec.Struct):
     seq: int
+
+
+_NUMBERED = msgspec.json.Decoder(_Numbered)
 
 
 def _last_line(path: Path) -> bytes:

@@ -298,6 +298,10 @@ def _in_a_loop(make: Callable[[], Any]) -> None:
         raise failed[0]
 
 
+# what a type needs to be read is made here and now: where threads meet one for the first time the JSON library crashes
+_READERS = [msgspec.json.Decoder(kind) for kind in (Run, Decision, RunList, AuditLog, Procedure)]
+
+
 def _as(kind: type[_R], document: Document) -> _R:
     return msgspec.convert(msgspec.to_builtins(document), kind)
 
