@@ -13,6 +13,7 @@ import pytest
 from sopwith.core.admission import Occupancy
 from sopwith.errors import Conflict, StoreError
 from sopwith.ports import Batch
+from sopwith.stores.failures import as_store_error
 from sopwith.stores.migrate import migrations
 from sopwith.stores.opening import refuse_unsafe_sqlite
 from sopwith.stores.queries import SQL
@@ -301,3 +302,8 @@ def test_the_check_finds_a_damaged_page(store: SqliteStore, database: Path) -> N
     with pytest.raises(StoreError, match="damaged"):
         store.events(RUN)
     store.close()
+
+
+def test_a_failure_for_which_sqlite_has_no_word_is_not_called_none(tmp_path: Path) -> None:
+    told = as_store_error(apsw.FullError("not an error"), tmp_path / "runs.db")
+    assert told.message.endswith("runs.db: the disk is full")

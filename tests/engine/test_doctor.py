@@ -54,6 +54,15 @@ def run_id(engine: Engine) -> str:
     return asyncio.run(drive(engine.parts, run.run_id)).run_id
 
 
+def test_a_config_with_errors_is_told(engine: Engine, run_id: str) -> None:
+    engine.parts.workspace.config.write_text('{"maxConcurrentRuns": "many"}')
+
+    (finding,) = examine(engine)
+
+    assert finding.message.startswith("config.json:1:")
+    assert not finding.mended
+
+
 def test_a_sound_workspace_has_no_findings(engine: Engine, run_id: str) -> None:
     assert examine(engine) == ()
 

@@ -146,3 +146,9 @@ def test_a_schema_describes_every_key(schema: dict[str, Any]) -> None:
     for name, definition in schema["$defs"].items():
         for key, about in definition.get("properties", {}).items():
             assert about.get("description"), f"{name}.{key}"
+
+
+def test_what_is_told_of_a_file_that_breaks_off_is_a_whole_sentence() -> None:
+    index, (problem,) = parse_index(SourceFile("index.json", b'{"deploy": "deploy/SO\n'))
+    assert index is None
+    assert problem.message.endswith("invalid control character")

@@ -39,6 +39,7 @@ def examine(
         *tidying.permissions(engine, mend=mend),
         *tidying.drafts(engine, mend=mend),
         *_log(engine),
+        *_config(engine),
         *_registry(engine, mend=mend),
         *_runs(engine, mend=mend),
         *_orphans(engine, end=kill_orphans),
@@ -57,6 +58,14 @@ def _log(engine: Engine) -> Iterator[Finding]:
             yield Finding(message=f"the log is not what it was: {trouble}", hint="see: sop audit --verify-all")
     except SopwithError as error:
         yield Finding(message=error.message, hint=error.hint or "see: sop audit --verify-all")
+
+
+def _config(engine: Engine) -> Iterator[Finding]:
+    """Errors of config.json, with which no run starts."""
+    _parsed, problems = engine.parts.library.parsed_config()
+    for problem in problems:
+        if problem.severity is Severity.ERROR:
+            yield Finding(message=str(problem), hint=problem.hint or "mend it by hand")
 
 
 def _registry(engine: Engine, *, mend: bool) -> Iterator[Finding]:

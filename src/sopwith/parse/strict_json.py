@@ -177,7 +177,11 @@ class _Scanner:
         try:
             value, end = self._decoder.raw_decode(self._text, at)
         except json.JSONDecodeError as error:
-            what = "expected a value, got " + self._char(at) if error.msg == "Expecting value" else _lower(error.msg)
+            what = (
+                "expected a value, got " + self._char(at)
+                if error.msg == "Expecting value"
+                else _lower(error.msg.removesuffix(" at"))
+            )
             self._stop(error.pos, path, what)
         if isinstance(value, str):
             self._flaw = _flaw_of_text(value)

@@ -34,7 +34,9 @@ def as_store_error(error: apsw.Error, path: Path) -> StoreError:
     """What went wrong with the store at `path`, and what to do now."""
     for kind, meaning, hint in _MEANINGS:
         if isinstance(error, kind):
-            return StoreError(f"cannot use the store {path}: {meaning} ({error})", hint=hint)
+            # SQLite has no word of its own for a failure of its backup, and says "not an error"
+            said = "" if str(error) == "not an error" else f" ({error})"
+            return StoreError(f"cannot use the store {path}: {meaning}{said}", hint=hint)
     return StoreError(f"cannot use the store {path}: {type(error).__name__}: {error}", hint=_UNKNOWN)
 
 
