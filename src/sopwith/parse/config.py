@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, field, json
 
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.config import Config, Notifications, Role, User
@@ -100,6 +100,10 @@ class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
             description="Further files that each checkpoint of the log is appended to; relative to the project folder."
         ),
     ] = None
+
+
+# made now: where threads meet a type for the first time the JSON library crashes
+_READER = json.Decoder(ConfigFile)
 
 
 def parse_config(source: SourceFile) -> tuple[Config | None, tuple[Problem, ...]]:

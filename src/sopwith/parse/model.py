@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, field, json
 
 from sopwith.core.approval import FieldType, TimeoutAction
 from sopwith.core.conditions import MAX_LENGTH
@@ -434,3 +434,7 @@ class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
             "retry",
         }
     )
+
+
+# made now: where threads meet a type for the first time the JSON library crashes
+_READER = json.Decoder(ManifestFile)
