@@ -53,19 +53,7 @@ def bring_to_rest(parts: Parts, backup_at: str) -> tuple[str, ...]:
 def _stop(parts: Parts, runs: Runs, run_id: str, backup_at: str) -> None:
     loaded = runs.load(run_id)
     for step in _under_way(loaded.run):
-        loaded = _commit(
-            parts,
-            runs,
-            loaded,
-            cmd.Interrupt(
-                actor=SYSTEM,
-                now=parts.clock.now(),
-                step=step,
-                attempt=loaded.run.steps[step].attempt,
-                reason=f"the record was restored from a backup of {backup_at}, when this step was under way: nobody "
-                "knows from it how the step ended",
-            ),
-        )
+        loaded = _commit(parts, runs, loaded, _interruption(parts, loaded.run, step, backup_at))
     status, now = status_of(loaded.run), parts.clock.now()
     if status is RunStatus.PENDING:
         reason = f"it was queued in a backup of {backup_at}, which was restored, and may have run since"
@@ -73,6 +61,23 @@ def _stop(parts: Parts, runs: Runs, run_id: str, backup_at: str) -> None:
     elif status in _MOVING:
         reason = f"the record was restored from a backup of {backup_at}: find out what happened after it, then resume"
         _commit(parts, runs, loaded, cmd.Pause(actor=SYSTEM, now=now, reason=reason, cause=CAUSE))
+
+
+def _interruption(parts: Parts, run: Run, step: StepId, backup_at: str) -> cmd.Command:
+    """Nothing follows from it by itself, whatever the step says: the backup may know less than has happened."""
+    state, now = run.steps[step], parts.clock.now()
+    restored = f"the record was restored from a backup of {backup_at}, when this step was under way"
+    if state.verifying:
+        result = cmd.StepResult(error=restored, cause="lost")
+        return cmd.EndVerification(actor=SYSTEM, now=now, step=step, attempt=state.attempt, result=result)
+    return cmd.Interrupt(
+        actor=SYSTEM,
+        now=now,
+        step=step,
+        attempt=state.attempt,
+        reason=f"{restored}: nobody knows from it how the step ended",
+        held="nothing follows from a restored record by itself",
+    )
 
 
 def _under_way(run: Run) -> tuple[StepId, ...]:
