@@ -16,6 +16,7 @@ from sopwith.executors import strays
 from sopwith.executors.launch import Launch, launches
 from sopwith.executors.processes import start_time
 from sopwith.executors.strays import end_strays, find_strays
+from sopwith.executors.watch import still_runs
 from sopwith.ports import Lost, WorkOrder
 from sopwith.testing.contract_executor import run
 
@@ -183,3 +184,34 @@ def test_nobody_is_ended_who_asks_from_within_a_step(runs):
 def test_the_line_of_a_process_leads_to_the_first():
     assert {os.getpid(), os.getppid(), 1} <= strays._line_of(os.getpid())
     assert strays._line_of(4194305) == {4194305}
+
+
+def test_what_has_no_cookie_any_more_still_runs_as_the_keeper_noted(runs):
+    work = abandoned(runs, "echo hello; exec env -i /bin/sleep 300")
+    child = launches(work.folder)[-1].marks().child
+    assert child is not None
+    until(lambda: Path(f"/proc/{child.pid}/cmdline").read_bytes().startswith(b"/bin/sleep"))
+    try:
+        assert run(still_runs(work))
+        found_again = run(executor().recover(work, lambda _: None))
+        assert isinstance(found_again, Lost)
+        assert found_again.still_runs
+    finally:
+        os.kill(child.pid, 9)
+    assert not run(still_runs(work))
+
+
+def test_no_path_leads_out_of_the_control_groups(runs, tmp_path):
+    """`started` is the word of a file that a step may write, and that a foreign backup may hold."""
+    launch_of(runs, "")
+    forged = tmp_path / "sop-4194305-1"
+    forged.mkdir()
+    launch = Launch(runs / RUN / "step-1.1.1" / "0")
+    with subprocess.Popen(["/bin/sleep", "300"]) as process:
+        try:
+            (forged / "cgroup.procs").write_text(f"{process.pid}\n")
+            started = launch.folder / "started"
+            started.write_text(f"4194305 1 {boot_id()}\ngroup /sys/fs/cgroup/../../..{forged}\n")
+            assert find_strays(runs, [RUN]) == ()
+        finally:
+            process.kill()

@@ -45,7 +45,7 @@ def find_strays(runs: Path, run_ids: Iterable[str]) -> tuple[Stray, ...]:
     """
     found = dict(_by_cookie(runs))
     for place in (place for run_id in run_ids for place in _places(runs, run_id)):
-        for pid, started in _in_group(place.of(runs)):
+        for pid, started in in_group(place.of(runs)):
             found.setdefault((pid, started), place)
     _add_descendants(found)
     own = _line_of(os.getpid())
@@ -131,10 +131,11 @@ def _is_younger(started: str, launch: Launch) -> bool:
     return identity is not None and (not known or int(started) >= int(identity.started))
 
 
-def _in_group(launch: Launch) -> set[tuple[int, str]]:
+def in_group(launch: Launch) -> set[tuple[int, str]]:
     """What lives in the control group that the keeper made; a path that no keeper could have written is none."""
     marks = launch.marks()
-    if marks.keeper is None or not marks.group.startswith(keeper.GROUP_ROOTS[0]):
+    inside = marks.group.startswith(f"{keeper.GROUP_ROOTS[0]}/") and ".." not in marks.group.split("/")
+    if marks.keeper is None or marks.keeper.boot not in (keeper.boot_id(), "-") or not inside:
         return set()
     if marks.group.rpartition("/")[2] != f"sop-{marks.keeper.pid}-{marks.keeper.started}":
         return set()
