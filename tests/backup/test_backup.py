@@ -712,3 +712,18 @@ def test_a_keeper_that_is_only_just_beginning_finds_that_its_step_is_not_to_run(
     aside = place.restore().aside
     assert aside is not None
     assert Launch(aside / gated / "step-2.1.1" / "0").marks().void
+
+
+@pytest.mark.parametrize("name", ["runs.db", "runs.db-wal", "config.json", "runs/backup.tar", "keys/checkpoint.key"])
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_no_backup_is_written_over_what_it_is_to_save(
+    place: Place, gated: str, name: str, through_a_link: bool
+) -> None:
+    sops = place.workspace.sops
+    (place.root / "link").symlink_to(sops)
+    before = (sops / name).read_bytes() if (sops / name).exists() else None
+    place.file = (place.root / "link" if through_a_link else sops) / name
+    with pytest.raises(Refused, match="the folder that it is to save"):
+        place.back_up(force=True)
+    assert before == ((sops / name).read_bytes() if (sops / name).exists() else None)
+    assert place.is_sound()
