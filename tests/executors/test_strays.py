@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from sopwith.backup.living import living_steps
 from sopwith.clock import boot_id
 from sopwith.core.commands import StepResult
 from sopwith.executors import strays
@@ -215,3 +216,33 @@ def test_no_path_leads_out_of_the_control_groups(runs, tmp_path):
             assert find_strays(runs, [RUN]) == ()
         finally:
             process.kill()
+
+
+def test_a_keeper_that_has_no_pid_here_is_no_dead_one(runs):
+    """As in a container: the same files and the same kernel, and none of its processes to be seen."""
+    attempt = runs / RUN / "step-1.1.1"
+    attempt.mkdir()
+    work = replace(order(runs.parent, "echo hello; sleep 300", run_id=RUN), folder=attempt)
+
+    async def story() -> None:
+        watch, waiting = await begin(work)
+        launch = launches(attempt)[-1]
+        started = launch.folder / "started"
+        told = started.read_text()
+        try:
+            started.write_text(f"4194305 1 {boot_id()}\n")
+            assert launch.is_kept()
+            elsewhere = replace(work, run_id="sop_run_unseen000001")  # whose cookie nobody carries
+            lost = await executor().recover(elsewhere, lambda _: None)
+            assert isinstance(lost, Lost)
+            assert lost.still_runs
+            assert "cannot be seen from here" in lost.reason
+            assert found(runs, RUN) == set()
+            assert living_steps(runs) == (f"a process that cannot be seen from here, of step-1.1.1 of {RUN}",)
+        finally:
+            started.write_text(told)
+        await watch.stop()
+        await waiting
+        assert not launch.is_kept()
+
+    run(story())

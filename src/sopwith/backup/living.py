@@ -23,4 +23,6 @@ def living_steps(runs: Path) -> tuple[str, ...]:
             alive = [process for process in (marks.child, marks.keeper) if process is not None and process.alive()]
             if alive:
                 found.append(f"process {alive[0].pid}, of {name}")
+            elif launch.is_kept():
+                found.append(f"a process that cannot be seen from here, of {name}")
     return tuple(found)

@@ -9,6 +9,7 @@ disk: after a power cut the boot id tells.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -142,6 +143,23 @@ class Launch:
         noted = dict(line.rstrip("\n").partition(" ")[::2] for line in lines[1:] if line.endswith("\n"))
         child = _identity([*noted.get("child", "").split(), keeper.boot])
         return Marks(keeper=keeper, child=child, group=noted.get("group", ""))
+
+    def is_kept(self) -> bool:
+        """Whether its keeper lives, wherever that is: in a container, its pid is another one, or none, from here.
+
+        Keepers of older versions hold no lock, nor do those on a file system without locks.
+        """
+        try:
+            file = os.open(self._result, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            os.lockf(file, os.F_TEST, 0)
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EAGAIN)
+        finally:
+            os.close(file)
+        return False
 
     def ending(self) -> Ending | None:
         """How the step ended; None when there is no result or a torn one."""

@@ -22,6 +22,11 @@ INTERPRETERS: Mapping[str, tuple[str, ...]] = {"bash": ("-eo", "pipefail"), "sh"
 """Interpreter -> the options it gets before the script's path."""
 
 
+_OUT_OF_SIGHT = (
+    "its keeper runs where it cannot be seen from here, in another container say, so nobody here knows how the step ends"
+)
+
+
 class ShellExecutor:
     """Runs the step's script. An attempt's folder gets `output.log` and one folder for each launch."""
 
@@ -55,6 +60,9 @@ class ShellExecutor:
         launch = found[-1]
         identity = launch.marks().keeper
         keeper = adopt_keeper(identity) if identity else None
+        # looked at before its result is: what is not kept any more has written all that it ever will
+        if keeper is None and launch.is_kept():
+            return Lost(_OUT_OF_SIGHT, still_runs=True)
         watch = LaunchWatch(order, launch, keeper, on_output)
         if keeper is None and isinstance(result := await watch.wait(), Lost):
             return result

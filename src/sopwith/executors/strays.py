@@ -116,12 +116,13 @@ def _places(runs: Path, run_id: str) -> Iterator[_Place]:
 def _is_abandoned(launch: Launch) -> bool:
     """Whether its keeper has died in this boot and could not tell how the step ended."""
     try:
-        marks, ending = launch.marks(), launch.ending()
+        marks = launch.marks()
+        if marks.keeper is None or marks.keeper.boot not in (keeper.boot_id(), "-"):
+            return False
+        # its result is looked for last: a keeper that has ended meanwhile has written it
+        return not marks.keeper.alive() and not launch.is_kept() and launch.ending() is None
     except OSError:  # no such launch here: the run is another workspace's
         return False
-    if marks.keeper is None or marks.keeper.boot not in (keeper.boot_id(), "-") or marks.keeper.alive():
-        return False
-    return ending is None
 
 
 def _is_younger(started: str, launch: Launch) -> bool:
@@ -132,14 +133,23 @@ def _is_younger(started: str, launch: Launch) -> bool:
 
 
 def in_group(launch: Launch) -> set[tuple[int, str]]:
-    """What lives in the control group that the keeper made; a path that no keeper could have written is none."""
+    """What lives in the control group that the keeper made."""
+    return keeper.group_members(_group(launch))
+
+
+def hidden_in_group(launch: Launch) -> bool:
+    """Whether something lives in that group that has no pid here."""
+    return "0" in keeper.lines_of(f"{_group(launch)}/cgroup.procs")
+
+
+def _group(launch: Launch) -> str:
+    """The folder of that group; a path that no keeper could have written is none."""
     marks = launch.marks()
     inside = marks.group.startswith(f"{keeper.GROUP_ROOTS[0]}/") and ".." not in marks.group.split("/")
     if marks.keeper is None or marks.keeper.boot not in (keeper.boot_id(), "-") or not inside:
-        return set()
-    if marks.group.rpartition("/")[2] != f"sop-{marks.keeper.pid}-{marks.keeper.started}":
-        return set()
-    return keeper.group_members(marks.group)
+        return ""
+    own = marks.group.rpartition("/")[2] == f"sop-{marks.keeper.pid}-{marks.keeper.started}"
+    return marks.group if own else ""
 
 
 def _add_descendants(found: dict[tuple[int, str], _Place]) -> None:

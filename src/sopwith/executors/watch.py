@@ -23,7 +23,7 @@ from sopwith.executors.outcome import not_started, start_error, step_result
 from sopwith.executors.outputs import MAX_FILE_BYTES, Values, read_values
 from sopwith.executors.processes import carried
 from sopwith.executors.spool import Excerpt, Log, SpoolReader
-from sopwith.executors.strays import in_group
+from sopwith.executors.strays import hidden_in_group, in_group
 from sopwith.ports import Lost, WorkOrder
 
 _T = TypeVar("_T")
@@ -169,7 +169,7 @@ async def still_runs(order: WorkOrder) -> bool:
 
 def _noted_lives(launch: Launch) -> bool:
     child = launch.marks().child
-    return (child is not None and child.alive()) or bool(in_group(launch))
+    return (child is not None and child.alive()) or bool(in_group(launch)) or hidden_in_group(launch)
 
 
 def _why_lost(marks: Marks) -> str:
