@@ -134,7 +134,7 @@ def launch_of(runs: Path, keeper_line: str) -> str:
     launch = Launch(runs / RUN / "step-1.1.1" / "0")
     launch.folder.mkdir(parents=True)
     (launch.folder / "started").write_text(keeper_line)
-    return f"{RUN}.1.1.1.0"
+    return f"{RUN}.1.1.1.0.{launch.place}"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,8 @@ def launch_of(runs: Path, keeper_line: str) -> str:
     ids=["no-such-launch", "path", "number", "empty", "another-boot", "older-than-its-keeper", "void", "torn"],
 )
 def test_a_process_that_no_launch_can_have_started_is_a_stranger(runs, line, cookie):
-    launch_of(runs, line)
+    whole = launch_of(runs, line)
+    cookie = cookie and f"{cookie}.{whole.rpartition('.')[2]}"
     with subprocess.Popen(["/bin/sleep", "300"], env={"SOP_COOKIE": cookie}) as process:
         try:
             until(lambda: Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"/bin/sleep"))
@@ -244,5 +245,31 @@ def test_a_keeper_that_has_no_pid_here_is_no_dead_one(runs):
         await watch.stop()
         await waiting
         assert not launch.is_kept()
+
+    run(story())
+
+
+def test_the_same_attempt_in_a_copy_of_the_workspace_is_another(runs, tmp_path):
+    """A restored copy beside the original: same run, same step, same attempt, same launch."""
+    works = []
+    for name in ("one", "two"):
+        attempt = tmp_path / name / RUN / "step-1.1.1"
+        attempt.mkdir(parents=True)
+        works.append(replace(order(tmp_path, "echo hello; sleep 300", run_id=RUN), folder=attempt))
+
+    async def story() -> None:
+        one, ended = await begin(works[0])
+        other, waiting = await begin(works[1])
+        await one.stop()
+        await ended
+        child = launches(works[1].folder)[-1].marks().child
+        assert child is not None
+        assert child.alive()
+        kill(keeper_of(works[1]))
+        await waiting
+        (launches(works[0].folder)[-1].folder / "result").unlink()  # as if its keeper had been killed too
+        assert {stray.pid for stray in find_strays(tmp_path / "two", [RUN])} >= {child.pid}
+        assert child.pid not in {stray.pid for stray in find_strays(tmp_path / "one", [RUN])}
+        end_strays(lambda: find_strays(tmp_path / "two", [RUN]), grace_secs=0.1)
 
     run(story())

@@ -90,6 +90,18 @@ class Launch:
     def number(self) -> int:
         return int(self.folder.name)
 
+    def cookie(self, order: WorkOrder) -> str:
+        """What marks the processes of this launch alone, and not those of the same run in a copy of the workspace.
+
+        The attempt's folder tells the two apart: its inode is the same by whatever path it is reached, as in a container.
+        """
+        return f"{cookie_of(order)}{self.number}.{self.place}"
+
+    @property
+    def place(self) -> str:
+        """Which folder of an attempt this is. Raises FileNotFoundError."""
+        return f"{self.folder.parent.stat().st_ino:x}"
+
     def prepare(self, *, script: bytes, parameters: bytes, order: bytes) -> None:
         """Makes the folder and all that a keeper needs. FileExistsError if it is there already.
 
@@ -173,7 +185,7 @@ class Launch:
 
 
 def cookie_of(order: WorkOrder) -> str:
-    """What marks the processes of an attempt, or of its verification; the number of the launch ends it."""
+    """What the cookies of an attempt, or of its verification, begin with; see `Launch.cookie`."""
     step = step_id(order.step.number, order.instance)
     return f"{order.run_id}.{step}.{order.visit}.{order.attempt}.{'verify.' if order.verifies else ''}"
 

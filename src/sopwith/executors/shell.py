@@ -88,13 +88,14 @@ class ShellExecutor:
             return Settled(not_started(start_error(error.errno or 0)))
 
     def _prepare(self, order: WorkOrder, launch: Launch) -> None:
-        from sopwith.executors.launch import Order, cookie_of
+        from sopwith.executors.launch import Order
 
         script = _script(order)
         if not order.working_dir.is_dir():
             raise ValueError(f"its working directory {order.working_dir} does not exist")
         program = find_program(script.interpreter, order.environment.get("PATH", os.defpath), order.working_dir)
-        cookie = f"{cookie_of(order)}{launch.number}"
+        order.folder.mkdir(mode=0o700, exist_ok=True)
+        cookie = launch.cookie(order)
         own = {"SOP_OUTPUT": str(launch.values), "SOP_PARAMS": str(launch.params), "SOP_COOKIE": cookie}
         told = Order(
             argv=(program, *INTERPRETERS[script.interpreter], str(launch.script)),
@@ -105,7 +106,6 @@ class ShellExecutor:
             grace_secs=self._grace_secs,
             drain_secs=self._drain_secs,
         ).encode()
-        order.folder.mkdir(mode=0o700, exist_ok=True)
         launch.prepare(script=script.text.encode(), parameters=order.parameters_json, order=told)
 
 

@@ -74,7 +74,7 @@ def end_strays(find: Callable[[], tuple[Stray, ...]], *, grace_secs: float = GRA
 def _by_cookie(runs: Path) -> Iterator[tuple[tuple[int, str], _Place]]:
     abandoned: dict[_Place, bool] = {}
     for name in keeper.processes():
-        place = _place(_cookie(name))
+        place = _place_here(_cookie(name), runs)
         fields = keeper.stat(name)
         if place is None or not fields or fields[0] in "ZX":
             continue
@@ -92,8 +92,18 @@ def _cookie(pid: str) -> str:
     return next((os.fsdecode(each.removeprefix(_COOKIE)) for each in variables if each.startswith(_COOKIE)), "")
 
 
+def _place_here(cookie: str, runs: Path) -> _Place | None:
+    """What a cookie names among these runs; a copy of them elsewhere has runs of the same name."""
+    named, _, folder = cookie.rpartition(".")
+    place = _place(named)
+    try:
+        return place if place is not None and place.of(runs).place == folder else None
+    except OSError:
+        return None
+
+
 def _place(cookie: str) -> _Place | None:
-    """What a cookie names; None for one that names nothing. It is the word of a process, and may say anything."""
+    """What a cookie names, up to its launch; None for one that names nothing. It is the word of a process, and may say anything."""
     run_id, _, rest = cookie.partition(".")
     words = rest.rsplit(".", 3)
     if len(words) != 4 or not all(word.isascii() and word.isdigit() for word in words[1:]):
