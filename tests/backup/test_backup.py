@@ -727,3 +727,31 @@ def test_no_backup_is_written_over_what_it_is_to_save(
         place.back_up(force=True)
     assert before == ((sops / name).read_bytes() if (sops / name).exists() else None)
     assert place.is_sound()
+
+
+def test_a_run_that_was_paused_in_the_backup_says_that_it_may_have_gone_on_since(place: Place) -> None:
+    place.procedure("deploy", slow(place), {})
+    run_id = place.create("deploy")
+    start_and_leave(place, run_id)
+    place.engine.pause(run_id, actor=ANN, reason="lunch")
+    end_the_step(place)
+    assert place.drive(run_id).paused
+    place.back_up()
+    place.engine.resume(run_id, actor=ANN)
+    assert place.drive(run_id).ended == "completed"
+    place.restore(accept_older=True)
+    place.serve_once()
+    run = place.drive(run_id)
+    assert (run.paused, place.ran) == (True, ["1", "2"])
+    assert "restored from a backup" in run.reason
+
+
+def test_no_agent_lets_a_run_of_a_restored_record_go_on(place: Place, gated: str) -> None:
+    place.back_up()
+    approve(place, gated)
+    place.restore(accept_older=True)
+    with pytest.raises(NotAllowed, match="may lack what has run since"):
+        place.engine.resume(gated, actor=BOT)
+    assert place.now(gated).paused
+    place.engine.resume(gated, actor=ANN)
+    assert not place.now(gated).paused

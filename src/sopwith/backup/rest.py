@@ -11,13 +11,13 @@ from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
 from sopwith.core.due import DueKind, due
+from sopwith.core.moves_person import RESTORED
 from sopwith.core.run import Run, RunStatus, is_child, running_processes, status_of
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Loaded, Runs
 from sopwith.errors import StoreError
 from sopwith.ports import RunFilter
 
-CAUSE = "restored"
 _MOVING = (RunStatus.WAITING_APPROVAL, RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL)
 _BEGINNING = frozenset(
     (
@@ -58,9 +58,16 @@ def _stop(parts: Parts, runs: Runs, run_id: str, backup_at: str) -> None:
     if status is RunStatus.PENDING:
         reason = f"it was queued in a backup of {backup_at}, which was restored, and may have run since"
         _commit(parts, runs, loaded, cmd.Cancel(actor=SYSTEM, now=now, reason=reason))
-    elif status in _MOVING:
+    elif status in _MOVING or _is_merely_paused(loaded.run):
+        if loaded.run.paused:  # it may have been resumed since: it says anew why it rests
+            loaded = _commit(parts, runs, loaded, cmd.Resume(actor=SYSTEM, now=now))
         reason = f"the record was restored from a backup of {backup_at}: find out what happened after it, then resume"
-        _commit(parts, runs, loaded, cmd.Pause(actor=SYSTEM, now=now, reason=reason, cause=CAUSE))
+        _commit(parts, runs, loaded, cmd.Pause(actor=SYSTEM, now=now, reason=reason, cause=RESTORED))
+
+
+def _is_merely_paused(run: Run) -> bool:
+    """Whether a resume is all that it waits for."""
+    return status_of(run) is RunStatus.PAUSED and not any(step.stuck for step in run.steps.values())
 
 
 def _interruption(parts: Parts, run: Run, step: StepId, backup_at: str) -> cmd.Command:
