@@ -678,7 +678,9 @@ def test_a_verification_that_was_under_way_in_the_backup_tells_nothing_after_it(
 
     asyncio.run(verifying())
     place.back_up()
-    with pytest.raises(Refused, match=r"a step is still running: process \d+, of the verification of step-1.1.1 of sop_run_"):
+    with pytest.raises(
+        Refused, match=r"a step is still running: process \d+, of the verification of step-1.1.1 of sop_run_"
+    ):
         place.restore()
     end_what_lives(place)
     place.restore()

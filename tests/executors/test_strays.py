@@ -259,7 +259,7 @@ def test_the_same_attempt_in_a_copy_of_the_workspace_is_another(runs, tmp_path):
 
     async def story() -> None:
         one, ended = await begin(works[0])
-        other, waiting = await begin(works[1])
+        _other, waiting = await begin(works[1])
         await one.stop()
         await ended
         child = launches(works[1].folder)[-1].marks().child

@@ -108,7 +108,7 @@ def heed_signals() -> int:
 
 
 def hold(result: int) -> None:
-    """Locks the result for as long as this keeper lives: seen also from where its pid says nothing, as in a container."""
+    """Locks the result while this keeper lives: seen also where its pid says nothing, as from within a container."""
     try:
         os.lockf(result, os.F_TLOCK, 0)
     except OSError:  # a file system without locks: the pid is what is left

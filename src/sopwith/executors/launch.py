@@ -93,7 +93,7 @@ class Launch:
     def cookie(self, order: WorkOrder) -> str:
         """What marks the processes of this launch alone, and not those of the same run in a copy of the workspace.
 
-        The attempt's folder tells the two apart: its inode is the same by whatever path it is reached, as in a container.
+        The attempt's folder tells the two apart: its inode is the same by whatever path it is reached.
         """
         return f"{cookie_of(order)}{self.number}.{self.place}"
 

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 INTERPRETERS: Mapping[str, tuple[str, ...]] = {"bash": ("-eo", "pipefail"), "sh": ("-e",), "python3": ()}
 """Interpreter -> the options it gets before the script's path."""
 
-
 _OUT_OF_SIGHT = (
-    "its keeper runs where it cannot be seen from here, in another container say, so nobody here knows how the step ends"
+    "its keeper runs where it cannot be seen from here (another container?), so how the step ends is unknown"
 )
 
 

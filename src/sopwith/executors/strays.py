@@ -103,7 +103,10 @@ def _place_here(cookie: str, runs: Path) -> _Place | None:
 
 
 def _place(cookie: str) -> _Place | None:
-    """What a cookie names, up to its launch; None for one that names nothing. It is the word of a process, and may say anything."""
+    """What a cookie names, up to its launch; None for one that names nothing.
+
+    It is the word of a process, and may say anything.
+    """
     run_id, _, rest = cookie.partition(".")
     words = rest.rsplit(".", 3)
     if len(words) != 4 or not all(word.isascii() and word.isdigit() for word in words[1:]):
