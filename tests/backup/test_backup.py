@@ -543,7 +543,16 @@ def test_a_byte_that_was_flipped_anywhere_is_noticed(place: Place, gated: str) -
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil", "runs/sop_run_x/../../evil", "/tmp/evil", "deploy/SOP.md", "keys/checkpoint.key"]
+    "name",
+    [
+        "../evil",
+        "runs/sop_run_x/../../evil",
+        "/tmp/evil",
+        "deploy/SOP.md",
+        "keys/checkpoint.key",
+        "runs/sop_run_x/step-1.1.2/0/started",
+        "runs/sop_run_x/step-1.1.1/verify/0/result",
+    ],
 )
 def test_no_backup_writes_where_it_must_not(place: Place, gated: str, name: str) -> None:
     """Signed by the workspace's own key: what a file may be called is not a matter of trust."""
