@@ -273,3 +273,21 @@ def test_the_same_attempt_in_a_copy_of_the_workspace_is_another(runs, tmp_path):
         end_strays(lambda: find_strays(tmp_path / "two", [RUN]), grace_secs=0.1)
 
     run(story())
+
+
+def test_what_is_left_of_a_verification_is_found_too(runs):
+    folder = runs / RUN / "step-1.1.1" / "verify"
+    folder.mkdir(parents=True)
+    work = replace(order(runs.parent, "echo hello; exec sleep 300", run_id=RUN), folder=folder, verifies=True)
+
+    async def story() -> None:
+        _watch, waiting = await begin(work)
+        kill(keeper_of(work))
+        await waiting
+
+    run(story())
+    child = launches(folder)[-1].marks().child
+    assert child is not None
+    assert found(runs) == {child.pid} == found(runs, RUN)
+    assert end_strays(lambda: find_strays(runs, []), grace_secs=1) == ()
+    assert not child.alive()

@@ -33,9 +33,11 @@ class _Place(NamedTuple):
     visit: int
     attempt: int
     launch: int
+    verifies: bool = False
 
     def of(self, runs: Path) -> Launch:
-        return Launch(runs / self.run_id / f"step-{self.step}.{self.visit}.{self.attempt}" / str(self.launch))
+        attempt = runs / self.run_id / f"step-{self.step}.{self.visit}.{self.attempt}"
+        return Launch((attempt / "verify" if self.verifies else attempt) / str(self.launch))
 
 
 def find_strays(runs: Path, run_ids: Iterable[str]) -> tuple[Stray, ...]:
@@ -108,20 +110,24 @@ def _place(cookie: str) -> _Place | None:
     It is the word of a process, and may say anything.
     """
     run_id, _, rest = cookie.partition(".")
-    words = rest.rsplit(".", 3)
+    before, verify, last = rest.rpartition(".verify.")
+    words = (f"{before}.{last}" if verify else rest).rsplit(".", 3)
     if len(words) != 4 or not all(word.isascii() and word.isdigit() for word in words[1:]):
         return None
     if not run_id or "/" in cookie or "\0" in cookie:
         return None
     visit, attempt, launch = map(int, words[1:])
-    return _Place(run_id, words[0], visit, attempt, launch)
+    return _Place(run_id, words[0], visit, attempt, launch, bool(verify))
 
 
 def _places(runs: Path, run_id: str) -> Iterator[_Place]:
     """The launches of a run that were started and have no result."""
     for folder in sorted((runs / run_id).glob("step-*")):
-        for launch in launches(folder):
-            place = _place(f"{run_id}.{folder.name.removeprefix('step-')}.{launch.number}")
+        named = f"{run_id}.{folder.name.removeprefix('step-')}"
+        found = [(f"{named}.{launch.number}", launch) for launch in launches(folder)]
+        found += [(f"{named}.verify.{launch.number}", launch) for launch in launches(folder / "verify")]
+        for cookie, launch in found:
+            place = _place(cookie)
             if place is not None and _is_abandoned(launch):
                 yield place
 
