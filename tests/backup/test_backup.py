@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.ticker import serve
 from sopwith.errors import IllegalMove, NotAllowed, NotFound, Refused, SopwithError, StoreError
+from sopwith.executors.launch import Launch, launches
 from sopwith.executors.shell import ShellExecutor
 from sopwith.ports import RunFilter, Workspace
 from sopwith.stores import replacing
@@ -542,7 +543,16 @@ def test_a_byte_that_was_flipped_anywhere_is_noticed(place: Place, gated: str) -
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil", "runs/sop_run_x/../../evil", "/tmp/evil", "deploy/SOP.md", "keys/checkpoint.key"]
+    "name",
+    [
+        "../evil",
+        "runs/sop_run_x/../../evil",
+        "/tmp/evil",
+        "deploy/SOP.md",
+        "keys/checkpoint.key",
+        "runs/sop_run_x/step-1.1.2/0/started",
+        "runs/sop_run_x/step-1.1.1/verify/0/result",
+    ],
 )
 def test_no_backup_writes_where_it_must_not(place: Place, gated: str, name: str) -> None:
     """Signed by the workspace's own key: what a file may be called is not a matter of trust."""
@@ -638,3 +648,121 @@ def test_the_mark_of_a_restore_keeps_the_store_closed_until_it_is_over(
     place.restore()
     assert place.now(gated).paused
     assert replacing.interrupted_restore(place.workspace.database) is None
+
+
+# `onInterrupt` and a restore
+
+
+@pytest.mark.parametrize("policy", ["rerun", "fail", "verify:true", "verify:exit 1"])
+def test_whatever_a_step_says_of_interruptions_nothing_follows_from_a_restore_by_itself(
+    place: Place, policy: str
+) -> None:
+    place.procedure("deploy", {**slow(place), "onInterrupt": policy}, {})
+    run_id = place.create("deploy")
+    start_and_leave(place, run_id)
+    place.back_up()
+    end_the_step(place)
+    assert place.drive(run_id).ended == "completed"
+    place.restore(accept_older=True)
+    place.serve_once()
+    run = place.drive(run_id)
+    assert (run.steps[1].status, run.paused, place.ran) == ("interrupted", True, ["1", "2"])
+    with pytest.raises(IllegalMove):
+        place.engine.resume(run_id, actor=ANN)
+    assert place.ran == ["1", "2"]
+
+
+def test_a_verification_that_was_under_way_in_the_backup_tells_nothing_after_it(place: Place) -> None:
+    place.procedure("deploy", {**slow(place), "onInterrupt": f"verify:touch {place.root}/looks; sleep 300"}, {})
+    run_id = place.create("deploy")
+    start_and_leave(place, run_id)
+    lose_the_keeper(place)
+
+    async def verifying() -> None:
+        task = asyncio.ensure_future(drive(place.engine.parts, run_id))
+        while not (place.root / "looks").exists():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(verifying())
+    place.back_up()
+    with pytest.raises(
+        Refused, match=r"a step is still running: process \d+, of the verification of step-1.1.1 of sop_run_"
+    ):
+        place.restore()
+    end_what_lives(place)
+    place.restore()
+    place.serve_once()
+    run = place.drive(run_id)
+    assert (run.steps[1].status, run.paused, place.ran) == ("interrupted", True, ["1"])
+
+
+def lose_the_keeper(place: Place) -> None:
+    """Kills the keeper of the running step, and then the step."""
+    for attempt in place.workspace.runs.glob("sop_run_*/step-*"):
+        marks = launches(attempt)[-1].marks()
+        for process in (marks.keeper, marks.child):
+            assert process is not None
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def end_what_lives(place: Place) -> None:
+    while living := living_steps(place.workspace.runs):
+        for words in living:
+            with suppress(ProcessLookupError):
+                os.kill(int(words.split()[1].rstrip(",")), signal.SIGKILL)
+
+
+def test_a_keeper_that_is_only_just_beginning_finds_that_its_step_is_not_to_run(place: Place, gated: str) -> None:
+    place.back_up()
+    attempt = place.workspace.run_folder(gated) / "step-2.1.1"
+    attempt.mkdir()
+    late = Launch(attempt / "0")
+    late.prepare(script=b"", parameters=b"{}", order=b"")
+    aside = place.restore().aside
+    assert aside is not None
+    assert Launch(aside / gated / "step-2.1.1" / "0").marks().void
+
+
+@pytest.mark.parametrize("name", ["runs.db", "runs.db-wal", "config.json", "runs/backup.tar", "keys/checkpoint.key"])
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_no_backup_is_written_over_what_it_is_to_save(
+    place: Place, gated: str, name: str, through_a_link: bool
+) -> None:
+    sops = place.workspace.sops
+    (place.root / "link").symlink_to(sops)
+    before = (sops / name).read_bytes() if (sops / name).exists() else None
+    place.file = (place.root / "link" if through_a_link else sops) / name
+    with pytest.raises(Refused, match="the folder that it is to save"):
+        place.back_up(force=True)
+    assert before == ((sops / name).read_bytes() if (sops / name).exists() else None)
+    assert place.is_sound()
+
+
+def test_a_run_that_was_paused_in_the_backup_says_that_it_may_have_gone_on_since(place: Place) -> None:
+    place.procedure("deploy", slow(place), {})
+    run_id = place.create("deploy")
+    start_and_leave(place, run_id)
+    place.engine.pause(run_id, actor=ANN, reason="lunch")
+    end_the_step(place)
+    assert place.drive(run_id).paused
+    place.back_up()
+    place.engine.resume(run_id, actor=ANN)
+    assert place.drive(run_id).ended == "completed"
+    place.restore(accept_older=True)
+    place.serve_once()
+    run = place.drive(run_id)
+    assert (run.paused, place.ran) == (True, ["1", "2"])
+    assert "restored from a backup" in run.reason
+
+
+def test_no_agent_lets_a_run_of_a_restored_record_go_on(place: Place, gated: str) -> None:
+    place.back_up()
+    approve(place, gated)
+    place.restore(accept_older=True)
+    with pytest.raises(NotAllowed, match="may lack what has run since"):
+        place.engine.resume(gated, actor=BOT)
+    assert place.now(gated).paused
+    place.engine.resume(gated, actor=ANN)
+    assert not place.now(gated).paused

@@ -9,6 +9,7 @@ import pytest
 
 from sopwith.core.commands import StepResult
 from sopwith.core.run import Run
+from sopwith.errors import IllegalMove
 from sopwith.ports import Lost, WorkOrder
 from sopwith.testing.executor import FAILED, FakeWorld, Play
 
@@ -275,6 +276,38 @@ def test_a_step_of_which_something_still_runs_is_asked_about(
     assert bench.now(run_id).paused
     assert (len(bench.starts(run_id)), checks(bench)) == (1, [])
     assert "still runs" in told(bench, run_id, "step_interrupted").because
+
+
+def test_what_lies_in_the_folder_of_a_verification_before_it_began_tells_nothing(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=None)]
+    bench.procedure("deploy", VERIFY)
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(1)
+    (bench.world.orders[bench.starts(run_id)[0]].folder / "verify" / "0").mkdir(parents=True)
+    bench.world.lose(bench.world.starts[0])
+    bench.finish(driving)
+    assert (bench.now(run_id).paused, bench.statuses(run_id), checks(bench)) == (True, ["interrupted"], [])
+    assert "before that began" in told(bench, run_id, "step_interrupted").because
+
+
+@pytest.mark.parametrize("policy", [RERUN, FAIL, VERIFY])
+def test_a_step_that_a_person_wanted_ended_and_that_is_lost_meanwhile_is_asked_about(
+    bench: Bench, policy: dict[str, Any]
+) -> None:
+    bench.world.plays[1] = [Play(seconds=None), Play()]
+    bench.procedure("deploy", policy, {})
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(1)
+    bench.engine().pause(run_id, actor=ANN, stop=True)
+    bench.world.lose(bench.world.starts[0])
+    bench.finish(driving)
+    assert (bench.now(run_id).paused, bench.statuses(run_id)[0]) == (True, "interrupted")
+    assert "it was to be ended" in told(bench, run_id, "step_interrupted").because
+    with pytest.raises(IllegalMove):
+        bench.engine().resume(run_id, actor=ANN)
+    assert len(bench.starts(run_id)) == 1
 
 
 # the envelope

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from sopwith.backup.living import living_steps
 from sopwith.clock import boot_id
 from sopwith.core.commands import StepResult
 from sopwith.executors import strays
 from sopwith.executors.launch import Launch, launches
 from sopwith.executors.processes import start_time
 from sopwith.executors.strays import end_strays, find_strays
+from sopwith.executors.watch import still_runs
 from sopwith.ports import Lost, WorkOrder
 from sopwith.testing.contract_executor import run
 
@@ -132,7 +134,7 @@ def launch_of(runs: Path, keeper_line: str) -> str:
     launch = Launch(runs / RUN / "step-1.1.1" / "0")
     launch.folder.mkdir(parents=True)
     (launch.folder / "started").write_text(keeper_line)
-    return f"{RUN}.1.1.1.0"
+    return f"{RUN}.1.1.1.0.{launch.place}"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,8 @@ def launch_of(runs: Path, keeper_line: str) -> str:
     ids=["no-such-launch", "path", "number", "empty", "another-boot", "older-than-its-keeper", "void", "torn"],
 )
 def test_a_process_that_no_launch_can_have_started_is_a_stranger(runs, line, cookie):
-    launch_of(runs, line)
+    whole = launch_of(runs, line)
+    cookie = cookie and f"{cookie}.{whole.rpartition('.')[2]}"
     with subprocess.Popen(["/bin/sleep", "300"], env={"SOP_COOKIE": cookie}) as process:
         try:
             until(lambda: Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"/bin/sleep"))
@@ -183,3 +186,108 @@ def test_nobody_is_ended_who_asks_from_within_a_step(runs):
 def test_the_line_of_a_process_leads_to_the_first():
     assert {os.getpid(), os.getppid(), 1} <= strays._line_of(os.getpid())
     assert strays._line_of(4194305) == {4194305}
+
+
+def test_what_has_no_cookie_any_more_still_runs_as_the_keeper_noted(runs):
+    work = abandoned(runs, "echo hello; exec env -i /bin/sleep 300")
+    child = launches(work.folder)[-1].marks().child
+    assert child is not None
+    until(lambda: Path(f"/proc/{child.pid}/cmdline").read_bytes().startswith(b"/bin/sleep"))
+    try:
+        assert run(still_runs(work))
+        found_again = run(executor().recover(work, lambda _: None))
+        assert isinstance(found_again, Lost)
+        assert found_again.still_runs
+    finally:
+        os.kill(child.pid, 9)
+    assert not run(still_runs(work))
+
+
+def test_no_path_leads_out_of_the_control_groups(runs, tmp_path):
+    """`started` is the word of a file that a step may write, and that a foreign backup may hold."""
+    launch_of(runs, "")
+    forged = tmp_path / "sop-4194305-1"
+    forged.mkdir()
+    launch = Launch(runs / RUN / "step-1.1.1" / "0")
+    with subprocess.Popen(["/bin/sleep", "300"]) as process:
+        try:
+            (forged / "cgroup.procs").write_text(f"{process.pid}\n")
+            started = launch.folder / "started"
+            started.write_text(f"4194305 1 {boot_id()}\ngroup /sys/fs/cgroup/../../..{forged}\n")
+            assert find_strays(runs, [RUN]) == ()
+        finally:
+            process.kill()
+
+
+def test_a_keeper_that_has_no_pid_here_is_no_dead_one(runs):
+    """As in a container: the same files and the same kernel, and none of its processes to be seen."""
+    attempt = runs / RUN / "step-1.1.1"
+    attempt.mkdir()
+    work = replace(order(runs.parent, "echo hello; sleep 300", run_id=RUN), folder=attempt)
+
+    async def story() -> None:
+        watch, waiting = await begin(work)
+        launch = launches(attempt)[-1]
+        started = launch.folder / "started"
+        told = started.read_text()
+        try:
+            started.write_text(f"4194305 1 {boot_id()}\n")
+            assert launch.is_kept()
+            elsewhere = replace(work, run_id="sop_run_unseen000001")  # whose cookie nobody carries
+            lost = await executor().recover(elsewhere, lambda _: None)
+            assert isinstance(lost, Lost)
+            assert lost.still_runs
+            assert "cannot be seen from here" in lost.reason
+            assert found(runs, RUN) == set()
+            assert living_steps(runs) == (f"a process that cannot be seen from here, of step-1.1.1 of {RUN}",)
+        finally:
+            started.write_text(told)
+        await watch.stop()
+        await waiting
+        assert not launch.is_kept()
+
+    run(story())
+
+
+def test_the_same_attempt_in_a_copy_of_the_workspace_is_another(runs, tmp_path):
+    """A restored copy beside the original: same run, same step, same attempt, same launch."""
+    works = []
+    for name in ("one", "two"):
+        attempt = tmp_path / name / RUN / "step-1.1.1"
+        attempt.mkdir(parents=True)
+        works.append(replace(order(tmp_path, "echo hello; sleep 300", run_id=RUN), folder=attempt))
+
+    async def story() -> None:
+        one, ended = await begin(works[0])
+        _other, waiting = await begin(works[1])
+        await one.stop()
+        await ended
+        child = launches(works[1].folder)[-1].marks().child
+        assert child is not None
+        assert child.alive()
+        kill(keeper_of(works[1]))
+        await waiting
+        (launches(works[0].folder)[-1].folder / "result").unlink()  # as if its keeper had been killed too
+        assert {stray.pid for stray in find_strays(tmp_path / "two", [RUN])} >= {child.pid}
+        assert child.pid not in {stray.pid for stray in find_strays(tmp_path / "one", [RUN])}
+        end_strays(lambda: find_strays(tmp_path / "two", [RUN]), grace_secs=0.1)
+
+    run(story())
+
+
+def test_what_is_left_of_a_verification_is_found_too(runs):
+    folder = runs / RUN / "step-1.1.1" / "verify"
+    folder.mkdir(parents=True)
+    work = replace(order(runs.parent, "echo hello; exec sleep 300", run_id=RUN), folder=folder, verifies=True)
+
+    async def story() -> None:
+        _watch, waiting = await begin(work)
+        kill(keeper_of(work))
+        await waiting
+
+    run(story())
+    child = launches(folder)[-1].marks().child
+    assert child is not None
+    assert found(runs) == {child.pid} == found(runs, RUN)
+    assert end_strays(lambda: find_strays(runs, []), grace_secs=1) == ()
+    assert not child.alive()

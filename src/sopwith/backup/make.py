@@ -52,6 +52,12 @@ def make_backup(workspace: Workspace, path: Path, *, force: bool = False) -> Mad
     """
     if not workspace.database.exists():
         raise NotFound("there is no record here to back up", hint=f"it would be {workspace.database}")
+    place = Path(os.path.realpath(path))
+    if place.is_relative_to(os.path.realpath(workspace.sops)):
+        raise Refused(
+            f"cannot write the backup: {path} lies in the folder that it is to save",
+            hint="keep backups elsewhere, best on another disk",
+        )
     if path.exists() and not force:
         raise Refused(f"cannot write the backup: {path} is there already", hint="choose another name, or add --force")
     engine = open_engine(workspace)

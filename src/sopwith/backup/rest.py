@@ -11,13 +11,13 @@ from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
 from sopwith.core.due import DueKind, due
+from sopwith.core.moves_person import RESTORED
 from sopwith.core.run import Run, RunStatus, is_child, running_processes, status_of
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Loaded, Runs
 from sopwith.errors import StoreError
 from sopwith.ports import RunFilter
 
-CAUSE = "restored"
 _MOVING = (RunStatus.WAITING_APPROVAL, RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL)
 _BEGINNING = frozenset(
     (
@@ -53,26 +53,38 @@ def bring_to_rest(parts: Parts, backup_at: str) -> tuple[str, ...]:
 def _stop(parts: Parts, runs: Runs, run_id: str, backup_at: str) -> None:
     loaded = runs.load(run_id)
     for step in _under_way(loaded.run):
-        loaded = _commit(
-            parts,
-            runs,
-            loaded,
-            cmd.Interrupt(
-                actor=SYSTEM,
-                now=parts.clock.now(),
-                step=step,
-                attempt=loaded.run.steps[step].attempt,
-                reason=f"the record was restored from a backup of {backup_at}, when this step was under way: nobody "
-                "knows from it how the step ended",
-            ),
-        )
+        loaded = _commit(parts, runs, loaded, _interruption(parts, loaded.run, step, backup_at))
     status, now = status_of(loaded.run), parts.clock.now()
     if status is RunStatus.PENDING:
         reason = f"it was queued in a backup of {backup_at}, which was restored, and may have run since"
         _commit(parts, runs, loaded, cmd.Cancel(actor=SYSTEM, now=now, reason=reason))
-    elif status in _MOVING:
+    elif status in _MOVING or _is_merely_paused(loaded.run):
+        if loaded.run.paused:  # it may have been resumed since: it says anew why it rests
+            loaded = _commit(parts, runs, loaded, cmd.Resume(actor=SYSTEM, now=now))
         reason = f"the record was restored from a backup of {backup_at}: find out what happened after it, then resume"
-        _commit(parts, runs, loaded, cmd.Pause(actor=SYSTEM, now=now, reason=reason, cause=CAUSE))
+        _commit(parts, runs, loaded, cmd.Pause(actor=SYSTEM, now=now, reason=reason, cause=RESTORED))
+
+
+def _is_merely_paused(run: Run) -> bool:
+    """Whether a resume is all that it waits for."""
+    return status_of(run) is RunStatus.PAUSED and not any(step.stuck for step in run.steps.values())
+
+
+def _interruption(parts: Parts, run: Run, step: StepId, backup_at: str) -> cmd.Command:
+    """Nothing follows from it by itself, whatever the step says: the backup may know less than has happened."""
+    state, now = run.steps[step], parts.clock.now()
+    restored = f"the record was restored from a backup of {backup_at}, when this step was under way"
+    if state.verifying:
+        result = cmd.StepResult(error=restored, cause="lost")
+        return cmd.EndVerification(actor=SYSTEM, now=now, step=step, attempt=state.attempt, result=result)
+    return cmd.Interrupt(
+        actor=SYSTEM,
+        now=now,
+        step=step,
+        attempt=state.attempt,
+        reason=f"{restored}: nobody knows from it how the step ended",
+        held="nothing follows from a restored record by itself",
+    )
 
 
 def _under_way(run: Run) -> tuple[StepId, ...]:

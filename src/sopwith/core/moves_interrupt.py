@@ -49,6 +49,8 @@ def _why_ask(run: Run, step: StepState, rules: InterruptRules, command: Interrup
         return ends
     if command.held:
         return command.held
+    if run.stopping:
+        return f"it was to be ended: {run.stopping}"
     if rules.policy is OnInterrupt.RERUN:
         return _too_often(step)
     if rules.policy is OnInterrupt.VERIFY and starts_nothing(run):

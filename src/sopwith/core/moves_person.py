@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sopwith.core import events as ev
+from sopwith.core.actor import ActorKind
 from sopwith.core.address import StepId, number_of
 from sopwith.core.approvers import check_approver, signature
 from sopwith.core.commands import Block, Cancel, Command, Complete, Fail, Pause, Resume, Retry, Skip
@@ -26,7 +27,10 @@ from sopwith.core.run import (
     running_processes,
     shown_status,
 )
-from sopwith.errors import BadRequest, Refused
+from sopwith.errors import BadRequest, NotAllowed, Refused
+
+RESTORED = "restored"
+"""Why a run is paused whose record may lack what it did after a backup."""
 
 _ENDED_BY_A_STEP = ("rejected", "interrupted", "condition", "blocked")
 """Causes of a pause that is over when nothing is stuck any more."""
@@ -56,6 +60,11 @@ def resume(run: Run, command: Resume) -> list[ev.EventBody]:
             command,
             because=f"step {step.number} was {step.status}",
             hint=f"sop retry {run.run_id} asks again, sop skip {run.run_id} passes over it{done}",
+        )
+    if run.pause_cause == RESTORED and command.actor.kind is ActorKind.AGENT:
+        raise NotAllowed(
+            f"{command.actor} may not resume {run.run_id}: its record was restored, and may lack what has run since",
+            hint="a person may, who has found that out",
         )
     return [_resumed(command)]
 

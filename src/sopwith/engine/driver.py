@@ -518,7 +518,10 @@ class _Driver:
         held = changed_since_recorded(self._parts, run, step)
         if not held and rules.policy is OnInterrupt.VERIFY:
             # made before the intent is recorded, as for the step itself
-            ensure_private_folder(verification_folder(self._parts, run, step))
+            folder = verification_folder(self._parts, run, step)
+            ensure_private_folder(folder)
+            if any(folder.iterdir()):
+                return "something was in the folder of its verification before that began"
         return held
 
     def _halt(self, reason: str) -> bool:

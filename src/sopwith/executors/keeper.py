@@ -58,6 +58,7 @@ def main(launch: str) -> None:
     alarm = heed_signals()
     try:
         result = os.open(f"{launch}/result", os.O_WRONLY | os.O_CREAT, 0o600)
+        hold(result)
         if not claim(launch):
             return
     except OSError as error:  # nothing was started: the exit status says why where the disk has no room for words
@@ -104,6 +105,14 @@ def heed_signals() -> int:
     os.set_blocking(ring, False)
     signal.set_wakeup_fd(ring)
     return alarm
+
+
+def hold(result: int) -> None:
+    """Locks the result while this keeper lives: seen also where its pid says nothing, as from within a container."""
+    try:
+        os.lockf(result, os.F_TLOCK, 0)
+    except OSError:  # a file system without locks: the pid is what is left
+        return
 
 
 def claim(launch: str) -> bool:

@@ -9,6 +9,7 @@ disk: after a power cut the boot id tells.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -92,6 +93,18 @@ class Launch:
     def number(self) -> int:
         return int(self.folder.name)
 
+    def cookie(self, order: WorkOrder) -> str:
+        """What marks the processes of this launch alone, and not those of the same run in a copy of the workspace.
+
+        The attempt's folder tells the two apart: its inode is the same by whatever path it is reached.
+        """
+        return f"{cookie_of(order)}{self.number}.{self.place}"
+
+    @property
+    def place(self) -> str:
+        """Which folder of an attempt this is. Raises FileNotFoundError."""
+        return f"{self.folder.parent.stat().st_ino:x}"
+
     def prepare(self, *, script: bytes, parameters: bytes, order: bytes) -> None:
         """Makes the folder and all that a keeper needs. FileExistsError if it is there already.
 
@@ -146,6 +159,23 @@ class Launch:
         child = _identity([*noted.get("child", "").split(), keeper.boot])
         return Marks(keeper=keeper, child=child, group=noted.get("group", ""))
 
+    def is_kept(self) -> bool:
+        """Whether its keeper lives, wherever that is: in a container, its pid is another one, or none, from here.
+
+        Keepers of older versions hold no lock, nor do those on a file system without locks.
+        """
+        try:
+            file = os.open(self._result, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            os.lockf(file, os.F_TEST, 0)
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EAGAIN)
+        finally:
+            os.close(file)
+        return False
+
     def ending(self) -> Ending | None:
         """How the step ended; None when there is no result or a torn one."""
         data = read_if_there(self._result)
@@ -158,7 +188,7 @@ class Launch:
 
 
 def cookie_of(order: WorkOrder) -> str:
-    """What marks the processes of an attempt, or of its verification; the number of the launch ends it."""
+    """What the cookies of an attempt, or of its verification, begin with; see `Launch.cookie`."""
     step = step_id(order.step.number, order.instance)
     return f"{order.run_id}.{step}.{order.visit}.{order.attempt}.{'verify.' if order.verifies else ''}"
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 INTERPRETERS: Mapping[str, tuple[str, ...]] = {"bash": ("-eo", "pipefail"), "sh": ("-e",), "python3": ()}
 """Interpreter -> the options it gets before the script's path."""
 
+_OUT_OF_SIGHT = (
+    "its keeper runs where it cannot be seen from here (another container?), so how the step ends is unknown"
+)
+
 
 class ShellExecutor:
     """Runs the step's script. An attempt's folder gets `output.log` and one folder for each launch."""
@@ -55,6 +59,9 @@ class ShellExecutor:
         launch = found[-1]
         identity = launch.marks().keeper
         keeper = adopt_keeper(identity) if identity else None
+        # looked at before its result is: what is not kept any more has written all that it ever will
+        if keeper is None and launch.is_kept():
+            return Lost(_OUT_OF_SIGHT, still_runs=True)
         watch = LaunchWatch(order, launch, keeper, on_output)
         if keeper is None and isinstance(result := await watch.wait(), Lost):
             return result
@@ -80,13 +87,14 @@ class ShellExecutor:
             return Settled(not_started(start_error(error.errno or 0)))
 
     def _prepare(self, order: WorkOrder, launch: Launch) -> None:
-        from sopwith.executors.launch import Order, cookie_of
+        from sopwith.executors.launch import Order
 
         script = _script(order)
         if not order.working_dir.is_dir():
             raise ValueError(f"its working directory {order.working_dir} does not exist")
         program = find_program(script.interpreter, order.environment.get("PATH", os.defpath), order.working_dir)
-        cookie = f"{cookie_of(order)}{launch.number}"
+        order.folder.mkdir(mode=0o700, exist_ok=True)
+        cookie = launch.cookie(order)
         own = {"SOP_OUTPUT": str(launch.values), "SOP_PARAMS": str(launch.params), "SOP_COOKIE": cookie}
         told = Order(
             argv=(program, *INTERPRETERS[script.interpreter], str(launch.script)),
@@ -97,7 +105,6 @@ class ShellExecutor:
             grace_secs=self._grace_secs,
             drain_secs=self._drain_secs,
         ).encode()
-        order.folder.mkdir(mode=0o700, exist_ok=True)
         launch.prepare(script=script.text.encode(), parameters=order.parameters_json, order=told)
 
 

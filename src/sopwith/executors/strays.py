@@ -33,9 +33,11 @@ class _Place(NamedTuple):
     visit: int
     attempt: int
     launch: int
+    verifies: bool = False
 
     def of(self, runs: Path) -> Launch:
-        return Launch(runs / self.run_id / f"step-{self.step}.{self.visit}.{self.attempt}" / str(self.launch))
+        attempt = runs / self.run_id / f"step-{self.step}.{self.visit}.{self.attempt}"
+        return Launch((attempt / "verify" if self.verifies else attempt) / str(self.launch))
 
 
 def find_strays(runs: Path, run_ids: Iterable[str]) -> tuple[Stray, ...]:
@@ -45,7 +47,7 @@ def find_strays(runs: Path, run_ids: Iterable[str]) -> tuple[Stray, ...]:
     """
     found = dict(_by_cookie(runs))
     for place in (place for run_id in run_ids for place in _places(runs, run_id)):
-        for pid, started in _in_group(place.of(runs)):
+        for pid, started in in_group(place.of(runs)):
             found.setdefault((pid, started), place)
     _add_descendants(found)
     own = _line_of(os.getpid())
@@ -74,7 +76,7 @@ def end_strays(find: Callable[[], tuple[Stray, ...]], *, grace_secs: float = GRA
 def _by_cookie(runs: Path) -> Iterator[tuple[tuple[int, str], _Place]]:
     abandoned: dict[_Place, bool] = {}
     for name in keeper.processes():
-        place = _place(_cookie(name))
+        place = _place_here(_cookie(name), runs)
         fields = keeper.stat(name)
         if place is None or not fields or fields[0] in "ZX":
             continue
@@ -92,23 +94,40 @@ def _cookie(pid: str) -> str:
     return next((os.fsdecode(each.removeprefix(_COOKIE)) for each in variables if each.startswith(_COOKIE)), "")
 
 
+def _place_here(cookie: str, runs: Path) -> _Place | None:
+    """What a cookie names among these runs; a copy of them elsewhere has runs of the same name."""
+    named, _, folder = cookie.rpartition(".")
+    place = _place(named)
+    try:
+        return place if place is not None and place.of(runs).place == folder else None
+    except OSError:
+        return None
+
+
 def _place(cookie: str) -> _Place | None:
-    """What a cookie names; None for one that names nothing. It is the word of a process, and may say anything."""
+    """What a cookie names, up to its launch; None for one that names nothing.
+
+    It is the word of a process, and may say anything.
+    """
     run_id, _, rest = cookie.partition(".")
-    words = rest.rsplit(".", 3)
+    before, verify, last = rest.rpartition(".verify.")
+    words = (f"{before}.{last}" if verify else rest).rsplit(".", 3)
     if len(words) != 4 or not all(word.isascii() and word.isdigit() for word in words[1:]):
         return None
     if not run_id or "/" in cookie or "\0" in cookie:
         return None
     visit, attempt, launch = map(int, words[1:])
-    return _Place(run_id, words[0], visit, attempt, launch)
+    return _Place(run_id, words[0], visit, attempt, launch, bool(verify))
 
 
 def _places(runs: Path, run_id: str) -> Iterator[_Place]:
     """The launches of a run that were started and have no result."""
     for folder in sorted((runs / run_id).glob("step-*")):
-        for launch in launches(folder):
-            place = _place(f"{run_id}.{folder.name.removeprefix('step-')}.{launch.number}")
+        named = f"{run_id}.{folder.name.removeprefix('step-')}"
+        found = [(f"{named}.{launch.number}", launch) for launch in launches(folder)]
+        found += [(f"{named}.verify.{launch.number}", launch) for launch in launches(folder / "verify")]
+        for cookie, launch in found:
+            place = _place(cookie)
             if place is not None and _is_abandoned(launch):
                 yield place
 
@@ -116,12 +135,13 @@ def _places(runs: Path, run_id: str) -> Iterator[_Place]:
 def _is_abandoned(launch: Launch) -> bool:
     """Whether its keeper has died in this boot and could not tell how the step ended."""
     try:
-        marks, ending = launch.marks(), launch.ending()
+        marks = launch.marks()
+        if marks.keeper is None or marks.keeper.boot not in (keeper.boot_id(), "-"):
+            return False
+        # its result is looked for last: a keeper that has ended meanwhile has written it
+        return not marks.keeper.alive() and not launch.is_kept() and launch.ending() is None
     except OSError:  # no such launch here: the run is another workspace's
         return False
-    if marks.keeper is None or marks.keeper.boot not in (keeper.boot_id(), "-") or marks.keeper.alive():
-        return False
-    return ending is None
 
 
 def _is_younger(started: str, launch: Launch) -> bool:
@@ -131,14 +151,24 @@ def _is_younger(started: str, launch: Launch) -> bool:
     return identity is not None and (not known or int(started) >= int(identity.started))
 
 
-def _in_group(launch: Launch) -> set[tuple[int, str]]:
-    """What lives in the control group that the keeper made; a path that no keeper could have written is none."""
+def in_group(launch: Launch) -> set[tuple[int, str]]:
+    """What lives in the control group that the keeper made."""
+    return keeper.group_members(_group(launch))
+
+
+def hidden_in_group(launch: Launch) -> bool:
+    """Whether something lives in that group that has no pid here."""
+    return "0" in keeper.lines_of(f"{_group(launch)}/cgroup.procs")
+
+
+def _group(launch: Launch) -> str:
+    """The folder of that group; a path that no keeper could have written is none."""
     marks = launch.marks()
-    if marks.keeper is None or not marks.group.startswith(keeper.GROUP_ROOTS[0]):
-        return set()
-    if marks.group.rpartition("/")[2] != f"sop-{marks.keeper.pid}-{marks.keeper.started}":
-        return set()
-    return keeper.group_members(marks.group)
+    inside = marks.group.startswith(f"{keeper.GROUP_ROOTS[0]}/") and ".." not in marks.group.split("/")
+    if marks.keeper is None or marks.keeper.boot not in (keeper.boot_id(), "-") or not inside:
+        return ""
+    own = marks.group.rpartition("/")[2] == f"sop-{marks.keeper.pid}-{marks.keeper.started}"
+    return marks.group if own else ""
 
 
 def _add_descendants(found: dict[tuple[int, str], _Place]) -> None:

@@ -18,11 +18,12 @@ import msgspec
 from sopwith.core.commands import StepResult
 from sopwith.executors.keeper import boot_id
 from sopwith.executors.keeper_process import KeeperProcess
-from sopwith.executors.launch import Ending, Launch, Marks, cookie_of, read_if_there
+from sopwith.executors.launch import Ending, Launch, Marks, cookie_of, launches, read_if_there
 from sopwith.executors.outcome import not_started, start_error, step_result
 from sopwith.executors.outputs import MAX_FILE_BYTES, Values, read_values
 from sopwith.executors.processes import carried
 from sopwith.executors.spool import Excerpt, Log, SpoolReader
+from sopwith.executors.strays import hidden_in_group, in_group
 from sopwith.ports import Lost, WorkOrder
 
 _T = TypeVar("_T")
@@ -154,13 +155,21 @@ async def _patiently(act: Callable[[], Awaitable[_T]]) -> _T:
 
 
 async def still_runs(order: WorkOrder) -> bool:
-    """Whether something that the attempt, or its verification, started lives. What is being killed gets a moment."""
+    """Whether something that the attempt, or its verification, started lives. What is being killed gets a moment.
+
+    What has another environment by now is told by the keeper's notes: the step's own process and the control group.
+    """
     cookie = f"SOP_COOKIE={cookie_of(order)}"
     for _ in range(_LOOKS):
-        if not carried(cookie):
+        if not carried(cookie) and not any(_noted_lives(launch) for launch in launches(order.folder)):
             return False
         await asyncio.sleep(TAIL_SECS)
     return True
+
+
+def _noted_lives(launch: Launch) -> bool:
+    child = launch.marks().child
+    return (child is not None and child.alive()) or bool(in_group(launch)) or hidden_in_group(launch)
 
 
 def _why_lost(marks: Marks) -> str:
