@@ -1199,3 +1199,79 @@ def test_the_time_of_a_run_ends_what_runs_within_it(bench: Bench) -> None:
     bench.drive(run.run_id)
     assert (status(bench, child), status(bench, run.run_id)) == ("cancelled", "failed")
     assert bench.now(run.run_id).steps[1].error == "the run's 1m 0s were up"
+
+
+# what is told late
+
+
+def test_a_child_that_cannot_begin_fails_no_step_that_was_given_up_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it cannot begin is no fact for ever: whoever cancelled the run is told that it was cancelled."""
+    nested(bench)
+    run_id = bench.create("deploy")
+
+    def refuse(*_: object) -> None:
+        monkeypatch.undo()
+        bench.engine().cancel(run_id, actor=ANN)
+        raise LimitReached("there is no place for it")
+
+    monkeypatch.setattr("sopwith.engine.driver.make", refuse)
+    assert bench.drive(run_id).ended == "cancelled"
+    failed = next(event.body for event in bench.events(run_id) if event.event_type == "step_failed")
+    assert (failed.cause, failed.error) == ("cancelled", "it was given up before it started")
+
+
+@pytest.mark.parametrize("moment", ["before it is recorded", "as it is recorded", "just before the other goes on"])
+def test_a_word_that_a_child_rests_is_not_believed_once_it_has_gone_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Its driver has opened a gate, and is about to tell; meanwhile a person answers."""
+    nested(bench, GATE)
+    bench.world.plays[1] = [Play(seconds=100)]
+    run_id = bench.create("deploy")
+    change = Runs.change
+
+    def told_late(self: Runs, about: str, make: Callable[..., Any], **options: Any) -> Any:
+        child = child_of(bench, run_id)
+        if about != run_id or not bench.now(child).steps[1].gate_open:
+            return change(self, about, make, **options)
+        monkeypatch.undo()
+        if moment == "before it is recorded":
+            approve(bench, child, actor=BOB)
+            return change(self, about, make, **options)
+        if moment == "just before the other goes on":
+            return between(lambda: approve(bench, child, actor=BOB), lambda: change(self, about, make, **options))
+
+        def answered(run: Run, now: Any) -> Any:
+            command = make(run, now)
+            if bench.now(child).steps[1].gate_open:
+                approve(bench, child, actor=BOB)
+            return command
+
+        return change(self, about, answered, **options)
+
+    def between(answer: Callable[[], None], tell: Callable[[], Any]) -> Any:
+        """The person's process has told that the child goes on; before that is true, the other word is recorded."""
+        told: list[Any] = []
+
+        def tells_first(self: Runs, about: str, make: Callable[..., Any], **options: Any) -> Any:
+            found = change(self, about, make, **options)
+            if about == run_id and not told:
+                told.append(None)
+                told[:] = [tell()]
+            return found
+
+        monkeypatch.setattr(Runs, "change", tells_first)
+        answer()
+        monkeypatch.undo()
+        return told[0]
+
+    monkeypatch.setattr(Runs, "change", told_late)
+    driving = bench.begin(run_id)
+    bench.pass_time(5)
+    driving.cancel()
+    bench.pass_time(0)
+    child = child_of(bench, run_id)
+    assert bench.now(child).steps[1].gate_passed
+    assert (bench.now(run_id).steps[1].child_standing, status(bench, run_id)) == (None, "running")

@@ -333,8 +333,29 @@ MUTANTS = (
     rule(
         "a run is told after its child rests",
         "engine/runs.py:commit",
-        "            self._tell_parent(after.run, goes_on=then is None)",
-        "            pass",
+        "self._tell_how_it_stands(after.run)",
+        "pass",
+    ),
+    rule(
+        "a word that a child rests is about the child as it is",
+        "engine/runs.py:_tell_parent",
+        "told_of(run, self._as_it_is(child), parent.step, now)",
+        "told_of(run, child, parent.step, now)",
+        found_by="tests/engine/test_children.py",
+    ),
+    rule(
+        "a child that was changed while it was told of is told of again",
+        "engine/runs.py:_tell_how_it_stands",
+        "            child = self._as_it_is(child)\n",
+        "",
+        found_by="tests/engine/test_children.py",
+    ),
+    rule(
+        "a run is told again after its child has gone on",
+        "engine/runs.py:commit",
+        "if then is not before:",
+        "if then is not before and (then is not None or takes_slot):",
+        found_by="tests/engine/test_children.py",
     ),
     rule(
         "a run that waits no longer is told nothing",
