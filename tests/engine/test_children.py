@@ -1222,14 +1222,12 @@ def test_a_child_that_cannot_begin_fails_no_step_that_was_given_up_meanwhile(
     assert (failed.cause, failed.error) == ("cancelled", "it was given up before it started")
 
 
-@pytest.mark.parametrize("moment", ["before it is recorded", "as it is recorded", "just before the other goes on"])
+@pytest.mark.parametrize(("moment", "words"), [("before it is recorded", []), ("as it is recorded", ["rests", "not"])])
 def test_a_word_that_a_child_rests_is_not_believed_once_it_has_gone_on(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, moment: str
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moment: str, words: list[str]
 ) -> None:
     """Its driver has opened a gate, and is about to tell; meanwhile a person answers."""
-    nested(bench, GATE)
-    bench.world.plays[1] = [Play(seconds=100)]
-    run_id = bench.create("deploy")
+    run_id = a_child_that_asks(bench)
     change = Runs.change
 
     def told_late(self: Runs, about: str, make: Callable[..., Any], **options: Any) -> Any:
@@ -1240,8 +1238,6 @@ def test_a_word_that_a_child_rests_is_not_believed_once_it_has_gone_on(
         if moment == "before it is recorded":
             approve(bench, child, actor=BOB)
             return change(self, about, make, **options)
-        if moment == "just before the other goes on":
-            return between(lambda: approve(bench, child, actor=BOB), lambda: change(self, about, make, **options))
 
         def answered(run: Run, now: Any) -> Any:
             command = make(run, now)
@@ -1251,27 +1247,50 @@ def test_a_word_that_a_child_rests_is_not_believed_once_it_has_gone_on(
 
         return change(self, about, answered, **options)
 
-    def between(answer: Callable[[], None], tell: Callable[[], Any]) -> Any:
-        """The person's process has told that the child goes on; before that is true, the other word is recorded."""
-        told: list[Any] = []
+    monkeypatch.setattr(Runs, "change", told_late)
+    assert words_after_the_answer(bench, run_id) == words
 
-        def tells_first(self: Runs, about: str, make: Callable[..., Any], **options: Any) -> Any:
-            found = change(self, about, make, **options)
-            if about == run_id and not told:
-                told.append(None)
-                told[:] = [tell()]
+
+def test_whoever_lets_a_child_go_on_says_so_once_more_where_it_was_told_as_resting_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The word that it goes on comes before it does, and was no news then; the other comes between the two."""
+    run_id = a_child_that_asks(bench)
+    tell, change = Runs._tell_how_it_stands, Runs.change
+
+    def told_late(self: Runs, child: Run) -> None:
+        if child.parent is None or not child.steps[1].gate_open:
+            tell(self, child)
+            return
+        monkeypatch.undo()
+
+        def tells_first(runs: Runs, about: str, make: Callable[..., Any], **options: Any) -> Any:
+            found = change(runs, about, make, **options)
+            if about == run_id:
+                monkeypatch.undo()
+                tell(self, child)
             return found
 
         monkeypatch.setattr(Runs, "change", tells_first)
-        answer()
-        monkeypatch.undo()
-        return told[0]
+        approve(bench, child.run_id, actor=BOB)
 
-    monkeypatch.setattr(Runs, "change", told_late)
+    monkeypatch.setattr(Runs, "_tell_how_it_stands", told_late)
+    assert words_after_the_answer(bench, run_id) == ["rests", "not"]
+
+
+def a_child_that_asks(bench: Bench) -> str:
+    nested(bench, GATE)
+    bench.world.plays[1] = [Play(seconds=100)]
+    return bench.create("deploy")
+
+
+def words_after_the_answer(bench: Bench, run_id: str) -> list[str]:
+    """What the run was told of its child, which runs now, and which it knows of."""
     driving = bench.begin(run_id)
     bench.pass_time(5)
     driving.cancel()
     bench.pass_time(0)
-    child = child_of(bench, run_id)
-    assert bench.now(child).steps[1].gate_passed
+    assert bench.now(child_of(bench, run_id)).steps[1].gate_passed
     assert (bench.now(run_id).steps[1].child_standing, status(bench, run_id)) == (None, "running")
+    told = [event.body for event in bench.events(run_id) if event.event_type == "child_run_changed"]
+    return ["rests" if body.status == "awaiting_approval" else "not" for body in told]
