@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
-from sopwith.core.commands import StepResult
+from sopwith.core.commands import Cancel, StepResult
 from sopwith.core.run import Run, status_of
 from sopwith.engine.driver import drive
 from sopwith.engine.runs import Runs
@@ -1276,6 +1276,19 @@ def test_whoever_lets_a_child_go_on_says_so_once_more_where_it_was_told_as_resti
 
     monkeypatch.setattr(Runs, "_tell_how_it_stands", told_late)
     assert words_after_the_answer(bench, run_id) == ["rests", "not"]
+
+
+def test_nothing_starts_within_a_run_that_is_being_cancelled_and_could_not_say_so(bench: Bench) -> None:
+    """Whoever cancelled it died before the child was told."""
+    run_id = a_child_that_asks(bench)
+    bench.drive(run_id)
+    child = child_of(bench, run_id)
+    approve(bench, child)
+    bench.engine().runs.change(run_id, lambda _run, now: Cancel(actor=ANN, now=now))
+    serve_once(bench, child)
+    assert bench.world.starts == []
+    bench.drive(run_id)
+    assert (status(bench, run_id), status(bench, child)) == ("cancelled", "cancelled")
 
 
 def a_child_that_asks(bench: Bench) -> str:
