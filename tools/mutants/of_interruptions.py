@@ -243,7 +243,7 @@ MUTANTS = (
         "engine/engine.py:resume",
         "(run.stopping or not run.pause_requested)",
         "not run.pause_requested",
-        found_by="tests/engine/test_driver.py tests/engine/test_interruption.py tests/engine/test_found_by_simulation.py",
+        found_by=f"{_ENGINE} tests/engine/test_driver.py tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a run that is being ended runs, however what is within it rests",

@@ -139,8 +139,16 @@ MUTANTS = (
     rule(
         "the version is read before the run",
         "engine/driver.py:_run",
-        "                version = self._parts.store.version()\n                self._renewal.renew_if_due()\n                self._refresh()\n",
-        "                self._renewal.renew_if_due()\n                self._refresh()\n                version = self._parts.store.version()\n",
+        (
+            "                version = self._parts.store.version()\n"
+            "                self._renewal.renew_if_due()\n"
+            "                self._refresh()\n"
+        ),
+        (
+            "                self._renewal.renew_if_due()\n"
+            "                self._refresh()\n"
+            "                version = self._parts.store.version()\n"
+        ),
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
         "tests/engine/test_children.py tests/engine/test_children_and_others.py "
         "tests/engine/test_found_by_simulation.py",

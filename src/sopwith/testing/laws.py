@@ -482,7 +482,7 @@ class Laws:
                 self.breaks(f"{where}: its rollback is told as lost, and its process is known well")
             return
         if self._was_stopped(before, body.step_number):
-            self.breaks(f"{where} was ended because somebody stopped the run, and is told as {body.cause or 'done'}")
+            self.breaks(f"{where} was ended because somebody stopped the run, and is told otherwise")
         if key not in self._world.results or key in self._world.lost:
             self.breaks(f"{where} has ended, and its process never did")
         elif self.is_running(key):
