@@ -146,6 +146,19 @@ def test_a_cancel_waits_for_the_child_also_where_it_rests() -> None:
     assert story.finish(1, error="stopped", cause="cancelled") == ["step_failed", "run_cancelled"]
 
 
+def test_a_run_that_is_being_ended_runs_however_its_child_rests() -> None:
+    """Else nobody would look at it again whose own process had died between asking for the end and bringing it."""
+    cancelled, timed_out = begun(), Story(child(), timeout_secs=60).drive()
+    for story in (cancelled, timed_out):
+        story.notice(1, ASKS)
+        assert story.status is RunStatus.AWAITING_APPROVAL
+    cancelled.when(cmd.Cancel)
+    timed_out.tick(60)
+    timed_out.when(cmd.TimeOutRun)
+    for story in (cancelled, timed_out):
+        assert (story.status, story.owed()) == (RunStatus.RUNNING, [(DueKind.STOP_STEP, 1)])
+
+
 def test_a_limit_counts_while_the_child_rests_and_not_while_the_run_is_paused() -> None:
     story = begun(timeout_secs=60)
     story.notice(1, ASKS)

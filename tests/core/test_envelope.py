@@ -98,6 +98,7 @@ CHANGES: dict[str, Any] = {
     "on_timeout": None,
     "timeout_secs": None,
     "retry": RetryRules(max_attempts=3, on_exit_codes=(7,)),
+    "on_interrupt": {"policy": "rerun"},
     "uses": {"test": "b" * 64},
     "given": {"version": "v2"},
     "rollback": True,

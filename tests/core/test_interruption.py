@@ -9,8 +9,9 @@ import pytest
 from sopwith.core import commands as cmd
 from sopwith.core.due import DueKind, ready_now
 from sopwith.core.evolve import replay
-from sopwith.core.interruption import MAX_RERUNS, VERIFY_SECS
+from sopwith.core.interruption import MAX_RERUNS, VERIFY_SECS, text_of
 from sopwith.core.procedure import InterruptRules, OnFailure, OnInterrupt, RetryRules, RollbackScript, Script
+from sopwith.core.rollback import definition_of
 from sopwith.core.run import StepStatus
 from sopwith.errors import IllegalMove
 
@@ -331,6 +332,19 @@ def test_a_rollback_script_is_never_run_again_nor_verified(rules: InterruptRules
     story.when(cmd.Rollback)
     story.drive()
     assert story.interrupt(1) == ["step_rolled_back", "run_failed"]
+
+
+@pytest.mark.parametrize("rules", [RERUN, FAIL, VERIFY])
+def test_what_a_step_says_of_interruptions_is_not_said_of_its_rollback(rules: InterruptRules) -> None:
+    """Else a person would be asked to approve an undoing that is run again, and none ever is."""
+    story = Story(a_step(rules, rollback=UNDO), shell()).drive()
+    assert text_of(definition_of(story.run, 1)).startswith(str(rules.policy))
+    story.finish(1)
+    story.when(cmd.Pause)
+    story.finish(2) if story.step(2).status is StepStatus.RUNNING else None
+    story.when(cmd.Rollback)
+    assert story.run.rollback is not None
+    assert text_of(definition_of(story.run, 1)) == "ask"
 
 
 def test_a_step_that_a_child_run_carries_out_asks() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from sopwith.core import commands as cmd
 from sopwith.core.due import DueKind
+from sopwith.core.evolve import evolve, replay
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.run import GateStatus, RunStatus, StepStatus, current_step, holds_slot, is_final
 from sopwith.errors import IllegalMove
@@ -255,3 +256,21 @@ def test_resume_takes_back_a_pause_that_still_waits_for_a_process() -> None:
     story.finish(1)
     assert story.status is RunStatus.RUNNING
     story.refused(IllegalMove, cmd.Resume)
+
+
+def test_a_paused_run_holds_its_slot() -> None:
+    """What it has begun stands as it is: another run beside it would meet that."""
+    story = Story(shell(gate=True)).drive()
+    story.when(cmd.Pause)
+    assert (story.status, holds_slot(story.run)) == (RunStatus.PAUSED, True)
+    story.when(cmd.Cancel)
+    assert not holds_slot(story.run)
+
+
+def test_an_event_that_is_missing_or_told_twice_is_noticed() -> None:
+    story = Story(shell(gate=True)).drive()
+    before = replay(story.procedure, story.events[:-1])
+    assert evolve(before, story.last) == story.run
+    for run in (story.run, replay(story.procedure, story.events[:-2])):
+        with pytest.raises(ValueError, match="does not follow"):
+            evolve(run, story.last)

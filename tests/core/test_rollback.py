@@ -465,6 +465,17 @@ def test_neither_silence_nor_a_condition_answers_for_a_rollback() -> None:
     assert (story.status, story.owed()) == (RunStatus.AWAITING_APPROVAL, [])
 
 
+def test_a_step_whose_own_gate_times_out_is_not_undone_by_silence() -> None:
+    story = Story(shell(gate=True, rollback=ASKED, approval_timeout_mins=1), last()).drive()
+    story.when(cmd.Approve)
+    story.drive()
+    story.finish(1)
+    story.drive()
+    story.finish(2, error="no")
+    assert story.ask(1) == ["approval_requested"]
+    assert (story.gate(1).due_at, story.owed()) == (None, [])
+
+
 def test_a_rollback_that_nobody_could_approve_is_left_out() -> None:
     rules = ApprovalRules(approvers=("group:gone",))
     story = failed(shell(rollback=ASKED, approval=rules), last())

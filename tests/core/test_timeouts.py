@@ -338,3 +338,10 @@ def test_silence_is_no_answer_to_what_changed_after_it_was_approved() -> None:
         story.when(cmd.Start, step=1, digest=digest_of(1, -1), changed=("pins app.cfg",))
         story.ask(1)
         assert (story.gate(1).due_at is not None) is waits
+
+
+def test_the_deadline_of_a_start_gate_is_watched() -> None:
+    policy = Policy(approval_timeout_mins=5, approval_timeout_action=TimeoutAction.APPROVE)
+    story = Story(shell(), mode=ExecutionMode.SUPERVISED, policy=policy).drive()
+    assert story.owed() == [(DueKind.EXPIRE_GATE, None)]
+    assert next_due_at(story.run) == story.gate(None).due_at

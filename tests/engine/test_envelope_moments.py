@@ -194,6 +194,7 @@ OTHER: dict[str, Any] = {
     "on_timeout": "approve",
     "timeout_secs": 7,
     "retry": RetryRules(max_attempts=9),
+    "on_interrupt": {"policy": "rerun"},
     "rollback": True,
     "uses": {"test": "e" * 64},
     "given": {"version": "v2"},

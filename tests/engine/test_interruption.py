@@ -6,12 +6,15 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from sopwith.core.commands import StepResult
+from sopwith.core.procedure import Procedure
 from sopwith.core.run import Run
+from sopwith.engine.library import Library
 from sopwith.errors import IllegalMove
 from sopwith.ports import Lost, WorkOrder
-from sopwith.testing.executor import FAILED, FakeWorld, Play
+from sopwith.testing.executor import FAILED, FakeWorld, Play, fake_kind
 
 from .bench import ANN, Bench
 
@@ -75,6 +78,31 @@ def test_a_verification_that_says_done_completes_the_step(bench: Bench) -> None:
     assert order.folder == own.folder / "verify"
     assert (order.working_dir, order.parameters_json) == (own.working_dir, own.parameters_json)
     assert dict(order.environment) == {**own.environment, "SOP_VERIFY": "1"}
+
+
+def test_whoever_carries_a_step_out_its_verification_is_a_script_of_the_shell(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file may name another executor of scripts yet; what carries steps out is told by its kind alone."""
+    elsewhere = FakeWorld()
+    bench.kinds.known["remote"] = fake_kind(elsewhere, bench.clock, "remote")
+    elsewhere.plays[1] = [Play(seconds=None)]
+    bench.procedure("deploy", VERIFY)
+    read = Library.procedure
+
+    def remote(self: Library, name: str) -> Procedure:
+        procedure = read(self, name)
+        return replace(procedure, steps=tuple(replace(step, executor="remote") for step in procedure.steps))
+
+    monkeypatch.setattr(Library, "procedure", remote)
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(1)
+    elsewhere.lose(elsewhere.starts[0])
+    assert bench.finish(driving).ended == "completed"
+    assert (bench.world.starts, len(bench.world.checks.starts)) == ([], 1)
+    assert elsewhere.checks.starts == []
+    assert bench.world.checks.orders[checks(bench)[0]].step.executor == "shell"
 
 
 def test_a_verification_that_says_not_done_leads_to_another_run_of_it(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """`python -m tools.mutants`: each rule taken away, and found; survivors are listed, and make it fail.
 
 `--check` only compares the catalogue with the source, `--table` writes the rules as a table, `--only TEXT` picks some.
+What was found is kept in found.jsonl, beside this file, if `--keep` says so; `--table` reads it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from pathlib import Path
 import msgspec
 
 from tools.mutants.catalogue import MUTANTS, mismatches
-from tools.mutants.hunt import ROOT, Found, hunt
+from tools.mutants.hunt import ANY, ROOT, TESTS, Found, hunt
 from tools.mutants.mutant import SIMULATION, Mutant
+
+FOUND = Path(__file__).with_name("found.jsonl")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say(f"{len(chosen)} mutants, and each of them stands in the source as it is quoted")
         return 0
     if options.table:
-        _say(*table(chosen, _read(options.results)))
+        _say(*table(chosen, read(options.results)))
         return 0
     return _hunt_all(chosen, options)
 
@@ -41,7 +44,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="those whose place or rule holds this text")
     parser.add_argument("--seeds", type=int, default=400, help="how many seeds the simulation plays at most")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="how many are looked for at once")
-    parser.add_argument("--results", type=Path, help="a file of JSON lines: what was found, appended; read by --table")
+    parser.add_argument("--by", choices=(ANY, SIMULATION, TESTS), default=ANY, help="what looks for them")
+    parser.add_argument("--keep", action="store_true", help="appends what was found to the results")
+    parser.add_argument("--results", type=Path, default=FOUND, help="a file of JSON lines: what was found")
     return parser.parse_args(arguments)
 
 
@@ -49,9 +54,9 @@ def _hunt_all(chosen: list[Mutant], options: argparse.Namespace) -> int:
     real = [mutant for mutant in chosen if not mutant.equivalent]
     survivors = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        for found in pool.map(partial(hunt, seeds=options.seeds), real):
+        for found in pool.map(partial(hunt, seeds=options.seeds, means=options.by), real):
             _say(_line(found))
-            if options.results is not None:
+            if options.keep:
                 with options.results.open("ab") as file:
                     file.write(msgspec.json.encode(found) + b"\n")
             if not found.by:
@@ -68,33 +73,36 @@ def _line(found: Found) -> str:
     return f"found by {found.by}{at} in {found.seconds} s: {found.rule} ({found.place}): {found.what}"
 
 
-def _read(file: Path | None) -> dict[tuple[str, str], Found]:
-    if file is None:
-        return {}
-    lines = [msgspec.json.decode(line, type=Found) for line in file.read_bytes().splitlines()]
-    return {(found.place, found.rule): found for found in lines}
+def read(file: Path) -> dict[tuple[str, str], list[Found]]:
+    """What was found of each mutant, by each means."""
+    results: dict[tuple[str, str], list[Found]] = {}
+    for line in file.read_bytes().splitlines():
+        found = msgspec.json.decode(line, type=Found)
+        results.setdefault((found.place, found.rule), []).append(found)
+    return results
 
 
-def table(mutants: list[Mutant], results: dict[tuple[str, str], Found]) -> list[str]:
+def table(mutants: list[Mutant], results: dict[tuple[str, str], list[Found]]) -> list[str]:
     """A row for each rule: where it stands, and what finds its mutant."""
     lines = ["| Rule | Where | Its mutant is found by |", "|---|---|---|"]
     for mutant in mutants:
-        found = results.get((mutant.place, mutant.rule))
-        by = (
-            "the simulation"
-            if mutant.found_by == SIMULATION
-            else ", ".join(f"`{each}`" for each in mutant.found_by.split())
-        )
-        if mutant.equivalent:
-            by = f"nothing: {mutant.equivalent}"
-        elif found is not None and found.by == SIMULATION:
-            by = "the simulation" + ("" if found.seed is None else f", seed {found.seed}")
-        elif found is not None and found.by:
-            by = f"`{found.what}`"
-        elif found is not None:
-            by = "**nothing yet**"
-        lines.append(f"| {mutant.rule} | `{mutant.place}` | {by} |")
+        hunts = [found for found in results.get((mutant.place, mutant.rule), ()) if found.mutant == mutant.digest]
+        lines.append(f"| {mutant.rule} | `{mutant.place}` | {_finders(mutant, hunts)} |")
     return lines
+
+
+def _finders(mutant: Mutant, hunts: list[Found]) -> str:
+    if mutant.equivalent:
+        return f"nothing: {mutant.equivalent}"
+    found = {each.by: each for each in hunts}
+    by = []
+    if simulated := found.get(SIMULATION):
+        by.append("the simulation" + ("" if simulated.seed is None else f", seed {simulated.seed}"))
+    if tested := found.get(TESTS):
+        by.append(f"`{tested.what}`")
+    if by:
+        return "; ".join(by)
+    return "**nothing yet**" if hunts else "not hunted as it is now"
 
 
 def _say(*lines: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,11 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def file(self) -> str:
         return self.place.partition(":")[0]
+
+    @property
+    def digest(self) -> str:
+        """What is recorded of its hunt holds for this text of it only."""
+        return hashlib.sha256(f"{self.old}\0{self.new}".encode()).hexdigest()[:8]
 
     def apply(self, package: Path) -> None:
         """Takes the rule away in this copy of the package. Raises LookupError where its lines are not there."""

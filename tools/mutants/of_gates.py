@@ -172,8 +172,8 @@ MUTANTS = (
     rule(
         "an old reminder is not told",
         "core/moves_gate.py:remind",
-        "at <= command.now.at",
-        "True",
+        "if _has_come(gate, at, command.now)",
+        "if True",
         found_by="tests/core/test_timeouts.py tests/core/test_gate_clock.py",
     ),
     rule(

@@ -104,7 +104,7 @@ MUTANTS = (
     rule(
         "processes that run are watched",
         "core/due.py:due",
-        "*(Due(DueKind.WATCH_STEP, number) for number in busy_processes(run)),",
+        "*(Due(_looked_after(run, number), number) for number in busy_processes(run)),",
         "",
     ),
     rule(
@@ -327,8 +327,8 @@ MUTANTS = (
     rule(
         "a lost process is told as interrupted",
         "core/moves_driver.py:interrupt",
-        "ev.StepInterrupted(step_number=step.number, title=title, reason=command.reason, output=command.output)",
-        "ev.StepCompleted(step_number=step.number, title=title, duration='', duration_ms=0)",
+        "return interrupted(run, step, command)",
+        "return [ev.StepCompleted(step_number=step.number, title='', duration='', duration_ms=0)]",
     ),
     rule(
         "what is missing pauses after what runs",
@@ -459,8 +459,8 @@ MUTANTS = (
     rule(
         "what a person reported is not tried again",
         "core/moves_flow.py:_next_try",
-        ' or failed.cause in ("reported", "approval_timeout")',
-        "",
+        " or failed.cause in _NOT_TRIED_AGAIN",
+        " or failed.cause == ev.INTERRUPTED",
         found_by=_FLOW + " tests/core/test_failures.py",
     ),
     rule(

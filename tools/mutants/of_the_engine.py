@@ -20,7 +20,7 @@ MUTANTS = (
     rule(
         "one run has one driver",
         "engine/driver.py:drive",
-        "if claim is None:\n        raise _busy(parts, run_id)",
+        "if claim is None:\n        raise busy(parts, run_id)",
         (
             "if claim is None:\n        claim = parts.store.claim(run_id, parts.owner(), parts.clock.now().at) or"
             " __import__('sopwith.ports').ports.Claim(run_id=run_id, epoch=0, owner=parts.owner())"
@@ -88,7 +88,12 @@ MUTANTS = (
         "if executor is None:",
     ),
     rule("what is recorded is recovered", "engine/driver.py:_watch", "executor.recover)", "executor.start)"),
-    rule("what is lost is told", "engine/driver.py:_launch", "self._interrupted(step, attempt, watch)", "pass"),
+    rule(
+        "what is lost is told",
+        "engine/driver.py:_launch",
+        "self._lost(step, state.attempt, watch, verifies=state.verifying, began=began)",
+        "pass",
+    ),
     rule(
         "a result is told though the run has moved on",
         "engine/driver.py:_apply",
@@ -101,7 +106,7 @@ MUTANTS = (
     rule(
         "a result is recorded",
         "engine/driver.py:_settle_one",
-        "self._ended(step, attempt.number, _outcome(attempt.end))",
+        "self._ended(step, attempt, _outcome(attempt.end))",
         "pass",
     ),
     rule(
@@ -134,8 +139,16 @@ MUTANTS = (
     rule(
         "the version is read before the run",
         "engine/driver.py:_run",
-        "                version = self._parts.store.version()\n                self._refresh()\n",
-        "                self._refresh()\n                version = self._parts.store.version()\n",
+        (
+            "                version = self._parts.store.version()\n"
+            "                self._renewal.renew_if_due()\n"
+            "                self._refresh()\n"
+        ),
+        (
+            "                self._renewal.renew_if_due()\n"
+            "                self._refresh()\n"
+            "                version = self._parts.store.version()\n"
+        ),
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
         "tests/engine/test_children.py tests/engine/test_children_and_others.py "
         "tests/engine/test_found_by_simulation.py",
@@ -238,7 +251,7 @@ MUTANTS = (
     # engine/recovery.py
     rule(
         "what changed since does not start late",
-        "engine/recovery.py:recovery_order",
+        "engine/recovery.py:changed_since_recorded",
         "if sha256(found) != run.steps[number].digest:",
         "if False:",
     ),
@@ -250,9 +263,9 @@ MUTANTS = (
     ),
     rule(
         "nothing starts late without its variables",
-        "engine/recovery.py:recovery_order",
-        "return _withheld(order, f\"{', '.join(missing.names)} is not set here\")",
-        "return order",
+        "engine/recovery.py:changed_since_recorded",
+        "return f\"{', '.join(missing.names)} is not set here\"",
+        'return ""',
         found_by="tests/engine/test_driver.py tests/engine/test_approvals.py",
     ),
     # engine/children.py
@@ -328,8 +341,29 @@ MUTANTS = (
     rule(
         "a run is told after its child rests",
         "engine/runs.py:commit",
-        "            self._tell_parent(after.run, goes_on=then is None)",
-        "            pass",
+        "self._tell_how_it_stands(after.run)",
+        "pass",
+    ),
+    rule(
+        "a word that a child rests is about the child as it is",
+        "engine/runs.py:_tell_parent",
+        "told_of(run, self._as_it_is(child), parent.step, now)",
+        "told_of(run, child, parent.step, now)",
+        found_by="tests/engine/test_children.py",
+    ),
+    rule(
+        "a child that was changed while it was told of is told of again",
+        "engine/runs.py:_tell_how_it_stands",
+        "            child = self._as_it_is(child)\n",
+        "",
+        found_by="tests/engine/test_children.py",
+    ),
+    rule(
+        "a run is told again after its child has gone on",
+        "engine/runs.py:commit",
+        "if then is not before:",
+        "if then is not before and (then is not None or takes_slot):",
+        found_by="tests/engine/test_children.py",
     ),
     rule(
         "a run that waits no longer is told nothing",
@@ -408,12 +442,20 @@ MUTANTS = (
         "while item := None:",
         found_by="tests/engine",
     ),
-    rule(
-        "a server drives what is ready", "engine/ticker.py:_examine", "if ready(due(run), self._now.at):", "if False:"
-    ),
+    rule("a server drives what is ready", "engine/ticker.py:_examine", "if ready_now(run, self._now):", "if False:"),
     rule("a server notices commits", "engine/ticker.py:_notice_commits", "        self._stirred = True\n", ""),
-    rule("a server looks at what came due", "engine/ticker.py:_look", "            self._consider_what_is_due()\n", ""),
-    rule("a server lists what it does not know", "engine/ticker.py:_look", "self._list()", "pass"),
+    rule(
+        "a server looks at what came due",
+        "engine/ticker.py:_all_there_is_to_look_at",
+        "yield from self._consider_what_is_due()",
+        "pass",
+    ),
+    rule(
+        "a server lists what it does not know",
+        "engine/ticker.py:_all_there_is_to_look_at",
+        "yield from self._list_if_stirred()",
+        "pass",
+    ),
     rule(
         "a server looks again at what was held",
         "engine/ticker.py:_ended",
@@ -430,8 +472,8 @@ MUTANTS = (
     rule(
         "a server that is told to stop stops",
         "engine/ticker.py:serve",
-        "watching = asyncio.ensure_future(_when(stop, server.wake))",
-        "watching = asyncio.ensure_future(asyncio.sleep(0))",
+        "watching = [asyncio.ensure_future(_when(stop, server.wake))]",
+        "watching = [asyncio.ensure_future(asyncio.sleep(0))]",
         found_by="tests/engine",
     ),
     rule(
@@ -471,7 +513,7 @@ MUTANTS = (
     ),
     rule("a run is created once", "stores/batches.py:check_new", "if exists:", "if False:", found_by=_CONTRACT),
     rule("a late writer is fenced off", "testing/memory.py:_check_claim", "if run.epoch != claim.epoch:", "if False:"),
-    rule("a claim is given once", "testing/memory.py:claim", "if _driver(shelf, run) is not None:", "if False:"),
+    rule("a claim is given once", "testing/memory.py:claim", "_driver(shelf, run) is not None or ", ""),
     rule("a claim is newer than those before", "testing/memory.py:claim", "run.epoch += 1", "pass"),
     rule(
         "an old claim frees nothing",

@@ -400,6 +400,8 @@ def status_of(run: Run) -> RunStatus:
         return RunStatus.PENDING
     if run.start_gate is not None and run.start_gate.status is GateStatus.OPEN:
         return RunStatus.PAUSED if run.paused else RunStatus.WAITING_APPROVAL
+    if (run.cancel_requested or is_running_out(run)) and running_processes(run):
+        return RunStatus.RUNNING  # what runs within it is to be ended, however that rests
     if run.paused:
         return RunStatus.PAUSED
     if run.rollback is not None:

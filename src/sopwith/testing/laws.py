@@ -28,9 +28,9 @@ from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on, open_gate
 from sopwith.engine.runs import summarise
 from sopwith.ports import Batch, Claim, Store, WorkOrder
 from sopwith.testing import memo
-from sopwith.testing.executor import FakeWorld, Key, key_of
+from sopwith.testing.executor import STOPPED, FakeWorld, Key, key_of
 from sopwith.testing.laws_children import ChildLaws
-from sopwith.testing.laws_interruption import InterruptionLaws
+from sopwith.testing.laws_interruption import InterruptionLaws, is_stopping
 from sopwith.testing.laws_limits import LimitLaws
 from sopwith.testing.laws_rollback import RollbackLaws
 from sopwith.testing.mortal import Process
@@ -196,10 +196,11 @@ class Laws:
             case ev.StepCompleted() | ev.StepFailed() as body:
                 self._check_end(before, body)
             case ev.StepInterrupted(step_number=number) as body:
-                key = _key(before, number)
-                if key in self._launched and key not in self._world.lost and not self.unread():
+                if self._is_known_well(before, number):
                     self.breaks(f"{run_id}: step {number} is interrupted, and its process is known well")
                 self._interruptions.told(before, body)
+                if self._was_stopped(before, number):
+                    self._interruptions.stopped(before, body, self.history[run_id])
             case ev.VerificationStarted() as body:
                 self._interruptions.begun(before, body, self.history[run_id][-1].body)
             case ev.VerificationEnded() as body:
@@ -477,15 +478,31 @@ class Laws:
         if before.steps[body.step_number].verifying:
             self.breaks(f"{where} has ended, and it is being verified")
         if isinstance(body, ev.StepRolledBack) and body.cause == "interrupted":
-            if key in self._launched and key not in self._world.lost and not self.unread():
+            if self._is_known_well(before, body.step_number):
                 self.breaks(f"{where}: its rollback is told as lost, and its process is known well")
             return
+        if self._was_stopped(before, body.step_number):
+            self.breaks(f"{where} was ended because somebody stopped the run, and is told otherwise")
         if key not in self._world.results or key in self._world.lost:
             self.breaks(f"{where} has ended, and its process never did")
         elif self.is_running(key):
             self.breaks(f"{where} has ended, and its process still runs")
         elif bool(self._world.results[key].error) != failed:
             self.breaks(f"{where} has ended otherwise than its process")
+
+    def _is_known_well(self, before: Run, number: StepId) -> bool:
+        """Whether its process has told how it ended, and was not ended by a stop."""
+        key = _key(before, number)
+        known = key in self._launched and key not in self._world.lost and not self.unread()
+        return known and not self._was_stopped(before, number)
+
+    def _was_stopped(self, before: Run, number: StepId) -> bool:
+        """Whether its process was ended because somebody had stopped the run, and not for another reason."""
+        key = _key(before, number)
+        if before.cancel_requested or before.timed_out or key in self._world.lost or key not in self._launched:
+            return False
+        ended = self._world.results.get(key) is STOPPED and not self.is_running(key)
+        return ended and is_stopping(self.history[before.run_id])
 
     def _check_after(self, after: Run, event: Event) -> None:
         if isinstance(event.body, ev.RunCancelled):

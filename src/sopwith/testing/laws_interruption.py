@@ -32,6 +32,12 @@ class InterruptionLaws:
         if before.steps[body.step_number].verifying:
             self._breaks(f"{self._where(before, body)} was interrupted again while it was verified")
 
+    def stopped(self, before: Run, body: ev.StepInterrupted, history: Sequence[Event]) -> None:
+        """A stop interrupts what it ended: a person decides, and the record says who wanted it."""
+        asked = next(each for each in reversed(history) if _asks_to_stop(each))
+        if body.then or not body.reason.startswith(f"stopped by {asked.actor}"):
+            self._breaks(f"{self._where(before, body)} was stopped, and is told as {body.reason}: {body.then or 'ask'}")
+
     def begun(self, before: Run, body: ev.VerificationStarted, last: ev.EventBody) -> None:
         if not isinstance(last, ev.StepInterrupted) or (last.step_number, last.then) != (body.step_number, "verify"):
             self._breaks(f"{self._where(before, body)} is verified, and no interruption led to that")
@@ -74,6 +80,20 @@ class InterruptionLaws:
 
     def _where(self, run: Run, body: ev.StepBody) -> str:
         return f"{run.run_id}: step {body.step_number}"
+
+
+def is_stopping(history: Sequence[Event]) -> bool:
+    """Whether somebody has asked to end what runs, and nothing has answered that yet."""
+    for event in reversed(history):
+        if _asks_to_stop(event):
+            return True
+        if isinstance(event.body, ev.RunPaused | ev.RunResumed | ev.RunRetried | ev.RollbackStarted):
+            return False
+    return False
+
+
+def _asks_to_stop(event: Event) -> bool:
+    return isinstance(event.body, ev.RunPauseRequested) and event.body.stop
 
 
 def _is_rerun(body: ev.EventBody, number: StepId) -> bool:

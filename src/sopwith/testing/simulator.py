@@ -221,8 +221,7 @@ class _Simulation:
         self._check_nobody_is_stranded()
         await self._servers.stop_all(self._drivers)
         self._world.plays = {}
-        if not (self._crashes_allowed or self._troubles.happened):
-            self.laws.check_children()
+        self.laws.check_children()
         for run_id in list(self.laws.runs):
             await self._drive_in_peace(run_id)
         self.laws.check_children()
@@ -313,6 +312,7 @@ class _Simulation:
             (1.5 if len(self.laws.runs) < _MAX_RUNS else 0, self._create),
             (1.5, self._resume_somewhere),
             (1, self._finish_something),
+            (0.8, self._stop_something),
             (0.3, self._set_the_clock),
             (0.3, self._regroup),
             (0.5, self._troubles.fill_the_disk),
@@ -413,6 +413,17 @@ class _Simulation:
         checks = self._world.checks
         for key in [key for key, at in checks.finish_at.items() if at is None and key not in checks.lost]:
             checks.finish(key, self._chance.choice((SUCCEEDED, FAILED)))
+
+    def _stop_something(self) -> None:
+        """Somebody pauses a run and wants what runs to be ended; then it is driven, for that is left to do."""
+        running = sorted({key[0] for key in self._world.starts if self.laws.is_running(key)})
+        run_id = self._chance.choice(running) if running else self._some_run()
+        if run_id is None:
+            return
+        actor = self._chance.choice(PEOPLE)
+        process = self._process(drives=None)
+        if self._say(process, "stop", lambda engine: engine.pause(run_id, actor=actor, stop=True)) is not None:
+            self._carry_on(run_id)
 
     def _lose_something(self) -> None:
         running = [key for key in self._world.starts if self.laws.is_running(key)]
@@ -593,18 +604,21 @@ class _Simulation:
     async def _calm(self) -> None:
         """No more trouble: what hangs ends, and the drivers that still live do their work."""
         for turn in range(20):
-            for key in self._world.starts if turn else ():
-                # what is to be cancelled must be ended by its driver
-                if self._world.finish_at[key] is None and not self.laws.runs[key[0]].cancel_requested:
-                    self._world.finish(key)
-            for key in self._world.checks.starts if turn else ():
-                if self._world.checks.finish_at[key] is None and not self.laws.runs[key[0]].cancel_requested:
-                    self._world.checks.finish(key)
+            if turn:
+                self._let_what_hangs_end()
             at_work = {process: task for process, task in self._drivers.items() if not process.serves}
             if not at_work:
                 return
             await asyncio.wait(list(at_work.values()), timeout=30)
         self.laws.breaks(f"drivers never came to rest: {[process.name for process in at_work]}")
+
+    def _let_what_hangs_end(self) -> None:
+        for world in (self._world, self._world.checks):
+            for key in world.starts:
+                # what is to be ended must be ended by its driver
+                run = self.laws.runs[key[0]]
+                if world.finish_at[key] is None and not (run.cancel_requested or run.stopping):
+                    world.finish(key)
 
     def _check_nobody_is_stranded(self) -> None:
         """Without a crash, whoever changes a run drives it on, or leaves that to somebody who does.
@@ -624,6 +638,8 @@ class _Simulation:
                 self.laws.breaks(f"{run.run_id} is {status_of(run)} and nobody drives it: {left} is due")
 
     async def _drive_in_peace(self, run_id: str, *, again: bool = True) -> None:
+        # a server may have left it to hang
+        self._let_what_hangs_end()
         process = self._start_driver(run_id)
         driving = self._drivers[process]
         await asyncio.wait([driving], timeout=600)
