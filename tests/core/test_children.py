@@ -72,15 +72,6 @@ def test_the_run_stands_as_what_it_waits_for(rests: RunStatus, status: RunStatus
     assert (story.status, story.owed()) == (RunStatus.RUNNING, [(DueKind.WATCH_STEP, 1)])
 
 
-@pytest.mark.parametrize("rests", [ASKS, RunStatus.WAITING_APPROVAL, PAUSED])
-def test_a_run_that_has_to_end_a_child_at_rest_does_not_wait_itself(rests: RunStatus) -> None:
-    """Whoever looks for runs that have something to do finds them by their status."""
-    story = begun()
-    story.notice(1, rests)
-    story.when(cmd.Cancel)
-    assert (story.status, story.owed()) == (RunStatus.RUNNING, [(DueKind.STOP_STEP, 1)])
-
-
 def test_what_is_known_makes_no_event() -> None:
     story = begun()
     assert story.notice(1, None) == []

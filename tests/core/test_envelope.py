@@ -102,7 +102,6 @@ CHANGES: dict[str, Any] = {
     "uses": {"test": "b" * 64},
     "given": {"version": "v2"},
     "rollback": True,
-    "on_interrupt": {"policy": "rerun"},
 }
 
 

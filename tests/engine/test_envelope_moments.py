@@ -198,7 +198,6 @@ OTHER: dict[str, Any] = {
     "rollback": True,
     "uses": {"test": "e" * 64},
     "given": {"version": "v2"},
-    "on_interrupt": {"policy": "rerun"},
 }
 """For each field a value that it does not have in the scene. A new field belongs here."""
 

@@ -423,7 +423,7 @@ MUTANTS = (
     rule(
         "a cancel reaches what goes on besides",
         "engine/engine.py:cancel",
-        "self.cancel(child, actor=actor",
+        "Engine(self.parts).cancel(child, actor=actor",
         "(lambda *a, **k: None)(child, actor=actor",
         found_by="tests/engine",
     ),

@@ -406,11 +406,9 @@ def status_of(run: Run) -> RunStatus:
         return RunStatus.PAUSED
     if run.rollback is not None:
         return RunStatus.AWAITING_APPROVAL if open_gates(run) else RunStatus.RUNNING
-    # a child run that is to be ended is waited for, whatever it waits for itself
-    resting = () if run.cancel_requested or run.timed_out or run.stopping else _WAITS
-    waits = {step.status is StepStatus.AWAITING_APPROVAL or step.child_standing in resting for step in run.under_way}
+    waits = {step.status is StepStatus.AWAITING_APPROVAL or step.child_standing in _WAITS for step in run.under_way}
     busy = any(
-        step.status is StepStatus.WAITING or (step.status is StepStatus.RUNNING and step.child_standing not in resting)
+        step.status is StepStatus.WAITING or (step.status is StepStatus.RUNNING and step.child_standing not in _WAITS)
         for step in run.under_way
     )
     if not busy and True in waits and not _startable(run):
