@@ -21,6 +21,7 @@ from sopwith.plugins import Registry
 from sopwith.ports import Cache, Owner, Workspace
 from sopwith.stores.bell import DatagramBell
 from sopwith.stores.sqlite import SqliteStore
+from sopwith.stores.traces import refuse_lost
 from sopwith.stores.views import FileViews
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ os.umask(_UMASK)
 def open_engine(workspace: Workspace) -> Engine:
     """The engine on the workspace's own database, which is made at first need. Raises StoreError."""
     ensure_private_folder(workspace.runs)
+    refuse_lost(workspace)
     store = SqliteStore(workspace.database)
     library = Library(workspace, cache=store)
     auditing = Auditing(
@@ -76,6 +78,7 @@ def open_keeper(workspace: Workspace) -> Iterator[Keeper]:
     from sopwith.audit.keeper import Keeper
 
     ensure_private_folder(workspace.runs)
+    refuse_lost(workspace)
     with closing(SqliteStore(workspace.database)) as store:
         yield Keeper(store, workspace, Library(workspace).config)
 

@@ -90,6 +90,29 @@ def test_an_unregistered_procedure_is_registered(engine: Engine) -> None:
     assert json.loads((sops / "index.json").read_text()) == {"bake": "bake/SOP.md", "fry": "fry/SOP.md"}
 
 
+@pytest.mark.parametrize("torn", ['{"bake": "ba', "", "\x00\x00\x00"])
+def test_a_torn_registry_is_kept_aside_and_made_anew(engine: Engine, torn: str) -> None:
+    sops = engine.parts.workspace.sops
+    (sops / "index.json").write_text(torn)
+    told = [finding.message for finding in examine(engine, mend=False)]
+    assert any("could not be read" in message for message in told)
+    assert (sops / "index.json").read_text() == torn
+    aside, registered = examine(engine)
+    assert (aside.mended, registered.mended) == (True, True)
+    (kept,) = sops.glob("index.json.broken-*")
+    assert kept.name in aside.message
+    assert kept.read_text() == torn
+    assert json.loads((sops / "index.json").read_text()) == {"bake": "bake/SOP.md"}
+    assert examine(engine) == ()
+
+
+def test_a_registry_with_a_wrong_entry_is_left_to_whoever_wrote_it(engine: Engine) -> None:
+    sops = engine.parts.workspace.sops
+    (sops / "index.json").write_text('{"bake": "../bake/SOP.md"}')
+    assert not any(finding.mended for finding in examine(engine))
+    assert (sops / "index.json").read_text() == '{"bake": "../bake/SOP.md"}'
+
+
 @pytest.mark.parametrize("what", ["fry", "fry/SOP.md", "fry/manifest.json"])
 def test_what_leads_outside_is_told_and_not_registered(
     engine: Engine, tmp_path_factory: pytest.TempPathFactory, what: str

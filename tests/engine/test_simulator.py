@@ -46,7 +46,7 @@ from sopwith.testing.executor import SUCCEEDED, FakeExecutor, FakeWatch, key_of
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.simulator import FileDisk, main, simulate
 
-FIRST, END = (int(part) for part in os.environ.get("SOPWITH_SEEDS", "0:320").split(":"))
+FIRST, END = (int(part) for part in os.environ.get("SOPWITH_SEEDS", "0:2000").split(":"))
 CHUNK = 40
 
 

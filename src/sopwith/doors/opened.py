@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sopwith.errors import NotFound, NoWorkspace
 from sopwith.ports import Workspace
 from sopwith.settings import find_workspace
+from sopwith.stores.traces import refuse_lost
 
 if TYPE_CHECKING:
     from sopwith.engine.engine import Engine
@@ -52,7 +53,8 @@ class Opened:
 
     @property
     def has_runs(self) -> bool:
-        """Whether a run was ever made here. Calls that only look make no database."""
+        """Whether a run was ever made here. Calls that only look make no database. StoreError where it was lost."""
+        refuse_lost(self.workspace)
         return self.workspace.database.exists()
 
     def check_run(self, run_id: str) -> None:

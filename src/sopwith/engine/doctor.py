@@ -13,10 +13,11 @@ import msgspec
 
 from sopwith.core.codec import decode_event, link
 from sopwith.core.due import at_rest
+from sopwith.core.procedure import sha256
 from sopwith.core.run import Run, running_processes
 from sopwith.engine import tidying
 from sopwith.engine.engine import Engine
-from sopwith.engine.files import is_file
+from sopwith.engine.files import MAX_BYTES, is_file, read_bounded
 from sopwith.engine.findings import Finding
 from sopwith.engine.library import MANIFEST, SHEET, Entry, has_files
 from sopwith.engine.runs import Loaded, summarise
@@ -71,14 +72,18 @@ def _config(engine: Engine) -> Iterator[Finding]:
 def _registry(engine: Engine, *, mend: bool) -> Iterator[Finding]:
     library = engine.parts.library
     try:
+        torn = _torn_index(engine)
+        if torn is not None:
+            yield _set_aside(engine, torn, mend=mend)
         entries, problems = library.entries()
     except SopwithError as error:
         yield Finding(message=error.message, hint=error.hint)
         return
     flaws = [problem for problem in problems if problem.severity is Severity.ERROR]
+    flaws = [flaw for flaw in flaws if torn is None or flaw.file != "index.json"]
     flaws += [problem for entry in entries for problem in library.outside(entry)]
     yield from (Finding(message=str(flaw), hint=flaw.hint or "mend it by hand") for flaw in flaws)
-    # what cannot be read is not written anew: the person who wrote it knows what it was to say
+    # an entry that is wrong is not written anew: the person who wrote it knows what it was to say
     if not any(flaw.file == "index.json" for flaw in flaws):
         yield from _register(engine, [entry for entry in entries if not entry.registered], mend=mend)
     for entry in entries:
@@ -87,6 +92,30 @@ def _registry(engine: Engine, *, mend: bool) -> Iterator[Finding]:
                 message=f"index.json names {entry.name}, and its files are gone",
                 hint="put them back, or take it out of index.json",
             )
+
+
+def _torn_index(engine: Engine) -> bytes | None:
+    """What stands in index.json where it is no JSON: half of it, or of something else."""
+    data = read_bounded(engine.parts.workspace.index)
+    try:
+        if data is not None and len(data) <= MAX_BYTES:
+            msgspec.json.decode(data)
+    except (msgspec.DecodeError, ValueError):
+        return data
+    return None
+
+
+def _set_aside(engine: Engine, torn: bytes, *, mend: bool) -> Finding:
+    """Keeps it under a name of its own, and leaves room for one made from the folders."""
+    index = engine.parts.workspace.index
+    aside = index.with_name(f"index.json.broken-{sha256(torn)[:8]}")
+    try:
+        if mend:
+            index.replace(aside)
+    except OSError as error:
+        raise WorkspaceError.from_os("rename", index, error) from error
+    told = f"index.json could not be read: kept as {aside.name}, and made anew from the folders"
+    return Finding(message=told, mended=mend, mendable=True)
 
 
 def _register(engine: Engine, entries: list[Entry], *, mend: bool) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import apsw
 
 from sopwith.errors import StoreError
 
-DAMAGED = "sop doctor tells what is wrong; sop restore puts a backup in its place and keeps this file aside"
+DAMAGED = "sop restore FILE puts a backup in its place and keeps this file aside"
 FAILING = "look at the disk and the kernel's log; it goes on by itself when the disk keeps what is written"
 _UNKNOWN = "look at the file, its folder and the disk, and try again"
 _MEANINGS: tuple[tuple[type[apsw.Error], str, str], ...] = (
