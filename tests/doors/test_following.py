@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 
@@ -65,6 +66,25 @@ def test_approve_wait_follows_to_the_end(
     assert following.returncode == 0
     assert f"{run} completed" in out.decode()
     assert process.wait(30) == 0
+
+
+def test_a_follower_that_takes_over_shows_no_output_twice(
+    workshop: Workshop, driven: tuple[str, subprocess.Popen[bytes]], background: Background
+) -> None:
+    run, process = driven
+    following = background("approve", run, "--wait")
+    assert following.stdout is not None
+    shown = b""
+    while b"first\n" not in shown:
+        shown += os.read(following.stdout.fileno(), 4096)
+    process.kill()
+    process.wait(30)
+    eventually(lambda: (workshop.json("status", run)["drivenBy"] or {}).get("pid") == following.pid)
+    (workshop.root / "go").touch()
+    out, _ = following.communicate(timeout=30)
+    told = (shown + out).decode()
+    assert (told.count("first\n"), told.count("last\n"), told.count("acted\n")) == (1, 1, 1)
+    assert following.returncode == 0
 
 
 def test_reading_verbs_change_nothing_while_another_process_drives(

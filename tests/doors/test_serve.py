@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import re
@@ -142,6 +143,28 @@ def test_only_a_server_that_stays_is_one_that_others_leave_runs_to(tmp_path: Pat
     assert other.holder() == me
     lock.close()
     assert other.holder() is None
+
+
+def test_a_server_that_cannot_say_who_it_is_serves_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ServingLock(tmp_path)
+    assert before.take(owner("before"), staying=True)
+    before.close()
+
+    def full(_path: Path, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    lock = ServingLock(tmp_path)
+    assert lock.take(owner("me"), staying=True)
+    other = ServingLock(tmp_path)
+    assert other.has_server
+    assert other.holder() is None
+    assert not other.take(owner("other"), staying=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["server.lock"]
+    lock.close()
+    other.close()
 
 
 # its end

@@ -37,6 +37,7 @@ from sopwith.engine import driver as driver_module
 from sopwith.engine import engine as engine_module
 from sopwith.engine import recovery
 from sopwith.engine.driver import _Driver
+from sopwith.engine.engine import Engine
 from sopwith.engine.environment import work_order
 from sopwith.engine.runs import Runs
 from sopwith.ports import Lost
@@ -45,6 +46,7 @@ from sopwith.testing import memory, simulator
 from sopwith.testing.executor import SUCCEEDED, FakeExecutor, FakeWatch, key_of
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.simulator import FileDisk, main, simulate
+from sopwith.testing.virtual_time import VirtualLoop
 
 FIRST, END = (int(part) for part in os.environ.get("SOPWITH_SEEDS", "0:2000").split(":"))
 CHUNK = 40
@@ -78,6 +80,26 @@ def test_the_same_seed_replays_exactly_in_another_process() -> None:
         return told.stdout.strip()
 
     assert trace("1") == trace("2") == simulate(21).trace
+
+
+def test_what_is_said_while_the_power_is_cut_is_never_recorded() -> None:
+    loop = VirtualLoop()
+    try:
+        simulation = simulator._Simulation(1, loop, simulator.MemoryDisk(), None)
+        speaks = simulation._process(drives=None)
+
+        def say(engine: Engine) -> int:
+            simulation._cut_the_power()
+            return engine.parts.store.version()
+
+        assert simulation._say(speaks, "resume", say) is None
+        assert not speaks.alive
+    finally:
+        loop.close()
+
+
+def test_a_resume_cut_off_by_the_power_cut_does_not_count_by_the_boot_before_it() -> None:
+    assert simulate(6586).violations == ()
 
 
 def test_seeds_differ() -> None:

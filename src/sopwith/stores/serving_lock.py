@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from sopwith.errors import WorkspaceError
 from sopwith.ports import Owner
 from sopwith.stores.locks import byte_locks
 
@@ -22,7 +21,7 @@ _OWNER = msgspec.json.Decoder(Owner)
 
 
 class ServingLock:
-    """The lock of one workspace, whose files lie in `folder`, which exists. Raises StoreError or WorkspaceError."""
+    """The lock of one workspace, whose files lie in `folder`, which exists. Raises StoreError."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "server.lock"
@@ -30,14 +29,16 @@ class ServingLock:
         self._locks = byte_locks(self._path)
 
     def take(self, owner: Owner, *, staying: bool) -> bool:
-        """Takes the lock; False while a living process holds it."""
+        """Takes the lock; False while a living process holds it.
+
+        On a full disk nobody can read who holds it; it counts all the same.
+        """
         if not self._locks.acquire(_SERVING):
             return False
         try:
             self._tell(owner)
-        except OSError as error:
-            self._locks.release(_SERVING)
-            raise WorkspaceError.from_os("write", self._who, error) from error
+        except OSError:
+            self._name_nobody()
         if staying:
             self._locks.acquire(_STAYING)
         return True
@@ -67,7 +68,16 @@ class ServingLock:
         return self._path.exists() and self._locks.is_held(byte)
 
     def _tell(self, owner: Owner) -> None:
-        draft = self._who.with_suffix(".new")
-        draft.touch(mode=0o600)
-        draft.write_bytes(msgspec.json.encode(owner))
-        draft.replace(self._who)
+        self._draft.touch(mode=0o600)
+        self._draft.write_bytes(msgspec.json.encode(owner))
+        self._draft.replace(self._who)
+
+    def _name_nobody(self) -> None:
+        """Takes away what is half written, and the name of whoever held the lock before."""
+        for path in (self._draft, self._who):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    @property
+    def _draft(self) -> Path:
+        return self._who.with_suffix(".new")

@@ -179,6 +179,8 @@ class _Simulation:
         self._depth = 0
         self._processes = 0
         self._drivers: dict[Process, asyncio.Task[None]] = {}
+        self._speakers: list[Process] = []
+        """The processes in which somebody says something this moment; one may speak while another does."""
         self._contested: set[str] = set()
         self._servers = Servers(self.laws, self._parts, self._retire, self._contested)
         self._last_call = ""
@@ -355,6 +357,7 @@ class _Simulation:
 
     def _say(self, process: Process, verb: str, say: Callable[[Engine], Any]) -> Any:
         """What the engine answers, or None if it refused or the process died first."""
+        self._speakers.append(process)
         try:
             answer = say(Engine(self._parts(process)))
         except Died:
@@ -369,6 +372,8 @@ class _Simulation:
         else:
             outcome = "done"
             self._retire(process)
+        finally:
+            self._speakers.remove(process)
         if process.alive and outcome not in ("died", "done"):
             self._retire(process)
         self.laws.note(verb, outcome)
@@ -439,8 +444,10 @@ class _Simulation:
     def _cut_the_power(self) -> None:
         self.laws.note("power cut")
         self.laws.story.saw("power cut")
-        for process in list(self._drivers):
-            self._kill(process)
+        for process in (*self._drivers, *self._speakers):
+            # what is said this moment is not committed after the restart, with the boot clock of before
+            if process.alive:
+                self._kill(process)
         for key in self._world.starts:
             if self.laws.is_running(key):
                 self._world.lose(key, "the machine was restarted")

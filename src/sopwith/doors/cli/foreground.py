@@ -15,7 +15,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from sopwith.core import events as ev
+from sopwith.core.address import StepId
 from sopwith.core.due import next_due_at
+from sopwith.core.events import Event
 from sopwith.core.run import Run, children, open_gates, status_of
 from sopwith.doors.cli.display import Display, is_interactive
 from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Door
@@ -75,6 +78,31 @@ def exit_code(run: Run, *, driven: bool) -> int:
     return 0 if driven else NEEDS_A_PERSON
 
 
+class _GoingOn(Display):
+    """What a driver tells after its run was followed here: a watch that adopts a running step begins at the first byte
+    of its output, and so much of that was shown already.
+    """
+
+    def __init__(self, display: Display, shown: dict[StepId, int]) -> None:
+        self._display = display
+        self._shown = shown
+
+    def on_event(self, event: Event, run: Run) -> None:
+        if isinstance(event.body, ev.StepStarted):
+            self._shown.pop(event.body.step_number, None)
+        self._display.on_event(event, run)
+
+    def on_related_event(self, event: Event, run: Run) -> None:
+        self._display.on_related_event(event, run)
+
+    def on_output(self, step: StepId, chunk: bytes) -> None:
+        known = min(self._shown.get(step, 0), len(chunk))
+        if known:
+            self._shown[step] -= known
+        if len(chunk) > known:
+            self._display.on_output(step, chunk[known:])
+
+
 class _Foreground:
     def __init__(self, door: Door, run_id: str, display: Display, *, wait: bool, interactive: bool) -> None:
         self.left_by: signal.Signals | None = None
@@ -90,6 +118,7 @@ class _Foreground:
         self._driving = False
         self._pause_asked = False
         self._stop_asked = False
+        self._logs: LogReader | None = None
 
     async def carry_on(self) -> Run:
         task = asyncio.current_task()
@@ -123,9 +152,13 @@ class _Foreground:
         async with self._showing():
             self._driving = True
             try:
-                return await drive(self._parts, self._run_id, self._display)
+                return await drive(self._parts, self._run_id, self._after_following())
             finally:
                 self._driving = False
+
+    def _after_following(self) -> Display:
+        shown = self._logs.lengths() if self._logs is not None else {}
+        return _GoingOn(self._display, shown) if shown else self._display
 
     async def _followed(self) -> bool:
         """Whether the other driver let go of the run in time."""
@@ -140,7 +173,7 @@ class _Foreground:
         """Shows what another driver does, until it lets go of the run."""
         loaded = self._engine.runs.load(self._run_id)
         self._display.show(loaded.run)
-        logs = LogReader(self._door.reader, self._run_id, None)
+        logs = self._logs = self._logs or LogReader(self._door.reader, self._run_id, None)
         logs.skip_ended()
         async with self._showing():
             while self._parts.store.holder(self._run_id) is not None:

@@ -36,6 +36,11 @@ class LogReader:
             if log.exists():
                 self._read[folder] = log.stat().st_size
 
+    def lengths(self) -> dict[StepId, int]:
+        """How much of the latest attempt of each step was read, in bytes."""
+        files = self._reader.log_files(self._run_id, self._step)
+        return {number: self._read[folder] for number, folder in files if folder in self._read}
+
     def documents(self) -> list[dict[str, Any]]:
         """Where each log lies and how long it is."""
         found = []
