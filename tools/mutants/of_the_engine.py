@@ -55,9 +55,7 @@ MUTANTS = (
         "engine/driver.py:_start",
         "executor.recover if order.withheld else executor.start",
         "executor.start",
-        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
-        "tests/engine/test_found_by_simulation.py",
+        found_by="tests/engine/test_envelope_moments.py tests/engine/test_driver.py",
     ),
     rule(
         "a change is looked for before a start",
@@ -99,9 +97,7 @@ MUTANTS = (
         "engine/driver.py:_apply",
         "while insist and events is None:",
         "while False:",
-        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
-        "tests/engine/test_found_by_simulation.py",
+        found_by="tests/engine/test_driver.py",
     ),
     rule(
         "a result is recorded",
