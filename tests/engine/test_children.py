@@ -1293,7 +1293,7 @@ def test_nothing_starts_within_a_run_that_is_being_cancelled_and_could_not_say_s
 
 def test_a_stop_ends_what_runs_within_and_the_record_says_why(bench: Bench) -> None:
     nested(bench)
-    bench.world.plays[1] = [Play(seconds=None)]
+    bench.world.plays[1] = [Play(seconds=600)]
     run_id = bench.create("deploy")
     driving = bench.begin(run_id)
     bench.pass_time(1)

@@ -62,7 +62,7 @@ MUTANTS = (
         "engine/driver.py:_start",
         "changed = self._changed(step, envelope)",
         "changed = ()",
-        found_by="tests/engine",
+        found_by="tests/engine/test_gates.py",
     ),
     rule(
         "a run that is over starts nothing within it",
