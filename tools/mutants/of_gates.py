@@ -99,7 +99,7 @@ MUTANTS = (
         "core/moves_gate.py:_is_owed",
         " and run.rollback.left[:1] == (number,)",
         "",
-        found_by="ERR",
+        found_by="tests/core/test_rollback.py",
     ),
     rule(
         "a gate's own condition decides",

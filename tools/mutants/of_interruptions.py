@@ -217,6 +217,7 @@ MUTANTS = (
         "core/due.py:_looked_after",
         "DueKind.STOP_STEP if run.stopping",
         "DueKind.WATCH_STEP if run.stopping",
+        found_by="tests/core/test_stop.py",
     ),
     rule(
         "a stop tells a run within a run, and ends it not",
