@@ -5,7 +5,10 @@ Longer than other files: a list, an entry for each rule.
 
 from tools.mutants.mutant import rule
 
-_CONTRACT = "tests/contract"
+_CONTRACT = (
+    "tests/contract/test_memory_store.py tests/contract/test_sqlite_store.py"
+    " tests/contract/test_sqlite_processes.py tests/contract/test_sqlite_faults.py"
+)
 
 MUTANTS = (
     # engine/driver.py
@@ -494,21 +497,21 @@ MUTANTS = (
         "stores/batches.py:check_next",
         "if after_seq != seq:",
         "if False:",
-        found_by="tests/contract/test_memory_store.py tests/contract/test_sqlite_store.py tests/contract/test_sqlite_processes.py tests/contract/test_sqlite_faults.py",
+        found_by=_CONTRACT,
     ),
     rule(
         "an append is chained",
         "stores/batches.py:check_next",
         "if first.prev_hash != head:",
         "if False:",
-        found_by="tests/contract/test_memory_store.py tests/contract/test_sqlite_store.py tests/contract/test_sqlite_processes.py tests/contract/test_sqlite_faults.py",
+        found_by=_CONTRACT,
     ),
     rule(
         "a run is created once",
         "stores/batches.py:check_new",
         "if exists:",
         "if False:",
-        found_by="tests/contract/test_memory_store.py tests/contract/test_sqlite_store.py tests/contract/test_sqlite_processes.py tests/contract/test_sqlite_faults.py",
+        found_by=_CONTRACT,
     ),
     rule("a late writer is fenced off", "testing/memory.py:_check_claim", "if run.epoch != claim.epoch:", "if False:"),
     rule("a claim is given once", "testing/memory.py:claim", "_driver(shelf, run) is not None or ", ""),
@@ -518,7 +521,7 @@ MUTANTS = (
         "testing/memory.py:release",
         "run.epoch == claim.epoch and ",
         "",
-        found_by="tests/contract/test_memory_store.py tests/contract/test_sqlite_store.py tests/contract/test_sqlite_processes.py tests/contract/test_sqlite_faults.py",
+        found_by=_CONTRACT,
     ),
     rule("slots are counted where they are taken", "testing/memory.py:append", "if admit is not None:", "if False:"),
     rule(
@@ -532,34 +535,34 @@ MUTANTS = (
         "stores/claims.py:check",
         "if newest != claim.epoch:",
         "if False:",
-        found_by="tests/contract/test_memory_store.py tests/contract/test_sqlite_store.py tests/contract/test_sqlite_processes.py tests/contract/test_sqlite_faults.py",
+        found_by=_CONTRACT,
     ),
     rule(
         "a claim is a lock (sqlite)",
         "stores/claims.py:take",
         "if not self._locks.acquire(ordinal):",
         "if False and not self._locks.acquire(ordinal):",
-        found_by="tests/contract/test_memory_store.py tests/contract/test_sqlite_store.py tests/contract/test_sqlite_processes.py tests/contract/test_sqlite_faults.py",
+        found_by=_CONTRACT,
     ),
     rule(
         "a claim that cannot be recorded is none (sqlite)",
         "stores/claims.py:take",
         "                self._locks.release(ordinal)\n                raise",
         "                raise",
-        found_by="tests/contract/test_memory_store.py tests/contract/test_sqlite_store.py tests/contract/test_sqlite_processes.py tests/contract/test_sqlite_faults.py",
+        found_by=_CONTRACT,
     ),
     rule(
         "an old claim frees nothing (sqlite)",
         "stores/claims.py:free",
         "if self._epochs.get(ordinal) != claim.epoch:",
         "if False:",
-        found_by="tests/contract/test_memory_store.py tests/contract/test_sqlite_store.py tests/contract/test_sqlite_processes.py tests/contract/test_sqlite_faults.py",
+        found_by=_CONTRACT,
     ),
     rule(
         "a freed claim frees its lock (sqlite)",
         "stores/claims.py:free",
         "                self._locks.release(ordinal)\n",
         "",
-        found_by="tests/contract/test_memory_store.py tests/contract/test_sqlite_store.py tests/contract/test_sqlite_processes.py tests/contract/test_sqlite_faults.py",
+        found_by=_CONTRACT,
     ),
 )
