@@ -1291,6 +1291,19 @@ def test_nothing_starts_within_a_run_that_is_being_cancelled_and_could_not_say_s
     assert (status(bench, run_id), status(bench, child)) == ("cancelled", "cancelled")
 
 
+def test_a_stop_ends_what_runs_within_and_the_record_says_why(bench: Bench) -> None:
+    nested(bench)
+    bench.world.plays[1] = [Play(seconds=600)]
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(1)
+    bench.engine().pause(run_id, actor=ANN, stop=True)
+    bench.finish(driving)
+    child = bench.now(child_of(bench, run_id))
+    assert child.steps[1].error == f"stopped: {run_id} is stopped"
+    assert (status(bench, run_id), status(bench, child.run_id)) == ("paused", "paused")
+
+
 def a_child_that_asks(bench: Bench) -> str:
     nested(bench, GATE)
     bench.world.plays[1] = [Play(seconds=100)]

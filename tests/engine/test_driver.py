@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import MethodType
+from typing import Any
 
 import msgspec
 import pytest
 
+from sopwith.core.commands import Command, Finish
 from sopwith.core.events import StepStarted
 from sopwith.core.procedure import Procedure, Step
 from sopwith.engine.creation import check_executors
 from sopwith.engine.driver import drive
 from sopwith.engine.observing import Silent
+from sopwith.engine.runs import Loaded, Runs
 from sopwith.errors import BadRequest, Conflict, CoolingDown, IllegalMove, LimitReached, RunBusy, StoreError
 from sopwith.ports import ExecutorKind, WorkOrder
 from sopwith.testing.executor import FAILED, FakeExecutor, FakeWatch, Play
@@ -488,3 +491,26 @@ def _spy(bench: Bench, started: list[WorkOrder], recovered: list[WorkOrder]) -> 
             raise Conflict("not mine")
 
     return ExecutorKind(name="shell", needs_script=True, make=lambda: Spy(bench.world, bench.clock))
+
+
+def test_a_result_that_was_read_is_recorded_whatever_somebody_did_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to find it out once more, which may not be possible any more."""
+    bench.procedure("deploy", {}, {})
+    run_id = bench.create("deploy")
+    commit = Runs.commit
+
+    def overtaken(self: Runs, loaded: Loaded, command: Command, **options: Any) -> Any:
+        if isinstance(command, Finish):
+            monkeypatch.setattr(Runs, "commit", commit)
+            bench.engine().pause(run_id, actor=ANN)
+        return commit(self, loaded, command, **options)
+
+    async def recover(*_: object) -> None:
+        pytest.fail("it was known how the step had ended")
+
+    monkeypatch.setattr(FakeExecutor, "recover", recover)
+    monkeypatch.setattr(Runs, "commit", overtaken)
+    assert bench.drive(run_id).paused
+    assert bench.statuses(run_id) == ["completed", "pending"]

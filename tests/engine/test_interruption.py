@@ -371,3 +371,19 @@ def test_each_instance_is_verified_by_itself(bench: Bench) -> None:
     (key,) = checks(bench)
     assert key[1] == "1:eu"
     assert bench.world.checks.orders[key].environment["SOP_INSTANCE"] == "eu"
+
+
+def test_whoever_resumes_a_run_that_is_being_stopped_brings_the_stop_to_its_end(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=None)]
+    bench.procedure("deploy", {})
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(1)
+    driving.cancel()
+    bench.pass_time(0)
+    bench.engine().pause(run_id, actor=ANN, stop=True)
+    before = bench.names(run_id)
+    bench.engine().resume(run_id, actor=ANN)
+    assert bench.names(run_id) == before
+    run = bench.drive(run_id)
+    assert (run.paused, run.steps[1].error) == (True, f"stopped by {ANN}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sopwith.core.due import due, next_due_at
+from sopwith.core.due import DueKind, due, next_due_at
 from sopwith.core.events import Event
 from sopwith.core.run import RunStatus, status_of
 from sopwith.engine.runs import Loaded, Runs
@@ -322,7 +322,9 @@ def test_whoever_is_not_listed_has_nothing_due_before_its_deadline(monkeypatch: 
         run, due_at = after.run, next_due_at(after.run)
         seen[status_of(run)] += 1
         if status_of(run) not in LISTED:
-            wrong.extend(item for item in due(run) if item.at is None or due_at is None or due_at > item.at)
+            late = [item for item in due(run) if item.at is None or due_at is None or due_at > item.at]
+            # a child that a person lets go on while its run is paused tells how it ends, and whoever resumes looks
+            wrong.extend(item for item in late if not (run.paused and item.kind is DueKind.WATCH_STEP))
         return after, events
 
     monkeypatch.setattr(Runs, "commit", checked)

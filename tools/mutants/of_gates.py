@@ -106,10 +106,14 @@ MUTANTS = (
         "core/moves_gate.py:open_gate",
         "condition.result is False",
         "False",
-        found_by="tests/core/test_gates.py tests/core/test_timeouts.py tests/core/test_gate_clock.py",
+        found_by="tests/core/test_flow.py",
     ),
     rule(
-        "each question is a new revision", "core/moves_gate.py:request_approval", "gate.revision + 1", "gate.revision"
+        "each question is a new revision",
+        "core/moves_gate.py:request_approval",
+        "gate.revision + 1",
+        "gate.revision",
+        found_by="tests/core/test_gates.py tests/core/test_timeouts.py",
     ),
     rule(
         "a gate that nobody can pass is rejected", "core/moves_gate.py:closed_as_unreachable", "left >= missing", "True"
@@ -140,6 +144,7 @@ MUTANTS = (
         "core/moves_gate.py:expire",
         "command.now.at < gate.due_at + timedelta(milliseconds=jumped_ms)",
         "False",
+        found_by="tests/core/test_gate_clock.py",
     ),
     rule(
         "an escalation approves nothing",
@@ -331,6 +336,7 @@ MUTANTS = (
         "core/approvers.py:approvers_at",
         "if gate is not None and gate.escalated and rules.approvers else ()",
         "if False else ()",
+        found_by="tests/core/test_approvers.py tests/core/test_timeouts.py",
     ),
     rule(
         "an escalation is of one revision",
@@ -373,14 +379,14 @@ MUTANTS = (
         "core/people.py:check_right",
         "if people.standing(actor).may(right):",
         "if True:",
-        found_by="tests/core",
+        found_by="tests/core/test_rollback.py",
     ),
     rule(
         "runners are who may start",
         "core/people.py:check_runner",
         "procedure.runners and not matches",
         "False and not matches",
-        found_by="tests/core",
+        found_by="tests/core/test_changed_params.py",
     ),
     # core/admission.py, engine/creation.py
     rule(
@@ -401,14 +407,14 @@ MUTANTS = (
         "core/admission.py:admit",
         " if run_id not in limits.line",
         "",
-        found_by="tests/core/test_admission.py tests/engine/test_concurrency.py",
+        found_by="tests/engine/test_children.py",
     ),
     rule(
         "who came first goes first, in a group",
         "core/admission.py:admit",
         "if limits.in_queue and limits.concurrency_group:",
         "if False:",
-        found_by="tests/contract tests/core",
+        found_by="tests/core/test_admission.py",
     ),
     rule(
         "who came first goes first",
@@ -431,13 +437,14 @@ MUTANTS = (
         "engine/creation.py:_queued_if_full",
         "if not order.queue:",
         "if True:",
-        found_by="tests/engine",
+        found_by="tests/engine/test_driver.py",
     ),
     rule(
         "the outermost run stands for all within",
         "engine/creation.py:limits_of",
         "None if is_within else config.max_concurrent_runs",
         "config.max_concurrent_runs",
+        found_by="tests/engine/test_children.py tests/engine/test_concurrency.py",
     ),
     rule(
         "who runs within another waits in no queue",

@@ -131,6 +131,7 @@ MUTANTS = (
         "core/moves_interrupt.py:_completed",
         "verified=True",
         "verified=False",
+        found_by=_CORE,
     ),
     # core/evolve_verification.py and evolve
     rule(
@@ -216,6 +217,7 @@ MUTANTS = (
         "core/due.py:_looked_after",
         "DueKind.STOP_STEP if run.stopping",
         "DueKind.WATCH_STEP if run.stopping",
+        found_by="tests/core/test_stop.py",
     ),
     rule(
         "a stop tells a run within a run, and ends it not",
@@ -226,10 +228,13 @@ MUTANTS = (
     ),
     rule(
         "who stopped first is named",
-        "core/evolve.py",
+        "core/evolve.py:_apply",
         "stopping = run.stopping or (",
         "stopping = (",
-        found_by=_STOP,
+        equivalent=(
+            "while what runs is being ended the core writes no second request, neither for a pause nor for a stop; this"
+            " line says the same once more"
+        ),
     ),
     rule(
         "a stop stops what runs within",

@@ -22,21 +22,21 @@ MUTANTS = (
         "core/decide.py:decide",
         "command.actor.inside == run.run_id",
         "False",
-        found_by="tests/core",
+        found_by="tests/core/test_gates.py",
     ),
     rule(
         "steering takes a right",
         "core/decide.py:decide",
         "if right is not None and",
         "if False and",
-        found_by="tests/core",
+        found_by="tests/core/test_rollback.py",
     ),
     rule(
         "to go back takes a runner",
         "core/decide.py:decide",
         "if isinstance(command, cmd.Retry) and",
         "if False and",
-        found_by="tests/core",
+        found_by="tests/core/test_changed_params.py",
     ),
     rule(
         "a rollback lets nothing else happen",
@@ -58,7 +58,7 @@ MUTANTS = (
         "core/decide.py:_record",
         "max(now.at, run.updated_at)",
         "now.at",
-        found_by="tests/core/test_state_machine.py tests/core",
+        found_by="tests/core/test_timeouts.py",
     ),
     # core/due.py
     rule("an ended run is owed nothing", "core/due.py:due", "if run.ended is not None:", "if False:"),
@@ -159,14 +159,14 @@ MUTANTS = (
         "core/due.py:left_ms",
         "item.kind not in (DueKind.TIME_OUT, DueKind.END_WAIT, DueKind.START_STEP) or item.step is None",
         "True",
-        found_by="tests/core/test_flow.py tests/core/test_run_limit.py "
-        "tests/core/test_timeouts.py tests/core/test_pause_and_cancel.py",
+        found_by="tests/core/test_interruption.py",
     ),
     rule(
         "a wait ends at its time",
         "core/due.py:_next",
         "Due(DueKind.END_WAIT, step.number, step.wake_at)",
         "Due(DueKind.END_WAIT, step.number, None)",
+        found_by="tests/core/test_flow.py",
     ),
     rule(
         "a step comes after what it depends on (what is due)",
@@ -233,28 +233,28 @@ MUTANTS = (
         "core/moves_driver.py:start",
         " and dependencies_met(run, step.number)",
         "",
-        found_by="tests/core",
+        found_by="tests/core/test_gates.py",
     ),
     rule(
         "nothing starts in a run that stops",
         "core/moves_driver.py:start",
         " or starts_nothing(run)",
         "",
-        found_by="tests/core",
+        found_by="tests/core/test_flow.py",
     ),
     rule(
         "nothing starts behind a closed gate",
         "core/moves_driver.py:start",
         " or (gated and not step.gate_passed)",
         "",
-        found_by="tests/core",
+        found_by="tests/core/test_gates.py",
     ),
     rule(
         "nothing starts before the run",
         "core/moves_driver.py:start",
         " or not may_start(run)",
         "",
-        found_by="tests/core",
+        found_by="tests/core/test_timeouts.py",
     ),
     rule(
         "an instance waits its turn",
@@ -275,7 +275,7 @@ MUTANTS = (
         "core/moves_driver.py:start",
         "and not step.condition_held",
         "and False",
-        found_by="tests/core",
+        found_by="tests/core/test_flow.py",
     ),
     rule(
         "a run that carries a step out is named",
@@ -289,7 +289,7 @@ MUTANTS = (
         "core/moves_driver.py:start",
         "takes_a_process(run, step.number) and not has_room(run)",
         "False",
-        found_by="tests/core",
+        found_by="tests/core/test_flow.py",
     ),
     rule(
         "what differs from what was approved starts nothing",
@@ -314,14 +314,14 @@ MUTANTS = (
         "core/moves_driver.py:_attempt",
         " or step.attempt != command.attempt",
         "",
-        found_by="tests/core",
+        found_by="tests/core/test_failures.py",
     ),
     rule(
         "only what runs ends",
         "core/moves_driver.py:_attempt",
         "step.number not in running_processes(run) or ",
         "",
-        found_by="tests/core",
+        found_by="tests/core/test_failures.py",
     ),
     rule("a failed process fails its step", "core/moves_driver.py:finish", "if result.error:", "if False:"),
     rule(
@@ -335,7 +335,7 @@ MUTANTS = (
         "core/moves_driver.py:halt",
         "if busy_processes(run):",
         "if False:",
-        found_by="tests/core",
+        found_by="tests/core/test_pause_and_cancel.py",
     ),
     rule(
         "a step that was ended counts as cancelled in a cancelled run only",
@@ -448,7 +448,13 @@ MUTANTS = (
         "False and",
         found_by=_FLOW + " tests/core/test_failures.py",
     ),
-    rule("so many tries and no more", "core/moves_flow.py:_next_try", "step.tries >= rules.max_attempts", "False"),
+    rule(
+        "so many tries and no more",
+        "core/moves_flow.py:_next_try",
+        "step.tries >= rules.max_attempts",
+        "False",
+        found_by="tests/core/test_failures.py tests/core/test_flow.py",
+    ),
     rule(
         "only named exit codes are tried again",
         "core/moves_flow.py:_next_try",
@@ -551,14 +557,14 @@ MUTANTS = (
         "core/conclude.py:_completed",
         "any(step.passed_over for step in run.steps.values())",
         "False",
-        found_by="tests/core",
+        found_by="tests/core/test_flow.py",
     ),
     rule(
         "a run in which nothing ran says so",
         "core/conclude.py:_completed",
         "all(step.status in (StepStatus.SKIPPED, StepStatus.REJECTED) for step in run.steps.values())",
         "False",
-        found_by="tests/core",
+        found_by="tests/core/test_failures.py",
     ),
     # core/moves_person.py
     rule(
@@ -581,7 +587,7 @@ MUTANTS = (
         "core/moves_person.py:retry",
         "run.started_at is None or (run.start_void and run.ended is None)",
         "False",
-        found_by="tests/core",
+        found_by="tests/core/test_failures.py",
     ),
     rule(
         "what is carried out is not begun again",
@@ -595,7 +601,7 @@ MUTANTS = (
         "core/moves_person.py:retry",
         "[*closed, *void, retried]",
         "[*void, retried]",
-        found_by="tests/core",
+        found_by="tests/core/test_failures.py",
     ),
     rule(
         "other parameters void what was asked",
@@ -609,7 +615,7 @@ MUTANTS = (
         "core/moves_person.py:_signed",
         "check_approver(run, step.number, command.actor, command.people)",
         "pass",
-        found_by="tests/core",
+        found_by="tests/core/test_failures.py",
     ),
     rule(
         "what was rolled back is not passed over",
@@ -623,24 +629,28 @@ MUTANTS = (
         "core/moves_person.py:skip",
         "not command.reason.strip()",
         "False",
-        found_by="tests/core",
+        found_by="tests/core/test_failures.py",
     ),
     rule(
         "only what can be is skipped",
         "core/moves_person.py:_can_be_skipped",
         "return step.stuck or waits or step.condition_unknown or _is_open_manual(run, step)",
         "return True",
-        found_by="tests/core",
+        found_by="tests/core/test_failures.py",
     ),
     rule(
         "only what can be is completed by hand",
         "core/moves_person.py:_can_be_completed",
         "return by_hand or _is_open_manual(run, step)",
         "return True",
-        found_by="tests/core",
+        found_by="tests/core/test_failures.py",
     ),
     rule(
-        "a resolved run goes on", "core/moves_person.py:_going_on", "and not left:", "and False:", found_by="tests/core"
+        "a resolved run goes on",
+        "core/moves_person.py:_going_on",
+        "and not left:",
+        "and False:",
+        found_by="tests/core/test_failures.py",
     ),
     # core/evolve.py and its parts
     rule(
@@ -655,6 +665,7 @@ MUTANTS = (
         "core/evolve.py:_apply_step",
         "                tries=step.tries + 1,\n                wake_at=None,",
         "                tries=step.tries,\n                wake_at=None,",
+        found_by="tests/core/test_failures.py tests/core/test_flow.py",
     ),
     rule("a pause stops the clocks of gates", "core/evolve_gate.py:stop_clock", "if gate.clock is None:", "if True:"),
     rule(
@@ -662,7 +673,7 @@ MUTANTS = (
         "core/evolve.py:_cancelled",
         "status=GateStatus.CLOSED, ",
         "",
-        found_by="tests/core",
+        found_by="tests/core/test_pause_and_cancel.py",
     ),
     rule(
         "a pause stops the clock of the run",
@@ -726,7 +737,7 @@ MUTANTS = (
         "core/run.py:holds_slot",
         "run.ended is None and not run.queued",
         "run.ended is None and not run.queued and not run.paused",
-        found_by="tests/core",
+        found_by="tests/core/test_pause_and_cancel.py",
     ),
     rule(
         "limits count by the boot clock",
@@ -794,7 +805,7 @@ MUTANTS = (
         "core/detour.py:passed_by",
         "if run.steps[other].status in _LEFT:",
         "if True:",
-        found_by="tests/core/test_on_reject.py tests/core/test_failures.py tests/core/test_flow.py",
+        found_by="tests/core/test_items.py",
     ),
     # core/rollback.py, moves_rollback.py, evolve_rollback.py
     rule(
@@ -818,7 +829,13 @@ MUTANTS = (
         "if False:",
         found_by="tests/core/test_rollback.py",
     ),
-    rule("a rollback closes the gates", "core/moves_rollback.py:roll_back", "*_closed(run), ", ""),
+    rule(
+        "a rollback closes the gates",
+        "core/moves_rollback.py:roll_back",
+        "*_closed(run), ",
+        "",
+        found_by="tests/core/test_rollback.py",
+    ),
     rule(
         "scripts run one after another",
         "core/moves_rollback.py:start_rollback",

@@ -5,7 +5,10 @@ Longer than other files: a list, an entry for each rule.
 
 from tools.mutants.mutant import rule
 
-_CONTRACT = "tests/contract"
+_CONTRACT = (
+    "tests/contract/test_memory_store.py tests/contract/test_sqlite_store.py"
+    " tests/contract/test_sqlite_processes.py tests/contract/test_sqlite_faults.py"
+)
 
 MUTANTS = (
     # engine/driver.py
@@ -55,16 +58,14 @@ MUTANTS = (
         "engine/driver.py:_start",
         "executor.recover if order.withheld else executor.start",
         "executor.start",
-        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
-        "tests/engine/test_found_by_simulation.py",
+        found_by="tests/engine/test_envelope_moments.py tests/engine/test_driver.py",
     ),
     rule(
         "a change is looked for before a start",
         "engine/driver.py:_start",
         "changed = self._changed(step, envelope)",
         "changed = ()",
-        found_by="tests/engine",
+        found_by="tests/engine/test_gates.py",
     ),
     rule(
         "a run that is over starts nothing within it",
@@ -99,9 +100,7 @@ MUTANTS = (
         "engine/driver.py:_apply",
         "while insist and events is None:",
         "while False:",
-        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
-        "tests/engine/test_found_by_simulation.py",
+        found_by="tests/engine/test_driver.py",
     ),
     rule(
         "a result is recorded",
@@ -149,25 +148,21 @@ MUTANTS = (
             "                self._refresh()\n"
             "                version = self._parts.store.version()\n"
         ),
-        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
-        "tests/engine/test_found_by_simulation.py",
+        found_by="tests/engine/test_driver.py tests/engine/test_children_and_others.py",
     ),
     rule(
         "a driver that waits looks for changes",
         "engine/driver.py:_wait",
         "self._parts.store.version() != version or ",
         "",
-        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
-        "tests/engine/test_found_by_simulation.py",
+        found_by="tests/engine/test_driver.py tests/engine/test_children_and_others.py",
     ),
     rule(
         "a driver wakes for deadlines",
         "engine/driver.py:_alarm",
         "at = (item.at for item in items if item.at is not None and",
         "at = (item.at for item in () if item.at is not None and",
-        found_by="tests/engine",
+        found_by="tests/engine/test_clocks.py tests/engine/test_flow.py",
     ),
     rule(
         "a step that must end is ended", "engine/driver.py:_stop", "return self._watched[step].stop()", "return False"
@@ -376,7 +371,7 @@ MUTANTS = (
         "engine/runs.py:load",
         "if not all(each.payload for each in sealed):",
         "if False:",
-        found_by="tests/engine tests/audit/test_retention.py",
+        found_by="tests/audit/test_retention.py",
     ),
     # engine/engine.py
     rule(
@@ -384,7 +379,7 @@ MUTANTS = (
         "engine/engine.py:approve",
         "self._settle(run_id, actor, all_but=TimeoutAction.APPROVE)",
         "pass",
-        found_by="tests/engine",
+        found_by="tests/engine/test_gates.py tests/engine/test_approvals.py",
     ),
     rule(
         "a failed run needs a free slot",
@@ -397,35 +392,35 @@ MUTANTS = (
         "engine/engine.py:_readmission",
         "cooldown=False",
         "cooldown=True",
-        found_by="tests/engine",
+        found_by="tests/engine/test_driver.py tests/engine/test_concurrency.py tests/engine/test_rollback.py",
     ),
     rule(
         "an answer means what was asked when it came",
         "engine/engine.py:_answer",
         "            if not meant:\n                meant.append",
         "            if True:\n                meant[:] = []\n                meant.append",
-        found_by="tests/engine",
+        found_by="tests/engine/test_approvals.py tests/engine/test_gates.py",
     ),
     rule(
         "a step decides about no run of its line",
         "engine/engine.py:_check_outside",
         'if outermost(self.runs, actor.inside or "") == outermost(self.runs, run_id):',
         "if False:",
-        found_by="tests/engine",
+        found_by="tests/engine/test_children.py tests/engine/test_approvals.py",
     ),
     rule(
         "what goes on besides is not done twice",
         "engine/engine.py:retry",
         "            if besides:",
         "            if False:",
-        found_by="tests/engine",
+        found_by="tests/engine/test_children_and_others.py",
     ),
     rule(
         "a cancel reaches what goes on besides",
         "engine/engine.py:cancel",
         "Engine(self.parts).cancel(child, actor=actor",
         "(lambda *a, **k: None)(child, actor=actor",
-        found_by="tests/engine",
+        found_by="tests/engine/test_children_and_others.py",
     ),
     # engine/ticker.py
     rule(
@@ -433,14 +428,14 @@ MUTANTS = (
         "engine/ticker.py:_consider",
         "if self._store.holder(run_id) is not None:",
         "if False:",
-        found_by="tests/engine",
+        found_by="tests/engine/test_ticker.py tests/engine/test_hearing.py",
     ),
     rule(
         "a server settles what is timed",
         "engine/ticker.py:_settle",
         "while item := self._timed(run, tried):",
         "while item := None:",
-        found_by="tests/engine",
+        found_by="tests/engine/test_ticker.py",
     ),
     rule("a server drives what is ready", "engine/ticker.py:_examine", "if ready_now(run, self._now):", "if False:"),
     rule("a server notices commits", "engine/ticker.py:_notice_commits", "        self._stirred = True\n", ""),
@@ -474,7 +469,7 @@ MUTANTS = (
         "engine/ticker.py:serve",
         "watching = [asyncio.ensure_future(_when(stop, server.wake))]",
         "watching = [asyncio.ensure_future(asyncio.sleep(0))]",
-        found_by="tests/engine",
+        found_by="tests/engine/test_ticker.py tests/engine/test_hearing.py",
     ),
     rule(
         "a server lets its runs go",
@@ -494,7 +489,7 @@ MUTANTS = (
         "engine/ticker.py:_ended",
         "self._put_off(run_id, run.seq, self._queue_secs(driven), _Why.QUEUED)",
         "self._put_off(run_id, run.seq, 1e9, _Why.QUEUED)",
-        found_by="tests/engine",
+        found_by="tests/engine/test_ticker.py tests/engine/test_hearing.py",
     ),
     # testing/memory.py keeps the store's promises as sqlite does; the contract suite holds both to them
     rule(
@@ -502,7 +497,7 @@ MUTANTS = (
         "stores/batches.py:check_next",
         "if after_seq != seq:",
         "if False:",
-        found_by="tests/contract",
+        found_by=_CONTRACT,
     ),
     rule(
         "an append is chained",
@@ -511,7 +506,13 @@ MUTANTS = (
         "if False:",
         found_by=_CONTRACT,
     ),
-    rule("a run is created once", "stores/batches.py:check_new", "if exists:", "if False:", found_by=_CONTRACT),
+    rule(
+        "a run is created once",
+        "stores/batches.py:check_new",
+        "if exists:",
+        "if False:",
+        found_by=_CONTRACT,
+    ),
     rule("a late writer is fenced off", "testing/memory.py:_check_claim", "if run.epoch != claim.epoch:", "if False:"),
     rule("a claim is given once", "testing/memory.py:claim", "_driver(shelf, run) is not None or ", ""),
     rule("a claim is newer than those before", "testing/memory.py:claim", "run.epoch += 1", "pass"),
@@ -548,7 +549,7 @@ MUTANTS = (
         "stores/claims.py:take",
         "                self._locks.release(ordinal)\n                raise",
         "                raise",
-        found_by=_CONTRACT + " tests/engine",
+        found_by=_CONTRACT,
     ),
     rule(
         "an old claim frees nothing (sqlite)",
