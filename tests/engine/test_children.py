@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
-from sopwith.core.commands import StepResult
+from sopwith.core.commands import Cancel, StepResult
 from sopwith.core.run import Run, status_of
 from sopwith.engine.driver import drive
 from sopwith.engine.runs import Runs
@@ -1199,3 +1199,124 @@ def test_the_time_of_a_run_ends_what_runs_within_it(bench: Bench) -> None:
     bench.drive(run.run_id)
     assert (status(bench, child), status(bench, run.run_id)) == ("cancelled", "failed")
     assert bench.now(run.run_id).steps[1].error == "the run's 1m 0s were up"
+
+
+# what is told late
+
+
+def test_a_child_that_cannot_begin_fails_no_step_that_was_given_up_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it cannot begin is no fact for ever: whoever cancelled the run is told that it was cancelled."""
+    nested(bench)
+    run_id = bench.create("deploy")
+
+    def refuse(*_: object) -> None:
+        monkeypatch.undo()
+        bench.engine().cancel(run_id, actor=ANN)
+        raise LimitReached("there is no place for it")
+
+    monkeypatch.setattr("sopwith.engine.driver.make", refuse)
+    assert bench.drive(run_id).ended == "cancelled"
+    failed = next(event.body for event in bench.events(run_id) if event.event_type == "step_failed")
+    assert (failed.cause, failed.error) == ("cancelled", "it was given up before it started")
+
+
+@pytest.mark.parametrize(("moment", "words"), [("before it is recorded", []), ("as it is recorded", ["rests", "not"])])
+def test_a_word_that_a_child_rests_is_not_believed_once_it_has_gone_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moment: str, words: list[str]
+) -> None:
+    """Its driver has opened a gate, and is about to tell; meanwhile a person answers."""
+    run_id = a_child_that_asks(bench)
+    change = Runs.change
+
+    def told_late(self: Runs, about: str, make: Callable[..., Any], **options: Any) -> Any:
+        child = child_of(bench, run_id)
+        if about != run_id or not bench.now(child).steps[1].gate_open:
+            return change(self, about, make, **options)
+        monkeypatch.undo()
+        if moment == "before it is recorded":
+            approve(bench, child, actor=BOB)
+            return change(self, about, make, **options)
+
+        def answered(run: Run, now: Any) -> Any:
+            command = make(run, now)
+            if bench.now(child).steps[1].gate_open:
+                approve(bench, child, actor=BOB)
+            return command
+
+        return change(self, about, answered, **options)
+
+    monkeypatch.setattr(Runs, "change", told_late)
+    assert words_after_the_answer(bench, run_id) == words
+
+
+def test_whoever_lets_a_child_go_on_says_so_once_more_where_it_was_told_as_resting_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The word that it goes on comes before it does, and was no news then; the other comes between the two."""
+    run_id = a_child_that_asks(bench)
+    tell, change = Runs._tell_how_it_stands, Runs.change
+
+    def told_late(self: Runs, child: Run) -> None:
+        if child.parent is None or not child.steps[1].gate_open:
+            tell(self, child)
+            return
+        monkeypatch.undo()
+
+        def tells_first(runs: Runs, about: str, make: Callable[..., Any], **options: Any) -> Any:
+            found = change(runs, about, make, **options)
+            if about == run_id:
+                monkeypatch.undo()
+                tell(self, child)
+            return found
+
+        monkeypatch.setattr(Runs, "change", tells_first)
+        approve(bench, child.run_id, actor=BOB)
+
+    monkeypatch.setattr(Runs, "_tell_how_it_stands", told_late)
+    assert words_after_the_answer(bench, run_id) == ["rests", "not"]
+
+
+def test_nothing_starts_within_a_run_that_is_being_cancelled_and_could_not_say_so(bench: Bench) -> None:
+    """Whoever cancelled it died before the child was told."""
+    run_id = a_child_that_asks(bench)
+    bench.drive(run_id)
+    child = child_of(bench, run_id)
+    approve(bench, child)
+    bench.engine().runs.change(run_id, lambda _run, now: Cancel(actor=ANN, now=now))
+    serve_once(bench, child)
+    assert bench.world.starts == []
+    bench.drive(run_id)
+    assert (status(bench, run_id), status(bench, child)) == ("cancelled", "cancelled")
+
+
+def test_a_stop_ends_what_runs_within_and_the_record_says_why(bench: Bench) -> None:
+    nested(bench)
+    bench.world.plays[1] = [Play(seconds=600)]
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(1)
+    bench.engine().pause(run_id, actor=ANN, stop=True)
+    bench.finish(driving)
+    child = bench.now(child_of(bench, run_id))
+    assert child.steps[1].error == f"stopped: {run_id} is stopped"
+    assert (status(bench, run_id), status(bench, child.run_id)) == ("paused", "paused")
+
+
+def a_child_that_asks(bench: Bench) -> str:
+    nested(bench, GATE)
+    bench.world.plays[1] = [Play(seconds=100)]
+    return bench.create("deploy")
+
+
+def words_after_the_answer(bench: Bench, run_id: str) -> list[str]:
+    """What the run was told of its child, which runs now, and which it knows of."""
+    driving = bench.begin(run_id)
+    bench.pass_time(5)
+    driving.cancel()
+    bench.pass_time(0)
+    assert bench.now(child_of(bench, run_id)).steps[1].gate_passed
+    assert (bench.now(run_id).steps[1].child_standing, status(bench, run_id)) == (None, "running")
+    told = [event.body for event in bench.events(run_id) if event.event_type == "child_run_changed"]
+    return ["rests" if body.status == "awaiting_approval" else "not" for body in told]

@@ -165,10 +165,23 @@ class Runs:
         )
         self._parts.bell.ring(loaded.run.run_id)
         self._show(batch, after)
-        if then is not before and (then is not None or takes_slot):
-            # of one that may be refused its slot only afterwards: whoever drives the parent asks for it again
-            self._tell_parent(after.run, goes_on=then is None)
+        if then is not before:
+            # once more of one that goes on: it may be told late that it rested, or had to wait for its slot
+            with suppress(SopwithError):
+                self._tell_how_it_stands(after.run)
         return after, decision.events
+
+    def _tell_how_it_stands(self, child: Run) -> None:
+        """Tells the run that started this one; again, where this one was changed while that was written."""
+        told = None
+        while child.parent is not None and told != child.seq:
+            told = child.seq
+            self._tell_parent(child, goes_on=standing(child) is None)
+            child = self._as_it_is(child)
+
+    def _as_it_is(self, run: Run) -> Run:
+        summary = self._parts.store.summary(run.run_id)
+        return run if summary is not None and summary.seq == run.seq else self.load(run.run_id).run
 
     def _tell_parent(self, child: Run, *, goes_on: bool) -> None:
         """Tells the run that started this one how it stands, where it still waits for it."""
@@ -179,7 +192,7 @@ class Runs:
         def word(run: Run, now: Instant) -> Command:
             step = run.steps.get(parent.step)
             waits = step is not None and step.child == child.run_id and step.status is StepStatus.RUNNING
-            told = told_of(run, child, parent.step, now) if waits and not goes_on else None
+            told = told_of(run, self._as_it_is(child), parent.step, now) if waits and not goes_on else None
             return told or Notice(actor=SYSTEM, now=now, step=parent.step, child_run_id=child.run_id, standing=None)
 
         # it may wait no longer; and where it cannot be told of a rest now, whoever drives it looks

@@ -96,6 +96,7 @@ def bring_on(engine: Engine, run: Run) -> None:
         engine.resume(run.run_id, actor=ANN)
         return
     by_hand = [s.number for s in run.steps.values() if s.status is StepStatus.RUNNING and is_manual(run, s.number)]
+    goes_on = any(step.status is StepStatus.RUNNING for step in run.steps.values())
     gates = open_gates(run)
     unknown = [s.number for s in run.steps.values() if s.condition_unknown]
     beyond_reach = [s.number for s in run.steps.values() if s.stuck and _was_given_up(s)]
@@ -107,10 +108,10 @@ def bring_on(engine: Engine, run: Run) -> None:
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=failed[0], reason="there is no time for it"))
     elif (run.paused or run.ended is RunStatus.FAILED) and beyond_reach:
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=beyond_reach[0], reason="it cannot be passed"))
-    elif _is_better_undone(run) and not by_hand:
+    elif _is_better_undone(run) and not goes_on:
         engine.rollback(run.run_id, actor=ANN)
     elif run.ended is RunStatus.FAILED or (run.paused and any(step.stuck for step in run.steps.values())):
-        engine.retry(run.run_id, actor=ANN, from_step=None if by_hand else _from_further_back(run))
+        engine.retry(run.run_id, actor=ANN, from_step=None if goes_on else _from_further_back(run))
     elif run.paused and unknown:
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=unknown[0], reason="nobody can know"))
     elif run.paused:

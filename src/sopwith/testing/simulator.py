@@ -593,18 +593,21 @@ class _Simulation:
     async def _calm(self) -> None:
         """No more trouble: what hangs ends, and the drivers that still live do their work."""
         for turn in range(20):
-            for key in self._world.starts if turn else ():
-                # what is to be cancelled must be ended by its driver
-                if self._world.finish_at[key] is None and not self.laws.runs[key[0]].cancel_requested:
-                    self._world.finish(key)
-            for key in self._world.checks.starts if turn else ():
-                if self._world.checks.finish_at[key] is None and not self.laws.runs[key[0]].cancel_requested:
-                    self._world.checks.finish(key)
+            if turn:
+                self._let_what_hangs_end()
             at_work = {process: task for process, task in self._drivers.items() if not process.serves}
             if not at_work:
                 return
             await asyncio.wait(list(at_work.values()), timeout=30)
         self.laws.breaks(f"drivers never came to rest: {[process.name for process in at_work]}")
+
+    def _let_what_hangs_end(self) -> None:
+        for world in (self._world, self._world.checks):
+            for key in world.starts:
+                # what is to be ended must be ended by its driver
+                run = self.laws.runs[key[0]]
+                if world.finish_at[key] is None and not (run.cancel_requested or run.stopping):
+                    world.finish(key)
 
     def _check_nobody_is_stranded(self) -> None:
         """Without a crash, whoever changes a run drives it on, or leaves that to somebody who does.
@@ -620,10 +623,13 @@ class _Simulation:
             if (self._crashes_allowed or self._troubles.happened) and run_id != self._last_word_on:
                 continue
             left = [item for item in self._ready(run) if item.at is None]
-            if left:
+            # a server may watch what hangs
+            if left and self._god.holder(run_id) is None:
                 self.laws.breaks(f"{run.run_id} is {status_of(run)} and nobody drives it: {left} is due")
 
     async def _drive_in_peace(self, run_id: str, *, again: bool = True) -> None:
+        # a server may have left it to hang
+        self._let_what_hangs_end()
         process = self._start_driver(run_id)
         driving = self._drivers[process]
         await asyncio.wait([driving], timeout=600)
@@ -652,9 +658,9 @@ class _Simulation:
             for run_id in unfinished:
                 self._resolve(self.laws.runs[run_id])
                 await self._drive_in_peace(run_id)
-            # some gates close soon, and some resting times and deadlines are long
-            queued = any(run.queued for run in self.laws.runs.values())
-            await self._clock.sleep(3600 if patience % 40 in (9, 19) else 5 if queued else 0.1)
+            # some gates close soon or ask others, and some resting times and deadlines are long
+            waits = patience % 10 == 4 or any(run.queued for run in self.laws.runs.values())
+            await self._clock.sleep(3600 if patience % 40 in (9, 19) else 5 if waits else 0.1)
         for run_id in unfinished:
             run = self.laws.runs[run_id]
             self.laws.breaks(f"{run_id} is {status_of(run)} and no person can end it: {run.reason}")
