@@ -107,6 +107,67 @@ def test_what_ran_within_a_run_whose_time_was_up_can_be_brought_back_by_itself(b
     assert bench.now(child).ended is RunStatus.COMPLETED
 
 
+def test_the_refused_retry_of_one_child_does_not_end_the_step_of_another(bench: Bench) -> None:
+    """Of two children of a procedure that may have one at once, one is made anew, and the other was to be retried."""
+    bench.procedure("build", {"requiresApproval": True}, maxConcurrent=1)
+    step = {"run": None, "uses": "build", "dependsOn": []}
+    bench.procedure("deploy", step, step)
+    bench.world.plays[1] = [Play(result=FAILED)]
+    run_id = bench.run("deploy").run_id
+    first, second = (_child_of(bench, run_id, number) for number in (1, 2))
+    bench.engine().cancel(first, actor=ANN)
+    bench.drive(second)
+    bench.engine().approve(second, actor=ANN)
+    bench.drive(second)
+    assert bench.now(run_id).ended is RunStatus.FAILED
+    bench.engine().retry(run_id, actor=ANN)
+    bench.drive(run_id)
+    run = bench.now(run_id)
+    new = run.steps[1].child
+    assert new != first
+    assert bench.now(new).ended is None
+    assert run.steps[1].status is StepStatus.RUNNING
+    assert run.steps[2].status is StepStatus.FAILED
+    assert run.steps[2].error.startswith(f"{second} cannot be tried again: build may have 1 at once")
+
+
+@pytest.mark.parametrize(
+    ("ends", "cause"), [(Play(result=FAILED, seconds=1), "asked"), (Play(seconds=None), "interrupted")]
+)
+def test_a_pause_comes_where_a_step_is_stuck_and_a_child_waits_for_its_slot(
+    bench: Bench, ends: Play, cause: str
+) -> None:
+    """The child may not begin while a pause is asked for: without the pause, neither would ever go on."""
+    bench.procedure("build", {"requiresApproval": True}, maxConcurrent=1)
+    alone = {"dependsOn": []}
+    bench.procedure("deploy", {"run": None, "uses": "build", **alone}, alone, alone)
+    bench.world.plays[2] = [ends, Play()]
+    bench.world.plays[3] = [Play(seconds=5)]
+    other = bench.run("build").run_id
+    run_id = bench.create("deploy")
+    bench.begin(run_id)
+    bench.pass_time(2)
+    for key in bench.starts(run_id):
+        if bench.world.finish_at[key] is None:
+            bench.world.lose(key)
+    bench.pass_time(1)
+    child = _child_of(bench, run_id)
+    assert bench.now(child).queued
+    assert bench.now(run_id).steps[2].stuck
+    bench.engine().pause(run_id, actor=ANN)
+    assert not bench.now(run_id).paused
+    bench.pass_time(10)
+    run = bench.now(run_id)
+    assert (run.paused, run.pause_cause) == (True, cause)
+    bench.engine().cancel(other, actor=ANN)
+    bench.engine().retry(run_id, actor=ANN)
+    bench.begin(run_id)
+    bench.pass_time(10)
+    bench.engine().approve(child, actor=ANN)
+    bench.drive(child)
+    assert bench.now(run_id).ended is RunStatus.COMPLETED
+
+
 def _handing_on(items: list[str]) -> Any:
     from sopwith.core.commands import StepResult
 

@@ -19,6 +19,7 @@ from sopwith.core.run import (
     StepState,
     StepStatus,
     busy_processes,
+    children,
     run_timeout_text,
     running_processes,
 )
@@ -111,8 +112,10 @@ def _closed(run: Run, step: StepState, gate: Gate) -> ev.EventBody:
 
 def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None:
     if any(step.status is StepStatus.RUNNING for step in run.under_way):
-        # what a person carries out, and a child run that rests, need not end for a pause that was to come at once
-        return None if not run.stopping or busy_processes(run) else _paused(run, stuck)
+        # what a person carries out, and a child run that rests, need not end for a pause that was to come at once;
+        # nor need the child for any other: as long as one is asked for, it does not go on
+        pauses = run.stopping or (run.pause_requested and children(run) and not run.timed_out)
+        return _paused(run, stuck) if pauses and not busy_processes(run) else None
     failed = [step for step in stuck if step.status is StepStatus.FAILED]
     if failed or run.timed_out or any(step.ends_run for step in stuck):
         by_default = run.timed_out and run.procedure.on_failure is OnFailure.ROLLBACK
@@ -127,10 +130,11 @@ def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None
 
 def _paused(run: Run, stuck: list[StepState]) -> ev.EventBody:
     interrupted = [step for step in stuck if step.status is StepStatus.INTERRUPTED]
-    if run.stopping and not interrupted:
+    unanswered = interrupted or [step for step in stuck if step.status is not StepStatus.FAILED]
+    if not unanswered or (run.stopping and not interrupted):
         return ev.RunPaused(cause=run.pause_cause, reason=run.reason)
     cause = "interrupted" if interrupted else "rejected"
-    first = (interrupted or stuck)[0]
+    first = unanswered[0]
     return ev.RunPaused(cause=cause, reason=f"step {first.number} {cause}: {first.error}")
 
 

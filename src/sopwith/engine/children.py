@@ -22,7 +22,7 @@ from sopwith.engine.creation import Order, Within, limits_now, line_of, make_run
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
 from sopwith.engine.uses import used_by
-from sopwith.errors import BadParameter, IllegalMove, NotFound, RecordDropped, StoreError
+from sopwith.errors import BadParameter, IllegalMove, LimitReached, NotFound, RecordDropped, StoreError
 
 PARENT = "parent"
 """The cause of a pause that the parent's pause brings."""
@@ -88,16 +88,21 @@ def outermost(runs: Runs, run_id: str) -> str:
     return line[-1].run_id if line else run_id
 
 
-def bring_in_line(parts: Parts, runs: Runs, run: Run) -> bool:
+def bring_in_line(parts: Parts, runs: Runs, run: Run, *, watched: StepId | None = None) -> bool:
     """Pauses, resumes, retries and cancels what the run's steps have started, and what runs within that, as it stands.
 
-    Tells whether anything changed. Raises LimitReached where a retry finds no slot.
+    Tells whether anything changed. Raises LimitReached where the retry of `watched` finds no slot; of the others that
+    is told when they are watched.
     """
     changed = False
     for step in children(run):
         child = _loaded(runs, step.child)
         if child is not None and (command := _word(run, step.number, child, parts.clock.now())) is not None:
-            changed |= _said(parts, runs, child, command)
+            try:
+                changed |= _said(parts, runs, child, command)
+            except LimitReached:
+                if step.number == watched:
+                    raise
     return changed
 
 

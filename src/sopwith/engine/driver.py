@@ -365,7 +365,7 @@ class _Driver:
         if not is_there(self._parts, child):
             return self._make_child(step)
         try:
-            if bring_in_line(self._parts, self._runs, run):
+            if bring_in_line(self._parts, self._runs, run, watched=step):
                 await self._drop(step)  # to look at it anew
                 return True
         except LimitReached as error:

@@ -39,7 +39,6 @@ from sopwith.engine.uses import used_by
 from sopwith.errors import (
     IllegalMove,
     InvalidProcedure,
-    LimitReached,
     NotAllowed,
     SopwithError,
     WorkspaceError,
@@ -365,8 +364,7 @@ class Engine:
         if not children(run):
             return run
         # a child that finds no slot is told of by whoever drives this run
-        with suppress(LimitReached):
-            bring_in_line(self.parts, self.runs, run)
+        bring_in_line(self.parts, self.runs, run)
         return self.runs.load(run.run_id).run
 
     def _settle(self, run_id: str, actor: Actor, *, all_but: TimeoutAction | None = None) -> Run:

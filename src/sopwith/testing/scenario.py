@@ -108,7 +108,7 @@ def bring_on(engine: Engine, run: Run) -> None:
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=failed[0], reason="there is no time for it"))
     elif (run.paused or run.ended is RunStatus.FAILED) and beyond_reach:
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=beyond_reach[0], reason="it cannot be passed"))
-    elif _is_better_undone(run) and not by_hand:
+    elif _is_better_undone(run) and not goes_on:
         engine.rollback(run.run_id, actor=ANN)
     elif run.ended is RunStatus.FAILED or (run.paused and any(step.stuck for step in run.steps.values())):
         engine.retry(run.run_id, actor=ANN, from_step=None if goes_on else _from_further_back(run))

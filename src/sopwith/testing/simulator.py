@@ -641,7 +641,8 @@ class _Simulation:
             if (self._crashes_allowed or self._troubles.happened) and run_id != self._last_word_on:
                 continue
             left = [item for item in self._ready(run) if item.at is None]
-            if left:
+            # a server may watch what hangs
+            if left and self._god.holder(run_id) is None:
                 self.laws.breaks(f"{run.run_id} is {status_of(run)} and nobody drives it: {left} is due")
 
     async def _drive_in_peace(self, run_id: str, *, again: bool = True) -> None:
@@ -675,9 +676,9 @@ class _Simulation:
             for run_id in unfinished:
                 self._resolve(self.laws.runs[run_id])
                 await self._drive_in_peace(run_id)
-            # some gates close soon, and some resting times and deadlines are long
-            queued = any(run.queued for run in self.laws.runs.values())
-            await self._clock.sleep(3600 if patience % 40 in (9, 19) else 5 if queued else 0.1)
+            # some gates close soon or ask others, and some resting times and deadlines are long
+            waits = patience % 10 == 4 or any(run.queued for run in self.laws.runs.values())
+            await self._clock.sleep(3600 if patience % 40 in (9, 19) else 5 if waits else 0.1)
         for run_id in unfinished:
             run = self.laws.runs[run_id]
             self.laws.breaks(f"{run_id} is {status_of(run)} and no person can end it: {run.reason}")
