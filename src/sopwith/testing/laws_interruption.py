@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from sopwith.core import events as ev
+from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
 from sopwith.core.events import Event
 from sopwith.core.run import Run
@@ -35,7 +36,9 @@ class InterruptionLaws:
     def stopped(self, before: Run, body: ev.StepInterrupted, history: Sequence[Event]) -> None:
         """A stop interrupts what it ended: a person decides, and the record says who wanted it."""
         asked = next(each for each in reversed(history) if _asks_to_stop(each))
-        if body.then or not body.reason.startswith(f"stopped by {asked.actor}"):
+        # where the run around it is stopped, the reason names that run
+        who = "stopped: sop_run_" if asked.actor == SYSTEM else f"stopped by {asked.actor}"
+        if body.then or not body.reason.startswith(who):
             self._breaks(f"{self._where(before, body)} was stopped, and is told as {body.reason}: {body.then or 'ask'}")
 
     def begun(self, before: Run, body: ev.VerificationStarted, last: ev.EventBody) -> None:
