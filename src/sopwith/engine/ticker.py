@@ -537,10 +537,6 @@ class _Server:
         self._troubles.pop(run_id, None)
         if run.seq != found.seq:
             self._stir_queues()
-        if self._seq_of(run_id, run.seq) != run.seq:
-            # somebody decided after the driver's last look; the word of it came while the run was driven here
-            self._consider(self._store.summary(run_id), run_id, left=True)
-            return
         if not ready_now(run, self._now):
             self._rest(run)
         elif run.queued:
