@@ -102,6 +102,42 @@ def test_a_pause_waits_for_a_child_that_is_busy_and_for_none_that_rests() -> Non
     assert resting.when(cmd.Pause) == ["run_paused"]
 
 
+@pytest.mark.parametrize("rests", [ASKS, QUEUED])
+def test_a_pause_comes_beside_a_step_that_has_failed_as_soon_as_only_children_at_rest_are_left(
+    rests: RunStatus,
+) -> None:
+    story = begun(shell(after=()), shell(after=()))
+    story.notice(1, rests)
+    story.finish(2, error="exit status 1")
+    story.when(cmd.Pause)
+    assert not story.run.paused
+    assert story.finish(3) == ["step_completed", "run_paused"]
+    assert (story.run.pause_cause, story.run.reason) == ("asked", "")
+    assert story.when(cmd.Retry) == ["run_retried"]
+    assert (DueKind.WATCH_STEP, 1) in story.owed()
+
+
+def test_the_pause_names_the_step_that_somebody_rejected_not_one_that_failed() -> None:
+    story = begun(shell(after=()), shell(after=(), gate=True), shell(after=()))
+    story.notice(1, QUEUED)
+    story.when(cmd.Reject, step=3, reason="no")
+    story.finish(2, error="exit status 1")
+    story.when(cmd.Pause)
+    assert story.finish(4) == ["step_completed", "run_paused"]
+    assert (story.run.pause_cause, story.run.reason) == ("rejected", "step 3 rejected: no")
+
+
+def test_a_run_whose_time_is_up_is_not_paused_beside_a_child_at_rest() -> None:
+    story = Story(child(), shell(after=()), timeout_secs=60).drive()
+    story.notice(1, QUEUED)
+    story.when(cmd.Pause)
+    story.tick(100)
+    assert story.when(cmd.TimeOutRun) == ["run_timed_out"]
+    assert story.finish(2, error="stopped", cause="timeout") == ["step_failed"]
+    assert story.owed() == [(DueKind.STOP_STEP, 1)]
+    assert story.finish(1, error="cancelled", cause="cancelled") == ["step_failed", "run_failed"]
+
+
 def test_after_a_pause_nothing_is_known_of_the_child() -> None:
     story = begun()
     story.notice(1, ASKS)
