@@ -201,15 +201,15 @@ MUTANTS = (
     rule(
         "a stop does not wait for a step by hand",
         "core/conclude.py:_stop",
-        "return None if not run.stopping or busy_processes(run) else _paused(run, stuck)",
-        "return None",
+        "pauses = run.stopping or (run.pause_requested and children(run) and not run.timed_out)",
+        "pauses = False",
         found_by=_STOP,
     ),
     rule(
         "a stop that interrupts nothing is a pause",
         "core/conclude.py:_paused",
-        "if run.stopping and not interrupted:",
-        "if False:",
+        "if not unanswered or (run.stopping and not interrupted):",
+        "if not unanswered:",
         found_by=_STOP,
     ),
     rule(

@@ -234,7 +234,7 @@ MUTANTS = (
     rule(
         "a child is kept in line",
         "engine/driver.py:_watch_child",
-        "if bring_in_line(self._parts, self._runs, run):",
+        "if bring_in_line(self._parts, self._runs, run, watched=step):",
         "if False:",
     ),
     rule(
