@@ -1,4 +1,7 @@
-"""The JSON shapes that every door shows (specification, "Tool Calls"): one function per shape, camelCase keys."""
+"""The JSON shapes that every door shows (specification, "Tool Calls"): one function per shape, camelCase keys.
+
+Longer than other files: whoever changes a key sees here where else it stands.
+"""
 
 from __future__ import annotations
 

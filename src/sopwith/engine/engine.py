@@ -1,6 +1,8 @@
 """The use cases: one method each, the same for every door. Plain and synchronous; none of them starts a process.
 
 What changes a run returns it as it is afterwards; carrying it on is the driver's work (`driver.py`).
+
+Longer than other files: a door finds all that it may call in one class.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What the simulated world is made of: random procedures, what people say, and parts that need no disk."""
+"""What the simulated world is made of: random procedures, what people say, and parts that need no disk.
+
+Longer than other files: each key of a procedure and each verb has its line here, drawn from one source of chance.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What people read: documents and runs as text, styled; `terminal.echo` leaves styles out where they are not wanted."""
+"""What people read: documents and runs as text, styled; `terminal.echo` leaves styles out where they are not wanted.
+
+Longer than other files: the words for one run, from its head to its last step.
+"""
 
 from __future__ import annotations
 
