@@ -1,6 +1,8 @@
 """`evolve(run, event) -> run`: what each event does to the state. Total, and it decides nothing.
 
-An event that was recorded is a fact; whether it was allowed was `moves.py`'s question. Longer than other files: each event has its lines here, in one match.
+An event that was recorded is a fact; whether it was allowed was `moves.py`'s question.
+
+Longer than other files: each event has its lines here, in one match.
 """
 
 from __future__ import annotations
