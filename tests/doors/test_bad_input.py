@@ -137,13 +137,15 @@ def test_an_index_that_is_garbage_is_an_error_with_its_place(workshop: Workshop,
     assert (workshop.sops / "index.json").read_bytes() == content
 
 
-def test_doctor_reports_an_index_it_cannot_read_and_leaves_it_alone(workshop: Workshop) -> None:
+def test_doctor_keeps_an_index_aside_that_it_cannot_read(workshop: Workshop) -> None:
     workshop.steps("fine", "Do | true")
-    (workshop.sops / "index.json").write_text('{"fine": "fine/SOP.md",')
+    torn = '{"fine": "fine/SOP.md",'
+    (workshop.sops / "index.json").write_text(torn)
     told = workshop.sop("doctor")
-    assert told.code == 1
-    assert "index.json" in told.out
-    assert (workshop.sops / "index.json").read_text() == '{"fine": "fine/SOP.md",'
+    assert told.code == 0
+    assert "mended index.json could not be read" in told.out
+    assert [file.read_text() for file in workshop.sops.glob("index.json.broken-*")] == [torn]
+    assert workshop.json("list")["sops"][0]["registered"]
 
 
 @pytest.mark.parametrize("content", [b"garbage", b'{"maxConcurrentRuns": -1}', b'{"nonsense": 1}', b"\x00"])

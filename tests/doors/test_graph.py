@@ -391,7 +391,7 @@ def _boxes(rows: list[list[str]]) -> dict[tuple[int, int], int]:
     cells = {}
     for row, line in enumerate(rows):
         words = "".join(line)
-        for match in re.finditer(r"│ (?:(\d+) t\d+ |\? approval before the start)", words):
+        for match in re.finditer(r"│ (?:(\d+) t\d+ |\? approval before)", words):
             left, top, bottom = match.start(), row, row
             while rows[top][left] != "┌":
                 top -= 1

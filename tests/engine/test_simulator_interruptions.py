@@ -93,7 +93,7 @@ PLANTED = (
     a_cancel_that_leaves_the_verification_alone,
     an_end_of_the_run_that_stops_nothing_by_itself,
 )
-SEEDS = 300
+SEEDS = 400
 """Within how many seeds each must be found."""
 
 

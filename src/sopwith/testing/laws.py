@@ -199,7 +199,7 @@ class Laws:
                 if self._is_known_well(before, number):
                     self.breaks(f"{run_id}: step {number} is interrupted, and its process is known well")
                 self._interruptions.told(before, body)
-                if self._was_stopped(before, number):
+                if self._was_stopped(before, number) and not self.unread():
                     self._interruptions.stopped(before, body, self.history[run_id])
             case ev.VerificationStarted() as body:
                 self._interruptions.begun(before, body, self.history[run_id][-1].body)
