@@ -37,6 +37,7 @@ from sopwith.stores.queries import queries
 from sopwith.stores.rows import run_values
 from sopwith.stores.sqlite import SqliteStore
 
+SOP = Path(sys.executable).with_name("sop")
 _BATCH = 10_000
 _DEADLINE_SECS = 600.0
 
@@ -218,7 +219,7 @@ class _Measured:
         """What is not measured."""
 
     def run(self) -> None:
-        command = [str(Path(sys.executable).with_name("sop")), *self._args]
+        command = [str(SOP), *self._args]
         before = _processor_ms()
         begun = time.perf_counter()
         done = subprocess.run(command, cwd=self._folder, check=False, capture_output=True, stdin=subprocess.DEVNULL)
@@ -251,7 +252,7 @@ def crashed(folder: Path) -> None:
     """A run whose driver was killed, and whose step goes on until the file `go` is there."""
     for name in ("begun", "go"):
         (folder / name).unlink(missing_ok=True)
-    command = [str(Path(sys.executable).with_name("sop")), "run", "slow"]
+    command = [str(SOP), "run", "slow"]
     with subprocess.Popen(
         command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
     ) as driver:
@@ -264,7 +265,7 @@ def _served(folder: Path, seconds: float) -> dict[str, Any]:
     crashed(folder)
     (folder / "go").touch()
     database = apsw.Connection(str(Workspace(folder).database), flags=apsw.SQLITE_OPEN_READWRITE)
-    command = [str(Path(sys.executable).with_name("sop")), "serve", "--json"]
+    command = [str(SOP), "serve", "--json"]
     with closing(database):
         before = _written(database)
         begun = time.perf_counter()

@@ -61,6 +61,12 @@ def command() -> Path:
     made = folder / "sop"
     made.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-P", "-c", main])} "$@"\n')
     made.chmod(0o755)
+    # a program that a page shows is started by its reader too
+    program = f"import runpy, sys; from sopwith.doors import ancestry; ancestry.TOP_PID = {os.getpid()}; "
+    program += "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-c", program])} "$@"\n')
+    python.chmod(0o755)
     return made
 
 
