@@ -23,7 +23,7 @@ torn line
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
-        ("/work/.pi/sops", "ext4"),
+        ("/opt/shop/.pi/sops", "ext4"),
         ("/home", "nfs4"),
         ("/home/ann/x", "nfs4"),
         ("/home/ann/disk", "xfs"),

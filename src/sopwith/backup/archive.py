@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from sopwith.audit.statements import BackupManifest, BadStatement, line_of, read
-from sopwith.engine.files import open_regular
-from sopwith.errors import BadRequest, StoreError, WorkspaceError
+from sopwith.engine.files import open_named, open_regular
+from sopwith.errors import StoreError, WorkspaceError
 
 DATABASE = "runs.db"
 MANIFEST = "manifest.json"
@@ -139,14 +139,7 @@ def _is_ours(name: str) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
-    try:
-        descriptor = open_regular(path)
-    except OSError as error:
-        raise BadRequest(
-            f"cannot read the backup {path}: {error.strerror}", hint="name a file that sop backup made"
-        ) from error
-    if descriptor is None:
-        raise BadRequest(f"the backup {path} is not a regular file", hint="name a file that sop backup made")
+    descriptor = open_named(path, "backup", hint="name a file that sop backup made")
     with os.fdopen(descriptor, "rb") as file:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sopwith.core.events import Evidence
-from sopwith.engine.files import draft_in, ensure_private_folder, open_regular, sync_folder
-from sopwith.errors import BadRequest, WorkspaceError
+from sopwith.engine.files import draft_in, ensure_private_folder, open_named, sync_folder
+from sopwith.errors import WorkspaceError
 
 _CHUNK = 1024 * 1024
 _FOLDERS_ABOVE = 3
@@ -22,14 +22,7 @@ def keep_evidence(run_folder: Path, files: tuple[Path, ...]) -> tuple[Evidence, 
 
 
 def _keep(folder: Path, path: Path) -> Evidence:
-    try:
-        descriptor = open_regular(path)
-    except OSError as error:
-        raise BadRequest(
-            f"cannot read the evidence {path}: {error.strerror}", hint="nothing was reported; name a file that exists"
-        ) from error
-    if descriptor is None:
-        raise BadRequest(f"the evidence {path} is not a regular file", hint="nothing was reported; name a file")
+    descriptor = open_named(path, "evidence", hint="nothing was reported; name a file that exists")
     with os.fdopen(descriptor, "rb") as source:
         ensure_private_folder(folder)
         return _copy(source, folder, path)

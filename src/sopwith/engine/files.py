@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from sopwith.errors import WorkspaceError
+from sopwith.errors import BadRequest, WorkspaceError
 
 MAX_BYTES = 1024 * 1024
 _PATIENCE_SECS = 5
@@ -48,6 +48,17 @@ def open_regular(path: Path) -> int | None:
         return descriptor
     os.close(descriptor)
     return None
+
+
+def open_named(path: Path, what: str, *, hint: str) -> int:
+    """A descriptor of a file that somebody named. Raises BadRequest where it is not a readable regular file."""
+    try:
+        descriptor = open_regular(path)
+    except OSError as error:
+        raise BadRequest(f"cannot read the {what} {path}: {error.strerror}", hint=hint) from error
+    if descriptor is None:
+        raise BadRequest(f"the {what} {path} is not a regular file", hint=hint)
+    return descriptor
 
 
 def is_file(path: Path) -> bool:
