@@ -122,6 +122,9 @@ STORIES: dict[str, Callable[[], Story]] = {
         manual(gate=True, after=(), on_reject=OnReject.FAIL),
         shell(after=(1, 2)),
     ),
+    "a rejection that leads to a step already done, where nobody may say yes": lambda: Story(
+        manual(gate=True, approval=LISTED, on_reject=OnReject.GOTO, reject_goto=2), manual(after=())
+    ),
     "two votes, and a rejection that fails the run": lambda: Story(
         manual(gate=True, approval=TWO, on_reject=OnReject.FAIL), wait(60, after=())
     ),
