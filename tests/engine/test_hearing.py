@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sopwith.engine.auditing import Auditing
 from sopwith.engine.ticker import GRACE_SECS, MOST_WORDS, POLL_SECS, QUIET_SECS, SWEEP_SECS
 from sopwith.testing.executor import Play
 
@@ -136,6 +137,32 @@ def test_what_a_driver_lets_go_of_is_taken_up_at_once(bench: Bench) -> None:
     bench.pass_time(AT_ONCE)
     assert server.store.claimed == [run_id]
     assert server.adopted == [(run_id, (1,))]
+    server.stop()
+
+
+def test_what_is_decided_after_the_drivers_last_look_is_taken_up_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.procedure("deploy", GATED)
+    run_id = bench.create("deploy")
+    seals: list[str] = []
+
+    def seal(_auditing: Auditing, _now: object) -> None:
+        if not seals:
+            seals.append("the driver has let go of the run, and the server has not noticed")
+            other = bench.engine()
+            other.approve(run_id, actor=ANN)
+            other.leave(bench.now(run_id))
+
+    monkeypatch.setattr(Auditing, "seal", seal)
+    server = hearing(bench)
+    assert seals
+    assert ended(bench, run_id)
+    approved, started = (
+        next(event.at for event in bench.events(run_id) if event.event_type == kind)
+        for kind in ("approval_granted", "step_started")
+    )
+    assert (started - approved).total_seconds() <= AT_ONCE
     server.stop()
 
 

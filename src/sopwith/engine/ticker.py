@@ -171,13 +171,14 @@ class _Found(msgspec.Struct, frozen=True):
     adopts: tuple[StepId, ...]
 
 
-class _Driven(msgspec.Struct, frozen=True):
-    """A run that is driven here, and what had happened elsewhere when that began."""
+class _Driven(msgspec.Struct):
+    """A run that is driven here, what had happened elsewhere when that began, and whether anybody left it to us since."""
 
     found: _Found
     task: asyncio.Task[Run]
     version: int | None
     freed: int
+    left: bool = False
 
 
 class _Trouble(msgspec.Struct):
@@ -234,6 +235,8 @@ class _Server:
 
     def _hear_outside(self, run_id: str, left: bool) -> None:
         self._board.wake(run_id)
+        if left and run_id in self._driven:
+            self._driven[run_id].left = True
         self._note(run_id, left)
 
     def _hear_inside(self, run_id: str, _left: bool) -> None:
@@ -537,6 +540,10 @@ class _Server:
         self._troubles.pop(run_id, None)
         if run.seq != found.seq:
             self._stir_queues()
+        if driven.left and self._seq_of(run_id, run.seq) != run.seq:
+            # decided after the driver's last look
+            self._consider(self._store.summary(run_id), run_id, left=True)
+            return
         if not ready_now(run, self._now):
             self._rest(run)
         elif run.queued:
