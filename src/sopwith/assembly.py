@@ -41,6 +41,7 @@ def open_engine(workspace: Workspace) -> Engine:
     auditing = Auditing(
         seal=partial(_seal, store, library),
         tombstones=store.log.tombstones,
+        restorations=store.log.restorations,
         examine=partial(_examine, workspace),
     )
     return _engine_on(workspace, store, library, auditing)

@@ -23,6 +23,7 @@ from sopwith.backup.archive import read_manifest
 from sopwith.backup.living import living_steps
 from sopwith.backup.make import Made, make_backup
 from sopwith.backup.restore import Restored, restore_backup
+from sopwith.core import commands as cmd
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.run import Run
 from sopwith.engine.driver import drive
@@ -766,3 +767,40 @@ def test_no_agent_lets_a_run_of_a_restored_record_go_on(place: Place, gated: str
     assert place.now(gated).paused
     place.engine.resume(gated, actor=ANN)
     assert not place.now(gated).paused
+
+
+def test_no_agent_retries_a_run_that_had_failed_before_the_record_was_restored(place: Place) -> None:
+    place.procedure("deploy", {"run": f"echo 1 >> {place.root}/ran\ntest -f {place.root}/fixed\n"})
+    run_id = place.run("deploy")
+    assert place.now(run_id).ended == "failed"
+    place.back_up()
+    (place.root / "fixed").touch()
+    place.engine.retry(run_id, actor=BOT)
+    assert place.drive(run_id).ended == "completed"
+    restored = place.restore(accept_older=True)
+    assert (restored.stopped, restored.failed) == ((), (run_id,))
+    with pytest.raises(NotAllowed, match="may lack what has run since"):
+        place.engine.retry(run_id, actor=BOT)
+    asked = place.engine.refusal(place.now(run_id), lambda now: cmd.Retry(actor=BOT, now=now))
+    assert isinstance(asked, NotAllowed), "nor is it offered"
+    with pytest.raises(NotAllowed, match="may lack what has run since"):
+        place.engine.rollback(run_id, actor=BOT)
+    (place.root / "fixed").unlink()
+    place.engine.retry(run_id, actor=ANN)
+    assert place.drive(run_id).ended == "failed"
+    (place.root / "fixed").touch()
+    place.engine.retry(run_id, actor=BOT)  # a person has looked at it
+    assert place.drive(run_id).ended == "completed"
+
+
+def test_a_restore_that_is_refused_because_a_step_lives_brings_no_key(place: Place) -> None:
+    place.procedure("deploy", slow(place))
+    run_id = place.create("deploy")
+    place.back_up()
+    start_and_leave(place, run_id)
+    for key in place.workspace.keys.iterdir():
+        key.unlink()
+    with pytest.raises(Refused, match="a step is still running"):
+        place.restore(accept_older=True)
+    assert not [*place.workspace.keys.iterdir()]
+    end_the_step(place)

@@ -33,6 +33,8 @@ from .given import CHILD, RUN, Story, child, manual, shell, wait
 from .test_rollback import STORIES as ROLLBACKS
 from .test_rollback import states as states_of_rollback
 
+pytestmark = pytest.mark.xdist_group("the table of moves")  # one worker explores, not each of them
+
 SUPERVISED = ExecutionMode.SUPERVISED
 RERUNS, FAILS, VERIFIES = (
     InterruptRules(policy=policy, command="test" if policy is OnInterrupt.VERIFY else "")

@@ -50,6 +50,12 @@ def bring_to_rest(parts: Parts, backup_at: str) -> tuple[str, ...]:
     return tuple(reversed(moving))
 
 
+def failed_runs(parts: Parts) -> tuple[str, ...]:
+    """Those that had failed, oldest first: they are at rest, and may have been retried after the backup."""
+    summaries, _total = parts.store.summaries(RunFilter(statuses=(RunStatus.FAILED,)))
+    return tuple(reversed([summary.run_id for summary in summaries]))
+
+
 def _stop(parts: Parts, runs: Runs, run_id: str, backup_at: str) -> None:
     loaded = runs.load(run_id)
     for step in _under_way(loaded.run):

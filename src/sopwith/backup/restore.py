@@ -21,7 +21,7 @@ from sopwith.audit.trust import Copy, read_copy
 from sopwith.backup.archive import DATABASE, unpack
 from sopwith.backup.living import living_steps
 from sopwith.backup.make import verified_store
-from sopwith.backup.rest import bring_to_rest
+from sopwith.backup.rest import bring_to_rest, failed_runs
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.instant import iso
 from sopwith.core.people import Directory, Right, check_right
@@ -43,6 +43,8 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     aside: Path | None
     """Where what was in place is kept; None if nothing was."""
     stopped: tuple[str, ...]
+    failed: tuple[str, ...]
+    """Runs that had failed: nobody knows from the backup whether they were retried since."""
     ahead: tuple[str, ...]
     """Copies of checkpoints that tell of events which are lost: nothing is signed while they stand in their places."""
     kept: tuple[str, ...]
@@ -94,7 +96,8 @@ class _Restore:
         size = None if cut_short else size_of(self._workspace.database)
         loss = self._loss(copies, known=max(size or 0, cut_short.known if cut_short else 0, manifest.size))
         self._check_loss(manifest, loss, accepted=accept_older or (cut_short is not None and cut_short.accepted))
-        stopped = self._prepare(manifest, loss)
+        self._check_nothing_lives()
+        stopped, failed = self._prepare(manifest, loss)
         aside = _unused(self._workspace.runs / f"before-restore-{self._now[:19].replace('-', '').replace(':', '')}Z")
         had_record = self._workspace.database.exists()
         with held_still(self._workspace.database, size):
@@ -109,6 +112,7 @@ class _Restore:
             lost=loss.known - manifest.size,
             aside=aside if had_record else None,
             stopped=stopped,
+            failed=failed,
             ahead=loss.ahead,
             kept=kept,
         )
@@ -161,12 +165,13 @@ class _Restore:
                 hint="let it end, or end it: sop cancel RUN, or, where the record cannot be read, kill that process",
             )
 
-    def _prepare(self, manifest: BackupManifest, loss: Loss) -> tuple[str, ...]:
-        """Brings all runs of the copy to rest and signs what happens here. Tells which runs had not ended."""
+    def _prepare(self, manifest: BackupManifest, loss: Loss) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Brings all runs of the copy to rest and signs what happens here. Tells which had not ended, which failed."""
         self._bring_keys()
         with closing(SqliteStore(self._staged)) as store:
             engine = engine_on_copy(_as_workspace(self._folder), store)
             stopped = bring_to_rest(engine.parts, manifest.timestamp)
+            failed = failed_runs(engine.parts)
             now = engine.parts.clock.now().at
             statement = signed(
                 Restoration,
@@ -181,7 +186,7 @@ class _Restore:
             )
             store.begin_anew(line_of(statement), now)
         self._now = iso(now)
-        return stopped
+        return stopped, failed
 
     def _bring_keys(self) -> None:
         """A workspace without keys gets the public ones first: its own, made in a moment, must not take their name."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -34,17 +34,22 @@ class DroppedRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Auditing:
-    """`seal` signs the log and tells what it could not do; `tombstones` are the store's; `examine` verifies all."""
+    """`seal` signs the log and tells what it could not do; `examine` verifies all of it.
+
+    `tombstones` and `restorations` are the store's lines.
+    """
 
     def __init__(
         self,
         *,
         seal: Callable[[datetime], tuple[str, ...]] = _nothing,
         tombstones: Callable[[], Sequence[bytes]] = _nothing,
+        restorations: Callable[[], Sequence[bytes]] = _nothing,
         examine: Callable[[], tuple[str, ...]] = _nothing,
     ) -> None:
         self._seal = seal
         self._tombstones = tombstones
+        self._restorations = restorations
         self.examine = examine
         """Verifies the whole log: what is wrong with it, a sentence each."""
         self.warnings: tuple[str, ...] = ()
@@ -79,6 +84,19 @@ class Auditing:
                 return DroppedRecord(at=tombstone.timestamp, days=tombstone.days)
         return None
 
+    def restored_at(self) -> datetime | None:
+        """When a backup was last put in the place of this record, as the store says; None if never.
+
+        What cannot be read counts as just now: whoever asks would rather be refused than do something twice.
+        """
+        lines = self._restorations()
+        if not lines:
+            return None
+        try:
+            return _RESTORATION.decode(lines[-1]).timestamp
+        except msgspec.MsgspecError:
+            return datetime.max.replace(tzinfo=UTC)
+
     def why_empty(self, run_id: str) -> SopwithError:
         """The error for whoever needs what a run without payloads said: RecordDropped, or StoreError without leave."""
         dropped = self.dropped(run_id)
@@ -103,7 +121,7 @@ class Deferred(Auditing):
     """
 
     def __init__(self, auditing: Auditing) -> None:
-        super().__init__(tombstones=auditing._tombstones, examine=auditing.examine)
+        super().__init__(tombstones=auditing._tombstones, restorations=auditing._restorations, examine=auditing.examine)
         self._auditing = auditing
         self._changed = threading.Condition()
         self._wanted: datetime | None = None
@@ -144,3 +162,10 @@ class _Tombstone(msgspec.Struct, rename="camel"):
 
 
 _TOMBSTONE = msgspec.json.Decoder(_Tombstone)
+
+
+class _Restoration(msgspec.Struct):
+    timestamp: datetime
+
+
+_RESTORATION = msgspec.json.Decoder(_Restoration)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sopwith.core import commands as cmd
-from sopwith.core.actor import Actor
+from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
 from sopwith.core.approval import TimeoutAction
@@ -30,6 +30,7 @@ from sopwith.core.moves_answer import addressed, answered_step
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode
+from sopwith.core.refusal import verb_of
 from sopwith.core.request import Request, run_id_of
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children, run_left_ms
 from sopwith.engine.children import bring_in_line, going_on_besides, outermost
@@ -196,8 +197,9 @@ class Engine:
     def refusal(self, run: Run, make: Callable[[Instant], cmd.Command]) -> SopwithError | None:
         """Why the command would be refused now; None if it would be carried out, as far as limits let it."""
         try:
-            self._check_outside(run.run_id, make(self.parts.clock.now()).actor)
-            decide(run, self._with_people(make(self.parts.clock.now())))
+            command = self._with_people(make(self.parts.clock.now()))
+            self._check_outside(run.run_id, command.actor)
+            decide(run, self._known_to_be_whole(run, command))
         except SopwithError as error:
             return error
         return None
@@ -352,10 +354,24 @@ class Engine:
         admit: Callable[[Run], Callable[[Occupancy], None] | None] | None = None,
     ) -> tuple[Loaded, tuple[Event, ...]]:
         """`Runs.change`, and whether it was this call's doing."""
-        loaded, events = self.runs.change(run_id, make, admit=admit)
+        checked = lambda run, now: self._known_to_be_whole(run, make(run, now))  # noqa: E731
+        loaded, events = self.runs.change(run_id, checked, admit=admit)
         request = self._call.request
         self.replayed = not events and request is not None and request.key in loaded.run.requests
         return loaded, events
+
+    def _known_to_be_whole(self, run: Run, command: _C) -> _C:
+        """NotAllowed where an agent would begin again what may have been done since the backup that was restored."""
+        if not isinstance(command, cmd.Retry | cmd.Rollback) or command.actor.kind is not ActorKind.AGENT:
+            return command
+        restored_at = self.parts.auditing.restored_at()
+        if restored_at is not None and run.updated_at <= restored_at:
+            raise NotAllowed(
+                f"{command.actor} may not {verb_of(command)} {run.run_id}: its record was restored, and may lack what "
+                "has run since",
+                hint="a person may, who has found that out",
+            )
+        return command
 
     def _do(self, run_id: str, make: Callable[[Instant], cmd.Command]) -> Run:
         loaded, _events = self._change(run_id, lambda _run, now: self._with_people(make(now)), admit=self._readmission)

@@ -172,7 +172,7 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 class _Driven(msgspec.Struct):
-    """A run that is driven here, what had happened elsewhere when that began, and whether anybody left it to us since."""
+    """A run that is driven here, what had happened elsewhere when that began, and whether it was left to us since."""
 
     found: _Found
     task: asyncio.Task[Run]

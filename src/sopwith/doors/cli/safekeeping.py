@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sopwith.backup.make import Made
     from sopwith.backup.restore import Restored
 
+_MOST_SHOWN = 20
+
 
 @click.command()
 @click.argument("file", required=False, metavar="[FILE]", type=click.Path(path_type=Path))
@@ -72,6 +74,7 @@ def restore(door: Door, file: Path, accept_older: bool) -> None:
         "lostEvents": restored.lost,
         "keptAside": None if restored.aside is None else str(restored.aside),
         "stoppedRuns": list(restored.stopped),
+        "failedRuns": list(restored.failed),
         "checkpointsAhead": list(restored.ahead),
         "leftAsTheyAre": list(restored.kept),
     }
@@ -100,6 +103,12 @@ def _restored_text(restored: Restored) -> str:
     if restored.stopped:
         lines.append(f"  {_count(len(restored.stopped), 'run')} had not ended and must be looked at before going on:")
         lines += [f"    {run_id}  {text.dim(f'sop status {run_id}')}" for run_id in restored.stopped]
+    if restored.failed:
+        lines.append(f"  {_count(len(restored.failed), 'run')} had failed, and may have been retried since:")
+        shown = restored.failed[-_MOST_SHOWN:]
+        lines += [f"    {run_id}  {text.dim(f'sop status {run_id}')}" for run_id in shown]
+        if len(shown) < len(restored.failed):
+            lines.append(text.dim(f"    and {len(restored.failed) - len(shown):,} older: sop history --status failed"))
     return "\n".join(lines)
 
 
