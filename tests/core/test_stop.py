@@ -105,6 +105,18 @@ def test_a_failure_beside_work_by_hand_waits_for_it_as_the_pause_does() -> None:
     assert (story.run.pause_cause, story.run.reason) == ("asked", "wrong cluster")
 
 
+def test_a_stop_that_interrupted_nothing_holds_though_a_step_was_rejected_before() -> None:
+    story = Story(shell(), shell(gate=True, after=()), shell(after=(2,))).drive()
+    story.when(cmd.Reject, step=2, reason="not today")
+    assert story.when(cmd.Pause, stop=True, reason="wrong cluster") == ["run_pause_requested"]
+    assert story.finish(1) == ["step_completed", "run_paused"]
+    assert (story.run.pause_cause, story.run.reason) == ("asked", "wrong cluster")
+    assert story.when(cmd.Skip, step=2, reason="not needed") == ["step_skipped"]
+    assert (story.status, story.owed()) == (RunStatus.PAUSED, [])
+    assert story.when(cmd.Resume) == ["run_resumed"]
+    assert story.owed() == [(DueKind.START_STEP, 3)]
+
+
 def test_all_processes_end_before_the_pause() -> None:
     story = stopped(shell(), shell(after=()))
     assert story.finish(1, **ENDED) == ["step_interrupted"]

@@ -14,7 +14,7 @@ import pytest
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
 from sopwith.core.commands import Cancel, StepResult
 from sopwith.core.run import Run, status_of
-from sopwith.engine.driver import drive
+from sopwith.engine.driver import LOOK_SECS, drive
 from sopwith.engine.runs import Runs
 from sopwith.errors import (
     ApproverNotAllowed,
@@ -456,6 +456,31 @@ def test_a_driver_stays_while_somebody_else_drives_its_child(bench: Bench) -> No
     bench.finish(first)
 
 
+def test_a_driver_soon_finds_the_end_of_a_child_whose_own_driver_died_before_it_said_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nested(bench, GATE, then=(ALSO,))
+    bench.world.plays = {1: [Play(seconds=5)], 2: [Play(seconds=300)]}
+    run_id = bench.create("deploy")
+    bench.begin(run_id)
+    bench.pass_time(1)
+    child = child_of(bench, run_id)
+    approve(bench, child)
+    tell = Runs._tell_parent
+
+    def dies(self: Runs, run: Run, *, goes_on: bool) -> None:
+        if run.ended is not None:
+            raise Killed
+        tell(self, run, goes_on=goes_on)
+
+    monkeypatch.setattr(Runs, "_tell_parent", dies)
+    with pytest.raises(Killed):
+        bench.drive(child)
+    assert bench.now(child).ended == "completed"
+    bench.pass_time(2 * LOOK_SECS)
+    assert bench.statuses(run_id) == ["completed", "running"]
+
+
 # pause, resume, cancel
 
 
@@ -693,6 +718,18 @@ def test_a_retry_after_a_cancelled_child_makes_another_one(bench: Bench, beside:
     bench.drive(beside.run_id)
     assert child_of(bench, beside.run_id) != first
     assert status(bench, beside.run_id) == "awaiting_approval"
+
+
+def test_a_retry_with_other_parameters_makes_another_child_that_has_them(bench: Bench) -> None:
+    bench.world.plays[2] = [Play(result=FAILED), Play()]
+    bench.procedure("build", {}, {}, params=PARAMETERS)
+    bench.procedure("deploy", {**USES, "with": {"tag": "params.version"}}, params=[{"name": "version"}])
+    run = bench.run("deploy", version="v1")
+    bench.engine().retry(run.run_id, actor=ANN, params={"version": "v2"})
+    again = bench.drive(run.run_id)
+    assert again.ended == "completed"
+    assert [bench.now(each.steps[1].child).params["tag"] for each in (run, again)] == ["v1", "v2"]
+    assert [key[1] for key in bench.world.starts] == [1, 2, 1, 2]
 
 
 def test_automatic_tries_go_on_with_the_child(bench: Bench) -> None:
