@@ -11,7 +11,7 @@ from sopwith.core.procedure import OnFailure, RetryRules
 from sopwith.core.run import RunStatus, StepStatus
 from sopwith.errors import IllegalMove
 
-from .given import AGENT, SYSTEM, Story, child, manual, shell
+from .given import AGENT, BOB, SYSTEM, Story, child, manual, shell
 
 ENDED = {"error": "stopped before it ended (killed by SIGTERM)", "cause": "cancelled", "signal": "SIGTERM"}
 
@@ -79,7 +79,7 @@ def test_a_pause_that_waits_can_be_made_one_at_once() -> None:
     assert story.owed() == [(DueKind.WATCH_STEP, 1)]
     assert story.when(cmd.Pause, stop=True) == ["run_pause_requested"]
     assert (story.owed(), story.run.reason) == ([(DueKind.STOP_STEP, 1)], "lunch")
-    assert story.when(cmd.Pause, stop=True) == []
+    assert story.when(cmd.Pause, stop=True, actor=BOB) == []
     assert story.when(cmd.Pause) == []
     story.finish(1, **ENDED)
     assert story.step(1).error == "stopped by alice"

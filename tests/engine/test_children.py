@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
-from sopwith.core.commands import Cancel, StepResult
+from sopwith.core.commands import Cancel, Finish, StepResult
 from sopwith.core.run import Run, status_of
 from sopwith.engine.driver import LOOK_SECS, drive
 from sopwith.engine.runs import Runs
@@ -479,6 +479,38 @@ def test_a_driver_soon_finds_the_end_of_a_child_whose_own_driver_died_before_it_
     assert bench.now(child).ended == "completed"
     bench.pass_time(2 * LOOK_SECS)
     assert bench.statuses(run_id) == ["completed", "running"]
+
+
+def test_an_end_that_is_committed_while_a_driver_looks_is_not_missed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process drives the child, and dies between its end and its word to the parent."""
+    nested(bench)
+    bench.world.plays[1] = [Play(seconds=None)]
+    run_id = bench.create("deploy")
+    first = bench.begin(run_id)
+    bench.pass_time(1)
+    first.cancel()
+    bench.pass_time(1)
+    child = child_of(bench, run_id)
+    other, looking = bench.engine().parts, bench.engine().parts
+    claim = other.store.claim(child, other.owner(), bench.clock.now().at)
+    holder = looking.store.holder
+
+    def just_then(asked: str) -> Any:
+        looking.store.holder = holder  # type: ignore[method-assign]
+        ends = Finish(actor=SYSTEM, now=bench.clock.now(), step=1, attempt=1, result=StepResult())
+        runs = Runs(other)
+        runs.commit(runs.load(child), ends, claim=claim)
+        return holder(asked)
+
+    monkeypatch.setattr(Runs, "_tell_parent", lambda *_given, **_more: None)
+    looking.store.holder = just_then  # type: ignore[method-assign]
+    driving = bench.loop.create_task(drive(looking, run_id))
+    bench.pass_time(LOOK_SECS)
+    assert bench.now(child).ended == "completed"
+    assert driving.done()
+    assert bench.finish(driving).ended == "completed"
 
 
 # pause, resume, cancel

@@ -351,7 +351,7 @@ MUTANTS = (
         "core/people.py:matches",
         "return AGENT + actor.id in principals",
         "return bool(set(principals) & {AGENT + actor.id, *(GROUP + g for g in groups)})",
-        equivalent="an agent is given no groups: `standing` gives it none, and `check_approver` passes none",
+        found_by=_PEOPLE,
     ),
     rule(
         "who has voted is not counted again among those left",
