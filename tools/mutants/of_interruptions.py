@@ -416,6 +416,6 @@ MUTANTS = (
         "engine/ticker.py:_unreadable",
         "raise error",
         "pass",
-        found_by=_SERVER,
+        found_by="tests/engine/test_ticker.py",
     ),
 )

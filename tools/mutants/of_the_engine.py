@@ -502,7 +502,7 @@ MUTANTS = (
         "engine/ticker.py:let_go",
         "task.cancel()",
         "pass",
-        found_by="tests/engine/test_ticker.py",
+        found_by="tests/engine/test_ticker.py::test_at_its_end_it_lets_go_of_runs_and_the_next_one_takes_them_over",
     ),
     rule(
         "a rested run is looked at again in time",
