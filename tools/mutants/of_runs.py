@@ -792,7 +792,7 @@ MUTANTS = (
         "core/detour.py:passed_by",
         "if run.steps[other].status in _LEFT:",
         "if True:",
-        found_by="tests/core/test_items.py",
+        found_by="tests/core/test_on_reject.py",
     ),
     # core/rollback.py, moves_rollback.py, evolve_rollback.py
     rule(
@@ -897,7 +897,7 @@ MUTANTS = (
         "core/child.py:is_to_be_retried",
         "child.ended is RunStatus.FAILED and ",
         "",
-        found_by="tests/core/test_children.py tests/engine/test_children.py",
+        found_by="tests/core/test_children.py",
     ),
     rule(
         "a run is told when its child rests",
