@@ -21,7 +21,8 @@ from sopwith.errors import StoreError
 from sopwith.ports import Batch
 from sopwith.stores.migrate import migrations
 from sopwith.stores.sqlite import SqliteStore
-from sopwith.testing.samples import first_batch, next_batch
+from sopwith.testing.clock import START
+from sopwith.testing.samples import first_batch, next_batch, owner
 
 from .faulty_disk import Disk, Fault, failing, faulty_disk
 
@@ -164,6 +165,22 @@ def test_a_full_disk_refuses_and_takes_more_as_soon_as_there_is_room(disk: Disk,
     disk.heal()
     assert add(store) == 3
     store.close()
+
+
+def test_a_claim_that_could_not_be_recorded_keeps_nobody_out(disk: Disk, tmp_path: Path) -> None:
+    store, other = SqliteStore(tmp_path / "runs.db"), SqliteStore(tmp_path / "runs.db")
+    add(store)
+    disk.fault = Fault("write", disk.counts["write"] + 1, FULL, lasting=True)
+    with pytest.raises(StoreError, match="the disk is full"):
+        store.claim(RUN, owner("me"), START)
+    assert store.holder(RUN) is None
+    disk.heal()
+    claim = other.claim(RUN, owner("another"), START)
+    assert claim is not None
+    other.release(claim)
+    assert store.claim(RUN, owner("me"), START) is not None
+    store.close()
+    other.close()
 
 
 # migrations

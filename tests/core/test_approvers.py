@@ -19,7 +19,7 @@ from sopwith.core.approvers import signature, votes_left
 from sopwith.core.config import Config, Role, User
 from sopwith.core.decide import decide
 from sopwith.core.modes import choose_mode
-from sopwith.core.people import Directory, check_runner
+from sopwith.core.people import Directory, check_runner, matches
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.run import Gate, GateStatus, RunStatus, StepStatus
 from sopwith.errors import AlreadyDecided, ApproverNotAllowed, BadRequest, NotAllowed, SopwithError
@@ -669,6 +669,12 @@ def test_a_signature_without_config_or_session_has_the_config_digest_and_no_role
 def test_an_agents_signature_has_no_groups() -> None:
     signed = signature("approved", CLAUDE, Directory(Config(groups=GROUPS, users={"claude": User(name="Claude P.")})))
     assert (signed.groups, signed.printed_name) == ((), "")
+
+
+def test_principals_name_an_agent_by_its_name_and_by_no_group() -> None:
+    assert matches(("agent:claude",), CLAUDE, ())
+    assert matches(("group:release",), CAROL, ("release",))
+    assert not matches(("group:release", "user:claude"), CLAUDE, ("release",))
 
 
 @pytest.mark.parametrize(

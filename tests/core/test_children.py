@@ -316,6 +316,13 @@ def test_a_failed_child_that_is_to_be_tried_again_ends_nothing() -> None:
     assert told_of(retried.run, other.run, 1, retried.now) is None
 
 
+def test_a_child_that_was_brought_to_its_end_by_itself_ends_the_next_attempt_at_once() -> None:
+    other = ended({})
+    retried = Story(child())
+    retried.start(1, child_seq=other.run.seq)
+    assert isinstance(told_of(retried.run, other.run, 1, retried.now), cmd.Finish)
+
+
 def test_constants_are_handed_on_as_they_are_and_text_is_evaluated() -> None:
     story = Story(child(with_={"tag": "params.version + '-rc'", "count": 3, "dry": True}), params={"version": "v1"})
     assert given_by(story.run, 1).parameters == {"tag": "v1-rc", "count": 3, "dry": True}

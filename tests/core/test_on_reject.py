@@ -110,6 +110,14 @@ def test_only_what_lies_between_is_skipped() -> None:
     assert story.statuses == ("rejected", "completed", "running")
 
 
+def test_what_two_rejections_lead_past_is_skipped_once() -> None:
+    story = Story(shell(**goto(4)), shell(after=(), **goto(4)), shell(after=(1, 2)), manual())
+    assert rejected(story, 1) == ["approval_rejected", "step_skipped"]
+    assert rejected(story, 2) == ["approval_rejected"]
+    assert story.statuses[:3] == ("rejected", "rejected", "skipped")
+    assert story.step(3).comment == "step 1 was rejected, which leads to step 4"
+
+
 def test_a_run_in_which_nothing_but_answers_happened_says_so() -> None:
     story = Story(shell(**goto(2)), manual(gate=True))
     rejected(story, 1)

@@ -405,6 +405,17 @@ def test_a_rollback_that_wants_approval_opens_the_gate_of_the_step_again() -> No
     check_replay(story)
 
 
+def test_a_rollback_is_asked_about_in_its_turn_only() -> None:
+    story = failed(shell(rollback=ASKED), shell(rollback=ASKED), last())
+    assert story.owed() == [(OPEN, 2)]
+    story.refused(IllegalMove, cmd.OpenGate, step=1, digest=digest_of(1, 1))
+    assert story.ask(2) == ["approval_requested"]
+    story.refused(IllegalMove, cmd.OpenGate, step=1, digest=digest_of(1, 1))
+    story.when(cmd.Approve)
+    undone(story, 2)
+    assert story.ask(1) == ["approval_requested"]
+
+
 def test_an_approval_of_the_step_is_none_of_its_rollback() -> None:
     story = Story(shell(rollback=ASKED, gate=True), last()).drive()
     story.when(cmd.Approve)

@@ -11,7 +11,7 @@ from sopwith.core.procedure import OnFailure, RetryRules
 from sopwith.core.run import RunStatus, StepStatus
 from sopwith.errors import IllegalMove
 
-from .given import AGENT, SYSTEM, Story, child, manual, shell
+from .given import AGENT, BOB, SYSTEM, Story, child, manual, shell
 
 ENDED = {"error": "stopped before it ended (killed by SIGTERM)", "cause": "cancelled", "signal": "SIGTERM"}
 
@@ -79,7 +79,7 @@ def test_a_pause_that_waits_can_be_made_one_at_once() -> None:
     assert story.owed() == [(DueKind.WATCH_STEP, 1)]
     assert story.when(cmd.Pause, stop=True) == ["run_pause_requested"]
     assert (story.owed(), story.run.reason) == ([(DueKind.STOP_STEP, 1)], "lunch")
-    assert story.when(cmd.Pause, stop=True) == []
+    assert story.when(cmd.Pause, stop=True, actor=BOB) == []
     assert story.when(cmd.Pause) == []
     story.finish(1, **ENDED)
     assert story.step(1).error == "stopped by alice"
@@ -103,6 +103,18 @@ def test_a_failure_beside_work_by_hand_waits_for_it_as_the_pause_does() -> None:
     story = stopped(shell(), manual(after=()))
     assert story.finish(1, error="exit status 1") == ["step_failed", "run_paused"]
     assert (story.run.pause_cause, story.run.reason) == ("asked", "wrong cluster")
+
+
+def test_a_stop_that_interrupted_nothing_holds_though_a_step_was_rejected_before() -> None:
+    story = Story(shell(), shell(gate=True, after=()), shell(after=(2,))).drive()
+    story.when(cmd.Reject, step=2, reason="not today")
+    assert story.when(cmd.Pause, stop=True, reason="wrong cluster") == ["run_pause_requested"]
+    assert story.finish(1) == ["step_completed", "run_paused"]
+    assert (story.run.pause_cause, story.run.reason) == ("asked", "wrong cluster")
+    assert story.when(cmd.Skip, step=2, reason="not needed") == ["step_skipped"]
+    assert (story.status, story.owed()) == (RunStatus.PAUSED, [])
+    assert story.when(cmd.Resume) == ["run_resumed"]
+    assert story.owed() == [(DueKind.START_STEP, 3)]
 
 
 def test_all_processes_end_before_the_pause() -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
-from sopwith.core.commands import Cancel, StepResult
+from sopwith.core.commands import Cancel, Finish, StepResult
 from sopwith.core.run import Run, status_of
-from sopwith.engine.driver import drive
+from sopwith.engine.driver import LOOK_SECS, drive
 from sopwith.engine.runs import Runs
 from sopwith.errors import (
     ApproverNotAllowed,
@@ -456,6 +456,63 @@ def test_a_driver_stays_while_somebody_else_drives_its_child(bench: Bench) -> No
     bench.finish(first)
 
 
+def test_a_driver_soon_finds_the_end_of_a_child_whose_own_driver_died_before_it_said_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nested(bench, GATE, then=(ALSO,))
+    bench.world.plays = {1: [Play(seconds=5)], 2: [Play(seconds=300)]}
+    run_id = bench.create("deploy")
+    bench.begin(run_id)
+    bench.pass_time(1)
+    child = child_of(bench, run_id)
+    approve(bench, child)
+    tell = Runs._tell_parent
+
+    def dies(self: Runs, run: Run, *, goes_on: bool) -> None:
+        if run.ended is not None:
+            raise Killed
+        tell(self, run, goes_on=goes_on)
+
+    monkeypatch.setattr(Runs, "_tell_parent", dies)
+    with pytest.raises(Killed):
+        bench.drive(child)
+    assert bench.now(child).ended == "completed"
+    bench.pass_time(2 * LOOK_SECS)
+    assert bench.statuses(run_id) == ["completed", "running"]
+
+
+def test_an_end_that_is_committed_while_a_driver_looks_is_not_missed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process drives the child, and dies between its end and its word to the parent."""
+    nested(bench)
+    bench.world.plays[1] = [Play(seconds=None)]
+    run_id = bench.create("deploy")
+    first = bench.begin(run_id)
+    bench.pass_time(1)
+    first.cancel()
+    bench.pass_time(1)
+    child = child_of(bench, run_id)
+    other, looking = bench.engine().parts, bench.engine().parts
+    claim = other.store.claim(child, other.owner(), bench.clock.now().at)
+    holder = looking.store.holder
+
+    def just_then(asked: str) -> Any:
+        looking.store.holder = holder  # type: ignore[method-assign]
+        ends = Finish(actor=SYSTEM, now=bench.clock.now(), step=1, attempt=1, result=StepResult())
+        runs = Runs(other)
+        runs.commit(runs.load(child), ends, claim=claim)
+        return holder(asked)
+
+    monkeypatch.setattr(Runs, "_tell_parent", lambda *_given, **_more: None)
+    looking.store.holder = just_then  # type: ignore[method-assign]
+    driving = bench.loop.create_task(drive(looking, run_id))
+    bench.pass_time(LOOK_SECS)
+    assert bench.now(child).ended == "completed"
+    assert driving.done()
+    assert bench.finish(driving).ended == "completed"
+
+
 # pause, resume, cancel
 
 
@@ -693,6 +750,18 @@ def test_a_retry_after_a_cancelled_child_makes_another_one(bench: Bench, beside:
     bench.drive(beside.run_id)
     assert child_of(bench, beside.run_id) != first
     assert status(bench, beside.run_id) == "awaiting_approval"
+
+
+def test_a_retry_with_other_parameters_makes_another_child_that_has_them(bench: Bench) -> None:
+    bench.world.plays[2] = [Play(result=FAILED), Play()]
+    bench.procedure("build", {}, {}, params=PARAMETERS)
+    bench.procedure("deploy", {**USES, "with": {"tag": "params.version"}}, params=[{"name": "version"}])
+    run = bench.run("deploy", version="v1")
+    bench.engine().retry(run.run_id, actor=ANN, params={"version": "v2"})
+    again = bench.drive(run.run_id)
+    assert again.ended == "completed"
+    assert [bench.now(each.steps[1].child).params["tag"] for each in (run, again)] == ["v1", "v2"]
+    assert [key[1] for key in bench.world.starts] == [1, 2, 1, 2]
 
 
 def test_automatic_tries_go_on_with_the_child(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
@@ -323,6 +324,20 @@ def test_a_stop_that_fails_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch
     assert bench.store.holder(run_id) is None
 
 
+def test_an_end_that_cannot_be_read_is_not_guessed_and_a_person_decides(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreadable(self: FakeWatch) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(FakeWatch, "wait", unreadable)
+    bench.procedure("deploy", {})
+    run = bench.run("deploy")
+    assert run.paused
+    assert bench.statuses(run.run_id) == ["interrupted"]
+    assert run.steps[1].error == "how the step ended could not be read: Input/output error"
+
+
 def test_pause_waits_for_the_running_step(bench: Bench) -> None:
     bench.world.plays[1] = [Play(seconds=30)]
     bench.procedure("deploy", {}, {})
@@ -351,6 +366,17 @@ def test_branches_run_at_the_same_time(bench: Bench) -> None:
     bench.pass_time(10)
     assert bench.finish(driving).ended == "completed"
     assert bench.loop.time() < 12
+
+
+def test_a_gate_is_settled_at_its_time_while_another_branch_runs(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=300)]
+    bench.procedure("deploy", {}, {**GATED, "approvalTimeoutMins": 0.75, "dependsOn": []})
+    run_id = bench.create("deploy")
+    bench.begin(run_id)
+    bench.pass_time(44.9)
+    assert bench.statuses(run_id) == ["running", "awaiting_approval"]
+    bench.pass_time(0.2)
+    assert bench.statuses(run_id) == ["running", "completed"]
 
 
 def test_a_failing_branch_lets_the_other_end_and_starts_nothing_more(bench: Bench) -> None:

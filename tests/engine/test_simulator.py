@@ -239,7 +239,6 @@ def a_start_that_ignores_the_digest(patch: pytest.MonkeyPatch) -> None:
 
 def a_start_before_its_dependencies(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(moves_driver, "dependencies_met", lambda _run, _number: True)
-    patch.setattr(due_module, "dependencies_met", lambda _run, _number: True)
     patch.setattr(evolve_module, "dependencies_met", lambda _run, _number: True)
 
 

@@ -76,7 +76,7 @@ def _by_tests(mutant: Mutant, package: Path) -> Found:
         return msgspec.structs.replace(found, by=TESTS, what="they do not end")
     if done.returncode not in (0, 1):
         raise RuntimeError(f"{mutant.rule}: the tests did not run: {done.stdout[-400:]} {done.stderr[-400:]}")
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - .*)?$", done.stdout, re.MULTILINE)
     return msgspec.structs.replace(found, by=TESTS if failed else "", what=" ".join(failed))
 
 

@@ -228,13 +228,10 @@ MUTANTS = (
     ),
     rule(
         "who stopped first is named",
-        "core/evolve.py:_apply",
-        "stopping = run.stopping or (",
-        "stopping = (",
-        equivalent=(
-            "while what runs is being ended the core writes no second request, neither for a pause nor for a stop; this"
-            " line says the same once more"
-        ),
+        "core/moves_person.py:pause",
+        "stops = command.stop and not run.stopping and ",
+        "stops = command.stop and ",
+        found_by=_STOP,
     ),
     rule(
         "a stop stops what runs within",
@@ -419,6 +416,6 @@ MUTANTS = (
         "engine/ticker.py:_unreadable",
         "raise error",
         "pass",
-        found_by=_SERVER,
+        found_by="tests/engine/test_ticker.py",
     ),
 )

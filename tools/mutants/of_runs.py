@@ -95,10 +95,7 @@ MUTANTS = (
         "core/due.py:due",
         "watching or _of_rollback",
         "_of_rollback",
-        equivalent=(
-            "a start beside a running process is refused by `start_rollback`, and `_refresh` finds"
-            " nothing new: the driver would stop; `of_runs` has that refusal as its own rule"
-        ),
+        found_by=_ROLLBACK,
     ),
     rule("instances wait their turn (what is due)", "core/due.py:due", "if step.number not in held)", ")"),
     rule(
@@ -169,13 +166,6 @@ MUTANTS = (
         found_by="tests/core/test_flow.py",
     ),
     rule(
-        "a step comes after what it depends on (what is due)",
-        "core/due.py:_next",
-        " or not dependencies_met(run, step.number)",
-        "",
-        equivalent="`run.live` holds only steps of the frontier, whose dependencies are met",
-    ),
-    rule(
         "a condition is asked first",
         "core/due.py:_next",
         "asks = run.procedure.step(step.number).condition is not None and step.condition_held is None",
@@ -216,10 +206,7 @@ MUTANTS = (
         "core/moves_driver.py:_is_startable",
         " and step.instances is None",
         "",
-        equivalent=(
-            "a step that has instances is not in the frontier, so no driver asks"
-            " for it; tests/core/test_items.py has the refusal"
-        ),
+        found_by="tests/core/test_items.py",
     ),
     rule(
         "a next try waits for its time",
@@ -805,7 +792,7 @@ MUTANTS = (
         "core/detour.py:passed_by",
         "if run.steps[other].status in _LEFT:",
         "if True:",
-        found_by="tests/core/test_items.py",
+        found_by="tests/core/test_on_reject.py",
     ),
     # core/rollback.py, moves_rollback.py, evolve_rollback.py
     rule(
@@ -910,7 +897,7 @@ MUTANTS = (
         "core/child.py:is_to_be_retried",
         "child.ended is RunStatus.FAILED and ",
         "",
-        found_by="tests/core/test_children.py tests/engine/test_children.py",
+        found_by="tests/core/test_children.py",
     ),
     rule(
         "a run is told when its child rests",

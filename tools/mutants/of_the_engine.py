@@ -136,33 +136,25 @@ MUTANTS = (
         "tests/engine/test_found_by_simulation.py",
     ),
     rule(
-        "the version is read before the run",
+        "the version is read before anything is looked at",
         "engine/driver.py:_run",
-        (
-            "                version = self._parts.store.version()\n"
-            "                self._renewal.renew_if_due()\n"
-            "                self._refresh()\n"
-        ),
-        (
-            "                self._renewal.renew_if_due()\n"
-            "                self._refresh()\n"
-            "                version = self._parts.store.version()\n"
-        ),
-        found_by="tests/engine/test_driver.py tests/engine/test_children_and_others.py",
+        "await self._wait(version)",
+        "await self._wait(self._parts.store.version())",
+        found_by="tests/engine/test_children.py",
     ),
     rule(
         "a driver that waits looks for changes",
         "engine/driver.py:_wait",
         "self._parts.store.version() != version or ",
         "",
-        found_by="tests/engine/test_driver.py tests/engine/test_children_and_others.py",
+        found_by="tests/engine/test_children.py",
     ),
     rule(
         "a driver wakes for deadlines",
         "engine/driver.py:_alarm",
         "at = (item.at for item in items if item.at is not None and",
         "at = (item.at for item in () if item.at is not None and",
-        found_by="tests/engine/test_clocks.py tests/engine/test_flow.py",
+        found_by="tests/engine/test_driver.py",
     ),
     rule(
         "a step that must end is ended", "engine/driver.py:_stop", "return self._watched[step].stop()", "return False"
@@ -184,15 +176,14 @@ MUTANTS = (
         "engine/driver.py:_time_out",
         "return self._apply(cmd.TimeOut(actor=SYSTEM, now=self._parts.clock.now(), step=step, attempt=attempt))",
         "return False",
+        found_by="tests/engine/test_clocks.py",
     ),
     rule(
         "an end that cannot be read is unknown",
         "engine/driver.py:_outcome",
         "except OSError as error:",
         "except ZeroDivisionError as error:",
-        found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
-        "tests/engine/test_children.py tests/engine/test_children_and_others.py "
-        "tests/engine/test_found_by_simulation.py",
+        found_by="tests/engine/test_driver.py",
     ),
     rule(
         "a queued run asks for its slot",
@@ -216,7 +207,13 @@ MUTANTS = (
         "tests/engine/test_children.py tests/engine/test_children_and_others.py "
         "tests/engine/test_found_by_simulation.py",
     ),
-    rule("a freed slot goes to a child that waits", "engine/driver.py:_run", "            self._ask_for_slots()\n", ""),
+    rule(
+        "a freed slot goes to a child that waits",
+        "engine/driver.py:_run",
+        "            self._ask_for_slots()\n",
+        "",
+        found_by="tests/engine/test_children.py",
+    ),
     rule(
         "a child that rests is seen by a driver that waits",
         "engine/driver.py:_settle_one",
@@ -230,12 +227,14 @@ MUTANTS = (
         "engine/driver.py:_make_child",
         "if run.cancel_requested or run.timed_out or any(step.stuck for step in run.live):",
         "if False:",
+        found_by="tests/engine/test_children.py",
     ),
     rule(
         "a child is kept in line",
         "engine/driver.py:_watch_child",
         "if bring_in_line(self._parts, self._runs, run, watched=step):",
         "if False:",
+        found_by="tests/engine/test_children.py::test_a_pause_that_dies_before_it_tells_the_child_is_carried_on",
     ),
     rule(
         "a child that must end is ended",
@@ -249,6 +248,7 @@ MUTANTS = (
         "engine/recovery.py:changed_since_recorded",
         "if sha256(found) != run.steps[number].digest:",
         "if False:",
+        found_by="tests/engine/test_driver.py",
     ),
     rule(
         "nothing starts late in a run that stops",
@@ -276,6 +276,7 @@ MUTANTS = (
         "engine/children.py:next_child",
         "before.ended is not RunStatus.CANCELLED and ",
         "",
+        found_by="tests/engine/test_children.py",
     ),
     rule(
         "a child with other parameters is not gone on with",
@@ -304,6 +305,7 @@ MUTANTS = (
         "engine/children.py:_word",
         "return cmd.Resume(actor=SYSTEM, now=now)",
         "return None",
+        found_by="tests/engine/test_children.py",
     ),
     rule(
         "a step that is tried again tries its child again",
@@ -311,9 +313,19 @@ MUTANTS = (
         "if is_to_be_retried(run, number, child):",
         "if False:",
     ),
-    rule("a retry within a run takes a slot", "engine/children.py:_said", "admit=lambda _run: check", "admit=None"),
     rule(
-        "a cancel goes down all the way", "engine/children.py:_said", "bring_in_line(parts, runs, loaded.run)", "pass"
+        "a retry within a run takes a slot",
+        "engine/children.py:_said",
+        "admit=lambda _run: check",
+        "admit=None",
+        found_by="tests/engine/test_found_by_simulation.py",
+    ),
+    rule(
+        "a cancel goes down all the way",
+        "engine/children.py:_said",
+        "bring_in_line(parts, runs, loaded.run)",
+        "pass",
+        found_by="tests/engine/test_children.py",
     ),
     rule("an ended run holds nothing back", "engine/children.py:is_called_off", "run.ended is None and ", ""),
     rule(
@@ -371,7 +383,7 @@ MUTANTS = (
         "engine/runs.py:load",
         "if not all(each.payload for each in sealed):",
         "if False:",
-        found_by="tests/audit/test_retention.py",
+        found_by="tests/engine/test_auditing.py",
     ),
     # engine/engine.py
     rule(
@@ -437,8 +449,20 @@ MUTANTS = (
         "while item := None:",
         found_by="tests/engine/test_ticker.py",
     ),
-    rule("a server drives what is ready", "engine/ticker.py:_examine", "if ready_now(run, self._now):", "if False:"),
-    rule("a server notices commits", "engine/ticker.py:_notice_commits", "        self._stirred = True\n", ""),
+    rule(
+        "a server drives what is ready",
+        "engine/ticker.py:_examine",
+        "if ready_now(run, self._now):",
+        "if False:",
+        found_by="tests/engine/test_ticker.py",
+    ),
+    rule(
+        "a server notices commits",
+        "engine/ticker.py:_notice_commits",
+        "        self._stirred = True\n",
+        "",
+        found_by="tests/engine/test_ticker.py",
+    ),
     rule(
         "a server looks at what came due",
         "engine/ticker.py:_all_there_is_to_look_at",
@@ -450,6 +474,7 @@ MUTANTS = (
         "engine/ticker.py:_all_there_is_to_look_at",
         "yield from self._list_if_stirred()",
         "pass",
+        found_by="tests/engine/test_ticker.py",
     ),
     rule(
         "a server looks again at what was held",
@@ -463,33 +488,35 @@ MUTANTS = (
         "engine/ticker.py:_troubled",
         "self._put_off(run_id, seq, trouble.back_off_secs, _Why.TROUBLED)",
         "self._put_off(run_id, seq, 1e9, _Why.TROUBLED)",
+        found_by="tests/engine/test_ticker.py",
     ),
     rule(
         "a server that is told to stop stops",
         "engine/ticker.py:serve",
         "watching = [asyncio.ensure_future(_when(stop, server.wake))]",
         "watching = [asyncio.ensure_future(asyncio.sleep(0))]",
-        found_by="tests/engine/test_ticker.py tests/engine/test_hearing.py",
+        found_by="tests/engine/test_ticker.py",
     ),
     rule(
         "a server lets its runs go",
         "engine/ticker.py:let_go",
         "task.cancel()",
         "pass",
-        found_by="tests/engine/test_ticker.py tests/engine/test_hearing.py",
+        found_by="tests/engine/test_ticker.py::test_at_its_end_it_lets_go_of_runs_and_the_next_one_takes_them_over",
     ),
     rule(
         "a rested run is looked at again in time",
         "engine/ticker.py:_still_rests",
         "settled.until is None or settled.until > now.at",
         "True",
+        found_by="tests/engine/test_ticker.py",
     ),
     rule(
         "a refused run asks again",
         "engine/ticker.py:_ended",
         "self._put_off(run_id, run.seq, self._queue_secs(driven), _Why.QUEUED)",
         "self._put_off(run_id, run.seq, 1e9, _Why.QUEUED)",
-        found_by="tests/engine/test_ticker.py tests/engine/test_hearing.py",
+        found_by="tests/engine/test_ticker.py",
     ),
     # testing/memory.py keeps the store's promises as sqlite does; the contract suite holds both to them
     rule(
@@ -549,7 +576,7 @@ MUTANTS = (
         "stores/claims.py:take",
         "                self._locks.release(ordinal)\n                raise",
         "                raise",
-        found_by=_CONTRACT,
+        found_by="tests/contract/test_sqlite_faults.py",
     ),
     rule(
         "an old claim frees nothing (sqlite)",

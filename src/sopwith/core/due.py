@@ -25,7 +25,6 @@ from sopwith.core.run import (
     StepStatus,
     asks_items,
     busy_processes,
-    dependencies_met,
     gate_left_ms,
     has_room,
     held_back,
@@ -186,7 +185,7 @@ def _next(run: Run, step: StepState, *, room: bool) -> Due | None:
         if step.tries and is_wait(run, step.number):
             return Due(DueKind.END_WAIT, step.number, step.wake_at)
         return Due(DueKind.START_STEP, step.number, step.wake_at) if room else None
-    if step.status is not StepStatus.PENDING or not dependencies_met(run, step.number):
+    if step.status is not StepStatus.PENDING:
         return None
     asks = run.procedure.step(step.number).condition is not None and step.condition_held is None
     if asks or asks_items(run, step):

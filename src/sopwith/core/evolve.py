@@ -192,7 +192,7 @@ def _apply(run: Run, event: Event) -> Run:
         case ev.RunTimedOut():
             return replace(run, timed_out=True)
         case ev.RunPauseRequested(cause=cause, reason=reason, stop=stop):
-            stopping = run.stopping or (_stopped_by(event.actor, reason) if stop else "")
+            stopping = _stopped_by(event.actor, reason) if stop else ""
             asked = replace(run, pause_requested=True, stopping=stopping, pause_cause=cause, reason=reason)
             return each_gate(_hold(asked, event), lambda gate: stop_clock(gate, event))
         case ev.RunPaused(cause=cause, reason=reason):
