@@ -11,7 +11,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from sopwith.core.address import StepId, step_id
-from sopwith.doors.agent.frames import plain
 from sopwith.doors.agent.tools import BY_NAME, Schema, Tool
 from sopwith.doors.opened import Opened
 from sopwith.errors import BadArgument, IdentityClaimed, UnknownTool
@@ -25,6 +24,8 @@ _IDENTITY = frozenset(
         *("user", "userid", "username", "via"),
     }
 )
+_SHOWN = 80
+"""Characters of a name that nobody knows, in a message; that is escaped where it is told."""
 _KINDS: dict[str, tuple[type, str]] = {
     "string": (str, "text"),
     "integer": (int, "a whole number"),
@@ -39,7 +40,7 @@ def find_tool(name: str) -> Tool:
     if tool is None:
         near = get_close_matches(name, BY_NAME, n=1)
         meant = f", did you mean {near[0]}?" if near else ""
-        raise UnknownTool(f"no tool is called {plain(name, most=80)}{meant}", hint=", ".join(BY_NAME))
+        raise UnknownTool(f"no tool is called {name[:_SHOWN]}{meant}", hint=", ".join(BY_NAME))
     return tool
 
 
@@ -48,7 +49,7 @@ def check_arguments(tool: Tool, given: Arguments) -> None:
     for name in given:
         if name not in tool.arguments and re.sub("[^a-z]", "", name.lower()) in _IDENTITY:
             raise IdentityClaimed(
-                f"{tool.name} does not take {plain(name, most=80)}: who calls is known by the connection",
+                f"{tool.name} does not take {name[:_SHOWN]}: who calls is known by the connection",
                 hint="leave the argument out",
             )
     mistakes = [*_missing(tool, given), *_unknown(tool, given)]
@@ -84,7 +85,7 @@ def _unknown(tool: Tool, given: Arguments) -> Iterator[str]:
         if name not in tool.arguments:
             near = get_close_matches(name, tool.arguments, n=1)
             meant = f", did you mean {near[0]}?" if near else ""
-            yield f"it does not take {plain(name, most=80)}{meant}"
+            yield f"it does not take {name[:_SHOWN]}{meant}"
 
 
 def _wrong(name: str, value: Any, schema: Schema) -> Iterator[str]:
@@ -105,6 +106,8 @@ def _wrong(name: str, value: Any, schema: Schema) -> Iterator[str]:
 def _wrong_text(name: str, value: str, schema: Schema) -> Iterator[str]:
     if "enum" in schema and value not in schema["enum"]:
         yield f"{name}: expected one of {', '.join(schema['enum'])}"
+    if len(value) < schema.get("minLength", 0):
+        yield f"{name}: expected at least {schema['minLength']} character; leave it out instead"
     if len(value) > schema.get("maxLength", len(value)):
         yield f"{name}: expected at most {schema['maxLength']} characters, got {len(value)}"
     if any("\ud800" <= character <= "\udfff" or character == "\x00" for character in value):

@@ -24,6 +24,7 @@ MOST_OF_ONE = 4_000
 MOST_OF_ALL = 24_000
 """Characters of one text, and of all texts of one answer."""
 _OPENING = "[["
+_MARK = re.compile(r"\[\[(?=\s*(?:untrusted|end)\b)", re.IGNORECASE)
 _NOT_PLAIN = re.compile(r"[^ -~\n\t]")
 _HIDING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _BLANKS = frozenset(
@@ -93,8 +94,9 @@ def prose(text: str) -> str:
     r"""Text with what nobody sees as `\u{…}`: control, bidirectional and invisible characters, variation selectors.
 
     Letters stay as they are, unlike in `core/visible.py`: an agent is to read any language. Tabs and line feeds stay.
+    So does `[[`, which scripts are full of, unless it begins what looks like a mark of ours.
     """
-    return _NOT_PLAIN.sub(_shown, text.replace("\\u{", "\\\\u{"))
+    return _MARK.sub("[\\\\u{005b}", _NOT_PLAIN.sub(_shown, text.replace("\\u{", "\\\\u{")))
 
 
 def _shown(match: re.Match[str]) -> str:

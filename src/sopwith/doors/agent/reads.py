@@ -148,7 +148,7 @@ class Reads:
         found = []
         for each in list_procedures(self._opened.library)[0]:
             sop = {key: each[key] for key in _LISTED if key in each}
-            for key in ("title", "description"):
+            for key in ("title", "description", "version"):
                 if key in sop:
                     sop[key] = plain(sop[key], most=300)
             if query in sop["name"].lower() or query in sop.get("title", "").lower():

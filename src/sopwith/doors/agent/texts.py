@@ -34,9 +34,7 @@ def _lines(document: Document) -> Iterator[str]:
     if "action" in document or document.get("decision"):
         yield f"Decision: {document['decision']}"
     if "totalSteps" in document and "stepResults" in document:
-        yield from _rows(
-            f"  {step['stepNumber']} {step['title']}: {step['status']}" for step in document["stepResults"]
-        )
+        yield from _rows(f"  {_address(step)} {step['title']}: {step['status']}" for step in document["stepResults"])
     for key, row in (("runs", _run_row), ("procedures", _procedure_row), ("events", _event_row), ("steps", _step_row)):
         if key in document and isinstance(document[key], list):
             yield from _rows(map(row, document[key]))
@@ -52,6 +50,10 @@ def _run_line(document: Document) -> str:
     if "waitingOn" in document:
         words.append(f"waiting on: {document['waitingOn']}")
     return "; ".join(words)
+
+
+def _address(step: Document) -> str:
+    return f"{step['stepNumber']}:{step['instance']}" if step.get("instance") else str(step["stepNumber"])
 
 
 def _rows(rows: Iterable[str]) -> Iterator[str]:
