@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import os
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -20,6 +21,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from tests.doors.workshop import SOP, Workshop, end_process
 
+PRELUDE = ""
+"""What a server does before it begins: a test sets it where something of ours has to go wrong."""
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
 Document = dict[str, Any]
 INITIALIZE = {
@@ -34,11 +37,24 @@ INITIALIZE = {
 }
 
 
+def server_command() -> tuple[str, ...]:
+    """The command `sop`, after the prelude."""
+    python, option, main = SOP
+    return (python, option, f"{PRELUDE}\n{main}")
+
+
 class HttpServer:
     """`sop mcp --http`, its address and its token."""
 
     def __init__(self, workshop: Workshop, *args: str) -> None:
-        self.process = workshop.background("mcp", "--http", *args)
+        self.process = subprocess.Popen(
+            [*server_command(), "mcp", "--http", *args],
+            cwd=workshop.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         assert self.process.stderr is not None
         self.url = self.process.stderr.readline().decode().strip()
         self.token = self.process.stderr.readline().decode().strip().removeprefix("Authorization: Bearer ")
@@ -89,7 +105,10 @@ def connect(request: pytest.FixtureRequest, workshop: Workshop) -> Iterator[Conn
 async def over_stdio(workshop: Workshop, name: str, **options: Any) -> AsyncIterator[Client]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SOP")}
     command = StdioServerParameters(
-        command=SOP[0], args=[*SOP[1:], "mcp", "--as", name], cwd=workshop.root, env=environment
+        command=server_command()[0],
+        args=[*server_command()[1:], "mcp", "--as", name],
+        cwd=workshop.root,
+        env=environment,
     )
     async with Client(stdio_client(command), **options) as client:
         yield client

@@ -81,7 +81,6 @@ class Reads:
         """The error, and what can be done now where it is about a run that is there."""
         document = failure_document(error, frames)
         run_id = arguments.get("runId")
-        document |= {"waitingOn": WaitingOn.NOTHING, "revision": None, "next": []}
         if not isinstance(run_id, str):
             return document
         with suppress(SopwithError):
