@@ -135,4 +135,4 @@ async def told(client: Client, tool: str, **arguments: Any) -> Document:
 
 
 def play(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(story(), 60))
+    asyncio.run(asyncio.wait_for(story(), 180))
