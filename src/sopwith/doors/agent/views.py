@@ -50,9 +50,8 @@ _MOST_OUTPUT = 2_000
 def run_view(document: Document, frames: Frames, *, steps: frozenset[int] | None = None, most: int) -> Document:
     """`{executionMode, …, gates, stepResults}` of a run; of all its steps, or of these. `most`: of each output."""
     view: Document = {key: document[key] for key in _RUN if document.get(key) not in (None, [], False)}
-    for key in ("params", "reason"):
-        if document[key]:
-            view[key] = frames.value(document[key], f"run {key}")
+    view |= {"params": frames.value(document["params"], "run params")} if document["params"] else {}
+    view |= {"reason": frames.text(document["reason"], "run reason")} if document["reason"] else {}
     view["gates"] = [gate_view(gate, frames) for gate in document["gates"]]
     view["stepResults"] = [
         step_view(step, frames, most=most)
