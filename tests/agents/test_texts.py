@@ -76,3 +76,12 @@ def test_a_refusal_is_told_however_long_it_is(workshop: Workshop, coder: Agent) 
     answer = coder.answer("sop_execute", sopName="wrong")
     assert answer.text.startswith("Refused (invalid_procedure): [[untrusted ")
     assert FRAME.search(answer.text)
+
+
+def test_nothing_is_told_in_words_too(workshop: Workshop, coder: Agent) -> None:
+    assert coder.answer("sop_list").text == "no procedures"
+    assert coder.answer("sop_list_runs").text == "no runs"
+    workshop.steps("byhand", "Walk")
+    run = coder("sop_execute", sopName="byhand")
+    answer = coder.answer("sop_get_audit", runId=run["runId"], sinceSeq=run["revision"])
+    assert "\nno events\n" in answer.text

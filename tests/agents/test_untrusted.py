@@ -192,3 +192,17 @@ def test_what_authors_wrote_in_an_outline_hides_nothing(workshop: Workshop, code
     told = coder("sop_describe", sopName="deploy")
     assert not re.search("[\u200b\u202e\U000e0041]", "".join(texts(told)))
     assert "[[end" not in "".join(texts(told))
+
+
+@pytest.mark.parametrize("character", ["\u202e", "\U000e0041", "x", "[["])
+def test_a_text_that_is_all_escapes_is_capped_as_it_is_shown(workshop: Workshop, coder: Agent, character: str) -> None:
+    workshop.steps("byhand", "Walk", "Run")
+    run_id = coder("sop_execute", sopName="byhand")["runId"]
+    coder("sop_complete_step", runId=run_id, stepNumber=1, outcome="done", output=character * 30_000)
+    [step, _next] = coder("sop_status", runId=run_id)["stepResults"]
+    assert 1_000 < len(step["output"]) < 2 * 2_000 + 400
+    assert "characters left out" in step["output"]
+    for size in (0, 1, 10, 100):
+        frames = Frames(room=size)
+        both = frames.text(character * 1000, "a test") + frames.text(character * 1000, "a test")
+        assert len(both) < 4 * size + 600

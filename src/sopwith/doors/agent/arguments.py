@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any
 
 from sopwith.core.address import StepId, step_id
@@ -24,6 +25,8 @@ _IDENTITY = frozenset(
         *("user", "userid", "username", "via"),
     }
 )
+_DEEPEST = 16
+"""Levels of objects and lists within one argument."""
 _SHOWN = 80
 """Characters of a name that nobody knows, in a message; that is escaped where it is told."""
 _KINDS: dict[str, tuple[type, str]] = {
@@ -101,6 +104,8 @@ def _wrong(name: str, value: Any, schema: Schema) -> Iterator[str]:
             yield f"{name}: expected at most {schema['maxItems']} entries"
         for each in value:
             yield from _wrong(name, each, schema["items"])
+    elif isinstance(value, dict):
+        yield from _wrong_object(name, value)
 
 
 def _wrong_text(name: str, value: str, schema: Schema) -> Iterator[str]:
@@ -112,6 +117,21 @@ def _wrong_text(name: str, value: str, schema: Schema) -> Iterator[str]:
         yield f"{name}: expected at most {schema['maxLength']} characters, got {len(value)}"
     if any("\ud800" <= character <= "\udfff" or character == "\x00" for character in value):
         yield f"{name}: expected valid Unicode without NUL"
+
+
+def _wrong_object(name: str, value: dict[str, Any]) -> Iterator[str]:
+    """What no JSON of ours can carry. Anything else is for the procedure or the form to judge."""
+    left: list[tuple[Any, int]] = [(value, 0)]
+    while left:
+        each, depth = left.pop()
+        if depth > _DEEPEST:
+            yield f"{name}: expected at most {_DEEPEST} levels"
+            return
+        if isinstance(each, float) and not isfinite(each):
+            yield f"{name}: expected numbers that JSON has"
+            return
+        if isinstance(each, dict | list):
+            left += ((inner, depth + 1) for inner in (each.values() if isinstance(each, dict) else each))
 
 
 def _wrong_number(name: str, value: int, schema: Schema) -> Iterator[str]:

@@ -23,6 +23,8 @@ ABOUT = (
 MOST_OF_ONE = 4_000
 MOST_OF_ALL = 24_000
 """Characters of one text, and of all texts of one answer."""
+_ABOUT_WHAT_IS_LEFT_OUT = 100
+"""Characters for the line that says how much is left out, and more."""
 _OPENING = "[["
 _MARK = re.compile(r"\[\[(?=\s*(?:untrusted|end)\b)", re.IGNORECASE)
 _NOT_PLAIN = re.compile(r"[^ -~\n\t]")
@@ -50,8 +52,12 @@ class Frames:
         """The text in its frame; the empty text as it is. Of a long one the head and the tail."""
         if not text:
             return ""
-        shown, left_out = cropped(text, max(0, min(most, self._room)))
-        self._room -= len(text) - left_out
+        most = kept = max(0, min(most, self._room))
+        shown, left_out = cropped(text, kept)
+        while kept and len(shown) > 2 * most + _ABOUT_WHAT_IS_LEFT_OUT:  # escapes are longer than what they stand for
+            kept //= 2
+            shown, left_out = cropped(text, kept)
+        self._room -= len(shown) if kept else 0
         self.count += 1
         size = f"{len(text.encode('utf-8', 'surrogatepass'))} bytes"
         if left_out:

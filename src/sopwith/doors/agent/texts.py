@@ -52,7 +52,7 @@ def _lines(document: Document) -> Iterator[str]:
         yield from _rows(map(_param_row, document["params"]))
     for key, row in (("runs", _run_row), ("procedures", _procedure_row), ("events", _event_row), ("steps", _step_row)):
         if key in document and isinstance(document[key], list):
-            yield from _rows(map(row, document[key]))
+            yield from _rows(map(row, document[key])) if document[key] else (f"no {key}",)
 
 
 def _run_line(document: Document) -> str:
