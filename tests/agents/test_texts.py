@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tests.doors.workshop import Workshop
 
+from sopwith.doors.agent.frames import Frames
+from sopwith.doors.agent.texts import twin
+
 from .given import Agent, gated_by
 from .test_hostile import FRAME
 
@@ -70,12 +73,11 @@ def test_what_can_be_done_is_told_however_much_there_is_to_see(workshop: Worksho
         assert len(told) == len(answer.document["next"])
 
 
-def test_a_refusal_is_told_however_long_it_is(workshop: Workshop, coder: Agent) -> None:
-    text = "# Wrong\n\n## Steps\n\n" + "### Step 1: One\n\n" * 40
-    workshop.procedure("wrong", text)
-    answer = coder.answer("sop_execute", sopName="wrong")
-    assert answer.text.startswith("Refused (invalid_procedure): [[untrusted ")
-    assert FRAME.search(answer.text)
+def test_a_refusal_is_told_however_long_it_is() -> None:
+    message = Frames().text("a comment\n" * 40, "an error message")
+    text = twin({"error": {"code": "already_decided", "message": message, "remedy": "Look."}, "next": []})
+    assert text.startswith("Refused (already_decided): [[untrusted ")
+    assert FRAME.search(text)
 
 
 def test_nothing_is_told_in_words_too(workshop: Workshop, coder: Agent) -> None:
