@@ -190,6 +190,20 @@ def test_every_argument_is_checked_as_its_schema_says(tool: Any) -> None:
                     check_arguments(tool, {**fitting, name: value})
 
 
+def test_an_object_that_json_cannot_carry_is_refused(workshop: Workshop, coder: Agent) -> None:
+    workshop.steps("deploy", "Ship | true")
+    deep: Any = "x"
+    for _ in range(16):
+        deep = [deep]
+    for value in (float("nan"), float("-inf"), {"b": [float("inf")]}, [deep], {"b": {"c": deep}}):
+        coder.refused("bad_argument", "sop_execute", sopName="deploy", params={"a": value}, idempotencyKey="k")
+        coder.refused("bad_argument", "sop_approve", runId="sop_run_x", form={"a": value})
+    for _ in range(5000):
+        deep = [deep]
+    coder.refused("bad_argument", "sop_execute", sopName="deploy", params={"a": deep})
+    assert coder("sop_execute", sopName="deploy", params={"a": 1.5}, idempotencyKey="k")["status"] == "completed"
+
+
 def test_schemas_say_no_more_than_hosts_take() -> None:
     for tool in BY_NAME.values():
         assert set(tool.required) <= tool.arguments.keys()

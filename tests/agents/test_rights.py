@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,74 +12,98 @@ from tests.doors.workshop import Workshop
 from sopwith.core.actor import ActorKind
 from sopwith.doors.agent.caller import agent_actor
 from sopwith.doors.agent.tools import TOOLS
+from sopwith.doors.caller import os_actor
 from sopwith.errors import BadRequest
 
 from .given import Agent, gated_by
 
 Make = Callable[..., Agent]
 
-PRINCIPALS = ("starter", "approver", "bystander", "viewer")
-MATRIX: dict[str, dict[str, str]] = {
-    # tool: what each principal is told; empty: it is carried out
-    # the approver, because nobody would be left who could approve
-    "sop_execute": {"viewer": "not_allowed", "approver": "not_allowed"},
-    "sop_approve": {
-        "starter": "approver_not_allowed",
-        "bystander": "approver_not_allowed",
-        "viewer": "approver_not_allowed",
-    },
-    "sop_reject": {},
-    "sop_status": {},
-    "sop_list_runs": {},
-    "sop_get_audit": {},
-    "sop_list": {},
-    "sop_describe": {},
-    "sop_complete_step": {"viewer": "not_allowed"},
-    "sop_cancel": {},
-    "sop_retry": {"viewer": "not_allowed"},
+# Who calls which tool, and what becomes of it: `ok`, or the refusal: `approver` for approver_not_allowed, `may` for
+# not_allowed. starter: the agent that started the run. named: the gate names it. self: both at once. bystander:
+# neither. viewer: has no role. namesake, system: agents that are called like a person whom the gate names, like the
+# engine's own actor. step: a process of the run's own step. named_in: the agent that the gate names, inside such a
+# step. other: a step of another run. person: with the command. marked: so, in a session marked as an agent's.
+MATRIX = """
+                  starter  named    self     bystander viewer   namesake system   step     named_in other    person   marked
+sop_execute       ok       ok       ok       ok        may      ok       ok       ok       ok       ok       ok       ok
+sop_approve       approver ok       approver approver  approver approver approver may      may      approver ok       approver
+sop_reject        ok       ok       ok       ok        ok       ok       ok       may      may      ok       ok       ok
+sop_status        ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
+sop_list_runs     ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
+sop_get_audit     ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
+sop_list          ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
+sop_describe      ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
+sop_complete_step ok       ok       ok       ok        may      ok       ok       may      may      ok       ok       ok
+sop_cancel        ok       ok       ok       ok        ok       ok       ok       may      may      ok       ok       ok
+sop_retry         ok       ok       ok       ok        may      ok       ok       may      may      ok       ok       ok
+"""  # noqa: E501
+_HEAD, *_ROWS = [line.split() for line in MATRIX.strip().splitlines()]
+PRINCIPALS = tuple(_HEAD)
+EXPECTED = {(row[0], principal): cell for row in _ROWS for principal, cell in zip(PRINCIPALS, row[1:], strict=True)}
+CODES = {"ok": None, "approver": "approver_not_allowed", "may": "not_allowed"}
+CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    # tool: its arguments, and what a person types for the same; RUN is the run that it is about
+    "sop_execute": ({"sopName": "free"}, ("run", "free")),
+    "sop_approve": ({"runId": "gated", "stepNumber": 1}, ("approve", "RUN", "--step", "1")),
+    "sop_reject": ({"runId": "gated", "stepNumber": 1, "reason": "no"}, ("reject", "RUN", "--reason", "no")),
+    "sop_status": ({"runId": "gated"}, ("status", "RUN")),
+    "sop_list_runs": ({}, ("history",)),
+    "sop_get_audit": ({"runId": "gated"}, ("audit", "RUN")),
+    "sop_list": ({}, ("list",)),
+    "sop_describe": ({"sopName": "gated"}, ("show", "gated")),
+    "sop_complete_step": ({"runId": "byhand", "stepNumber": 1, "outcome": "done"}, ("complete", "RUN", "--step", "1")),
+    "sop_cancel": ({"runId": "gated"}, ("cancel", "RUN")),
+    "sop_retry": ({"runId": "broken"}, ("retry", "RUN")),
 }
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "sop_execute": {"sopName": "gated"},
-    "sop_approve": {"runId": "gated", "stepNumber": 1},
-    "sop_reject": {"runId": "gated", "stepNumber": 1, "reason": "no"},
-    "sop_status": {"runId": "gated"},
-    "sop_list_runs": {},
-    "sop_get_audit": {"runId": "gated"},
-    "sop_list": {},
-    "sop_describe": {"sopName": "gated"},
-    "sop_complete_step": {"runId": "byhand", "stepNumber": 1, "outcome": "done"},
-    "sop_cancel": {"runId": "gated"},
-    "sop_retry": {"runId": "broken"},
-}
+NAMES = {"named": "approver", "self": "approver", "namesake": "ann", "step": "worker", "other": "worker"}
+NAMES["named_in"] = "approver"
 
 
 @pytest.fixture
-def runs(workshop: Workshop, agents: Make) -> dict[str, str]:
-    """One run of each kind, all of the starter's."""
-    (workshop.sops / "config.json").write_text(
-        '{"roles": {"runner": ["agent:starter", "agent:approver", "agent:bystander"]}}'
-    )
-    workshop.steps("gated", "Ship | true", steps=[{"number": 1, **gated_by("approver")}])
+def procedures(workshop: Workshop) -> None:
+    """One of each kind; the gate names an agent, people, and the person of this account."""
+    account = os_actor("cli").id
+    runners = [f"agent:{name}" for name in ("starter", "approver", "bystander", "ann", "system", "worker", account)]
+    (workshop.sops / "config.json").write_text(json.dumps({"roles": {"runner": [*runners, f"user:{account}"]}}))
+    gate = gated_by("approver")
+    gate["approval"]["approvers"] += ["user:ann", "user:system", f"user:{account}"]
+    workshop.steps("gated", "Ship | true", steps=[{"number": 1, **gate}])
+    workshop.steps("free", "Build | true")
     workshop.steps("byhand", "Walk")
     workshop.steps("broken", "Break | false")
-    starter = agents("starter")
-    return {name: starter("sop_execute", sopName=name)["runId"] for name in ("gated", "byhand", "broken")}
 
 
 def test_the_matrix_names_every_tool() -> None:
-    assert list(MATRIX) == list(ARGUMENTS) == [tool.name for tool in TOOLS]
+    assert [row[0] for row in _ROWS] == list(CALLS) == [tool.name for tool in TOOLS]
+    assert set(EXPECTED.values()) == set(CODES)
 
 
 @pytest.mark.parametrize("principal", PRINCIPALS)
-@pytest.mark.parametrize("tool", MATRIX)
-def test_the_matrix_holds(agents: Make, runs: dict[str, str], tool: str, principal: str) -> None:
-    arguments = {key: runs[value] if key == "runId" else value for key, value in ARGUMENTS[tool].items()}
-    agent = agents(principal)
-    code = MATRIX[tool].get(principal)
-    if code is None:
-        agent(tool, **arguments)
-    else:
-        agent.refused(code, tool, **arguments)
+def test_the_matrix_holds(
+    workshop: Workshop, agents: Make, procedures: None, principal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starter = agents("approver" if principal == "self" else "starter")
+    for tool, (arguments, command) in CALLS.items():
+        runs = {name: starter("sop_execute", sopName=name)["runId"] for name in ("gated", "byhand", "broken", "free")}
+        about = runs[arguments.get("runId", "gated")]
+        before = {name: starter("sop_status", runId=run_id)["revision"] for name, run_id in runs.items()}
+        with monkeypatch.context() as patched:
+            if principal in ("person", "marked"):
+                patched.setenv("SOPWITH_ACTOR_KIND", "agent" if principal == "marked" else "human")
+                typed = (about if word == "RUN" else word for word in command)
+                told = json.loads(workshop.sop(*typed, "--json").out)
+            else:
+                if principal in ("step", "named_in", "other"):
+                    patched.setenv("SOP_RUN_ID", runs["free"] if principal == "other" else about)
+                caller = agents(NAMES.get(principal, principal))
+                meant = {key: about if key == "runId" else value for key, value in arguments.items()}
+                told = caller.answer(tool, **meant).document
+        expected = CODES[EXPECTED[tool, principal]]
+        assert told.get("error", {}).get("code") == expected, (tool, principal, told)
+        if expected is not None:
+            after = {name: starter("sop_status", runId=run_id)["revision"] for name, run_id in runs.items()}
+            assert after == before, (tool, principal)
 
 
 def test_an_agent_never_approves_in_a_run_that_it_started(workshop: Workshop, agents: Make) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any
 
 from sopwith.core.address import StepId, step_id
-from sopwith.doors.agent.frames import plain
 from sopwith.doors.agent.tools import BY_NAME, Schema, Tool
 from sopwith.doors.opened import Opened
 from sopwith.errors import BadArgument, IdentityClaimed, UnknownTool
@@ -25,6 +25,10 @@ _IDENTITY = frozenset(
         *("user", "userid", "username", "via"),
     }
 )
+_DEEPEST = 16
+"""Levels of objects and lists within one argument."""
+_SHOWN = 80
+"""Characters of a name that nobody knows, in a message; that is escaped where it is told."""
 _KINDS: dict[str, tuple[type, str]] = {
     "string": (str, "text"),
     "integer": (int, "a whole number"),
@@ -39,7 +43,7 @@ def find_tool(name: str) -> Tool:
     if tool is None:
         near = get_close_matches(name, BY_NAME, n=1)
         meant = f", did you mean {near[0]}?" if near else ""
-        raise UnknownTool(f"no tool is called {plain(name, most=80)}{meant}", hint=", ".join(BY_NAME))
+        raise UnknownTool(f"no tool is called {name[:_SHOWN]}{meant}", hint=", ".join(BY_NAME))
     return tool
 
 
@@ -48,7 +52,7 @@ def check_arguments(tool: Tool, given: Arguments) -> None:
     for name in given:
         if name not in tool.arguments and re.sub("[^a-z]", "", name.lower()) in _IDENTITY:
             raise IdentityClaimed(
-                f"{tool.name} does not take {plain(name, most=80)}: who calls is known by the connection",
+                f"{tool.name} does not take {name[:_SHOWN]}: who calls is known by the connection",
                 hint="leave the argument out",
             )
     mistakes = [*_missing(tool, given), *_unknown(tool, given)]
@@ -84,7 +88,7 @@ def _unknown(tool: Tool, given: Arguments) -> Iterator[str]:
         if name not in tool.arguments:
             near = get_close_matches(name, tool.arguments, n=1)
             meant = f", did you mean {near[0]}?" if near else ""
-            yield f"it does not take {plain(name, most=80)}{meant}"
+            yield f"it does not take {name[:_SHOWN]}{meant}"
 
 
 def _wrong(name: str, value: Any, schema: Schema) -> Iterator[str]:
@@ -100,15 +104,34 @@ def _wrong(name: str, value: Any, schema: Schema) -> Iterator[str]:
             yield f"{name}: expected at most {schema['maxItems']} entries"
         for each in value:
             yield from _wrong(name, each, schema["items"])
+    elif isinstance(value, dict):
+        yield from _wrong_object(name, value)
 
 
 def _wrong_text(name: str, value: str, schema: Schema) -> Iterator[str]:
     if "enum" in schema and value not in schema["enum"]:
         yield f"{name}: expected one of {', '.join(schema['enum'])}"
+    if len(value) < schema.get("minLength", 0):
+        yield f"{name}: expected at least {schema['minLength']} character; leave it out instead"
     if len(value) > schema.get("maxLength", len(value)):
         yield f"{name}: expected at most {schema['maxLength']} characters, got {len(value)}"
     if any("\ud800" <= character <= "\udfff" or character == "\x00" for character in value):
         yield f"{name}: expected valid Unicode without NUL"
+
+
+def _wrong_object(name: str, value: dict[str, Any]) -> Iterator[str]:
+    """What no JSON of ours can carry. Anything else is for the procedure or the form to judge."""
+    left: list[tuple[Any, int]] = [(value, 0)]
+    while left:
+        each, depth = left.pop()
+        if depth > _DEEPEST:
+            yield f"{name}: expected at most {_DEEPEST} levels"
+            return
+        if isinstance(each, float) and not isfinite(each):
+            yield f"{name}: expected numbers that JSON has"
+            return
+        if isinstance(each, dict | list):
+            left += ((inner, depth + 1) for inner in (each.values() if isinstance(each, dict) else each))
 
 
 def _wrong_number(name: str, value: int, schema: Schema) -> Iterator[str]:

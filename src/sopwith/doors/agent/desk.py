@@ -68,11 +68,7 @@ class Desk:
         """Carries out one call; whatever goes wrong is an answer too."""
         frames = Frames()
         try:
-            tool = find_tool(name)
-            check_arguments(tool, arguments)
-            document = await self._answered(tool, arguments, frames, progress)
-        except SopwithError as error:
-            document = await self._in_turn(self._reads.failure, error, arguments, frames)
+            document = await self._answered_or_refused(name, arguments, frames, progress)
         except Exception as error:
             unexpected = Unexpected(f"something went wrong inside sop: {type(error).__name__}: {error}")
             document = failure_document(unexpected, frames)
@@ -83,6 +79,16 @@ class Desk:
     def close(self) -> None:
         """Lets the call that is being carried out come to its end; those that wait for their turn are not begun."""
         self._worker.shutdown(wait=True, cancel_futures=True)
+
+    async def _answered_or_refused(
+        self, name: str, arguments: Arguments, frames: Frames, progress: Progress
+    ) -> Document:
+        try:
+            tool = find_tool(name)
+            check_arguments(tool, arguments)
+            return await self._answered(tool, arguments, frames, progress)
+        except SopwithError as error:
+            return await self._in_turn(self._reads.failure, error, arguments, frames)
 
     async def _answered(self, tool: Tool, given: Arguments, frames: Frames, progress: Progress) -> Document:
         if tool.writes:

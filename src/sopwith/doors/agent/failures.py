@@ -8,6 +8,7 @@ import msgspec
 
 from sopwith.doors.agent.frames import Frames, plain
 from sopwith.engine.documents import Document
+from sopwith.engine.waiting import WaitingOn
 from sopwith.errors import SopwithError
 
 _DETAILS = {"seconds_left": "secondsLeft", "revision": "revision", "holders": "holders"}
@@ -55,7 +56,7 @@ REMEDIES: dict[str, Remedy] = {
 
 
 def failure_document(error: SopwithError, frames: Frames) -> Document:
-    """`{success: false, error: {code, message, retryable, remedy, …}}`."""
+    """`{success: false, error: {code, message, retryable, remedy, …}}`, as about no run: nothing is known to wait."""
     remedy = REMEDIES[error.code]
     message = frames.text(error.message, "an error message") if remedy.quotes else plain(error.message)
     told: Document = {
@@ -69,7 +70,7 @@ def failure_document(error: SopwithError, frames: Frames) -> Document:
             told[name] = _fact(error.details[key])
     if problems := error.details.get("problems"):
         told["problems"] = frames.text("\n".join(map(str, problems)), "the procedure's files")
-    return {"success": False, "error": told}
+    return {"success": False, "error": told, "revision": None, "waitingOn": WaitingOn.NOTHING, "next": []}
 
 
 def _fact(value: Any) -> Any:

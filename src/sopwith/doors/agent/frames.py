@@ -23,7 +23,10 @@ ABOUT = (
 MOST_OF_ONE = 4_000
 MOST_OF_ALL = 24_000
 """Characters of one text, and of all texts of one answer."""
+_ABOUT_WHAT_IS_LEFT_OUT = 100
+"""Characters for the line that says how much is left out, and more."""
 _OPENING = "[["
+_MARK = re.compile(r"\[\[(?=\s*(?:untrusted|end)\b)", re.IGNORECASE)
 _NOT_PLAIN = re.compile(r"[^ -~\n\t]")
 _HIDING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _BLANKS = frozenset(
@@ -49,8 +52,12 @@ class Frames:
         """The text in its frame; the empty text as it is. Of a long one the head and the tail."""
         if not text:
             return ""
-        shown, left_out = cropped(text, max(0, min(most, self._room)))
-        self._room -= len(text) - left_out
+        most = kept = max(0, min(most, self._room))
+        shown, left_out = cropped(text, kept)
+        while kept and len(shown) > 2 * most + _ABOUT_WHAT_IS_LEFT_OUT:  # escapes are longer than what they stand for
+            kept //= 2
+            shown, left_out = cropped(text, kept)
+        self._room -= len(shown) if kept else 0
         self.count += 1
         size = f"{len(text.encode('utf-8', 'surrogatepass'))} bytes"
         if left_out:
@@ -93,8 +100,9 @@ def prose(text: str) -> str:
     r"""Text with what nobody sees as `\u{…}`: control, bidirectional and invisible characters, variation selectors.
 
     Letters stay as they are, unlike in `core/visible.py`: an agent is to read any language. Tabs and line feeds stay.
+    So does `[[`, which scripts are full of, unless it begins what looks like a mark of ours.
     """
-    return _NOT_PLAIN.sub(_shown, text.replace("\\u{", "\\\\u{"))
+    return _MARK.sub("[\\\\u{005b}", _NOT_PLAIN.sub(_shown, text.replace("\\u{", "\\\\u{")))
 
 
 def _shown(match: re.Match[str]) -> str:

@@ -17,7 +17,8 @@ def tool_list(form: str) -> list[dict[str, Any]]:
 def _as(form: str, tool: Tool) -> dict[str, Any]:
     match form:
         case "openai":
-            function = {"name": tool.name, "description": tool.about, "parameters": tool.schema}
+            # strict schemas have no optional arguments and no objects of any keys: ours could not be said in one
+            function = {"name": tool.name, "description": tool.about, "parameters": tool.schema, "strict": False}
             return {"type": "function", "function": function}
         case "anthropic":
             return {"name": tool.name, "description": tool.about, "input_schema": tool.schema}

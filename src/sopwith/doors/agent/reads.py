@@ -81,7 +81,6 @@ class Reads:
         """The error, and what can be done now where it is about a run that is there."""
         document = failure_document(error, frames)
         run_id = arguments.get("runId")
-        document |= {"waitingOn": WaitingOn.NOTHING, "revision": None, "next": []}
         if not isinstance(run_id, str):
             return document
         with suppress(SopwithError):
@@ -148,7 +147,7 @@ class Reads:
         found = []
         for each in list_procedures(self._opened.library)[0]:
             sop = {key: each[key] for key in _LISTED if key in each}
-            for key in ("title", "description"):
+            for key in ("title", "description", "version"):
                 if key in sop:
                     sop[key] = plain(sop[key], most=300)
             if query in sop["name"].lower() or query in sop.get("title", "").lower():

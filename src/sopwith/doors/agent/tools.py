@@ -51,7 +51,7 @@ _RUN = {"runId": _text(most=80)}
 _STEP = {"stepNumber": _whole(least=1), "instance": _text("Of a forEach step", most=64)}
 _WAIT = {"waitMs": _whole(f"Default {DEFAULT_WAIT_MS}", most=MOST_WAIT_MS)}
 _CARE = {
-    "idempotencyKey": _text("Your name for this call: sent again, it does nothing twice", most=MAX_KEY),
+    "idempotencyKey": _text("Your name for this call: sent again, it does nothing twice", most=MAX_KEY, minLength=1),
     "expectedRevision": _whole("Refuse if the run has moved on since"),
 }
 _KEY = {"idempotencyKey": _CARE["idempotencyKey"]}

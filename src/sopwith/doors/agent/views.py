@@ -50,9 +50,8 @@ _MOST_OUTPUT = 2_000
 def run_view(document: Document, frames: Frames, *, steps: frozenset[int] | None = None, most: int) -> Document:
     """`{executionMode, …, gates, stepResults}` of a run; of all its steps, or of these. `most`: of each output."""
     view: Document = {key: document[key] for key in _RUN if document.get(key) not in (None, [], False)}
-    for key in ("params", "reason"):
-        if document[key]:
-            view[key] = frames.value(document[key], f"run {key}")
+    view |= {"params": frames.value(document["params"], "run params")} if document["params"] else {}
+    view |= {"reason": frames.text(document["reason"], "run reason")} if document["reason"] else {}
     view["gates"] = [gate_view(gate, frames) for gate in document["gates"]]
     view["stepResults"] = [
         step_view(step, frames, most=most)
@@ -173,23 +172,32 @@ def outline_view(document: Document, *, with_texts: bool = False) -> Document:
     """A procedure without the texts and scripts of its steps, or with them."""
     kept = ("name", "version", "priority", "executionMode", "effectiveMode", "runners", "cooldownSecs", "timeoutSecs")
     return {
-        **{key: document[key] for key in kept if document[key] not in (None, [], "")},
+        **{key: _authored(document[key]) for key in kept if document[key] not in (None, [], "")},
         "title": plain(document["title"]),
         "description": prose(document["description"])[:1000],
         "overview": prose(document["overview"])[:4000],
-        "params": document["params"],
-        "approval": document["approval"],
+        "params": _authored(document["params"]),
+        "approval": _authored(document["approval"]),
         "steps": [_outlined(step, with_texts=with_texts) for step in document["steps"]],
     }
 
 
 def _outlined(step: Document, *, with_texts: bool) -> Document:
     kept = ("number", "executor", "requiresApproval", "approvalTimeoutMins", "suggestedTools", "dependsOn", "uses")
-    view = {key: step[key] for key in kept if step[key] not in (None, [], "")}
+    view = {key: _authored(step[key]) for key in kept if step[key] not in (None, [], "")}
     view["title"] = plain(step["title"])
     if step["approval"] and step["approval"].get("approvers"):
-        view["approvers"] = step["approval"]["approvers"]
+        view["approvers"] = _authored(step["approval"]["approvers"])
     if with_texts:
         view["instructions"] = prose(step["description"])
-        view["script"] = step["script"]
+        view["script"] = _authored(step["script"])
     return view
+
+
+def _authored(value: Any) -> Any:
+    """A value from a procedure's files with its texts escaped: descriptions, defaults, patterns, names."""
+    if isinstance(value, str):
+        return prose(value)
+    if isinstance(value, dict):
+        return {prose(key): _authored(each) for key, each in value.items()}
+    return [_authored(each) for each in value] if isinstance(value, list | tuple) else value

@@ -16,7 +16,7 @@ from sopwith.doors.agent.tools import BLOCKED, DONE, Tool
 from sopwith.doors.opened import Opened
 from sopwith.engine.documents import Document, answer_document
 from sopwith.engine.engine import Answered, Call, Engine, RunRequest
-from sopwith.errors import BadArgument, BadRequest
+from sopwith.errors import BadRequest
 from sopwith.ports import Workspace
 
 _COMING_UP_MS = 2_000
@@ -58,8 +58,6 @@ class Writes:
         if key := arguments.get("idempotencyKey"):
             asked = {name: value for name, value in arguments.items() if name not in _NOT_ASKED}
             call = msgspec.structs.replace(call, request=request_of(self._actor, key, {"tool": tool.name, **asked}))
-        elif "idempotencyKey" in arguments:
-            raise BadArgument("idempotencyKey: expected at least one character", hint="leave it out, or name the call")
         engine = self._opened.engine.for_call(call)
         written = self._by_tool[tool.name](engine, arguments)
         self.keep_going(written.run_id, again=engine.replayed)

@@ -72,6 +72,11 @@ def tools(door: Door, form: str) -> None:
 @verb
 def skill_install(door: Door, folder: Path) -> None:
     """Write the skill file that teaches an agent to use Sopwith, below DIR (else .claude/skills)."""
-    path, is_new = install_skill(folder)
-    words = "wrote" if is_new else "is as it should be:"
-    door.say({"path": str(path), "changed": is_new}, lambda: f"{words} {terminal.safe(str(path))}")
+    installed = install_skill(folder)
+    path = terminal.safe(str(installed.path))
+    told: dict[str, object] = {"path": str(installed.path), "changed": installed.is_new}
+    words = f"wrote {path}" if installed.is_new else f"is as it should be: {path}"
+    if installed.kept is not None:
+        told["kept"] = str(installed.kept)
+        words += f"; what was there is in {terminal.safe(str(installed.kept))}"
+    door.say(told, lambda: words)

@@ -190,7 +190,10 @@ class Workspace:
     def list_runs(
         self, name: str | None = None, *, status: RunStatus | str | Iterable[str] = (), limit: int | None = 20
     ) -> RunList:
-        """Runs of procedure `name`, or all, in this status or these, the newest first. `limit` None: all of them."""
+        """Runs of procedure `name`, or all, in this status or these, the newest first. `limit` None: all of them.
+
+        `RunList.total` counts all that match, also those that `limit` leaves out. Raises BadName or BadRequest.
+        """
         wanted = (status,) if isinstance(status, str) else tuple(status)
         statuses = tuple(_chosen(RunStatus, each, "status") for each in wanted)
         if limit is not None and limit < 0:
