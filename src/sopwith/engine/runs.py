@@ -26,6 +26,7 @@ from sopwith.core.procedure import Procedure, decode_procedure, sha256
 from sopwith.core.run import Run, StepStatus, current_step, holds_slot, status_of
 from sopwith.engine.documents import run_document
 from sopwith.engine.parts import Parts
+from sopwith.engine.secrets import mask_of
 from sopwith.errors import BadName, Conflict, IllegalMove, NotFound, SopwithError, StoreError
 from sopwith.ports import Batch, Claim, RunSummary
 
@@ -150,7 +151,7 @@ class Runs:
 
         `admit` is asked where the outcome takes a slot that the run does not hold yet.
         """
-        decision = decide(loaded.run, command)
+        decision = decide(loaded.run, self._without_secrets(loaded.run, command))
         if not decision.events:
             return loaded, ()
         batch, after = self._batch(decision, loaded.head, contents)
@@ -170,6 +171,15 @@ class Runs:
             with suppress(SopwithError):
                 self._tell_how_it_stands(after.run)
         return after, decision.events
+
+    def _without_secrets(self, run: Run, command: Command) -> Command:
+        """What somebody typed, or a process printed, may hold a secret of the run: it is masked before it is kept."""
+        mask = mask_of(self._parts, run)
+        if mask is None:
+            return command
+        from sopwith.core.redaction import redacted
+
+        return redacted(command, mask)
 
     def _tell_how_it_stands(self, child: Run) -> None:
         """Tells the run that started this one; again, where this one was changed while that was written."""

@@ -22,7 +22,7 @@ _LEFT_AFTER = timedelta(days=1)
 """A draft that nobody has touched for so long has lost its writer."""
 _AHEAD = timedelta(hours=1)
 _DRAFTS = (".*.tmp", ".*.draft", "*.new", ".backup-*", ".restore-*")
-_PROCESS_FILES = ("spool", "order")
+_PROCESS_FILES = ("spool", "order", "params.secret.json", "masked")
 
 
 def claims(engine: Engine, summary: RunSummary, *, mend: bool) -> Iterator[Finding]:

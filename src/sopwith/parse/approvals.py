@@ -16,6 +16,7 @@ from sopwith.core.patterns import check_pattern
 from sopwith.core.people import GROUP
 from sopwith.core.procedure import Procedure, Step
 from sopwith.core.run import StepStatus
+from sopwith.core.confidential import handed_on, secret_in
 from sopwith.core.scope import scope_of
 from sopwith.parse.findings import Findings, Place, shown
 from sopwith.parse.model import FormFile
@@ -64,7 +65,7 @@ def check_approvals(procedure: Procedure, around: Pair, findings: Findings) -> N
         if step.condition is not None:
             conditions.append(Stated(index + 1, step.condition, around.step(index).at("if_")))
         for name, expression in step.with_.items():
-            if isinstance(expression, str):
+            if isinstance(expression, str) and handed_on(procedure, expression) is None:
                 at = around.step(index).at("with_", name)
                 conditions.append(Stated(index + 1, expression, at, Wanted.VALUE, item=True))
         if isinstance(step.for_each, str):
@@ -268,7 +269,16 @@ def check_conditions(procedure: Procedure, conditions: Iterable[Stated], finding
             )
             return
         wrong = check(expression, scope_of(procedure, number, item=item), wanted)
-        if wrong is not None:
+        if wrong is not None and (secret := secret_in(procedure, expression)) is not None:
+            unsound += 1
+            findings.unexpected(
+                "secret_in_expression",
+                expected="an expression without secrets",
+                got=f"{shown(expression)}, which names the secret params.{secret}",
+                at=at,
+                hint=f"only with may hand it on, as it is: params.{secret}; a script has SOP_PARAM_{secret.upper()}",
+            )
+        elif wrong is not None:
             unsound += 1
             findings.unexpected(
                 "bad_condition",
