@@ -96,6 +96,11 @@ def secret_in(procedure: Procedure, expression: str) -> str | None:
     return None
 
 
+def can_be_masked(value: str) -> bool:
+    """Whether it is long enough, without blanks around it, to be told from what is no secret."""
+    return len(value.strip()) >= MIN_CHARACTERS
+
+
 def is_credential(variable: str) -> bool:
     """Whether the name of a passed variable says that it holds a secret.
 

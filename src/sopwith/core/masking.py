@@ -17,12 +17,11 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from urllib.parse import quote, quote_plus
 
-from sopwith.core.confidential import MIN_CHARACTERS
+from sopwith.core.confidential import MIN_CHARACTERS, can_be_masked
 
 MARK = b"***"
 _MOST = 1024
 """The longest text that is looked for in one; a longer one is looked for in parts, which are as telling."""
-_LEAST = 4
 _LINE_ENDS = b"\r\n"
 _WINDOW = 3 * _MOST
 """In so many bytes a text of `_MOST` bytes has room, with a line end after each."""
@@ -32,9 +31,7 @@ class Mask:
     """The texts to be masked. False where there are none."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets for form in _forms(secret)}
-        # a secret of line ends alone is none
-        self._forms = {form for form in forms if len(form.text.translate(None, _LINE_ENDS)) >= _LEAST}
+        self._forms = {form for secret in secrets if can_be_masked(secret) for form in _forms(secret)}
 
     def __bool__(self) -> bool:
         return bool(self._forms)

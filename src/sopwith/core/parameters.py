@@ -174,7 +174,13 @@ def _described(parameter: Parameter) -> str:
 def _hint(procedure: Procedure) -> str:
     if not procedure.parameters:
         return "give parameters as --param name=value"
-    return "declared: " + ", ".join(p.name + (" (required)" if p.required else "") for p in procedure.parameters)
+    return "declared: " + ", ".join(p.name + _about(p) for p in procedure.parameters)
+
+
+def _about(parameter: Parameter) -> str:
+    about = ["required"] if parameter.required else []
+    about += ["env:NAME or file:PATH, never the secret itself"] if parameter.type is ParameterType.SECRET else []
+    return f" ({'; '.join(about)})" if about else ""
 
 
 def shown(value: Any) -> str:

@@ -18,6 +18,13 @@ _C = TypeVar("_C", bound=cmd.Command)
 _TEXTS = ("comment", "reason", "output", "held")
 
 
+def texts_of(command: cmd.Command) -> tuple[str, ...]:
+    """What somebody typed, or a process printed."""
+    texts = [text for name in _TEXTS if isinstance(text := getattr(command, name, None), str)]
+    form = command.form.values() if isinstance(command, cmd.Approve) else ()
+    return (*texts, *(value for value in form if isinstance(value, str)))
+
+
 def redacted(command: _C, mask: Mask) -> _C:
     """The command as it may be decided and kept."""
     changed: dict[str, Any] = {}

@@ -43,7 +43,7 @@ def what_changed(parts: Parts, approved_digest: str, found: bytes) -> tuple[str,
 
 
 def changed_since_creation(parts: Parts, run: Run, number: StepId) -> tuple[str, ...]:
-    """Which passed variables, secrets, pins and folders differ from what they were when the run was created. Raises Lacking.
+    """Which passed variables, secrets, pins and folders differ from what they were at the creation. Raises Lacking.
 
     What was not there then may be there now, unless somebody has approved the start without it.
     """

@@ -6,7 +6,7 @@ What is kept is an HMAC under the workspace's key, by which a later start notice
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from sopwith.core.confidential import (
     MAX_VALUE_BYTES,
     Reference,
     Source,
+    can_be_masked,
     credentials_of,
     has_secrets,
     is_credential,
@@ -28,6 +29,9 @@ from sopwith.ports import Confidential
 
 if TYPE_CHECKING:
     from sopwith.core.masking import Mask
+
+
+_AROUND_WORDS = ".,;:!?()[]{}<>'\"`"
 
 
 class Lacking(Exception):
@@ -90,14 +94,30 @@ def confidential(parts: Parts, run: Run, step: Step, secrets: Mapping[str, str])
     return Confidential(values=tuple(value for value in values if value), digest=parts.keyring.conceal(told))
 
 
-def mask_of(parts: Parts, run: Run) -> Mask | None:
-    """What masks texts that are to be kept with the run; None where nothing is to be masked."""
+def mask_of(parts: Parts, run: Run, more: Iterable[str] = ()) -> Mask | None:
+    """What masks texts that are to be kept with the run, and `more`; None where nothing is to be masked."""
     if not has_secrets(run.procedure):
         return None
     # imported only where there are secrets
     from sopwith.core.masking import Mask
 
-    return Mask((*known_secrets(parts, run).values(), *_credentials(parts, run))) or None
+    return Mask((*known_secrets(parts, run).values(), *_credentials(parts, run), *more)) or None
+
+
+def recognised(parts: Parts, run: Run, texts: Iterable[str]) -> tuple[str, ...]:
+    """Words of these texts that are secrets of the run, by their HMACs: also where nobody can read the secret here."""
+    concealed = {*run.secrets.values(), *(run.passed[n] for n in credentials_of(run.procedure) if n in run.passed)}
+    if not concealed:
+        return ()
+    words = {word for text in texts for word in _words(text)}
+    return tuple(word for word in words if can_be_masked(word) and parts.keyring.conceal(word) in concealed)
+
+
+def _words(text: str) -> Iterator[str]:
+    for part in text.split():
+        yield part
+        yield part.strip(_AROUND_WORDS)
+        yield part.partition("=")[2].strip(_AROUND_WORDS)
 
 
 def _credentials(parts: Parts, run: Run) -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 An attempt's folder holds launches `0`, `1`, … and only the highest counts. Whoever creates `started` in it owns it: the
 keeper, which then runs the step, or recovery, which thereby makes sure that no keeper ever will. Files of a launch:
 `order` (for the keeper, which removes it), `script`, `params.json`, `values` ($SOP_OUTPUT), `spool`, `started`,
-`result` (blanks until the step's end), `void` (what recovery links as `started`), `keeper.err`. With secrets also `given`
-(a digest of them), `masked`, `values.kept`, and `params.secret.json` for `params.json`. Nothing is flushed to
+`result` (blanks until the step's end), `void` (what recovery links as `started`), `keeper.err`. With secrets also
+`given` (a digest of them), `masked`, `values.kept`, and `params.secret.json` for `params.json`. Nothing is flushed to
 disk: after a power cut the boot id tells.
 """
 

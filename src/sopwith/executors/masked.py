@@ -75,9 +75,9 @@ class Secrecy:
         """What the mask does not do."""
         if self.withholds:
             return (WITHHELD,)
-        from sopwith.core.confidential import MIN_CHARACTERS
+        from sopwith.core.confidential import MIN_CHARACTERS, can_be_masked
 
-        if self.hides and any(len(value) < MIN_CHARACTERS for value in self._confidential.values):
+        if self.hides and not all(can_be_masked(value) for value in self._confidential.values):
             return (f"a secret of fewer than {MIN_CHARACTERS} characters was not masked in its output",)
         return ()
 
@@ -121,7 +121,7 @@ class _Masked(SpoolReader):
 
     def _open_target(self) -> None:
         try:
-            self._shown = open(self._target, "wb", buffering=0, opener=private)
+            self._shown = open(self._target, "wb", buffering=0, opener=private)  # noqa: SIM115
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from sopwith.core.approval import ApprovalRules, FieldType, FormField, FormValue, TimeoutAction
 from sopwith.core.conditions import Wanted, check, evaluate, names_in, unknown_status
+from sopwith.core.confidential import handed_on, secret_in
 from sopwith.core.forms import value_of
 from sopwith.core.patterns import check_pattern
 from sopwith.core.people import GROUP
 from sopwith.core.procedure import Procedure, Step
 from sopwith.core.run import StepStatus
-from sopwith.core.confidential import handed_on, secret_in
 from sopwith.core.scope import scope_of
 from sopwith.parse.findings import Findings, Place, shown
 from sopwith.parse.model import FormFile
