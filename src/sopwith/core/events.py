@@ -101,8 +101,7 @@ class Used(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     pins: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     passed: dict[str, str] = msgspec.field(default_factory=dict)
     folders: dict[str, str] = msgspec.field(default_factory=dict)
-    secrets: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
-    """Left out where there are none, as in an envelope."""
+    secrets: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):

@@ -128,15 +128,14 @@ def _used(parts: Parts, procedure: Procedure, pinned: bytes, mode: ExecutionMode
         pins=pinned_at_creation(root, procedure),
         passed=passed_at_creation(procedure, parts),
         folders=folders_at_creation(root, procedure),
-        secrets=default_secrets(parts, procedure) or msgspec.UNSET,
+        secrets=default_secrets(parts, procedure),
     )
 
 
 def _secrets_of(parts: Parts, procedure: Procedure, params: Mapping[str, Any], own: Used) -> dict[str, str]:
     """What the secrets are now; of a run within another, its defaults are what they were when that was created."""
-    then = {} if isinstance(own.secrets, msgspec.UnsetType) else own.secrets
     defaults = {each.name: each.default for each in procedure.parameters}
-    kept = {name: value for name, value in then.items() if params.get(name) == defaults.get(name)}
+    kept = {name: value for name, value in own.secrets.items() if params.get(name) == defaults.get(name)}
     return secrets_at_creation(parts, procedure, params) | kept
 
 
