@@ -94,6 +94,20 @@ def test_a_secret_that_comes_in_two_pieces_is_masked(folder):
     assert (work.folder / "output.log").read_bytes() == b"<***>\n"
 
 
+def test_what_only_began_like_a_secret_is_shown_in_the_end(folder):
+    work = given(folder, 'printf "%s" "it\'s s3"')
+    result, shown = whole(work)
+    assert shown == b"it's s3" == (work.folder / "output.log").read_bytes()
+    assert result.output == "it's s3"
+
+
+def test_what_a_launch_that_never_began_was_to_be_given_is_gone(folder):
+    work = given(folder, ECHO)
+    executor()._prepare(work, Launch(work.folder / "0"))
+    assert ok(recovered(work)[0]).output == "<***>\n"
+    assert left_with(folder) == []
+
+
 def test_an_output_that_holds_a_secret_is_dropped_with_a_warning(folder):
     lines = 'echo "url=https://x/?t=$TOKEN"; echo "list:=[\\"$TOKEN\\"]"; echo plain=1'
     result, _ = whole(given(folder, f'{{ {lines}; }} >> "$SOP_OUTPUT"'))

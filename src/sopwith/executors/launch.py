@@ -143,7 +143,8 @@ class Launch:
         """Sees to it that no keeper will ever run this launch; False if one may have begun."""
         if not (self._link_void() or self.marks().void):
             return False
-        self.order.unlink(missing_ok=True)
+        for path in (self.order, self.secret_params):
+            path.unlink(missing_ok=True)
         return True
 
     def _link_void(self) -> bool:
