@@ -175,7 +175,6 @@ def _designed() -> list[tuple[str, str]]:
     ]
     values = [
         ("`type` of a trigger", model.TriggerFile.designed_values.get("type", frozenset())),
-        ("`type` of a parameter", model.ParameterFile.designed_values.get("type", frozenset())),
         ("`executor` of a step", model.StepFile.designed_values.get("executor", frozenset())),
     ]
     rows = [*places, *values, ("key lines of SOP.md", DESIGNED_KEYS)]

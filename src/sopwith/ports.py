@@ -281,6 +281,14 @@ class Cache(Protocol):
         ...
 
 
+class Confidential(msgspec.Struct, frozen=True, kw_only=True):
+    """What must be neither kept nor shown: an executor masks it in all that it emits and leaves behind."""
+
+    values: tuple[str, ...] = ()
+    digest: str = ""
+    """Tells whether these are the values that an attempt was started with; empty where it is given none."""
+
+
 class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     """All an executor may know to carry out one attempt. Paths are absolute; parameters arrive only as data."""
 
@@ -299,6 +307,7 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     parameters_json: bytes
     umask: int
     output_types: Mapping[str, str]
+    confidential: Confidential = Confidential()
     withheld: str = ""
     """Why an attempt that never became a process must not become one now; what runs or has ended is still taken."""
     verifies: bool = False

@@ -38,6 +38,7 @@ BASE = Envelope(
     pins={"deploy.yaml": "a" * 64},
     environment={"LANG": "C"},
     passed={"TOKEN": "ab"},
+    secrets={"token": "ab"},
     policy=Policy(),
     working_dirs={"1": "/srv"},
     approval=ApprovalRules(approvers=("group:release",), quorum=2),
@@ -61,6 +62,7 @@ NAMED = {
     "uses": "uses test",
     "given": "given version",
     "passed": "passed TOKEN",
+    "secrets": "secrets token",
     "policy": "policy approvalTimeoutMins",
 }
 """What a change within a field of many values is called."""
@@ -92,6 +94,7 @@ CHANGES: dict[str, Any] = {
     "pins": {"deploy.yaml": "b" * 64},
     "environment": {"LANG": "C", "A": ""},
     "passed": {"TOKEN": "ac"},
+    "secrets": {"token": "ac"},
     "policy": Policy(approval_timeout_mins=1),
     "approval": ApprovalRules(approvers=("user:bob",), quorum=2),
     "timeout_mins": None,

@@ -14,7 +14,7 @@ from sopwith.errors import BadParameter
 
 from .given import procedure, shell
 
-STRING, INTEGER, NUMBER, BOOLEAN, ENUM = ParameterType
+STRING, INTEGER, NUMBER, BOOLEAN, ENUM, SECRET = ParameterType
 
 
 def _resolve(declared: list[Parameter], **given: Any) -> dict[str, Any]:

@@ -188,6 +188,7 @@ OTHER: dict[str, Any] = {
     "working_dirs": {"2": "/another"},
     "environment": {"LANG": "xx"},
     "passed": {"TOKEN": "0" * 64},
+    "secrets": {"token": "0" * 64},
     "policy": Policy(approval_timeout_mins=1),
     "approval": ApprovalRules(approvers=("user:mallory",)),
     "timeout_mins": 1,

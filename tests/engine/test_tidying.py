@@ -88,6 +88,17 @@ def test_old_drafts_go_and_fresh_ones_stay(bench: Bench, run_id: str) -> None:
     assert fresh.exists()
 
 
+def test_raw_output_that_may_hold_secrets_goes_when_the_run_has_ended(bench: Bench, run_id: str) -> None:
+    launch = bench.workspace.run_folder(run_id) / "step-1.1.1" / "0"
+    launch.mkdir(parents=True)
+    for name in ("given", "spool", "params.secret.json", "masked"):
+        (launch / name).write_text("raw")
+    assert told(bench, "raw output") == [], "the run has not ended"
+    bench.engine().cancel(run_id, actor=ANN)
+    assert [finding.mended for finding in told(bench, "raw output")] == [True]
+    assert sorted(path.name for path in launch.iterdir()) == ["given", "masked"]
+
+
 def test_raw_output_of_a_run_that_has_ended_goes_once_there_is_a_log(bench: Bench, run_id: str) -> None:
     launch = bench.workspace.run_folder(run_id) / "step-1.1.1" / "0"
     launch.mkdir(parents=True)

@@ -522,6 +522,8 @@ def test_all_problems_come_at_once_and_in_order() -> None:
         ("a (required): x", Parameter(name="a", required=True, description="x")),
         ("a (default: `x, (y)`)", Parameter(name="a", default="x, (y)")),
         ("a (integer, default: -1)", Parameter(name="a", type=ParameterType.INTEGER, default=-1)),
+        ("a (secret)", Parameter(name="a", type=ParameterType.SECRET)),
+        ("a (secret, default: env:TOKEN)", Parameter(name="a", type=ParameterType.SECRET, default="env:TOKEN")),
         ("a (one of: `x` | y)", Parameter(name="a", type=ParameterType.ENUM, values=("x", "y"))),
     ],
 )
@@ -533,7 +535,8 @@ def test_a_parameter_is_declared_in_a_list(item: str, parameter: Parameter) -> N
 
 
 @pytest.mark.parametrize(
-    "item", ["a (integer, default: x)", "a (whatever)", "a (required", "!", "a b", "a-b", "a (secret)"]
+    "item",
+    ["a (integer, default: x)", "a (whatever)", "a (required", "!", "a b", "a-b", "a (secret, default: hunter2)"],
 )
 def test_an_unreadable_parameter_is_an_error_with_its_line(item: str) -> None:
     assert only(parse(f"**Parameters**:\n- {item}\n\n" + step("x"))).line == 2

@@ -14,6 +14,7 @@ from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
 from sopwith.core.commands import StepResult
+from sopwith.core.confidential import handed_on
 from sopwith.core.due import at_rest
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import canonical
@@ -45,6 +46,11 @@ def given_by(run: Run, number: StepId) -> Given:
     for name, stated in run.procedure.step(number).with_.items():
         if not isinstance(stated, str):
             values[name] = stated
+            continue
+        if (secret := handed_on(run.procedure, stated)) is not None:
+            if secret not in run.params:
+                return Given(reason=f"{name}: params.{secret} has no value")
+            values[name] = run.params[secret]
             continue
         # CEL is imported only where a procedure has an expression
         from sopwith.core.conditions import Wanted, find

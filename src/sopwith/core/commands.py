@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -75,11 +76,13 @@ class Cancel(PersonCommand, frozen=True, kw_only=True):
 class Retry(PersonCommand, frozen=True, kw_only=True):
     """Again from the stuck steps, or further back from `from_step`.
 
-    `params`: all parameters as they are to be from now on, resolved; None: as they are.
+    `params`: all parameters as they are to be from now on, resolved; None: as they are. `secrets`: what those of type
+    secret are now, name -> HMAC.
     """
 
     from_step: StepId | None = None
     params: Mapping[str, ParamValue] | None = None
+    secrets: Mapping[str, str] = MappingProxyType({})
     reason: str = ""
 
 

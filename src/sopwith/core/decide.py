@@ -66,6 +66,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     umask: int
     passed: dict[str, str] = msgspec.field(default_factory=dict)
+    secrets: dict[str, str] = msgspec.field(default_factory=dict)
     pins: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     uses: dict[str, ev.Used] = msgspec.field(default_factory=dict)
     parent: ev.ParentRun | None = None
@@ -102,6 +103,7 @@ def create(new: NewRun, *, actor: Actor, now: Instant, people: Directory = NO_PE
             environment=new.environment,
             umask=new.umask,
             passed=new.passed,
+            secrets=new.secrets,
             pins=new.pins,
             folders=new.folders,
             uses=new.uses,

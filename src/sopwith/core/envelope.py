@@ -62,6 +62,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """The allow-listed environment as captured at creation, and what `env.set` adds."""
     passed: dict[str, str] = msgspec.field(default_factory=dict)
     """Variables passed from the driver's environment: name -> HMAC-SHA-256 under the workspace key, hex."""
+    secrets: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """Parameters of type secret, likewise. Left out where there are none, as is `on_interrupt`."""
     policy: Policy
     working_dirs: dict[str, str] = msgspec.field(default_factory=dict)
     """At the start approval: where steps that name a working directory will run, by step number as text."""
@@ -89,6 +91,7 @@ def step_envelope(
     pins: dict[str, str],
     program: str | None,
     given: dict[str, Any],
+    secrets: dict[str, str] | None = None,
     verifier: str | None = None,
     asking: str | None = None,
 ) -> Envelope:
@@ -129,6 +132,7 @@ def step_envelope(
         pins=pins,
         environment=run.environment | run.procedure.env.set_ | definition.env.set_,
         passed=passed,
+        secrets=secrets or msgspec.UNSET,
         policy=run.policy,
         uses=run.uses if definition.uses is not None else {},
         given=given,
@@ -173,6 +177,7 @@ def start_envelope(run: Run, *, asking: str | None = None) -> Envelope:
         parameters=dict(run.params),
         environment=dict(run.environment),
         passed=run.passed,
+        secrets=run.secrets or msgspec.UNSET,
         pins=run.pins,
         working_dirs=run.folders,
         policy=run.policy,

@@ -93,7 +93,7 @@ class ParentRun(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Used(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A procedure that runs within another, as it was when the outermost run was created: what an approval covers.
 
-    `pins`, `passed` and `folders` are as in `run_created`, of its own steps.
+    `pins`, `passed` and `folders` are as in `run_created`, of its own steps; `secrets` those that are its defaults.
     """
 
     digest: str
@@ -101,6 +101,7 @@ class Used(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     pins: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     passed: dict[str, str] = msgspec.field(default_factory=dict)
     folders: dict[str, str] = msgspec.field(default_factory=dict)
+    secrets: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
@@ -117,6 +118,8 @@ class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     umask: int = 0o022
     passed: dict[str, str] = msgspec.field(default_factory=dict)
     """Variables that steps pass on, as they were set at creation: name -> HMAC under the workspace key."""
+    secrets: dict[str, str] = msgspec.field(default_factory=dict)
+    """Parameters of type secret, as they could be read at creation: name -> HMAC under the workspace key."""
     pins: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     """Pinned files as they were at creation: step number as text -> name -> SHA-256, empty where there was none."""
     folders: dict[str, str] = msgspec.field(default_factory=dict)
@@ -230,13 +233,14 @@ class RunRetried(Body, frozen=True, kw_only=True, tag="run_retried"):
 
     `again`: steps that begin a new visit because a rollback undid them, or what they depend on. `params`: all
     parameters as they are from here on; empty: unchanged. What was asked with the old ones is then asked again, and a
-    start that was approved with them takes a new approval.
+    start that was approved with them takes a new approval. `secrets` goes with `params`, as in `run_created`.
     """
 
     steps: tuple[StepId, ...]
     from_step: StepId | None = None
     again: tuple[StepId, ...] = ()
     params: dict[str, ParamValue] = msgspec.field(default_factory=dict)
+    secrets: dict[str, str] = msgspec.field(default_factory=dict)
     reason: str = ""
     boot_id: str = ""
     boot_ms: int = 0

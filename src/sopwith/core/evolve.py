@@ -65,6 +65,7 @@ def begin(procedure: Procedure, event: Event) -> Run:
         parent=body.parent,
         trigger=body.trigger,
         passed=body.passed,
+        secrets=body.secrets,
         pins=body.pins,
         folders=body.folders,
         concurrency_group=body.concurrency_group,

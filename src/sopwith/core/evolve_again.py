@@ -54,7 +54,9 @@ def retried(run: Run, body: ev.RunRetried) -> Run:
         elif isinstance(number, str) and (whole := number_of(number)) not in again:
             steps[whole] = _opened(steps[whole])
     if body.params:
-        run = replace(run, params=body.params, start_void=run.start_void or needs_start_gate(run.mode))
+        run = replace(
+            run, params=body.params, secrets=body.secrets, start_void=run.start_void or needs_start_gate(run.mode)
+        )
     return going_on(replace(run, steps=steps))
 
 

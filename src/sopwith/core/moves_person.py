@@ -147,6 +147,7 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
         from_step=command.from_step,
         again=tuple(number for number in run.steps if number in rolled_back),
         params=dict(command.params or {}) if changes else {},
+        secrets=dict(command.secrets) if changes else {},
         reason=command.reason,
         boot_id=now.boot_id,
         boot_ms=now.boot_ms,

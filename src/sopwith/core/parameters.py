@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any
 
+from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.confidential import read_reference, secret_parameters
 from sopwith.core.events import ParamValue
 from sopwith.core.patterns import matches
 from sopwith.core.procedure import MAX_INTEGER, Parameter, ParameterType, Procedure
-from sopwith.errors import BadParameter
+from sopwith.errors import BadParameter, NotAllowed
 
 NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 MAX_VALUE_BYTES = 64 * 1024
@@ -51,6 +54,24 @@ def resolve_parameters(procedure: Procedure, given: Mapping[str, Any]) -> dict[s
     return {name: values[name] for name in order if name in values}
 
 
+def check_chooser(
+    procedure: Procedure, params: Mapping[str, Any], actor: Actor, *, before: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """NotAllowed where an agent chooses what a secret is: it could name any file that the driver may read.
+
+    A `pattern` says which references anybody may give. `before`: the parameters that the run has.
+    """
+    if actor.kind is not ActorKind.AGENT:
+        return
+    for parameter in secret_parameters(procedure):
+        known = before.get(parameter.name, parameter.default)
+        if parameter.pattern is None and params.get(parameter.name, known) != known:
+            raise NotAllowed(
+                f"an agent may not choose what the secret {parameter.name} of {procedure.name} refers to",
+                hint=f"let a person start the run, or give {parameter.name} a default or a pattern",
+            )
+
+
 def _clashes(values: Mapping[str, ParamValue]) -> list[str]:
     """Names that a script could not tell apart: both would be the same SOP_PARAM_<NAME>."""
     seen: dict[str, str] = {}
@@ -65,7 +86,9 @@ def _take(parameter: Parameter, raw: Any, values: dict[str, ParamValue], mistake
     try:
         values[parameter.name] = typed(parameter, raw)
     except ValueError as error:
-        mistakes.append(f"{parameter.name}: expected {error}, got {shown(raw)}")
+        # what was given for a secret may be the secret itself
+        got = "something else" if parameter.type is ParameterType.SECRET else shown(raw)
+        mistakes.append(f"{parameter.name}: expected {error}, got {got}")
 
 
 def _name_mistake(name: str, declared: Mapping[str, Parameter]) -> str | None:
@@ -100,6 +123,8 @@ def typed(parameter: Parameter, raw: Any) -> ParamValue:
             return _integer(raw)
         case ParameterType.NUMBER:
             return _number(raw)
+        case ParameterType.SECRET:
+            return _pattern(parameter, str(read_reference(raw)))
 
 
 def _text(raw: Any) -> str:
@@ -149,7 +174,13 @@ def _described(parameter: Parameter) -> str:
 def _hint(procedure: Procedure) -> str:
     if not procedure.parameters:
         return "give parameters as --param name=value"
-    return "declared: " + ", ".join(p.name + (" (required)" if p.required else "") for p in procedure.parameters)
+    return "declared: " + ", ".join(p.name + _about(p) for p in procedure.parameters)
+
+
+def _about(parameter: Parameter) -> str:
+    about = ["required"] if parameter.required else []
+    about += ["env:NAME or file:PATH, never the secret itself"] if parameter.type is ParameterType.SECRET else []
+    return f" ({'; '.join(about)})" if about else ""
 
 
 def shown(value: Any) -> str:

@@ -44,6 +44,7 @@ class ParameterType(StrEnum):
     NUMBER = "number"
     BOOLEAN = "boolean"
     ENUM = "enum"
+    SECRET = "secret"  # noqa: S105 - a type, not a secret
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):

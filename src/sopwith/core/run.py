@@ -282,6 +282,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     steps: dict[StepId, StepState]
     """By address, in the order of the procedure; instances come after their step."""
+    secrets: dict[str, str] = msgspec.field(default_factory=dict)
+    """What parameters of type secret were when these were chosen: name -> HMAC; without those that were not there."""
     concurrency_group: str = ""
     start_gate: Gate | None = None
     queued: bool = False

@@ -73,13 +73,20 @@ def values_at_start(
     }
     if not procedure.parameters:
         return {**values, "params": dict(params)}
-    return values | {f"params.{name}": value for name, value in params.items()}
+    return values | _values_of_parameters(procedure, params)
+
+
+def _values_of_parameters(procedure: Procedure, params: Mapping[str, Any]) -> dict[str, Any]:
+    hidden = {each.name for each in procedure.parameters if each.type is ParameterType.SECRET}
+    return {f"params.{name}": value for name, value in params.items() if name not in hidden}
 
 
 def _scope_of_parameters(procedure: Procedure) -> dict[str, ValueType]:
     if not procedure.parameters:
         return {"params": ValueType.TEXTS}
-    return {f"params.{each.name}": _TYPE_OF_PARAMETER[each.type] for each in procedure.parameters}
+    kinds = {each.name: _TYPE_OF_PARAMETER.get(each.type) for each in procedure.parameters}
+    # what a secret is, no expression may ask
+    return {f"params.{name}": kind for name, kind in kinds.items() if kind is not None}
 
 
 class _StepScope(Mapping[str, ValueType]):
@@ -135,7 +142,7 @@ def values_for(run: Run, number: StepId) -> dict[str, Any]:
         EVENT: run.trigger,
     }
     if run.procedure.parameters:
-        values |= {f"params.{name}": value for name, value in run.params.items()}
+        values |= _values_of_parameters(run.procedure, run.params)
     else:
         values["params"] = dict(run.params)
     if instance_of(number):

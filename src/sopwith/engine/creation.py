@@ -16,7 +16,7 @@ from sopwith.core.decide import Decision, NewRun, create
 from sopwith.core.events import ParentRun, Policy, Used
 from sopwith.core.instant import Instant
 from sopwith.core.modes import choose_mode, declared_mode
-from sopwith.core.parameters import resolve_parameters
+from sopwith.core.parameters import check_chooser, resolve_parameters
 from sopwith.core.people import Directory, check_runner
 from sopwith.core.procedure import ExecutionMode, Procedure, encode_procedure, sha256
 from sopwith.core.request import Request, run_id_of
@@ -28,6 +28,7 @@ from sopwith.engine.environment import captured_environment, folders_at_creation
 from sopwith.engine.parts import Parts
 from sopwith.engine.pins import pinned_at_creation
 from sopwith.engine.runs import Runs
+from sopwith.engine.secrets import default_secrets, secrets_at_creation
 from sopwith.errors import BadName, BadRequest, CoolingDown, LimitReached, NotAllowed, NotFound
 from sopwith.version import __version__
 
@@ -77,6 +78,8 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         check_runner(each, actor, people)
         _check_passable(each, mode if each is procedure else modes[each.name], actor, people)
     params = resolve_parameters(procedure, order.params)
+    if within is None:
+        check_chooser(procedure, params, actor)
     group = group_of(procedure, params, mode=mode, starter=actor)
     pinned = encode_procedure(procedure)
     contents = {name: encode_procedure(each) for name, each in sorted(order.uses.items())}
@@ -91,6 +94,7 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         environment=within.environment if within else captured_environment(parts.environ),
         umask=within.umask if within else parts.umask,
         passed=own.passed,
+        secrets=_secrets_of(parts, procedure, params, own),
         pins=own.pins,
         uses={
             name: within.uses[name] if within else _used(parts, order.uses[name], data, modes[name])
@@ -124,7 +128,15 @@ def _used(parts: Parts, procedure: Procedure, pinned: bytes, mode: ExecutionMode
         pins=pinned_at_creation(root, procedure),
         passed=passed_at_creation(procedure, parts),
         folders=folders_at_creation(root, procedure),
+        secrets=default_secrets(parts, procedure),
     )
+
+
+def _secrets_of(parts: Parts, procedure: Procedure, params: Mapping[str, Any], own: Used) -> dict[str, str]:
+    """What the secrets are now; of a run within another, its defaults are what they were when that was created."""
+    defaults = {each.name: each.default for each in procedure.parameters}
+    kept = {name: value for name, value in own.secrets.items() if params.get(name) == defaults.get(name)}
+    return secrets_at_creation(parts, procedure, params) | kept
 
 
 def check_executors(parts: Parts, procedure: Procedure) -> None:

@@ -43,12 +43,13 @@ from sopwith.engine.children import (
 from sopwith.engine.claiming import Renewal, busy
 from sopwith.engine.creation import limits_now
 from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
-from sopwith.engine.environment import Lacking, next_attempt_folder, verification_folder
+from sopwith.engine.environment import next_attempt_folder, verification_folder
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.observing import Observer, Related, Silent
 from sopwith.engine.parts import Parts
 from sopwith.engine.recovery import changed_since_recorded, recovery_order
 from sopwith.engine.runs import Loaded, Runs
+from sopwith.engine.secrets import Lacking
 from sopwith.errors import (
     BadRequest,
     Conflict,

@@ -27,7 +27,7 @@ from sopwith.core.due import Due, DueKind, overdue
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant
 from sopwith.core.moves_answer import addressed, answered_step
-from sopwith.core.parameters import resolve_parameters
+from sopwith.core.parameters import check_chooser, resolve_parameters
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.refusal import verb_of
@@ -38,6 +38,7 @@ from sopwith.engine.creation import Order, limits_now, make_run
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Loaded, Runs
+from sopwith.engine.secrets import mask_of, secrets_at_creation
 from sopwith.engine.uses import used_by
 from sopwith.errors import (
     IllegalMove,
@@ -246,6 +247,10 @@ class Engine:
 
         def make(run: Run, now: Instant) -> cmd.Retry:
             changed = resolve_parameters(run.procedure, {**run.params, **params}) if params else None
+            secrets = {}
+            if changed is not None:
+                check_chooser(run.procedure, changed, actor, before=run.params)
+                secrets = secrets_at_creation(self.parts, run.procedure, changed)
             besides = going_on_besides(self.runs, run) if params or from_step is not None else ()
             if besides:
                 # what it does would be done twice
@@ -254,7 +259,7 @@ class Engine:
                     f"cannot retry {run_id}: {child}, which began as its step {step}, goes on by itself",
                     hint=f"sop status {child} --watch, or sop cancel {child} first",
                 )
-            return self._with_people(command(now=now, params=changed))
+            return self._with_people(command(now=now, params=changed, secrets=secrets))
 
         return self._change(run_id, make, admit=self._readmission)[0].run
 
@@ -320,7 +325,8 @@ class Engine:
         # a report that would be refused, or was made before, leaves no copies behind
         if not decide(self._settle(run_id, actor), self._with_people(make(now=self.parts.clock.now()))).events:
             evidence = ()
-        kept = keep_evidence(self.parts.workspace.run_folder(run_id), evidence)
+        mask = mask_of(self.parts, self.runs.load(run_id).run) if evidence else None
+        kept = keep_evidence(self.parts.workspace.run_folder(run_id), evidence, mask=mask)
         return self._do(run_id, lambda now: make(now=now, evidence=kept))
 
     def _answer(self, run_id: str, make: Callable[[Instant], cmd.Answer]) -> Answered:

@@ -13,9 +13,10 @@ from sopwith.core.interruption import as_verification, rules_of
 from sopwith.core.procedure import ExecutionMode, OnInterrupt, Step, sha256
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run
-from sopwith.engine.environment import Lacking, passed_variables, step_variables, working_dir
+from sopwith.engine.environment import passed_variables, step_variables, working_dir
 from sopwith.engine.parts import Parts
 from sopwith.engine.pins import pinned_now
+from sopwith.engine.secrets import Lacking, concealed_secrets, resolved_secrets
 
 
 def start_envelope_bytes(run: Run, *, asking: str | None = None) -> bytes:
@@ -42,7 +43,7 @@ def what_changed(parts: Parts, approved_digest: str, found: bytes) -> tuple[str,
 
 
 def changed_since_creation(parts: Parts, run: Run, number: StepId) -> tuple[str, ...]:
-    """Which passed variables, pins and folders differ from what they were when the run was created. Raises Lacking.
+    """Which passed variables, secrets, pins and folders differ from what they were at the creation. Raises Lacking.
 
     What was not there then may be there now, unless somebody has approved the start without it.
     """
@@ -51,6 +52,7 @@ def changed_since_creation(parts: Parts, run: Run, number: StepId) -> tuple[str,
     return (
         *(("working_dir",) if run.folders.get(str(number_of(number)), folder) != folder else ()),
         *_differing("passed", run, _concealed(parts, run, number), run.passed),
+        *_differing("secrets", run, concealed_secrets(parts, resolved_secrets(parts, run)), run.secrets),
         *_differing("pins", run, pins, run.pins.get(str(number_of(number)), {})),
     )
 
@@ -66,12 +68,14 @@ def _build(parts: Parts, run: Run, number: StepId, *, asking: str | None = None)
     definition = definition_of(run, number)
     folder = working_dir(parts.workspace.root, run.procedure, definition)
     locate = parts.kinds.kind(definition.executor).locate
-    variables = step_variables(parts, run, number, definition)
+    secrets = resolved_secrets(parts, run)
+    variables = step_variables(parts, run, number, definition, secrets=secrets)
     return step_envelope(
         run,
         number,
         working_dir=str(folder),
         passed=_concealed(parts, run, number),
+        secrets=concealed_secrets(parts, secrets),
         pins=pinned_now(parts.workspace.root, run.procedure, definition),
         given=given_now(run, number) if definition.uses is not None else {},
         program=None if locate is None else locate(definition, variables, folder),

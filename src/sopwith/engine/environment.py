@@ -15,15 +15,12 @@ from sopwith.core.procedure import Procedure, Step, canonical
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, ancestors
 from sopwith.engine.parts import Parts
+from sopwith.engine.secrets import Lacking, confidential, resolved_secrets
 from sopwith.ports import WorkOrder
 
 _CAPTURED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ")
 _FROM_DRIVER = ("TERM", "TMPDIR")
 _APPROVAL = "APPROVAL_"
-
-
-class Lacking(Exception):
-    """The world around a step lacks something; the text says what, after "step 3 needs "."""
 
 
 class MissingVariables(Lacking):
@@ -68,9 +65,13 @@ def folders_at_creation(root: Path, procedure: Procedure) -> dict[str, str]:
     return {str(step.number): str(working_dir(root, procedure, step)) for step in named}
 
 
-def work_order(parts: Parts, run: Run, number: StepId) -> WorkOrder:
-    """The order for the attempt that `step_started` recorded. Raises MissingVariables."""
+def work_order(parts: Parts, run: Run, number: StepId, *, secrets: Mapping[str, str] | None = None) -> WorkOrder:
+    """The order for the attempt that `step_started` recorded. Raises MissingVariables, MissingSecrets.
+
+    `secrets`: those that are known, where it is known that some are not.
+    """
     definition = definition_of(run, number)
+    found = resolved_secrets(parts, run) if secrets is None else secrets
     state = run.steps[number]
     this_boot = parts.clock.now().boot_id
     return WorkOrder(
@@ -82,8 +83,9 @@ def work_order(parts: Parts, run: Run, number: StepId) -> WorkOrder:
         attempt=state.attempt,
         folder=attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt),
         working_dir=working_dir(parts.workspace.root, run.procedure, definition),
-        environment=step_variables(parts, run, number, definition),
-        parameters_json=canonical(run.params),
+        environment=step_variables(parts, run, number, definition, secrets=found),
+        parameters_json=canonical({**run.params, **found}),
+        confidential=confidential(parts, run, definition, found),
         umask=run.umask,
         output_types=definition.outputs,
         intended_boot=this_boot if state.started is None else state.started.boot_id,
@@ -108,8 +110,11 @@ def next_attempt_folder(parts: Parts, run: Run, number: StepId) -> Path:
     return attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt + 1)
 
 
-def step_variables(parts: Parts, run: Run, number: StepId, step: Step) -> dict[str, str]:
-    """The whole environment of the step's process; `step` is what a start means now. Raises MissingVariables."""
+def step_variables(parts: Parts, run: Run, number: StepId, step: Step, *, secrets: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of the step's process; `step` is what a start means now. Raises MissingVariables.
+
+    `secrets`: the values of the parameters that are secrets.
+    """
     state = run.steps[number]
     key = f"{run.run_id}.{number}.{state.visit}"
     instance = {"SOP_INSTANCE": instance_of(number), "SOP_ITEM": as_text(state.item)} if state.place else {}
@@ -129,7 +134,8 @@ def step_variables(parts: Parts, run: Run, number: StepId, step: Step) -> dict[s
         **instance,
         **({} if run.rollback is None else {"SOP_ROLLBACK": "1"}),
     }
-    return {**_data_variables(run, number), **given}
+    hidden = {f"SOP_PARAM_{name.upper()}": value for name, value in secrets.items()}
+    return {**_data_variables(run, number), **hidden, **given}
 
 
 def _data_variables(run: Run, number: StepId) -> dict[str, str]:

@@ -5,24 +5,49 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from sopwith.core.events import Evidence
 from sopwith.engine.files import draft_in, ensure_private_folder, open_named, sync_folder
-from sopwith.errors import WorkspaceError
+from sopwith.errors import BadRequest, WorkspaceError
+
+if TYPE_CHECKING:
+    from sopwith.core.masking import Mask, Masking
 
 _CHUNK = 1024 * 1024
+_HINT = "nothing was reported; name a file that exists"
 _FOLDERS_ABOVE = 3
 """The run's folder, runs/ and .pi/sops: any of them may be too new to be on disk."""
 
 
-def keep_evidence(run_folder: Path, files: tuple[Path, ...]) -> tuple[Evidence, ...]:
-    """Copies each file to `<run>/evidence/<sha256>`. Raises BadRequest for what is not a readable regular file."""
+def keep_evidence(run_folder: Path, files: tuple[Path, ...], *, mask: Mask | None = None) -> tuple[Evidence, ...]:
+    """Copies each file to `<run>/evidence/<sha256>`. Raises BadRequest for what is not a readable regular file.
+
+    So too where one holds a secret: evidence is kept as it is, or not at all.
+    """
+    if mask is not None:
+        for path in files:
+            _check(path, mask.stream())
     return tuple(_keep(run_folder / "evidence", path) for path in files)
 
 
+def _check(path: Path, masking: Masking) -> None:
+    """Raises BadRequest where masking would change the file."""
+    with os.fdopen(open_named(path, "evidence", hint=_HINT), "rb") as source:
+        read, told = hashlib.sha256(), hashlib.sha256()
+        while chunk := source.read(_CHUNK):
+            read.update(chunk)
+            told.update(masking.feed(chunk))
+    told.update(masking.end())
+    if read.digest() != told.digest():
+        raise BadRequest(
+            f"the evidence {path.name} holds a secret of the run",
+            hint="nothing was reported; take the secret out of it",
+        )
+
+
 def _keep(folder: Path, path: Path) -> Evidence:
-    descriptor = open_named(path, "evidence", hint="nothing was reported; name a file that exists")
+    descriptor = open_named(path, "evidence", hint=_HINT)
     with os.fdopen(descriptor, "rb") as source:
         ensure_private_folder(folder)
         return _copy(source, folder, path)

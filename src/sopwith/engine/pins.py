@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sopwith.core.procedure import Procedure, Step
-from sopwith.engine.environment import Lacking, working_dir
+from sopwith.engine.environment import working_dir
 from sopwith.engine.files import open_regular
+from sopwith.engine.secrets import Lacking
 
 
 class MissingPins(Lacking):

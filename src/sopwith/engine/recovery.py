@@ -10,10 +10,12 @@ from msgspec.structs import replace
 from sopwith.core.address import StepId
 from sopwith.core.interruption import as_verification
 from sopwith.core.procedure import sha256
+from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, starts_nothing
 from sopwith.engine.envelopes import step_envelope_bytes
-from sopwith.engine.environment import Lacking, MissingVariables, verification_folder, work_order
+from sopwith.engine.environment import MissingVariables, verification_folder, work_order
 from sopwith.engine.parts import Parts
+from sopwith.engine.secrets import Lacking, MissingSecrets, known_secrets
 from sopwith.errors import BadRequest
 from sopwith.ports import WorkOrder
 
@@ -25,9 +27,12 @@ def recovery_order(parts: Parts, run: Run, number: StepId) -> WorkOrder:
     """
     try:
         order = work_order(parts, run, number)
-    except MissingVariables as missing:
-        unset = dict.fromkeys(missing.names, "")
-        order = work_order(replace(parts, environ={**parts.environ, **unset}), run, number)
+    except (MissingVariables, MissingSecrets):
+        # what runs is still watched; what it prints is kept only where all that it was given is known
+        unset = dict.fromkeys(run.procedure.env.pass_ + definition_of(run, number).env.pass_, "")
+        order = work_order(
+            replace(parts, environ={**unset, **parts.environ}), run, number, secrets=known_secrets(parts, run)
+        )
     if run.steps[number].verifying:
         order = _verification(parts, run, number, order)
     elif starts_nothing(run):

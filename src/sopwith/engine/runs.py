@@ -17,6 +17,7 @@ from sopwith.core.admission import Occupancy
 from sopwith.core.child import standing, told_of
 from sopwith.core.codec import NO_HASH, decode_event, seal
 from sopwith.core.commands import Admit, Command, Notice
+from sopwith.core.confidential import has_secrets
 from sopwith.core.decide import Decision, decide
 from sopwith.core.due import Due, at_rest, next_due_at, settling
 from sopwith.core.events import Event, RunCreated
@@ -26,6 +27,7 @@ from sopwith.core.procedure import Procedure, decode_procedure, sha256
 from sopwith.core.run import Run, StepStatus, current_step, holds_slot, status_of
 from sopwith.engine.documents import run_document
 from sopwith.engine.parts import Parts
+from sopwith.engine.secrets import mask_of, recognised
 from sopwith.errors import BadName, Conflict, IllegalMove, NotFound, SopwithError, StoreError
 from sopwith.ports import Batch, Claim, RunSummary
 
@@ -150,7 +152,7 @@ class Runs:
 
         `admit` is asked where the outcome takes a slot that the run does not hold yet.
         """
-        decision = decide(loaded.run, command)
+        decision = decide(loaded.run, self._without_secrets(loaded.run, command))
         if not decision.events:
             return loaded, ()
         batch, after = self._batch(decision, loaded.head, contents)
@@ -170,6 +172,16 @@ class Runs:
             with suppress(SopwithError):
                 self._tell_how_it_stands(after.run)
         return after, decision.events
+
+    def _without_secrets(self, run: Run, command: Command) -> Command:
+        """What somebody typed, or a process printed, may hold a secret of the run: it is masked before it is kept."""
+        if not has_secrets(run.procedure):
+            return command
+        # imported only where there are secrets
+        from sopwith.core.redaction import redacted, texts_of
+
+        mask = mask_of(self._parts, run, recognised(self._parts, run, texts_of(command)))
+        return command if mask is None else redacted(command, mask)
 
     def _tell_how_it_stands(self, child: Run) -> None:
         """Tells the run that started this one; again, where this one was changed while that was written."""

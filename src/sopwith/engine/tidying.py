@@ -22,7 +22,7 @@ _LEFT_AFTER = timedelta(days=1)
 """A draft that nobody has touched for so long has lost its writer."""
 _AHEAD = timedelta(hours=1)
 _DRAFTS = (".*.tmp", ".*.draft", "*.new", ".backup-*", ".restore-*")
-_PROCESS_FILES = ("spool", "order")
+_PROCESS_FILES = ("spool", "order", "params.secret.json")
 
 
 def claims(engine: Engine, summary: RunSummary, *, mend: bool) -> Iterator[Finding]:
@@ -53,14 +53,14 @@ def clock(engine: Engine, summary: RunSummary) -> Iterator[Finding]:
 
 
 def spools(engine: Engine, summary: RunSummary, *, mend: bool) -> Iterator[Finding]:
-    """Raw output of attempts of a run that has ended, where the log has been made from it."""
+    """Raw output of attempts of a run that has ended, where the log has been made from it, or it may hold secrets."""
     if summary.ended_at is None:
         return
     left = [
         launch / name
         for attempt in sorted(engine.parts.workspace.run_folder(summary.run_id).glob("step-*"))
-        if (attempt / "output.log").exists()
         for launch in attempt.glob("[0-9]*")
+        if (attempt / "output.log").exists() or (launch / "given").exists()
         for name in _PROCESS_FILES
         if (launch / name).exists()
     ]

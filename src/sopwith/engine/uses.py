@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 
 from sopwith.core.child import MAX_DEPTH, constant
+from sopwith.core.confidential import handed_on
 from sopwith.core.parameters import typed
-from sopwith.core.procedure import Procedure, Step
+from sopwith.core.procedure import ParameterType, Procedure, Step
 from sopwith.errors import BadName, InvalidProcedure, NotFound, Problem, Severity
 
 Find = Callable[[str], Procedure]
@@ -81,12 +82,23 @@ def _handed_over(using: Procedure, step: Step, used: Procedure) -> Iterator[Prob
             near = get_close_matches(name, declared, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(declared)}"
             yield _problem(using, step, "unknown_parameter", f"{used.name} takes no parameter {name}", hint)
+        elif (secret := handed_on(using, value)) is not None:
+            if name not in declared or declared[name].type is not ParameterType.SECRET:
+                message = f"{name} of {used.name} is no secret there, and params.{secret} is one here"
+                hint = f"declare {name} of {used.name} with the type secret"
+                yield _problem(using, step, "secret_handed_on", message, hint)
         elif name in declared and (known := constant(value)) is not None:
             try:
                 typed(declared[name], known)
             except ValueError as error:
-                message = f"{name} of {used.name}: expected {error}, got {known}"
+                # what was written for a secret may be the secret itself
+                got = "something else" if declared[name].type is ParameterType.SECRET else known
+                message = f"{name} of {used.name}: expected {error}, got {got}"
                 yield _problem(using, step, "bad_parameter", message)
+        elif name in declared and declared[name].type is ParameterType.SECRET:
+            message = f"{name} of {used.name} is a secret, and nobody can know before a run what it would refer to"
+            hint = "hand on a secret of this procedure as it is, params.NAME, or a reference in quotes: 'env:NAME'"
+            yield _problem(using, step, "secret_computed", message, hint)
     for parameter in used.parameters:
         if parameter.required and parameter.default is None and parameter.name not in step.with_:
             message = f"{used.name} needs the parameter {parameter.name}"

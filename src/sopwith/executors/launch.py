@@ -3,7 +3,8 @@
 An attempt's folder holds launches `0`, `1`, … and only the highest counts. Whoever creates `started` in it owns it: the
 keeper, which then runs the step, or recovery, which thereby makes sure that no keeper ever will. Files of a launch:
 `order` (for the keeper, which removes it), `script`, `params.json`, `values` ($SOP_OUTPUT), `spool`, `started`,
-`result` (blanks until the step's end), `void` (what recovery links as `started`), `keeper.err`. Nothing is flushed to
+`result` (blanks until the step's end), `void` (what recovery links as `started`), `keeper.err`. With secrets also
+`given` (a digest of them), `masked`, `values.kept`, and `params.secret.json` for `params.json`. Nothing is flushed to
 disk: after a power cut the boot id tells.
 """
 
@@ -81,6 +82,13 @@ class Launch:
         self.folder = folder
         self.script = folder / "script"
         self.params = folder / "params.json"
+        self.secret_params = folder / "params.secret.json"
+        """In place of it where it holds secrets: gone when the step has ended."""
+        self.masked = folder / "masked"
+        """What may be shown of the spool, where that may hold secrets. Who reads the output reads this instead."""
+        self.kept_values = folder / "values.kept"
+        """What could be kept of $SOP_OUTPUT, where that may have held secrets."""
+        self._given = folder / "given"
         self.values = folder / "values"
         self.spool = folder / "spool"
         self.order = folder / "order"
@@ -105,17 +113,19 @@ class Launch:
         """Which folder of an attempt this is. Raises FileNotFoundError."""
         return f"{self.folder.parent.stat().st_ino:x}"
 
-    def prepare(self, *, script: bytes, parameters: bytes, order: bytes) -> None:
+    def prepare(self, *, script: bytes, parameters: bytes, order: bytes, secrets_digest: str = "") -> None:
         """Makes the folder and all that a keeper needs. FileExistsError if it is there already.
 
         Room for the result too: a disk that has none shows that before anything starts.
         """
         self.folder.mkdir(mode=0o700)
+        hidden = ((self._given, secrets_digest.encode()), (self.masked, b"")) if secrets_digest else ()
         for path, data in (
+            *hidden,
             (self._void, _VOID),
             (self._result, b" " * RESULT_BYTES),
             (self.script, script),
-            (self.params, parameters),
+            (self.secret_params if secrets_digest else self.params, parameters),
             (self.values, b""),
             (self.order, order),
         ):
@@ -133,7 +143,8 @@ class Launch:
         """Sees to it that no keeper will ever run this launch; False if one may have begun."""
         if not (self._link_void() or self.marks().void):
             return False
-        self.order.unlink(missing_ok=True)
+        for path in (self.order, self.secret_params):
+            path.unlink(missing_ok=True)
         return True
 
     def _link_void(self) -> bool:
@@ -145,6 +156,10 @@ class Launch:
         except OSError:
             return _link_new(self._started, _VOID)
         return True
+
+    def given(self) -> str:
+        """The digest of the secrets that the step was started with; empty where there were none."""
+        return read_if_there(self._given).decode(errors="replace")
 
     def marks(self) -> Marks:
         """What `started` tells; empty marks when it is torn."""

@@ -101,8 +101,8 @@ def _warnings(ending: Ending, excerpt: Excerpt, values: Values, cause: str) -> l
         found.append(f"{processes} that the step started still ran when it ended")
     if ending.dropped_bytes:
         found.append(f"{ending.dropped_bytes} bytes of output could not be written to disk")
-    if excerpt.size_bytes < ending.output_bytes:
-        found.append(f"{ending.output_bytes - excerpt.size_bytes} bytes of output were lost before they could be kept")
+    if excerpt.taken_bytes < ending.output_bytes:
+        found.append(f"{ending.output_bytes - excerpt.taken_bytes} bytes of output were lost before they could be kept")
     if values.problem and cause != "output":
         found.append(values.problem)
     return found

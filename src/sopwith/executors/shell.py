@@ -83,7 +83,8 @@ class ShellExecutor:
             return Settled(not_started(f"cannot start the step: {error}"))
         except OSError as error:
             # nothing runs; what it was to be given, secrets too, must not stay behind
-            launch.order.unlink(missing_ok=True)
+            for path in (launch.order, launch.secret_params):
+                path.unlink(missing_ok=True)
             return Settled(not_started(start_error(error.errno or 0)))
 
     def _prepare(self, order: WorkOrder, launch: Launch) -> None:
@@ -95,7 +96,8 @@ class ShellExecutor:
         program = find_program(script.interpreter, order.environment.get("PATH", os.defpath), order.working_dir)
         order.folder.mkdir(mode=0o700, exist_ok=True)
         cookie = launch.cookie(order)
-        own = {"SOP_OUTPUT": str(launch.values), "SOP_PARAMS": str(launch.params), "SOP_COOKIE": cookie}
+        params = launch.secret_params if order.confidential.digest else launch.params
+        own = {"SOP_OUTPUT": str(launch.values), "SOP_PARAMS": str(params), "SOP_COOKIE": cookie}
         told = Order(
             argv=(program, *INTERPRETERS[script.interpreter], str(launch.script)),
             environment={**order.environment, **own},
@@ -105,7 +107,12 @@ class ShellExecutor:
             grace_secs=self._grace_secs,
             drain_secs=self._drain_secs,
         ).encode()
-        launch.prepare(script=script.text.encode(), parameters=order.parameters_json, order=told)
+        launch.prepare(
+            script=script.text.encode(),
+            parameters=order.parameters_json,
+            order=told,
+            secrets_digest=order.confidential.digest,
+        )
 
 
 def find_program(name: str, path: str, folder: Path) -> str:

@@ -22,13 +22,16 @@ class Excerpt:
 
     def __init__(self) -> None:
         self.size_bytes = 0
+        self.taken_bytes = 0
+        """How much of the raw output it stands for: more than it holds, or less, where secrets are masked."""
         self._head = bytearray()
         self._tail = bytearray()
         self._hash = hashlib.sha256()
         self._whole_sha256 = ""
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes, *, taken: int | None = None) -> None:
         self.size_bytes += len(chunk)
+        self.taken_bytes += len(chunk) if taken is None else taken
         self._hash.update(chunk)
         rest = memoryview(chunk)
         if (room := HEAD_BYTES - len(self._head)) > 0:
@@ -41,9 +44,9 @@ class Excerpt:
     def sha256(self) -> str:
         return self._whole_sha256 or self._hash.hexdigest()
 
-    def stand_for(self, size_bytes: int, sha256: str) -> None:
-        """What was fed were only the two ends of an output of this length and hash."""
-        self.size_bytes, self._whole_sha256 = size_bytes, sha256
+    def stand_for(self, size_bytes: int, sha256: str, taken_bytes: int) -> None:
+        """What was fed were only the two ends of an output of this length and hash, or what is left of it masked."""
+        self.size_bytes, self._whole_sha256, self.taken_bytes = size_bytes, sha256, taken_bytes
 
     def text(self) -> str:
         """The output, or its two ends with a line between that tells how much is left out.
@@ -64,16 +67,28 @@ class SpoolReader:
         self._path = path
         self._file = -1
         self.excerpt = Excerpt()
+        self.trouble = ""
+        """Why what it read could not be written down as well, where it does that."""
 
     def read(self) -> bytes:
-        """The next chunk, empty when there is none now."""
+        """The next chunk of what may be shown, empty when there is none now."""
         if self._file < 0:
             try:
                 self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return b""
-        chunk = os.read(self._file, CHUNK)
-        self.excerpt.feed(chunk)
+        while chunk := os.read(self._file, CHUNK):
+            shown = self._may_be_shown(chunk)
+            self.excerpt.feed(shown, taken=len(chunk))
+            if shown:
+                return shown
+        return b""
+
+    def end(self) -> bytes:
+        """What was held back, when nothing more comes."""
+        return b""
+
+    def _may_be_shown(self, chunk: bytes) -> bytes:
         return chunk
 
     def close(self) -> None:
@@ -93,9 +108,11 @@ class Log:
         self._whole = folder / "output.whole"
 
     def keep(self, spool: Path, excerpt: Excerpt) -> None:
-        """Turns the spool into the log; can be killed at any point and called again."""
+        """Turns the spool, or what was masked of it, into the log; can be killed at any point and called again."""
         if not spool.exists():
             return
+        if excerpt.taken_bytes != excerpt.size_bytes:
+            self._tell_whole(excerpt)
         if excerpt.size_bytes > 2 * LOG_HALF_BYTES:
             try:
                 self._keep_ends(spool, excerpt)
@@ -105,23 +122,29 @@ class Log:
         spool.replace(self.path)
 
     def _keep_ends(self, spool: Path, excerpt: Excerpt) -> None:
-        _replace(self._whole, f"{excerpt.size_bytes} {excerpt.sha256}\n".encode())
+        self._tell_whole(excerpt)
         draft = self.path.with_name("output.log.draft")
         _copy_ends(spool, draft, excerpt.size_bytes)
         draft.replace(self.path)
         spool.unlink()
 
-    def whole(self) -> tuple[int, str] | None:
-        """Length and SHA-256 of an output of which the log holds only the ends."""
+    def _tell_whole(self, excerpt: Excerpt) -> None:
+        told = f"{excerpt.size_bytes} {excerpt.sha256}"
+        if excerpt.taken_bytes != excerpt.size_bytes:
+            told += f" {excerpt.taken_bytes}"
+        replace(self._whole, f"{told}\n".encode())
+
+    def whole(self) -> tuple[int, str, int] | None:
+        """Length and SHA-256 of an output of which the log holds only the ends, and how long it was unmasked."""
         try:
-            size, digest = self._whole.read_text().split()
+            size, digest, *taken = self._whole.read_text().split()
+            return int(size), digest, int(taken[0]) if taken else int(size)
         except (FileNotFoundError, ValueError):
             return None
-        return int(size), digest
 
 
 def _copy_ends(spool: Path, draft: Path, size: int) -> None:
-    with spool.open("rb") as source, open(draft, "wb", opener=_private) as target:
+    with spool.open("rb") as source, open(draft, "wb", opener=private) as target:
         for chunk in _chunks(source.fileno(), 0, LOG_HALF_BYTES):
             target.write(chunk)
         target.write(f"\n… {size - 2 * LOG_HALF_BYTES} bytes left out …\n".encode())
@@ -136,14 +159,16 @@ def _chunks(file: int, offset: int, length: int) -> Iterator[bytes]:
         offset += len(chunk)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes) -> None:
+    """Writes the file for its owner alone; whoever looks finds the old one or the new one."""
     draft = path.with_name(path.name + ".draft")
-    with open(draft, "wb", opener=_private) as file:
+    with open(draft, "wb", opener=private) as file:
         file.write(data)
     draft.replace(path)
 
 
-def _private(name: str, flags: int) -> int:
+def private(name: str, flags: int) -> int:
+    """An opener of files that only this user may read."""
     return os.open(name, flags, 0o600)
 
 

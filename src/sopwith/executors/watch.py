@@ -19,6 +19,7 @@ from sopwith.core.commands import StepResult
 from sopwith.executors.keeper import boot_id
 from sopwith.executors.keeper_process import KeeperProcess
 from sopwith.executors.launch import Ending, Launch, Marks, cookie_of, launches, read_if_there
+from sopwith.executors.masked import Secrecy, forget
 from sopwith.executors.outcome import not_started, start_error, step_result
 from sopwith.executors.outputs import MAX_FILE_BYTES, Values, read_values
 from sopwith.executors.processes import carried
@@ -50,7 +51,9 @@ class LaunchWatch:
         self._keeper = keeper
         self._on_output = on_output
         self._log = Log(order.folder)
-        self._reader = SpoolReader(launch.spool if launch.spool.exists() or keeper else self._log.path)
+        self._secrecy = Secrecy(launch, order.confidential)
+        is_there = launch.spool.exists() or keeper is not None
+        self._reader = self._secrecy.reader(self._log) if is_there else SpoolReader(self._log.path)
         self._stopping = False
         self._result: StepResult | Lost | None = None
 
@@ -78,6 +81,8 @@ class LaunchWatch:
                 pause = TAIL_SECS
                 await asyncio.sleep(0)
             elif last or self._keeper is None:
+                if rest := self._reader.end():
+                    self._on_output(rest)
                 return
             else:
                 await self._keeper.wait(pause)
@@ -92,24 +97,34 @@ class LaunchWatch:
         if isinstance(result, Lost):
             result = msgspec.structs.replace(result, still_runs=await still_runs(self._order))
         trouble = await self._keep_log(excerpt)
+        if self._secrecy.hides:
+            trouble += forget(self._launch, ended=ending is not None)
         if trouble and isinstance(result, StepResult):
-            return msgspec.structs.replace(result, warnings=(*result.warnings, trouble))
+            return msgspec.structs.replace(result, warnings=(*result.warnings, *trouble))
         return result
 
-    async def _keep_log(self, excerpt: Excerpt) -> str:
+    async def _keep_log(self, excerpt: Excerpt) -> tuple[str, ...]:
         """Makes the log; tells what stood in the way, which takes nothing from what is known of the step."""
+        if self._secrecy.hides and not self._launch.spool.exists():
+            self._launch.masked.unlink(missing_ok=True)  # nothing was started, or the log was made before
+            return ()
+        source = self._launch.masked if self._secrecy.hides else self._launch.spool
         try:
-            await asyncio.to_thread(self._log.keep, self._launch.spool, excerpt)
+            await asyncio.to_thread(self._log.keep, source, excerpt)
         except OSError as error:
             if error.errno in _PASSING:
                 raise
-            return f"its log could not be kept: {error.strerror or error}"
+            return (f"its log could not be kept: {error.strerror or error}",)
         except RuntimeError:  # no thread to be had
-            self._log.keep(self._launch.spool, excerpt)
-        return ""
+            self._log.keep(source, excerpt)
+        return (f"its log could not be kept whole: {self._reader.trouble}",) if self._reader.trouble else ()
 
     def _with(self, ending: Ending, excerpt: Excerpt) -> StepResult:
-        return step_result(ending, excerpt, _values(self._launch, ending, self._order))
+        values = self._secrecy.values(_values(self._launch, ending, self._order))
+        result = step_result(ending, excerpt, values)
+        if told := self._secrecy.warnings():
+            return msgspec.structs.replace(result, warnings=(*result.warnings, *told))
+        return result
 
     def _without_result(self, excerpt: Excerpt) -> StepResult | Lost:
         try:

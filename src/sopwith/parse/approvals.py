@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sopwith.core.approval import ApprovalRules, FieldType, FormField, FormValue, TimeoutAction
 from sopwith.core.conditions import Wanted, check, evaluate, names_in, unknown_status
+from sopwith.core.confidential import handed_on, secret_in
 from sopwith.core.forms import value_of
 from sopwith.core.patterns import check_pattern
 from sopwith.core.people import GROUP
@@ -64,7 +65,7 @@ def check_approvals(procedure: Procedure, around: Pair, findings: Findings) -> N
         if step.condition is not None:
             conditions.append(Stated(index + 1, step.condition, around.step(index).at("if_")))
         for name, expression in step.with_.items():
-            if isinstance(expression, str):
+            if isinstance(expression, str) and handed_on(procedure, expression) is None:
                 at = around.step(index).at("with_", name)
                 conditions.append(Stated(index + 1, expression, at, Wanted.VALUE, item=True))
         if isinstance(step.for_each, str):
@@ -268,7 +269,16 @@ def check_conditions(procedure: Procedure, conditions: Iterable[Stated], finding
             )
             return
         wrong = check(expression, scope_of(procedure, number, item=item), wanted)
-        if wrong is not None:
+        if wrong is not None and (secret := secret_in(procedure, expression)) is not None:
+            unsound += 1
+            findings.unexpected(
+                "secret_in_expression",
+                expected="an expression without secrets",
+                got=f"{shown(expression)}, which names the secret params.{secret}",
+                at=at,
+                hint=f"only with may hand it on, as it is: params.{secret}; a script has SOP_PARAM_{secret.upper()}",
+            )
+        elif wrong is not None:
             unsound += 1
             findings.unexpected(
                 "bad_condition",

@@ -142,8 +142,6 @@ class ParameterFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     ] = None
     description: Annotated[str | None, Meta(description="What it is for.")] = None
 
-    designed_values: ClassVar[Values] = MappingProxyType({"type": frozenset({"secret"})})
-
 
 class FieldFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """A value that approvers are asked for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
+from sopwith.core.confidential import EXPECTED, read_reference
 from sopwith.core.patterns import check_pattern, matches
 from sopwith.core.procedure import ParameterType
 from sopwith.parse.findings import Findings, Place, shown
@@ -160,12 +161,13 @@ def _check_parameter(sheet: Sheet, index: int, parameter: ParameterFile, finding
             hint="make its type enum, or take the values out",
         )
     if parameter.default is not None and not _fits(parameter.default, type_, parameter):
+        secret = type_ is ParameterType.SECRET
         findings.unexpected(
             "bad_default",
             expected=_default_of(type_, parameter),
-            got=shown(parameter.default),
+            got=_got_default(parameter),
             at=sheet.at("params", index, "default"),
-            hint="change the default, or the type",
+            hint="say where the secret is, never the secret itself" if secret else "change the default, or the type",
         )
     if parameter.pattern is not None:
         _check_pattern(parameter, parameter.pattern, index, sheet, findings)
@@ -187,7 +189,7 @@ def _check_pattern(parameter: ParameterFile, pattern: str, index: int, sheet: Sh
         findings.unexpected(
             "bad_default",
             expected=f"a default that matches {pattern}",
-            got=shown(parameter.default),
+            got=_got_default(parameter),
             at=sheet.at("params", index, "default"),
             hint="change the default, or the pattern",
         )
@@ -205,11 +207,28 @@ def _fits(value: str | int | float | bool, type_: ParameterType, parameter: Para
             return isinstance(value, bool)
         case ParameterType.ENUM:
             return value in (parameter.values or ())
+        case ParameterType.SECRET:
+            return _is_reference(value)
+
+
+def _is_reference(value: str | int | float | bool) -> bool:
+    try:
+        read_reference(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _got_default(parameter: ParameterFile) -> str:
+    """What was said may be the secret itself."""
+    return "something else" if parameter.type is ParameterType.SECRET else shown(parameter.default)
 
 
 def _default_of(type_: ParameterType, parameter: ParameterFile) -> str:
     if type_ is ParameterType.ENUM:
         return f"one of {', '.join(parameter.values or ())}"
+    if type_ is ParameterType.SECRET:
+        return EXPECTED
     return f"a default of type {type_.value}"
 
 

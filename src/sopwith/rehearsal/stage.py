@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from sopwith.core.config import Config
-from sopwith.core.procedure import Procedure, sha256
+from sopwith.core.procedure import Parameter, ParameterType, Procedure, sha256
 from sopwith.engine.engine import Engine
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
@@ -61,8 +61,19 @@ def open_stage(
 
 
 def _staged(procedure: Procedure) -> Procedure:
-    """The procedure without what only this machine has: pinned files. Procedures that it uses are played as steps."""
-    return replace(procedure, steps=tuple(replace(step, pins=(), uses=None, with_={}) for step in procedure.steps))
+    """The procedure without what only this machine has: pinned files and secrets.
+
+    Procedures that it uses are played as steps.
+    """
+    steps = tuple(replace(step, pins=(), uses=None, with_={}) for step in procedure.steps)
+    return replace(procedure, steps=steps, parameters=tuple(_unread(each) for each in procedure.parameters))
+
+
+def _unread(parameter: Parameter) -> Parameter:
+    """A secret is not looked for: its reference is as good as it, where nothing runs."""
+    if parameter.type is not ParameterType.SECRET:
+        return parameter
+    return replace(parameter, type=ParameterType.STRING, pattern=parameter.pattern or "(env|file):.+")
 
 
 def _passed(procedure: Procedure) -> Mapping[str, str]:

@@ -40,7 +40,9 @@ _FACTS = frozenset(
     }
 )
 """Keys of event details whose texts are the engine's own or of a fixed form."""
-_LEFT_OUT = frozenset({"environment", "passed", "pins", "folders", "uses", "policy", "bootId", "bootMs", "umask"})
+_LEFT_OUT = frozenset(
+    {"environment", "passed", "pins", "folders", "uses", "policy", "bootId", "bootMs", "umask"}
+).union({"secrets"})
 _WHOLE = frozenset({"params", "outputs", "form", "values", "item", "items"})
 _EVENT = ("timestamp", "type", "stepNumber", "instance", "seq", "hash")
 _MOST_ASKED = 64_000

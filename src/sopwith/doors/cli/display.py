@@ -179,6 +179,10 @@ def _which(step: StepId | None, run: Run) -> str:
     return f"step {step}/{len(run.procedure.steps)}" if isinstance(step, int) else f"step {step}"
 
 
+def _warned(warnings: tuple[str, ...]) -> str:
+    return "".join(f"; {click.style('!', fg='yellow')} {shown(warning)}" for warning in warnings)
+
+
 def event_line(event: Event, run: Run) -> str:
     """What an event means to somebody who watches; empty for what is not worth a line."""
     body = event.body
@@ -189,10 +193,12 @@ def event_line(event: Event, run: Run) -> str:
             return f"{click.style(mark('▶'), fg='blue')} {_which(number, run)} {shown(title)}"
         case ev.StepCompleted(step_number=number, verified=True):
             return f"{click.style(mark('✔'), fg='green')} {_which(number, run)} is done, as was verified"
-        case ev.StepCompleted(step_number=number, duration=duration):
-            return f"{click.style(mark('✔'), fg='green')} {_which(number, run)} completed in {duration}"
-        case ev.StepFailed(step_number=number, error=error):
-            return f"{click.style(mark('✘'), fg='red')} {_which(number, run)} failed: {shown(error)}"
+        case ev.StepCompleted(step_number=number, duration=duration, warnings=warnings):
+            told = f"{_which(number, run)} completed in {duration}" + _warned(warnings)
+            return f"{click.style(mark('✔'), fg='green')} {told}"
+        case ev.StepFailed(step_number=number, error=error, warnings=warnings):
+            told = f"{_which(number, run)} failed: {shown(error)}" + _warned(warnings)
+            return f"{click.style(mark('✘'), fg='red')} {told}"
         case ev.StepRolledBack(step_number=number, error="", duration=duration):
             return f"{click.style(mark('✔'), fg='yellow')} {_which(number, run)} rolled back in {duration}"
         case ev.StepRolledBack(step_number=number, error=error):

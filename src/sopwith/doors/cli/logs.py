@@ -70,4 +70,8 @@ def _log_of(folder: Path) -> Path | None:
     if log.exists():
         return log
     spools = (path for path in folder.glob("*/spool") if path.parent.name.isdecimal())
-    return max(spools, key=lambda path: int(path.parent.name), default=None)
+    spool = max(spools, key=lambda path: int(path.parent.name), default=None)
+    if spool is None:
+        return None
+    # of a step that was given secrets only what has been masked; `given` says that it was
+    return spool.with_name("masked") if spool.with_name("given").exists() else spool

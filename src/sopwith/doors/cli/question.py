@@ -141,6 +141,7 @@ def _step_body(run: Run, number: StepId, envelope: Document) -> list[str]:
     ]
     lines += _captured(environment, set_here)
     lines += [f"    passed from your environment: {text.code(name)}" for name in envelope["passed"]]
+    lines += [f"    secret: {text.code(name)}" for name in envelope.get("secrets", {})]
     lines += [f"    pinned {text.code(n)}  SHA-256 {digest}" for n, digest in envelope.get("pins", {}).items()]
     uses = run.procedure.step(number).uses
     if uses is not None and uses in envelope.get("uses", {}):
