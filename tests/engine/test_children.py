@@ -1462,7 +1462,7 @@ def test_the_sweep_of_a_server_finds_a_run_that_nobody_told_of_its_child(
     bench.pass_time(SWEEP_SECS + 1)
     assert bench.world.starts, "whichever of the two is due was taken up"
     assert status(bench, run.run_id) == "running"
-    bench.pass_time(130)
+    bench.pass_time(200)
     assert ended(bench, run.run_id)
     server.stop()
 
