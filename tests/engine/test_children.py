@@ -1410,6 +1410,21 @@ def test_a_rest_that_somebody_else_has_told_of_is_not_taken_back(bench: Bench, m
     assert status(bench, run.run_id) == "awaiting_approval"
 
 
+def test_a_late_word_about_a_child_that_ended_ends_no_rollback_of_its_step(bench: Bench) -> None:
+    """The child carried the step out; a script of the step's own rolls it back."""
+    bench.world.plays[1] = [Play(), Play(seconds=60)]
+    bench.world.plays[2] = [Play(result=FAILED)]
+    nested(bench, {}, then=({"onFailure": "rollback"},), rollback="echo undone")
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(10)
+    run = bench.now(run_id)
+    assert (run.rollback is not None, run.steps[1].status) == (True, "running")
+    Runs(bench.engine().parts).tell_around(bench.now(run.steps[1].child))
+    assert bench.now(run_id).steps[1].status == "running"
+    bench.finish(driving)
+
+
 def untold(bench: Bench, run: Run) -> None:
     """The run is told of a rest while its child goes on. It takes two who die at once: whoever lets the child go on
     says so first, somebody else tells of the rest once more, and both die before either looks again.

@@ -13,6 +13,7 @@ import select
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def campaign(folder: Path, *, writers: int, readers: int, seconds: float, least:
         "seconds": seconds,
         "acknowledged": sum(report["written"] for report in written),
         "conflicts": sum(report["conflicts"] for report in written),
-        "refused": sum(len(report["refused"]) for report in written),
+        "refused": sum(sum(report["refused"].values()) for report in written),
         "leastByOneWriter": min(report["written"] for report in written),
         "longestWriteMs": max(report["longestMs"] for report in written),
         "seenByReaders": [report["seen"] for report in reports if "seen" in report],
@@ -149,10 +150,11 @@ def _next(store: SqliteStore, run_id: str, content: bytes) -> Batch:
 def write(store: SqliteStore, folder: Path, number: str, seconds: str, least: str) -> dict[str, Any]:
     """Writes as fast as it can until the time is up."""
     own = f"sop_run_of_{number}"
-    conflicts, written, refused, longest = 0, 0, [], 0.0
+    conflicts, written, longest = 0, 0, 0.0
+    refused: Counter[str] = Counter()
     deadline = time.monotonic() + float(seconds)
     with (folder / f"{number}.notes").open("w") as notes:
-        while time.monotonic() < deadline or written + len(refused) < int(least):
+        while time.monotonic() < deadline or written + refused.total() < int(least):
             began = time.monotonic()
             try:
                 batch = _add(store, own, number, written)
@@ -162,7 +164,7 @@ def write(store: SqliteStore, folder: Path, number: str, seconds: str, least: st
             except Conflict:
                 conflicts += 1
             except StoreError as error:
-                refused.append(error.message.rpartition(": ")[2])
+                refused[error.message.rpartition(": ")[2]] += 1
             longest = max(longest, time.monotonic() - began)
     return {"written": written, "conflicts": conflicts, "refused": refused, "longestMs": round(longest * 1000)}
 

@@ -23,7 +23,7 @@ from sopwith.core.events import Event, RunCreated
 from sopwith.core.evolve import evolve, replay
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import Procedure, decode_procedure, sha256
-from sopwith.core.run import Run, StepStatus, current_step, holds_slot, status_of
+from sopwith.core.run import Run, children, current_step, holds_slot, status_of
 from sopwith.engine.documents import run_document
 from sopwith.engine.parts import Parts
 from sopwith.errors import BadName, Conflict, IllegalMove, NotFound, SopwithError, StoreError
@@ -205,10 +205,9 @@ class Runs:
 
         def word(run: Run, now: Instant) -> Command:
             nonlocal holds
-            step = run.steps.get(parent.step)
-            waits = step is not None and step.child == child.run_id and step.status is StepStatus.RUNNING
             stands = None
-            if step is not None and waits and not goes_on:
+            step = next((each for each in children(run) if each.number == parent.step), None)
+            if step is not None and step.child == child.run_id and not goes_on:
                 seen = self._as_it_is(child)
                 holds = self.unchanged(seen)
                 if told := told_of(run, seen, parent.step, now):
