@@ -83,10 +83,10 @@ async def drive(
     runs = Runs(parts)
     observer = observer or Silent()
     loaded = runs.load(run_id)
+    runs.tell_around(loaded.run)
     claim = _claim(parts, run_id)
     if claim is None:
         raise busy(parts, run_id)
-    runs.tell_around(loaded.run)
     try:
         while claim is not None:
             driver = _Driver(parts, runs, loaded, claim, observer, linger=linger)

@@ -187,9 +187,11 @@ class Runs:
 
     def tell_around(self, child: Run) -> None:
         """Tells the run that started this one how it stands, should somebody have died before that was done."""
-        around = self._parts.store.summary(child.parent.run_id) if child.parent is not None else None
-        if around is not None and around.ended_at is None:
-            with suppress(SopwithError):
+        if child.parent is None:
+            return
+        with suppress(SopwithError):
+            around = self._parts.store.summary(child.parent.run_id)
+            if around is not None and around.ended_at is None:
                 self._tell_how_it_stands(child)
 
     def _as_it_is(self, run: Run) -> Run:
