@@ -64,7 +64,7 @@ def test_a_wait_ends_on_time_and_no_gate_is_settled_however_the_clock_of_a_real_
     eventually(lambda: status(workshop, gated) == "awaiting_approval")
     began = time.monotonic()
     pause = detached(workshop, "pause")
-    eventually(lambda: "wait_started" in [each["eventType"] for each in events(workshop, pause)])
+    eventually(lambda: "wait_started" in [each["type"] for each in events(workshop, pause)])
     set_clock(to)
     eventually(lambda: status(workshop, pause) == "completed")
     took = time.monotonic() - began
