@@ -126,9 +126,7 @@ def prepared(folder: Path, text: str) -> tuple[WorkOrder, Launch]:
     return work, launch
 
 
-def traced(
-    launch: Launch, *inject: str, log: Path = Path("/dev/null"), only: str = ""
-) -> subprocess.Popen[bytes]:
+def traced(launch: Launch, *inject: str, log: Path = Path("/dev/null"), only: str = "") -> subprocess.Popen[bytes]:
     """A keeper whose calls fail so; with `only`, those on this file."""
     if STRACE is None:
         pytest.skip("takes strace")

@@ -2,8 +2,8 @@
 
 Each writer is a process with a store of its own: it adds to a run of its own, and every so often to one that all of
 them write. What it is acknowledged it notes in a file of its own before it goes on. Afterwards every run must hold
-what was acknowledged, in one chain. A reader counts the events that it sees again and again: always as many, until all writers
-are done.
+what was acknowledged, in one chain. A reader counts the events that it sees again and again, until all writers are
+done: always as many.
 """
 
 from __future__ import annotations
