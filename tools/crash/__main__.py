@@ -1,4 +1,4 @@
-"""`python -m tools.crash sweep | kills | power | storm`: prints one JSON document; exit code 1 if anything was broken."""
+"""`python -m tools.crash sweep | kills | power | storm`: prints one JSON document; exit code 1 where anything broke."""
 
 from __future__ import annotations
 

@@ -203,35 +203,32 @@ class Runs:
         parent = child.parent
         if parent is None:
             return
-        holds = self.unchanged(child)
+        look, seen = self._parts.store.summary, child
 
         def word(run: Run, now: Instant) -> Command:
-            nonlocal holds
+            nonlocal seen
             stands = None
             step = next((each for each in children(run) if each.number == parent.step), None)
             if step is not None and step.child == child.run_id and not goes_on:
                 seen = self._as_it_is(child)
-                holds = self.unchanged(seen)
                 if told := told_of(run, seen, parent.step, now):
                     return told
                 # where somebody else has told of this very rest, nothing is new
                 stands = step.child_standing if step.child_standing is standing(seen) else None
             return Notice(actor=SYSTEM, now=now, step=parent.step, child_run_id=child.run_id, standing=stands)
 
+        def holds() -> bool:
+            return _is_as_seen(look(child.run_id), seen)
+
         # it may wait no longer; and where it cannot be told of a rest now, whoever drives it looks
         with suppress(IllegalMove, NotFound) if goes_on else suppress(SopwithError):
             # that it goes on may be said at any time: then the parent looks
-            self.change(parent.run_id, word, holds=None if goes_on else lambda: holds())
+            self.change(parent.run_id, word, holds=None if goes_on else holds)
 
     def unchanged(self, run: Run) -> Callable[[], bool]:
         """Tells whether the run still is as it is here. To be asked inside a transaction, so it is one plain look."""
         look = self._parts.store.summary
-
-        def holds() -> bool:
-            summary = look(run.run_id)
-            return summary is not None and summary.seq == run.seq
-
-        return holds
+        return lambda: _is_as_seen(look(run.run_id), run)
 
     def _procedure_of(self, first: Event) -> Procedure:
         assert isinstance(first.body, RunCreated)
@@ -254,6 +251,10 @@ class Runs:
     def state_json(self, run: Run) -> Callable[[], bytes]:
         """The content of `<run id>.json`, made when it is asked for."""
         return lambda: msgspec.json.format(msgspec.json.encode(run_document(run)), indent=2)
+
+
+def _is_as_seen(summary: RunSummary | None, seen: Run) -> bool:
+    return summary is not None and summary.seq == seen.seq
 
 
 def _asked_inside(
