@@ -1446,6 +1446,37 @@ def untold(bench: Bench, run: Run) -> None:
     assert (status(bench, run.run_id), status(bench, child)) == ("awaiting_approval", "running")
 
 
+def test_one_that_dies_once_the_child_goes_on_is_made_good_by_whoever_told_of_the_rest(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The word that it rests was true when it was stored; the child went on right after, and nobody else can say so."""
+    run = a_parent_that_was_not_told(bench, monkeypatch)
+    child = run.steps[1].child
+    engine = bench.engine()
+    append, change = engine.parts.store.append, Runs.change
+
+    def dies(run_id: str, *args: Any, **options: Any) -> None:
+        if run_id != child:
+            append(run_id, *args, **options)
+            return
+
+        def tells_and_then(self: Runs, *words: Any, **more: Any) -> Any:
+            told = change(self, *words, **more)
+            monkeypatch.undo()
+            assert status(bench, run.run_id) == "awaiting_approval"
+            append(run_id, *args, **options)
+            return told
+
+        monkeypatch.setattr(Runs, "change", tells_and_then)
+        Runs(bench.engine().parts)._tell_how_it_stands(bench.now(child))
+        raise Killed
+
+    engine.parts.store.append = dies  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        engine.approve(child, actor=ANN)
+    assert (status(bench, run.run_id), status(bench, child)) == ("running", "running")
+
+
 def test_a_parent_that_could_not_be_told_that_its_child_goes_on_is_told_by_whoever_drives_that(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
