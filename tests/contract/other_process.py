@@ -97,7 +97,7 @@ def create_and_append(store: SqliteStore) -> None:
         try:
             store.append(RUN, batch.summary.seq, following)
         except StoreError as error:
-            say("refused", error.message)
+            say("refused", error.message, "|", error.hint)
             continue
         batch = following
         say(batch.summary.seq)

@@ -217,6 +217,23 @@ def test_a_full_disk_refuses_a_batch_and_is_forgotten_when_there_is_room(others:
 
 
 @needs_strace
+@pytest.mark.parametrize("lasting", ["", "+"], ids=["once", "from-then-on"])
+def test_a_quota_that_is_used_up_refuses_a_batch_in_words_and_loses_none(others: Others, lasting: str) -> None:
+    """SQLite has a word for a full disk only; of a quota it says what it says of any disk that takes no write."""
+    for number in range(1, 500, 7):
+        told, _ = others.suffer(f"inject=pwrite64:error=EDQUOT:when={number}{lasting}")
+        refusals = [line for line in told if line.startswith("refused")]
+        if told[:1] == ["1"] and len(refusals) == (3 if lasting else 1):
+            assert all("a quota" in line for line in refusals)
+            store = SqliteStore(others.database)
+            assert len(store.events(RUN)) == 4 - len(refusals)
+            assert is_linear(store)
+            store.close()
+            return
+    pytest.fail("no write of an append was hit")
+
+
+@needs_strace
 def test_a_store_whose_disk_fails_to_sync_acknowledges_nothing_more(others: Others) -> None:
     """The kernel may have dropped the pages: a later sync would succeed and prove nothing."""
     for number in range(1, 50):

@@ -82,6 +82,20 @@ def test_status_tells_the_reason_the_command_and_what_it_printed_tamed(workshop:
     )
 
 
+def test_logs_show_what_the_verification_printed_after_what_the_step_did(workshop: Workshop) -> None:
+    run = crashed(workshop, HOSTILE)
+    assert workshop.process("resume", run).code == 3
+    attempt = workshop.sops / "runs" / run / "step-1.1.1"
+    (attempt / "output.log").write_bytes(b"deploying\n")
+    told = "deploying\n==> step 1, its verification <==\nno \x1b[31mroute\n"
+    assert workshop.sop("logs", run).out == f"==> step 1 <==\n{told}"
+    assert workshop.sop("logs", run, "--step", "1").out == told
+    own, check = workshop.json("logs", run)["logs"]
+    assert (own["sizeBytes"], "verification" in own) == (10, False)
+    assert (check["stepNumber"], check["verification"], check["sizeBytes"]) == (1, True, 14)
+    assert check["path"].endswith("step-1.1.1/verify/output.log")
+
+
 def test_events_say_in_words_what_was_done_by_itself(workshop: Workshop) -> None:
     run = crashed(workshop, "verify: `exit 1`")
     shown = workshop.sop("resume", run).out

@@ -197,6 +197,28 @@ def test_the_service_manager_is_told(workshop: Workshop, serve: Serve, manager: 
     assert manager.told[-2:] == ["STOPPING=1", "STATUS=stopping"]
 
 
+def test_what_a_service_manager_does_to_a_server_that_hangs_costs_no_step(
+    workshop: Workshop, serve: Serve, manager: Manager, slow: str
+) -> None:
+    """As systemd does with the unit's WatchdogSec, KillMode=process and Restart=on-failure: SIGABRT, then another."""
+    told = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "300000"}
+    server = serve(env=told)
+    run = detached(workshop, slow)
+    eventually((workshop.root / "begun").exists)
+    server.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, server.process.pid, os.WSTOPPED)
+    fed = manager.told.count("WATCHDOG=1")
+    time.sleep(0.6)  # twice the time after which it is given up
+    assert manager.told.count("WATCHDOG=1") == fed
+    server.process.send_signal(signal.SIGABRT)
+    server.process.send_signal(signal.SIGCONT)
+    assert server.process.wait(30) == -signal.SIGABRT
+    serve(env=told)
+    (workshop.root / "go").touch()
+    eventually(lambda: status(workshop, run) == "completed")
+    assert [event["type"] for event in events(workshop, run)].count("step_started") == 2, "it has two steps"
+
+
 def test_steps_are_not_told_of_the_service_manager(workshop: Workshop, serve: Serve, manager: Manager) -> None:
     workshop.steps("spy", "Look | env > seen")
     serve(env={"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "300000"})

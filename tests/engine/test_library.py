@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -325,3 +327,29 @@ def test_config_json_steers_new_runs_only(bench: Bench) -> None:
     assert bench.now(run_id).steps[1].gate.due_at is not None
     other = bench.run("deploy").run_id
     assert bench.now(other).steps[1].gate.due_at is None
+
+
+def test_a_folder_that_comes_and_goes_while_it_is_listed_stops_no_other(bench: Bench, library: Library) -> None:
+    """Somebody unpacks, renames and removes procedures at the same time."""
+    bench.procedure("deploy", {})
+    shifty, away = bench.workspace.sops / "shifty", bench.workspace.sops / ".away"
+    bench.procedure("shifty", {})
+    over = threading.Event()
+
+    def shift() -> None:
+        while not over.is_set():
+            shifty.rename(away)
+            away.rename(shifty)
+
+    shifting = threading.Thread(target=shift)
+    shifting.start()
+    try:
+        for _ in range(50):
+            entries, _problems = library.entries()
+            assert "deploy" in {entry.name for entry in entries}
+            assert library.procedure("deploy").name == "deploy"
+            with suppress(SopwithError):
+                assert library.procedure("shifty").name == "shifty"
+    finally:
+        over.set()
+        shifting.join()

@@ -19,6 +19,7 @@ from sopwith.core.commands import StepResult
 from sopwith.executors import keeper
 from sopwith.executors.launch import Launch
 from sopwith.executors.outcome import start_error
+from sopwith.executors.shell import ShellExecutor
 from sopwith.ports import WorkOrder
 from sopwith.testing.contract_executor import ok, run, watched
 
@@ -125,17 +126,20 @@ def prepared(folder: Path, text: str) -> tuple[WorkOrder, Launch]:
     return work, launch
 
 
-def traced(launch: Launch, *inject: str, log: Path = Path("/dev/null")) -> subprocess.Popen[bytes]:
+def traced(launch: Launch, *inject: str, log: Path = Path("/dev/null"), only: str = "") -> subprocess.Popen[bytes]:
+    """A keeper whose calls fail so; with `only`, those on this file."""
     if STRACE is None:
         pytest.skip("takes strace")
     faults = [word for each in inject for word in ("-e", f"inject={each}")]
-    command = [STRACE, "-f", "-o", str(log), *faults, sys.executable, "-I", "-S", keeper.__file__]
+    path = ["-P", only] if only else []
+    command = [STRACE, "-f", "-o", str(log), *path, *faults, sys.executable, "-I", "-S", keeper.__file__]
     return subprocess.Popen([*command, str(launch.folder)], start_new_session=True)
 
 
-def test_a_result_that_cannot_be_written_is_tried_again(folder):
+@pytest.mark.parametrize("cause", ["ENOSPC", "EDQUOT"])
+def test_a_result_that_cannot_be_written_is_tried_again(folder, cause):
     work, launch = prepared(folder, COUNT + "exit 7")
-    with traced(launch, "pwrite64:error=ENOSPC:when=1..3") as process:
+    with traced(launch, f"pwrite64:error={cause}:when=1..3") as process:
         assert process.wait(30) == 0
     ending = launch.ending()
     assert ending is not None
@@ -239,9 +243,35 @@ def test_a_log_that_cannot_be_kept_takes_nothing_from_the_result(folder, monkeyp
     assert result.warnings == ("its log could not be kept: Read-only file system",)
 
 
-def test_a_keeper_that_cannot_even_make_its_mark_never_began(folder):
+@pytest.mark.parametrize("cause", ["ENOSPC", "EDQUOT"])
+def test_output_that_the_disk_takes_no_more_is_dropped_and_counted(folder, cause):
+    """The spool is written to from the fifth chunk on, and then no more."""
+    work, launch = prepared(folder, COUNT + f"head -c {40 * 64 * KIB} /dev/zero; exit 3")
+    with traced(launch, f"write:error={cause}:when=5+", only=str(launch.spool)) as process:
+        assert process.wait(30) == 0
+    ending = launch.ending()
+    assert ending is not None
+    assert (ending.exit, starts(work)) == (3, 1)
+    assert ending.output_bytes + ending.dropped_bytes == 40 * 64 * KIB
+    assert 0 < ending.output_bytes == launch.spool.stat().st_size
+
+
+def test_a_start_that_a_quota_forbids_is_refused_in_words(folder, monkeypatch):
+    def refused(*_: object) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    work = order(folder, COUNT)
+    monkeypatch.setattr(ShellExecutor, "_prepare", refused)
+    result = result_of(work)
+    monkeypatch.undo()
+    told = "cannot start the step: this user's quota on the disk is used up"
+    assert (result.cause, result.error, starts(work)) == ("start", told, 0)
+
+
+@pytest.mark.parametrize("cause", ["ENOSPC", "EDQUOT"])
+def test_a_keeper_that_cannot_even_make_its_mark_never_began(folder, cause):
     work, launch = prepared(folder, COUNT)
-    with traced(launch, "link,linkat:error=ENOSPC") as process:
-        assert process.wait(30) == errno.ENOSPC
+    with traced(launch, f"link,linkat:error={cause}") as process:
+        assert process.wait(30) == getattr(errno, cause)
     assert launch.void()
     assert starts(work) == 0

@@ -215,6 +215,77 @@ def test_the_nearest_group_that_counts_tells_of_memory(tmp_path, monkeypatch):
     assert keeper.oom_kills("") == 0
 
 
+ROOTS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
+"""Where groups that limit memory are made: of version 1, of version 2."""
+LIMIT = 64 * MIB
+
+
+@pytest.fixture
+def scarce() -> Iterator[Path]:
+    """A control group, of whichever version limits memory here, that has little of it."""
+    for root in ROOTS:
+        group = root / f"sop-test-scarce-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        limit = next((file for name in LIMITS if (file := group / name).exists()), None)
+        try:
+            if limit is None:
+                continue
+            limit.write_text(str(LIMIT))
+            if (swap := group / "memory.swap.max").exists():
+                swap.write_text("0")
+            yield group
+            return
+        finally:
+            until(lambda group=group: not (group / "cgroup.procs").read_text())
+            group.rmdir()
+    pytest.skip("no control group can be made here that limits memory")
+
+
+LIMITS = ("memory.limit_in_bytes", "memory.max")
+GREEDY = f"{sys.executable} -c 'bytearray({4 * LIMIT})'"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [(GREEDY, "137"), (f"exec {GREEDY}", "SIGKILL"), ("kill -9 $$", "SIGKILL")],
+    ids=["a-command-of-it", "itself", "by-another-hand"],
+)
+def test_a_step_that_the_kernel_ends_for_want_of_memory_is_told_so(folder, scarce, text, told):
+    """By the real kernel, with the limit of a group that the engine and its steps are in."""
+    program = (
+        "import os, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "Path(sys.argv[3], 'cgroup.procs').write_text(str(os.getpid()))\n"
+        "from executors.bench import order\n"
+        "from executors.test_nasty_children import result_of\n"
+        "result, _shown = result_of(order(Path(sys.argv[2]), sys.argv[4]))\n"
+        "print(result.exit_code or result.signal, result.error, sep='|')\n"
+    )
+    tests = str(Path(__file__).parent.parent)
+    command = [sys.executable, "-c", program, tests, str(folder), str(scarce), text]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    hint = "killed: out of memory"
+    if text == "kill -9 $$":
+        hint = "killed by SIGKILL: the machine may have run out of memory"
+    assert done.stdout == f"{told}|{hint}\n", done
+
+
+def test_a_group_of_version_1_tells_of_memory_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeper, "GROUP_ROOTS", (str(tmp_path),))
+    lines = {"/proc/self/cgroup": ["9:name=systemd:/", "4:cpuacct,memory:/service", "0::/service"]}
+    real = keeper.lines_of
+    monkeypatch.setattr(keeper, "lines_of", lambda path: lines.get(path) or real(path))
+    assert keeper.memory_group() == f"{tmp_path}/memory/service"
+    assert keeper.ends_for_memory("") == 0
+    (tmp_path / "memory" / "service").mkdir(parents=True)
+    (tmp_path / "memory" / "service" / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+    assert keeper.ends_for_memory("") == 3
+    lines["/proc/self/cgroup"] = ["4:memory:/../elsewhere", "0::/"]
+    assert keeper.memory_group() == ""
+
+
 @pytest.fixture
 def home() -> Iterator[str]:
     """The control group of this process, where one can be made within it."""

@@ -1,4 +1,4 @@
-"""`python -m tools.crash sweep | kills | power`: prints one JSON document; exit code 1 if anything did not hold."""
+"""`python -m tools.crash sweep | kills | power | storm`: prints one JSON document; exit code 1 where anything broke."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ def _power(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     return campaign(folder, subsets=options.subsets, seed=options.seed)
 
 
+def _storm(folder: Path, options: argparse.Namespace) -> dict[str, object]:
+    from tools.crash.storm import campaign
+
+    return campaign(folder, writers=options.writers, readers=options.readers, seconds=options.seconds)
+
+
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.crash", description=__doc__)
     parser.add_argument("--folder", type=Path, help="where to work; else a temporary folder")
@@ -70,6 +76,11 @@ def _options() -> argparse.ArgumentParser:
     power = verbs.add_parser("power", help="power cuts: any unsynced sector may be lost")
     power.add_argument("--subsets", type=int, default=2, help="how many disks to try for each moment")
     power.set_defaults(act=_power)
+    storm = verbs.add_parser("storm", help="many writers at once, beside readers that keep one state open")
+    storm.add_argument("--writers", type=int, default=64)
+    storm.add_argument("--readers", type=int, default=1)
+    storm.add_argument("--seconds", type=float, default=60)
+    storm.set_defaults(act=_storm)
     return parser
 
 

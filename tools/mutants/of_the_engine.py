@@ -119,9 +119,9 @@ MUTANTS = (
     ),
     rule(
         "a child's end is not insisted on",
-        "engine/driver.py:_watch_child",
-        "news = self._apply(told)",
-        "news = self._apply(told, insist=True)",
+        "engine/driver.py:_tell",
+        "self._apply(told.command, holds=told.holds)",
+        "self._apply(told.command, holds=told.holds, insist=True)",
         found_by="tests/engine/test_driver.py tests/engine/test_flow.py "
         "tests/engine/test_children.py tests/engine/test_children_and_others.py "
         "tests/engine/test_found_by_simulation.py",
@@ -337,7 +337,7 @@ MUTANTS = (
     ),
     # engine/runs.py
     rule("a conflict is decided again", "engine/runs.py:change", "except Conflict:", "except ZeroDivisionError:"),
-    rule("a slot is asked for", "engine/runs.py:commit", "admit=admit if takes_slot else None", "admit=None"),
+    rule("a slot is asked for", "engine/runs.py:commit", "admit if takes_slot else None", "None"),
     rule(
         "a run is told before its child goes on",
         "engine/runs.py:commit",
@@ -353,9 +353,30 @@ MUTANTS = (
     ),
     rule(
         "a word that a child rests is about the child as it is",
+        "engine/runs.py:_asked_inside",
+        "        if not holds():\n",
+        "        if False:\n",
+        found_by="tests/engine/test_children.py",
+    ),
+    rule(
+        "a rest that is known is not taken back",
         "engine/runs.py:_tell_parent",
-        "told_of(run, self._as_it_is(child), parent.step, now)",
-        "told_of(run, child, parent.step, now)",
+        "step.child_standing if step.child_standing is standing(seen) else None",
+        "None",
+        found_by="tests/engine/test_children.py",
+    ),
+    rule(
+        "whoever drives a child tells of it first",
+        "engine/driver.py:drive",
+        "    runs.tell_around(loaded.run)\n",
+        "",
+        found_by="tests/engine/test_children.py",
+    ),
+    rule(
+        "a driver's word about a child is about the child as it is",
+        "engine/driver.py:_tell",
+        "told.command, holds=told.holds",
+        "told.command",
         found_by="tests/engine/test_children.py",
     ),
     rule(

@@ -6,6 +6,9 @@ whatever dies in between, the parent either knows how the child stands, or knows
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import msgspec
 
 from sopwith.core import commands as cmd
@@ -153,13 +156,23 @@ def _cancelling(child: Run, reason: str, now: Instant) -> cmd.Cancel | None:
     return cmd.Cancel(actor=SYSTEM, now=now, reason=reason)
 
 
-def found(runs: Runs, run: Run, number: StepId, now: Instant) -> cmd.Command | None:
+class Found(NamedTuple):
+    """What a run has to be told, and whether that still holds."""
+
+    command: cmd.Command
+    holds: Callable[[], bool]
+
+
+def found(runs: Runs, run: Run, number: StepId, now: Instant) -> Found | None:
     """What the run has to be told of the child that carries the step out; None where it goes on."""
     step = run.steps[number]
     try:
-        return told_of(run, runs.load(step.child).run, number, now)
+        child = runs.load(step.child).run
     except RecordDropped as error:
-        return cmd.Interrupt(actor=SYSTEM, now=now, step=number, attempt=step.attempt, reason=error.message)
+        lost = cmd.Interrupt(actor=SYSTEM, now=now, step=number, attempt=step.attempt, reason=error.message)
+        return Found(lost, lambda: True)
+    command = told_of(run, child, number, now)
+    return None if command is None else Found(command, runs.unchanged(child))
 
 
 def _word(run: Run, number: StepId, child: Run, now: Instant) -> cmd.Command | None:

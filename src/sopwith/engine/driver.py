@@ -31,6 +31,7 @@ from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, RunStatus, children, is_child, takes_a_process
 from sopwith.engine.children import (
     NO_CHILD,
+    Found,
     bring_in_line,
     found,
     is_over_around,
@@ -83,6 +84,7 @@ async def drive(
     runs = Runs(parts)
     observer = observer or Silent()
     loaded = runs.load(run_id)
+    runs.tell_around(loaded.run)
     claim = _claim(parts, run_id)
     if claim is None:
         raise busy(parts, run_id)
@@ -373,12 +375,20 @@ class _Driver:
             return self._not_begun(step, f"{child} cannot be tried again: {error.message}")
         told = found(self._runs, run, step, self._parts.clock.now())
         if told is not None:
-            # not insisted on: whoever ended the child may have told it too, and then all is looked at anew
-            news = self._apply(told)
+            news = self._tell(told)
             self._ask_for_slots()
             return news
         self._drive_along(step, child)
         return False
+
+    def _tell(self, told: Found) -> bool:
+        """Not insisted on: whoever changed the child may have told this run too, and then all is looked at anew."""
+        try:
+            return self._apply(told.command, holds=told.holds)
+        except Conflict:
+            if told.holds():
+                raise
+            return True
 
     def _came_to_rest(self, step: StepId, task: asyncio.Task[Run]) -> None:
         """A child run that is not driven any more, and those that may have waited for its slot."""
@@ -535,12 +545,13 @@ class _Driver:
         admit: Callable[[Occupancy], None] | None = None,
         contents: tuple[bytes, ...] = (),
         insist: bool = False,
+        holds: Callable[[], bool] | None = None,
     ) -> bool:
         """Commits the command. Tells whether anything is new, here or by somebody else's hand.
 
         `insist`: the command tells a fact, which holds whatever else happened meanwhile.
         """
-        events = self._commit(command, admit=admit, contents=contents)
+        events = self._commit(command, admit=admit, contents=contents, holds=holds)
         while insist and events is None:
             events = self._commit(command)
         return events is None or bool(events)
@@ -551,6 +562,7 @@ class _Driver:
         *,
         admit: Callable[[Occupancy], None] | None = None,
         contents: tuple[bytes, ...] = (),
+        holds: Callable[[], bool] | None = None,
     ) -> tuple[Event, ...] | None:
         """Commits the command on the state it was made for. None: that has moved on, and the world is looked at anew.
 
@@ -559,7 +571,7 @@ class _Driver:
         before = self._loaded.run.seq
         try:
             self._loaded, events = self._runs.commit(
-                self._loaded, command, claim=self._claim, admit=admit, contents=contents
+                self._loaded, command, claim=self._claim, admit=admit, contents=contents, holds=holds
             )
         except (Conflict, IllegalMove):
             self._refresh()

@@ -24,7 +24,7 @@ from sopwith.core.events import Event, RunCreated
 from sopwith.core.evolve import evolve, replay
 from sopwith.core.instant import Instant
 from sopwith.core.procedure import Procedure, decode_procedure, sha256
-from sopwith.core.run import Run, StepStatus, current_step, holds_slot, status_of
+from sopwith.core.run import Run, children, current_step, holds_slot, status_of
 from sopwith.engine.documents import run_document
 from sopwith.engine.parts import Parts
 from sopwith.engine.secrets import mask_of, recognised
@@ -117,13 +117,18 @@ class Runs:
         make: Callable[[Run, Instant], Command],
         *,
         admit: Callable[[Run], Callable[[Occupancy], None] | None] | None = None,
+        holds: Callable[[], bool] | None = None,
     ) -> tuple[Loaded, tuple[Event, ...]]:
-        """Decides a command on the run as it is and appends the outcome. Tells the run after it and the new events."""
+        """Decides a command on the run as it is and appends the outcome. Tells the run after it and the new events.
+
+        `holds`: as in `commit`; where it does not, the command is made anew.
+        """
         loaded = self.load(run_id)
         for _ in range(_TRIES):
             command = make(loaded.run, self._parts.clock.now())
             try:
-                after, events = self.commit(loaded, command, admit=admit(loaded.run) if admit else None)
+                admission = admit(loaded.run) if admit else None
+                after, events = self.commit(loaded, command, admit=admission, holds=holds)
             except Conflict:
                 loaded, events = self.refresh(loaded)
                 if not events:
@@ -147,10 +152,12 @@ class Runs:
         claim: Claim | None = None,
         admit: Callable[[Occupancy], None] | None = None,
         contents: tuple[bytes, ...] = (),
+        holds: Callable[[], bool] | None = None,
     ) -> tuple[Loaded, tuple[Event, ...]]:
         """Decides on this very state and appends. Raises Conflict if the run has moved on, or what decide raises.
 
-        `admit` is asked where the outcome takes a slot that the run does not hold yet.
+        `admit` is asked where the outcome takes a slot that the run does not hold yet. `holds`: whether what the
+        command tells of another run is still so, asked inside the transaction; Conflict where it is not.
         """
         decision = decide(loaded.run, self._without_secrets(loaded.run, command))
         if not decision.events:
@@ -162,9 +169,8 @@ class Runs:
         if before is not None and then is not before and not takes_slot:
             # told first: a run that knows that it has to look finds out whatever dies now
             self._tell_parent(loaded.run, goes_on=True)
-        self._parts.store.append(
-            loaded.run.run_id, loaded.run.seq, batch, claim=claim, admit=admit if takes_slot else None
-        )
+        admission = _asked_inside(loaded.run.run_id, admit if takes_slot else None, holds)
+        self._parts.store.append(loaded.run.run_id, loaded.run.seq, batch, claim=claim, admit=admission)
         self._parts.bell.ring(loaded.run.run_id)
         self._show(batch, after)
         if then is not before:
@@ -191,6 +197,15 @@ class Runs:
             self._tell_parent(child, goes_on=standing(child) is None)
             child = self._as_it_is(child)
 
+    def tell_around(self, child: Run) -> None:
+        """Tells the run that started this one how it stands, should somebody have died before that was done."""
+        if child.parent is None:
+            return
+        with suppress(SopwithError):
+            around = self._parts.store.summary(child.parent.run_id)
+            if around is not None and around.ended_at is None:
+                self._tell_how_it_stands(child)
+
     def _as_it_is(self, run: Run) -> Run:
         summary = self._parts.store.summary(run.run_id)
         return run if summary is not None and summary.seq == run.seq else self.load(run.run_id).run
@@ -200,16 +215,32 @@ class Runs:
         parent = child.parent
         if parent is None:
             return
+        look, seen = self._parts.store.summary, child
 
         def word(run: Run, now: Instant) -> Command:
-            step = run.steps.get(parent.step)
-            waits = step is not None and step.child == child.run_id and step.status is StepStatus.RUNNING
-            told = told_of(run, self._as_it_is(child), parent.step, now) if waits and not goes_on else None
-            return told or Notice(actor=SYSTEM, now=now, step=parent.step, child_run_id=child.run_id, standing=None)
+            nonlocal seen
+            stands = None
+            step = next((each for each in children(run) if each.number == parent.step), None)
+            if step is not None and step.child == child.run_id and not goes_on:
+                seen = self._as_it_is(child)
+                if told := told_of(run, seen, parent.step, now):
+                    return told
+                # where somebody else has told of this very rest, nothing is new
+                stands = step.child_standing if step.child_standing is standing(seen) else None
+            return Notice(actor=SYSTEM, now=now, step=parent.step, child_run_id=child.run_id, standing=stands)
+
+        def holds() -> bool:
+            return _is_as_seen(look(child.run_id), seen)
 
         # it may wait no longer; and where it cannot be told of a rest now, whoever drives it looks
         with suppress(IllegalMove, NotFound) if goes_on else suppress(SopwithError):
-            self.change(parent.run_id, word)
+            # that it goes on may be said at any time: then the parent looks
+            self.change(parent.run_id, word, holds=None if goes_on else holds)
+
+    def unchanged(self, run: Run) -> Callable[[], bool]:
+        """Tells whether the run still is as it is here. To be asked inside a transaction, so it is one plain look."""
+        look = self._parts.store.summary
+        return lambda: _is_as_seen(look(run.run_id), run)
 
     def _procedure_of(self, first: Event) -> Procedure:
         assert isinstance(first.body, RunCreated)
@@ -232,6 +263,26 @@ class Runs:
     def state_json(self, run: Run) -> Callable[[], bytes]:
         """The content of `<run id>.json`, made when it is asked for."""
         return lambda: msgspec.json.format(msgspec.json.encode(run_document(run)), indent=2)
+
+
+def _is_as_seen(summary: RunSummary | None, seen: Run) -> bool:
+    return summary is not None and summary.seq == seen.seq
+
+
+def _asked_inside(
+    run_id: str, admit: Callable[[Occupancy], None] | None, holds: Callable[[], bool] | None
+) -> Callable[[Occupancy], None] | None:
+    """All that is asked inside the transaction of an append."""
+    if holds is None:
+        return admit
+
+    def ask(occupancy: Occupancy) -> None:
+        if not holds():
+            raise Conflict(f"cannot tell {run_id} of another run: that has changed meanwhile", hint="look at it again")
+        if admit is not None:
+            admit(occupancy)
+
+    return ask
 
 
 def summarise(run: Run) -> RunSummary:

@@ -65,7 +65,7 @@ def main(launch: str) -> None:
         sys.exit(error.errno)
     adopts = become_subreaper()
     group = make_group()
-    ooms = oom_kills(group or own_group())
+    ooms = ends_for_memory(group or own_group())
     try:
         order = read_order(launch)
         spool = os.open(f"{launch}/spool", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
@@ -281,7 +281,7 @@ class Keeping:
             signal=-self.code if self.code is not None and self.code < 0 else None,
             stopped=stopped,
             leftOver=left_over,
-            outOfMemory=oom_kills(self.group or own_group()) > self.ooms,
+            outOfMemory=ends_for_memory(self.group or own_group()) > self.ooms,
             outputBytes=self.kept,
             droppedBytes=self.dropped,
             valuesBytes=size(f"{self.launch}/values"),
@@ -461,15 +461,35 @@ def remove_group(group: str) -> None:
         return
 
 
+def ends_for_memory(group: str) -> int:
+    """How often the kernel ended a process for want of memory, as the control groups of either version count it."""
+    return oom_kills(group) + oom_kills_in(f"{memory_group()}/memory.oom_control")
+
+
 def oom_kills(group: str) -> int:
-    """How often the kernel ended a process for want of memory, in this group or the nearest around it that counts."""
+    """The same in this group (version 2) or the nearest around it that counts."""
     while group.startswith(GROUP_ROOTS[0]):
-        for line in lines_of(f"{group}/memory.events"):
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
-                return int(count)
+        if os.path.exists(f"{group}/memory.events"):  # noqa: PTH110
+            return oom_kills_in(f"{group}/memory.events")
         group = group.rpartition("/")[0]
     return 0
+
+
+def oom_kills_in(path: str) -> int:
+    for line in lines_of(path):
+        name, _, count = line.partition(" ")
+        if name == "oom_kill":
+            return int(count)
+    return 0
+
+
+def memory_group() -> str:
+    """The folder of the control group (version 1) that limits our memory and the step's; none: version 2 does."""
+    for line in lines_of("/proc/self/cgroup"):
+        _number, names, path = line.split(":", 2)
+        if "memory" in names.split(",") and "/.." not in path:
+            return (f"{GROUP_ROOTS[0]}/memory{path}").rstrip("/")
+    return ""
 
 
 def lines_of(path: str) -> list[str]:

@@ -85,8 +85,10 @@ def start_error(number: int) -> str:
     """Why the process could not be started, in words."""
     if number == errno.E2BIG:
         return "cannot start the step: its environment is too large for the kernel. Pass large values in a file"
-    if number in (errno.ENOSPC, errno.EDQUOT):
+    if number == errno.ENOSPC:
         return "cannot start the step: the disk is full"
+    if number == errno.EDQUOT:
+        return "cannot start the step: this user's quota on the disk is used up"
     if number in (errno.EMFILE, errno.ENFILE):
         return "cannot start the step: too many files are open"
     if number == errno.EAGAIN:

@@ -23,7 +23,7 @@ _MEANINGS: tuple[tuple[type[apsw.Error], str, str], ...] = (
     (
         apsw.IOError,
         "reading or writing it failed",
-        "look at the disk (full, a size limit, a fault); read the run again",
+        "look at the disk (full, a quota, a size limit, a fault); read the run again",
     ),
     (apsw.NoMemError, "memory ran out", "free some memory and try again"),
 )

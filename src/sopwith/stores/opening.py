@@ -17,8 +17,8 @@ from sopwith.errors import StoreError
 from sopwith.stores.locks import byte_locks
 from sopwith.stores.migrate import is_current, migrate
 from sopwith.stores.mounts import mount_of
+from sopwith.stores.patience import Patience
 
-_BUSY_TIMEOUT_MS = 10_000
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _OPENING_BYTE = 0
 """Shared by whoever opens the file, and held alone by whoever sets it up or replaces it. Ordinals begin at 1."""
@@ -148,7 +148,7 @@ def _open(path: Path, *, set_up: bool) -> apsw.Connection | None:
 
 
 def _prepare(db: apsw.Connection, path: Path, *, set_up: bool) -> bool:
-    db.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    db.set_busy_handler(Patience())
     if db.readonly("main"):
         raise StoreError(
             f"cannot open the store {path}: it can only be read",

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sopwith.core.address import StepId
 from sopwith.engine.documents import addressed
 from sopwith.engine.reading import Reader
 
 _CHUNK = 256 * 1024
+
+
+class Piece(NamedTuple):
+    """What a step printed, or, with `verifies`, what verified whether it had done its work."""
+
+    step: StepId
+    verifies: bool
+    data: bytes
 
 
 class LogReader:
@@ -29,6 +37,13 @@ class LogReader:
             for chunk in self._rest(folder):
                 yield number, chunk
 
+    def pieces(self) -> Iterator[Piece]:
+        """The same, and after each step's own what its verifications printed."""
+        for number, folder in self._reader.log_files(self._run_id, self._step):
+            for each in (folder, *_verifications(folder)):
+                for chunk in self._rest(each):
+                    yield Piece(number, each is not folder, chunk)
+
     def skip_ended(self) -> None:
         """Counts the logs of attempts that have ended as read."""
         for _number, folder in self._reader.log_files(self._run_id, self._step):
@@ -45,9 +60,8 @@ class LogReader:
         """Where each log lies and how long it is."""
         found = []
         for number, folder in self._reader.log_files(self._run_id, self._step):
-            path = _log_of(folder)
-            size = path.stat().st_size if path is not None else 0
-            found.append({**addressed(number), "path": str(path) if path else None, "sizeBytes": size})
+            found.append({**addressed(number), **_place(folder)})
+            found += [{**addressed(number), **_place(each), "verification": True} for each in _verifications(folder)]
         return found
 
     def _rest(self, folder: Path) -> Iterator[bytes]:
@@ -63,6 +77,17 @@ class LogReader:
             while chunk := file.read(_CHUNK):
                 self._read[folder] = file.tell()
                 yield chunk
+
+
+def _place(folder: Path) -> dict[str, Any]:
+    path = _log_of(folder)
+    return {"path": str(path) if path else None, "sizeBytes": path.stat().st_size if path is not None else 0}
+
+
+def _verifications(attempt: Path) -> list[Path]:
+    """The folders of what verified the attempt after an interruption, in order."""
+    found = (each for each in attempt.glob("verify*") if _log_of(each) is not None)
+    return sorted(found, key=lambda folder: (len(folder.name), folder.name))
 
 
 def _log_of(folder: Path) -> Path | None:

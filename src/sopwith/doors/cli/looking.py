@@ -86,7 +86,7 @@ def inbox(door: Door, mine: bool) -> None:
 @click.option("--follow", "-f", is_flag=True, help="Go on printing until the run ends or waits for a person.")
 @verb
 def logs(door: Door, run_id: str, step: StepId | None, follow: bool) -> None:
-    """Print what the steps printed: the last attempt of each, as it is on disk."""
+    """Print what the steps printed: the last attempt of each, as it is on disk, and what verified it."""
     from sopwith.doors.cli.logs import LogReader
 
     door.check_run(run_id)
@@ -176,18 +176,19 @@ class LogPrinter:
         self._tamer = Tamer() if sys.stdout.isatty() else None
         self._with_headings = with_headings
         self._is_silent = is_silent
-        self._step: StepId | None = None
+        self._heading = ""
 
     def print_more(self, reader: LogReader) -> None:
-        """Prints what is new, with a heading where another step's output begins."""
+        """Prints what is new, with a heading where another step's output begins, or that of its verification."""
         if self._is_silent:
             return
-        for step, chunk in reader.more():
-            if step != self._step and self._with_headings:
+        for piece in reader.pieces():
+            heading = f"step {piece.step}, its verification" if piece.verifies else f"step {piece.step}"
+            if heading != self._heading and (self._with_headings or piece.verifies):
                 self.end()
-                terminal.echo(text.bold(f"==> step {step} <=="))
-            self._step = step
-            self._print(chunk)
+                terminal.echo(text.bold(f"==> {heading} <=="))
+            self._heading = heading
+            self._print(piece.data)
 
     def end(self) -> None:
         """Prints what has no line end yet."""
