@@ -227,7 +227,7 @@ def _verification(check: Document | None) -> list[str]:
     """What was run to find out whether the step is done, and what came of it."""
     if check is None:
         return []
-    lines = [dim("verified with:"), framed(visible_code(check["command"]), by=2)]
+    lines = [dim("verified with:"), framed(visible_code(check["command"].rstrip("\n")), by=2)]
     if check["outcome"] is None:
         return [*lines, dim(f"  runs since {clock_time(check['startedAt'])}")]
     exits = "no exit code" if check["exitCode"] is None else f"exit code {check['exitCode']}"
