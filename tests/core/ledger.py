@@ -579,7 +579,8 @@ class Ledger:
     def _verifies_report(self, body: ev.VerificationStarted) -> None:
         number = body.step_number
         assert number in self.reported & self.running, "verified, and nobody reported it"
-        assert not (self.paused or self.cancelling or self.out), "begun in a run that stands still or ends"
+        stands = self.paused or self.cancelling or self.out
+        assert not stands, "begun in a run that stands still or ends"
         verify = self.procedure.step(number).verify
         assert verify
         assert body.command == verify.text
