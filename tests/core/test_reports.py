@@ -12,7 +12,15 @@ from sopwith.core.due import DueKind, ready_now
 from sopwith.core.envelope import step_envelope
 from sopwith.core.evolve import replay
 from sopwith.core.interruption import REPORT_VERIFY_SECS, as_verification
-from sopwith.core.procedure import OnFailure, RollbackScript, Script, decode_procedure, encode_procedure
+from sopwith.core.procedure import (
+    InterruptRules,
+    OnFailure,
+    OnInterrupt,
+    RollbackScript,
+    Script,
+    decode_procedure,
+    encode_procedure,
+)
 from sopwith.core.refusal import what_now
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import RunStatus, StepStatus, busy_processes
@@ -327,6 +335,16 @@ def test_a_new_attempt_begins_without_the_reports_of_the_last_one() -> None:
     step = story.step(1)
     assert (step.verifications, step.to_verify, step.verification) == (0, False, None)
     assert is_open(story)
+
+
+def test_each_attempt_counts_its_own_verifications() -> None:
+    rules = InterruptRules(policy=OnInterrupt.VERIFY, command="test -e done")
+    story = Story(shell(on_interrupt=rules)).drive()
+    story.interrupt(1)
+    assert story.step(1).verifications == 1
+    ends(story, exit_code=1)
+    story.drive()
+    assert (story.step(1).attempt, story.step(1).verifications) == (2, 0)
 
 
 def test_an_instance_is_verified_as_a_step_is() -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 from typing import Any
 
-from .workshop import Workshop, eventually
+from .workshop import Workshop, end_process, eventually
 
 _SHEET = """# Release
 
@@ -101,11 +101,14 @@ def test_another_report_while_it_runs_is_refused_and_a_driver_that_is_killed_is_
     )
     run_id = workshop.started("slow")
     driving = workshop.background("complete", run_id)
-    eventually((workshop.root / "ran").exists)
-    told = workshop.sop("complete", run_id, "--step", "1")
-    assert (told.code, "step 1 is being verified" in told.err) == (5, True)
-    os.kill(driving.pid, signal.SIGKILL)
-    driving.wait()
+    try:
+        eventually((workshop.root / "ran").exists)
+        told = workshop.sop("complete", run_id, "--step", "1")
+        assert (told.code, "step 1 is being verified" in told.err) == (5, True)
+        os.kill(driving.pid, signal.SIGKILL)
+        driving.communicate(timeout=30)
+    finally:
+        end_process(driving)
     (workshop.root / "go").touch()
     told = workshop.sop("resume", run_id)
     assert (told.code, "not believed" in told.out) == (3, True)

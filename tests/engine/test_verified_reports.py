@@ -240,7 +240,7 @@ def test_a_pinned_file_that_was_changed_since_the_step_began_is_not_run(bench: B
     report(bench, run_id)
     bench.drive(run_id)
     assert (is_open(bench, run_id), checks(bench)) == (True, [])
-    assert "what would run is not what was recorded" in ended(bench, run_id).because
+    assert "was not begun: what would run is not what was recorded" in ended(bench, run_id).because
     (bench.workspace.root / "check.sh").write_text("test -e done\n")
     report(bench, run_id)
     assert bench.drive(run_id).ended == "completed"

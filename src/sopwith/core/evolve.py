@@ -333,7 +333,6 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
                 child_standing=None,
                 verification=None,
                 verifications=0,
-                to_verify=False,
                 error="",
             )
         case ev.ChildRunChanged(status=status, rests=rests):
