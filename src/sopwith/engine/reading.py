@@ -25,7 +25,7 @@ from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory
 from sopwith.core.procedure import ExecutionMode, Procedure, sha256
 from sopwith.core.refusal import no_such_step, what_now
-from sopwith.core.run import Run, RunStatus, StepState, StepStatus, current_step, is_manual, open_gates
+from sopwith.core.run import Run, RunStatus, StepState, StepStatus, awaits_report, current_step, open_gates
 from sopwith.engine.claiming import lease_elsewhere
 from sopwith.engine.creation import policy_of
 from sopwith.engine.documents import (
@@ -317,7 +317,7 @@ def _since(run: Run, state: StepState) -> datetime:
 def _waiting_steps(run: Run) -> list[Document]:
     found = []
     for state in run.steps.values():
-        by_hand = state.status is StepStatus.RUNNING and is_manual(run, state.number)
+        by_hand = awaits_report(run, state)
         if not by_hand and not (run.paused and state.stuck and run.rollback is None):
             continue
         found.append(
