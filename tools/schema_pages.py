@@ -53,7 +53,7 @@ def manifest_page() -> str:
         _keys_table(STEP_KEYS),
         "### Fences",
         "These code fences in a step are its script. Several in one step run in order as one script. Every other "
-        "fence, and a fence without a word, is text.",
+        "fence, and a fence without a word, is text. A fence `verify` is the step's `verify`, run with bash.",
         table(["Fence", "Runs with"], [(code(word), code(program)) for word, program in INTERPRETERS.items()]),
         "## Not supported yet",
         "Known names for what is not built yet. Using one is an error that says so; it is never passed over.",

@@ -169,6 +169,14 @@ class StaleApproval(Refused):
     code = "approval_stale"
 
 
+class VerificationFailed(Refused):
+    """The step's own script did not confirm a report that it is done: the report stands in the record, and the step
+    is still to be done.
+    """
+
+    code = "verification_failed"
+
+
 class ApproverNotAllowed(Refused):
     """This actor may not decide this gate."""
 

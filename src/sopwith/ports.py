@@ -310,11 +310,21 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     confidential: Confidential = Confidential()
     withheld: str = ""
     """Why an attempt that never became a process must not become one now; what runs or has ended is still taken."""
-    verifies: bool = False
-    """It does not carry the attempt out, but finds out whether it was; `folder` is its own, within the attempt's."""
+    verifies: int = 0
+    """Not 0: it does not carry the attempt out, but finds out whether it was, the first time, or the second …; `folder`
+    is its own, within the attempt's."""
     intended_boot: str
     """The boot in which the intent to start was recorded: marks of processes do not outlive a power cut."""
     this_boot: str
+
+
+VERIFICATIONS = "verify*"
+"""Matches the names that `verification_name` gives."""
+
+
+def verification_name(number: int) -> str:
+    """The folder, in that of its attempt, of the attempt's first, second … verification."""
+    return "verify" if number == 1 else f"verify-{number}"
 
 
 class Lost(msgspec.Struct, frozen=True):

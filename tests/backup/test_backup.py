@@ -699,6 +699,36 @@ def test_a_verification_that_was_under_way_in_the_backup_tells_nothing_after_it(
     assert (run.steps[1].status, run.paused, place.ran) == ("interrupted", True, ["1"])
 
 
+def test_a_report_that_was_being_verified_in_the_backup_is_not_believed_after_it(place: Place) -> None:
+    place.procedure("deploy", {"run": None, "verify": f"touch {place.root}/looks; sleep 300"}, {})
+    run_id = place.create("deploy")
+    place.drive(run_id)
+
+    async def verifying(*, to_its_end: bool) -> None:
+        task = asyncio.ensure_future(drive(place.engine.parts, run_id))
+        while not (place.root / "looks").exists():
+            await asyncio.sleep(0.01)
+        if to_its_end:
+            end_what_lives(place)
+            await task
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    # the second one is under way when the backup is made
+    for to_its_end in (True, False):
+        place.engine.complete(run_id, actor=ANN)
+        asyncio.run(verifying(to_its_end=to_its_end))
+        (place.root / "looks").unlink()
+    place.back_up()
+    with pytest.raises(Refused, match=r"process \d+, of the verification of step-1.1.1 of sop_run_"):
+        place.restore()
+    end_what_lives(place)
+    place.restore()
+    run = place.engine.runs.load(run_id).run
+    assert (run.paused, run.steps[1].status, run.steps[1].to_verify) == (True, "running", False)
+    assert "the record was restored" in run.steps[1].error
+
+
 def lose_the_keeper(place: Place) -> None:
     """Kills the keeper of the running step, and then the step."""
     for attempt in place.workspace.runs.glob("sop_run_*/step-*"):

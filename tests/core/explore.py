@@ -106,6 +106,11 @@ def _about_step(run: Run, number: StepId) -> Iterator[cmd.Command]:
     for error, cause in (("", "exit"), ("exit code 1", "exit"), ("killed", "cancelled")):
         result = cmd.StepResult(error=error, cause=cause)
         yield _command(run, cmd.Finish, step=number, attempt=step.attempt, result=result)
+    if run.procedure.step(number).verify:
+        for held in ("", "what would run is not what was recorded"):
+            yield _command(run, cmd.BeginVerification, step=number, attempt=step.attempt, held=held)
+    else:
+        yield _command(run, cmd.BeginVerification, step=number, attempt=step.attempt)
     for exit_code in (0, 1, 2):
         result = cmd.StepResult(exit_code=exit_code, error="no" if exit_code else "")
         yield _command(run, cmd.EndVerification, step=number, attempt=step.attempt, result=result)
@@ -171,6 +176,7 @@ def _key(run: Run) -> tuple[object, ...]:
             *(step.status, step.gate_void, step.waived, step.attempt > 0, _gate(step.gate), min(step.tries, 2)),
             *(step.wake_at is None, step.condition_held, step.condition_unknown, step.passed_over),
             *(step.stopped_at is None, step.ends_run, step.child_standing, step.verifying),
+            step.to_verify,
         )
         for step in run.steps.values()
     )

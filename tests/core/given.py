@@ -43,6 +43,7 @@ DRIVER_COMMANDS = (
     cmd.Start,
     cmd.Finish,
     cmd.Interrupt,
+    cmd.BeginVerification,
     cmd.EndVerification,
     cmd.Halt,
     cmd.Evaluate,
@@ -63,6 +64,10 @@ def shell(*, gate: bool = False, after: tuple[int, ...] | None = None, **more: A
 def manual(*, gate: bool = False, after: tuple[int, ...] | None = None, **more: Any) -> MakeStep:
     """A step that somebody carries out by hand."""
     return _step("manual", gate, after, **more)
+
+
+CHECK = Script(interpreter="bash", text="test -e done\n")
+"""What verifies reports of the steps that have it."""
 
 
 def wait(

@@ -118,6 +118,8 @@ class Ledger:
         """The same of the event right before it."""
         self.cancelling = False
         self.verifying: set[StepId] = set()
+        self.reported: set[StepId] = set()
+        """Steps that were reported done, and that is still to be verified."""
         self.verified: set[tuple[StepId, int, int]] = set()
         self.reruns: dict[tuple[StepId, int], int] = {}
         self.again: set[StepId] = set()
@@ -429,10 +431,12 @@ class Ledger:
             case ev.StepRetryScheduled():
                 self._scheduled(body, event.at)
             case ev.StepReported():
+                self._reported(body)
                 self._signed(event, body.signature, number, "done by hand", needed=number in self.stuck)
             case ev.StepCompleted():
                 assert body.verified == (self.told == ("completed", number)), "done, and nobody said so"
                 assert not (body.verified and body.outputs)
+                assert body.verified or not self.procedure.step(number).verify, "done, and nothing verified it"
                 self._end(number)
                 self.finished[number] = "completed"
                 self.outputs[number] = body.outputs
@@ -453,6 +457,10 @@ class Ledger:
                 self._end(number)
                 self.stuck[number] = "interrupted"
                 self._interrupted(body)
+            case ev.VerificationStarted(of_report=True):
+                self._verifies_report(body)
+            case ev.VerificationEnded() if self.procedure.step(number).verify:
+                self._verified_report(body)
             case ev.VerificationStarted():
                 assert self.told == ("verify", number), "verified, and nothing said so"
                 assert (number, body.visit, body.attempt) in self.starts - self.verified, "verified twice"
@@ -558,6 +566,36 @@ class Ledger:
         assert bool(body.because) == (not body.then)
         assert body.then != "rerun" or not (self.out or self.cancelling), "run again in a run that ends"
         self._leads_to(body.then, body.step_number)
+
+    def _reported(self, body: ev.StepReported) -> None:
+        number = body.step_number
+        assert number not in self.verifying, "reported while it is verified"
+        done = body.outcome == "completed"
+        assert body.to_verify == (done and bool(self.procedure.step(number).verify)), "believed without a look"
+        assert not (done and number in self.reported), "reported done twice"
+        assert not body.to_verify or number in self.running, "reported though it is not open"
+        (self.reported.add if body.to_verify else self.reported.discard)(number)
+
+    def _verifies_report(self, body: ev.VerificationStarted) -> None:
+        number = body.step_number
+        assert number in self.reported & self.running, "verified, and nobody reported it"
+        stands = self.paused or self.cancelling or self.out
+        assert not stands, "begun in a run that stands still or ends"
+        verify = self.procedure.step(number).verify
+        assert verify
+        assert body.command == verify.text
+        self.reported.discard(number)
+        self.verifying.add(number)
+        limit = self.procedure.max_parallel
+        assert limit is None or len(self._processes()) <= limit, "more at once than the procedure says"
+
+    def _verified_report(self, body: ev.VerificationEnded) -> None:
+        assert body.step_number in self.verifying, "the end of no verification"
+        self.verifying.discard(body.step_number)
+        assert (body.then == "completed") == ((body.exit_code, body.cause, body.signal) == (0, "exit", None))
+        assert body.then in ("completed", "open")
+        assert bool(body.because) == (body.then == "open")
+        self._leads_to("completed" if body.then == "completed" else "", body.step_number)
 
     def _leads_to(self, then: str, number: StepId) -> None:
         what: dict[str, type[ev.Body]] = {
@@ -701,7 +739,7 @@ class Ledger:
             assert self.now.at - at >= timedelta(seconds=seconds), "over before its time"
 
     def _processes(self) -> set[StepId]:
-        return {n for n in self.running if self.procedure.step(n).executor == "shell"}
+        return {n for n in self.running if self.procedure.step(n).executor == "shell"} | self.verifying
 
     def _signed(self, event: Event, signed: ev.Signature | None, number: StepId, meaning: str, *, needed: bool) -> None:
         """What stands in for an approval takes who could give one."""
@@ -759,6 +797,7 @@ class Ledger:
     def _end(self, number: StepId) -> None:
         assert number in self.running or self.stuck.get(number) in ("failed", "interrupted")
         self.running.discard(number)
+        self.reported.discard(number)
         self.stuck.pop(number, None)
 
     def _stop_clocks(self, at: datetime) -> None:

@@ -102,6 +102,7 @@ CHANGES: dict[str, Any] = {
     "timeout_secs": None,
     "retry": RetryRules(max_attempts=3, on_exit_codes=(7,)),
     "on_interrupt": {"policy": "rerun"},
+    "verify": {"script": "true\n"},
     "uses": {"test": "b" * 64},
     "given": {"version": "v2"},
     "rollback": True,

@@ -29,7 +29,7 @@ from sopwith.core.run import Run, RunStatus, children, is_final, open_gates, run
 from sopwith.errors import IllegalMove
 
 from .explore import Outcome, commands_for, every_state
-from .given import CHILD, RUN, Story, child, manual, shell, wait
+from .given import CHECK, CHILD, RUN, Story, child, manual, shell, wait
 from .test_rollback import STORIES as ROLLBACKS
 from .test_rollback import states as states_of_rollback
 
@@ -146,6 +146,14 @@ STORIES: dict[str, Callable[[], Story]] = {
         shell(on_interrupt=VERIFIES), manual(gate=True, after=())
     ),
     "an interruption that is verified with a limit": lambda: Story(shell(on_interrupt=VERIFIES), timeout_secs=60),
+    "a report that is verified": lambda: Story(manual(verify=CHECK)),
+    "a report that is verified beside a process": lambda: Story(manual(verify=CHECK), shell(after=())),
+    "a report that is verified beside a gate": lambda: Story(
+        manual(verify=CHECK, timeout_secs=60), manual(gate=True, after=()), policy=PAUSE
+    ),
+    "a report that is verified with a limit": lambda: Story(
+        manual(verify=CHECK, on_failure=OnFailure.CONTINUE), manual(verify=CHECK), timeout_secs=60
+    ),
     "items": lambda: Story(shell(for_each=("eu", "us"))),
     "items one after another, each asked about": lambda: Story(
         manual(gate=True, for_each=("eu", "us"), max_parallel=1)

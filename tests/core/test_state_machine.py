@@ -56,7 +56,7 @@ from sopwith.core.run import (
 )
 from sopwith.errors import BadRequest, IllegalMove, Refused
 
-from .given import AGENT, ALICE, BOB, CAROL, INSIDE, TRIGGER, MakeStep, Story, digest_of, manual, shell, wait
+from .given import AGENT, ALICE, BOB, CAROL, CHECK, INSIDE, TRIGGER, MakeStep, Story, digest_of, manual, shell, wait
 from .ledger import Ledger
 
 DORA = Actor("dora", ActorKind.HUMAN, "cli")
@@ -209,6 +209,8 @@ def procedures(draw: st.DrawFn) -> list[MakeStep]:
             more["retry"] = draw(RETRIES)
         if make is shell:
             more["on_interrupt"] = draw(INTERRUPTIONS)
+        if make is manual:
+            more["verify"] = draw(st.sampled_from([UNSET, CHECK]))
         if make is wait:
             timed = st.sampled_from([{"wait_secs": 0.5}, {"wait_secs": 300}, {"wait_until": "2026-03-02T12:05:00Z"}])
             more |= {**draw(timed), "timeout_secs": None}
@@ -354,7 +356,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         command=st.sampled_from(
             [
                 *(cmd.OpenGate, cmd.Expire, cmd.Remind, cmd.Start, cmd.Finish, cmd.Interrupt),
-                cmd.EndVerification,
+                *(cmd.BeginVerification, cmd.EndVerification),
                 *(cmd.Evaluate, cmd.EndWait, cmd.TimeOut, cmd.TimeOutRun, cmd.Start),
             ]
         ),
@@ -371,6 +373,7 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             cmd.Start: {"digest": digest_of(number, revision)},
             cmd.Finish: {"attempt": step.attempt + near, "result": cmd.StepResult()},
             cmd.Interrupt: {"attempt": step.attempt + near, "reason": "gone"},
+            cmd.BeginVerification: {"attempt": step.attempt + near},
             cmd.EndVerification: {"attempt": step.attempt + near, "result": cmd.StepResult()},
             cmd.Evaluate: {},
             cmd.EndWait: {},
@@ -419,6 +422,10 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
             case DueKind.TIME_OUT:
                 assert step is not None
                 return cmd.TimeOut, {"step": number, "attempt": step.attempt}
+            case DueKind.VERIFY:
+                assert step is not None
+                held = data.draw(st.sampled_from(["", "", "", "the pins have changed"]), "held")
+                return cmd.BeginVerification, {"step": number, "attempt": step.attempt, "held": held}
             case DueKind.TIME_OUT_RUN:
                 return cmd.TimeOutRun, {}
             case DueKind.START_STEP:

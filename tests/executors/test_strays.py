@@ -275,10 +275,11 @@ def test_the_same_attempt_in_a_copy_of_the_workspace_is_another(runs, tmp_path):
     run(story())
 
 
-def test_what_is_left_of_a_verification_is_found_too(runs):
-    folder = runs / RUN / "step-1.1.1" / "verify"
+@pytest.mark.parametrize(("verifies", "name"), [(1, "verify"), (2, "verify-2"), (11, "verify-11")])
+def test_what_is_left_of_a_verification_is_found_too(runs, verifies, name):
+    folder = runs / RUN / "step-1.1.1" / name
     folder.mkdir(parents=True)
-    work = replace(order(runs.parent, "echo hello; exec sleep 300", run_id=RUN), folder=folder, verifies=True)
+    work = replace(order(runs.parent, "echo hello; exec sleep 300", run_id=RUN), folder=folder, verifies=verifies)
 
     async def story() -> None:
         _watch, waiting = await begin(work)

@@ -30,6 +30,7 @@ from sopwith.errors import (
     RunBusy,
     StaleApproval,
     StoreError,
+    VerificationFailed,
 )
 
 __all__ = ["slow", "workshop"]
@@ -115,6 +116,19 @@ def test_an_approval_that_went_stale_on_its_way_is_an_error(workshop: Workshop, 
     with pytest.raises(StaleApproval):
         api.approve_step(run.run_id)
     assert api.get_run_status(run.run_id).gates[0].revision == 2
+
+
+def test_a_report_that_is_not_confirmed_raises_and_the_step_stays_open(workshop: Workshop, api: Workspace) -> None:
+    workshop.procedure(
+        "check", "# C\n\n**Execution Mode**: auto\n\n## Steps\n\n### Step 1: Do\n\nDo it.\n\n**Verify**: test -e done\n"
+    )
+    run = api.create_run("check")
+    with pytest.raises(VerificationFailed, match="ended with exit code 1") as caught:
+        api.complete_step(run.run_id, 1)
+    assert f"sop complete {run.run_id}" in caught.value.hint
+    assert api.get_run_status(run.run_id).step(1).status is StepStatus.RUNNING
+    (workshop.root / "done").touch()
+    assert api.complete_step(run.run_id, 1).status is RunStatus.COMPLETED
 
 
 def test_manual_steps_are_reported_with_evidence(workshop: Workshop, api: Workspace) -> None:

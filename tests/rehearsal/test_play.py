@@ -378,3 +378,31 @@ def test_a_procedure_within_a_procedure_is_played_as_one_step() -> None:
     used = {"run": None, "uses": "notify", "with": {"n": 1}}
     done = Rehearsal(procedure(used, {}), '[steps.1]\noutputs = {id = "7"}\n')
     assert (done.status, done.steps) == ("completed", ["completed", "completed"])
+
+
+# reports
+
+
+VERIFIED = {"run": None, "verify": "test -e done"}
+
+
+def test_a_report_is_confirmed_where_the_scenario_does_not_say() -> None:
+    done = Rehearsal(procedure(VERIFIED), act("complete"))
+    assert (done.status, done.events.count("verification_started 1")) == ("completed", 1)
+
+
+def test_a_scenario_says_what_the_verification_of_each_report_finds() -> None:
+    text = "[steps.1]\nverify = {exit_codes = [1, 0], takes = '5m'}\n" + act("complete") + act("complete", by="bob")
+    done = Rehearsal(procedure(VERIFIED), text)
+    assert (done.status, done.events.count("step_reported 1")) == ("completed", 2)
+    assert done.at("step_completed 1") == 600
+
+
+def test_a_report_that_is_not_confirmed_leaves_the_run_waiting() -> None:
+    done = Rehearsal(procedure(VERIFIED), "[steps.1]\nverify = {exit_code = 2}\n" + act("complete"))
+    assert (done.status, done.steps) == ("running", ["running"])
+
+
+def test_a_scenario_of_a_verification_that_is_not_there_is_wrong() -> None:
+    [problem] = problems("[steps.1]\nverify = {exit_code = 1}\n[expect]\nstatus = 'completed'\n", procedure(BY_HAND))
+    assert (problem.code, "step 1 has no verify" in problem.message) == ("not_played", True)

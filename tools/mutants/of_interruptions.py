@@ -121,7 +121,7 @@ MUTANTS = (
     ),
     rule(
         "a verification that is ended at its limit is out of time",
-        "core/moves_interrupt.py:_cause",
+        "core/moves_interrupt.py:cause_of",
         "elapsed_ms(verification.started, command.now) >= verification.limit_ms",
         "False",
         found_by=_CORE,

@@ -628,7 +628,7 @@ MUTANTS = (
     rule(
         "only what can be is completed by hand",
         "core/moves_person.py:_can_be_completed",
-        "return by_hand or _is_open_manual(run, step)",
+        "return by_hand or awaits_report(run, step)",
         "return True",
         found_by="tests/core/test_failures.py",
     ),

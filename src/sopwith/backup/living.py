@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sopwith.executors.launch import launches
+from sopwith.ports import VERIFICATIONS
 
 
 def living_steps(runs: Path) -> tuple[str, ...]:
@@ -14,7 +15,9 @@ def living_steps(runs: Path) -> tuple[str, ...]:
     Call it where nobody drives a run. A launch that its keeper has not taken yet is made void: it would begin later.
     """
     attempts = [(attempt, f"{attempt.name} of {attempt.parent.name}") for attempt in runs.glob("sop_run_*/step-*")]
-    attempts += [(attempt / "verify", f"the verification of {name}") for attempt, name in attempts]
+    attempts += [
+        (folder, f"the verification of {name}") for attempt, name in attempts for folder in attempt.glob(VERIFICATIONS)
+    ]
     found = []
     for folder, name in sorted(attempts):
         for launch in launches(folder)[-1:]:

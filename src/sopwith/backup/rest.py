@@ -23,6 +23,7 @@ _BEGINNING = frozenset(
     (
         DueKind.ADMIT,
         DueKind.START_STEP,
+        DueKind.VERIFY,
         DueKind.EVALUATE,
         DueKind.END_WAIT,
         DueKind.OPEN_GATE,

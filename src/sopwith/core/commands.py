@@ -235,6 +235,14 @@ class Interrupt(Command, frozen=True, kw_only=True):
     held: str = ""
 
 
+class BeginVerification(Command, frozen=True, kw_only=True):
+    """Record the intent to verify the report of attempt `attempt`. `held`: why its script must not be run."""
+
+    step: StepId
+    attempt: int
+    held: str = ""
+
+
 class EndVerification(Command, frozen=True, kw_only=True):
     """The process that verifies attempt `attempt` has ended; with the cause lost, nobody can know how."""
 

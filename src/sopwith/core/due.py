@@ -32,6 +32,7 @@ from sopwith.core.run import (
     is_running_out,
     is_wait,
     may_start,
+    may_verify,
     open_gates,
     run_left_ms,
     run_times_out_at,
@@ -52,6 +53,8 @@ class DueKind(StrEnum):
     """Record the intent, then start."""
     WATCH_STEP = "watch_step"
     """A process was started; see how it ends."""
+    VERIFY = "verify"
+    """The step was reported done; record the intent to verify that, then do."""
     STOP_STEP = "stop_step"
     """The run is being cancelled or stopped, or its time is up; end the process."""
     EXPIRE_GATE = "expire_gate"
@@ -91,6 +94,7 @@ def due(run: Run) -> tuple[Due, ...]:
         *_of_run(run),
         *(Due(_looked_after(run, number), number) for number in busy_processes(run)),
         *_time_outs(run),
+        *_verifications(run),
     )
     if run.paused or starts_nothing(run):
         return watching
@@ -209,8 +213,13 @@ def _of_run(run: Run) -> tuple[Due, ...]:
     return () if at is None else (Due(DueKind.TIME_OUT_RUN, None, at),)
 
 
+def _verifications(run: Run) -> tuple[Due, ...]:
+    return tuple(Due(DueKind.VERIFY, step.number) for step in run.under_way if may_verify(run, step))
+
+
 def _time_outs(run: Run) -> tuple[Due, ...]:
-    timed = ((step.number, times_out_at(run, step)) for step in run.under_way)
+    # a report that came in time is verified first
+    timed = ((step.number, times_out_at(run, step)) for step in run.under_way if not step.to_verify)
     return tuple(Due(DueKind.TIME_OUT, number, at) for number, at in timed if at is not None)
 
 

@@ -14,7 +14,7 @@ from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.approvers import rules_of
 from sopwith.core.events import Policy, Used
 from sopwith.core.gates import gate_terms
-from sopwith.core.interruption import INTERPRETER, VERIFY_SECS
+from sopwith.core.interruption import INTERPRETER, REPORT_VERIFY_SECS, VERIFY_SECS
 from sopwith.core.interruption import rules_of as interrupt_rules_of
 from sopwith.core.procedure import OnInterrupt, RetryRules, Step, canonical
 from sopwith.core.rollback import definition_of
@@ -80,6 +80,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     on_interrupt: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     """What is done by itself after an interruption, with the command that verifies. Left out where a person is asked:
     the bytes of such an envelope are what they were before there was it."""
+    verify: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    """The script that must end with exit code 0 before a report that the step is done is believed. Left out likewise
+    where there is none."""
 
 
 def step_envelope(
@@ -142,6 +145,7 @@ def step_envelope(
         timeout_secs=definition.timeout_secs,
         retry=definition.retry,
         on_interrupt=_on_interrupt(definition, verifier),
+        verify=_verify(definition, verifier),
     )
 
 
@@ -157,6 +161,17 @@ def _on_interrupt(step: Step, verifier: str | None) -> dict[str, Any] | msgspec.
         "interpreter": INTERPRETER,
         "program": verifier,
         "timeout_secs": VERIFY_SECS,
+    }
+
+
+def _verify(step: Step, verifier: str | None) -> dict[str, Any] | msgspec.UnsetType:
+    if not step.verify:
+        return msgspec.UNSET
+    return {
+        "script": step.verify.text,
+        "interpreter": step.verify.interpreter,
+        "program": verifier,
+        "timeout_secs": REPORT_VERIFY_SECS,
     }
 
 

@@ -24,6 +24,8 @@ FOR_EACH = "forEach"
 """The `condition` of `condition_evaluated` where nobody can know the items of a step."""
 INTERRUPTED = "interrupted"
 """The `cause` of what follows from `onInterrupt`: a step that is run again, or failed."""
+OPEN = "open"
+"""The `then` of a verification after which a step that was reported done is still to be done."""
 IF = "if"
 """The `condition` of `condition_evaluated` for a step's own condition."""
 WHEN = "approval.when"
@@ -401,13 +403,17 @@ class StepExpanded(StepBody, frozen=True, kw_only=True, tag="step_expanded"):
 
 
 class StepReported(StepBody, frozen=True, kw_only=True, tag="step_reported"):
-    """Somebody said how a step went: `outcome` is completed, failed or blocked. Signed where it stands for approval."""
+    """Somebody said how a step went: `outcome` is completed, failed or blocked. Signed where it stands for approval.
+
+    `to_verify`: it is believed once the step's own script says so too.
+    """
 
     outcome: str
     comment: str = ""
     output: str = ""
     evidence: tuple[Evidence, ...] = ()
     signature: Signature | None = None
+    to_verify: bool = False
 
 
 class StepEnd(StepBody, frozen=True, kw_only=True):
@@ -503,7 +509,8 @@ class StepInterrupted(StepBody, frozen=True, kw_only=True, tag="step_interrupted
 class VerificationStarted(StepBody, frozen=True, kw_only=True, tag="verification_started"):
     """The intent to run `command`, which tells whether the step has done its work; recorded before the process exists.
 
-    `attempt` is the one in question, and `digest` the envelope that covers step and command.
+    `attempt` is the one in question, and `digest` the envelope that covers step and command. `of_report`: it tells
+    whether a report of the step is to be believed, and `command` is the whole script.
     """
 
     visit: int
@@ -513,12 +520,14 @@ class VerificationStarted(StepBody, frozen=True, kw_only=True, tag="verification
     limit_ms: int
     boot_id: str
     boot_ms: int
+    of_report: bool = False
 
 
 class VerificationEnded(StepBody, frozen=True, kw_only=True, tag="verification_ended"):
     """`outcome`: done (exit code 0), not_done (1), or unknown, which is all else. `then`: completed or rerun.
 
-    Empty, a person decides, and `because` says why. `cause`: exit, signal, start, timeout, cancelled or lost.
+    Empty, a person decides, and `because` says why. `cause`: exit, signal, start, timeout, cancelled or lost. Of a
+    report every other exit code is not_done too, and `then` open: it is not believed, and the step is not done yet.
     """
 
     attempt: int

@@ -333,6 +333,7 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
                 child_seq=body.child_seq,
                 child_standing=None,
                 verification=None,
+                verifications=0,
                 error="",
             )
         case ev.ChildRunChanged(status=status, rests=rests):
@@ -359,7 +360,8 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
         case ev.ConditionEvaluated(condition=ev.FOR_EACH):
             return replace(step, condition_unknown=True)
         case ev.StepReported():
-            return replace(step, comment=body.comment, output=body.output, evidence=step.evidence + body.evidence)
+            told = replace(step, comment=body.comment, output=body.output, evidence=step.evidence + body.evidence)
+            return replace(told, to_verify=body.to_verify)
         case ev.StepCompleted():
             done = replace(step, status=StepStatus.COMPLETED, outputs=body.outputs, error="", completed_seq=event.seq)
             handed_on = len(canonical(body.outputs)) if step.place and body.outputs else 0

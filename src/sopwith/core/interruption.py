@@ -13,6 +13,8 @@ MAX_RERUNS = 3
 """How often a step is run again by itself after interruptions, in one visit: a crash loop must end."""
 VERIFY_SECS = 60
 """How long a verification may take."""
+REPORT_VERIFY_SECS = 600
+"""How long that of a report may take: somebody waits for it, and a test suite is a fair check."""
 EXECUTOR = "shell"
 """Carries verifications out, whoever carries out the step."""
 INTERPRETER = "bash"
@@ -32,6 +34,9 @@ def text_of(step: Step) -> str:
 
 
 def as_verification(step: Step) -> Step:
-    """The step's verification as a step: its command, in the step's own surroundings, once."""
-    script = Script(interpreter=INTERPRETER, text=f"{rules_of(step).command}\n")
+    """The step's verification as a step: its command, in the step's own surroundings, once.
+
+    Of a step by hand the script that verifies reports.
+    """
+    script = step.verify or Script(interpreter=INTERPRETER, text=f"{rules_of(step).command}\n")
     return replace(step, executor=EXECUTOR, script=script, timeout_secs=None, retry=None, outputs={}, uses=None)

@@ -18,8 +18,8 @@ from sopwith.core.moves_child import notice
 from sopwith.core.moves_driver import admit, finish, halt, interrupt, start
 from sopwith.core.moves_flow import end_wait, evaluate, time_out, time_out_run
 from sopwith.core.moves_gate import expire, open_gate, remind
-from sopwith.core.moves_interrupt import end_verification
 from sopwith.core.moves_person import block, cancel, complete, fail, pause, resume, retry, skip, withdraw_pause
+from sopwith.core.moves_report import begin_verification, end_verification
 from sopwith.core.moves_rollback import roll_back
 from sopwith.core.run import Run, RunStatus
 
@@ -60,6 +60,7 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (RUNNING, cmd.Start): Move(start, (RUNNING,)),
     (RUNNING, cmd.Finish): Move(finish, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED, CANCELLED)),
     (RUNNING, cmd.Interrupt): Move(interrupt, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED, CANCELLED)),
+    (RUNNING, cmd.BeginVerification): Move(begin_verification, (RUNNING,)),
     (RUNNING, cmd.EndVerification): Move(end_verification, (RUNNING, AWAITING, PAUSED, COMPLETED, FAILED, CANCELLED)),
     (RUNNING, cmd.Notice): Move(notice, (RUNNING, AWAITING, PAUSED)),
     (RUNNING, cmd.Halt): Move(halt, (RUNNING, PAUSED)),

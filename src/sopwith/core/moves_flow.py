@@ -169,6 +169,8 @@ def time_out(run: Run, command: TimeOut) -> list[ev.EventBody]:
     left_ms = time_left_ms(run, step, command.now)
     if left_ms is None or left_ms > 0 or not is_manual(run, step.number) or step.attempt != command.attempt:
         return []
+    if step.to_verify:
+        return []
     milliseconds = step_ms(step, command.now)
     failed = ev.StepFailed(
         step_number=step.number,
@@ -190,11 +192,11 @@ def time_out_run(run: Run, command: TimeOutRun) -> list[ev.EventBody]:
     for step in run.under_way:
         by_hand = step.status is StepStatus.RUNNING and is_manual(run, step.number)
         if by_hand or step.status is StepStatus.WAITING:
-            events.append(_out_of_time(run, step, command))
+            events.append(out_of_time(run, step, command))
     return events
 
 
-def _out_of_time(run: Run, step: StepState, command: TimeOutRun) -> ev.StepFailed:
+def out_of_time(run: Run, step: StepState, command: Command) -> ev.StepFailed:
     """The end of a step by hand, of a wait, or of the rest before a next try, which keeps how the last one ended."""
     rests = step.resting is not None
     milliseconds = (step.duration_ms or 0) if rests else step_ms(step, command.now)

@@ -117,14 +117,14 @@ def end_verification(run: Run, command: EndVerification) -> list[ev.EventBody]:
     outcome = _outcome(command.result)
     because = _why_decide(run, step, command, outcome)
     then = {_DONE: "completed", _NOT_DONE: "" if because else "rerun", _UNKNOWN: ""}[outcome]
-    ended = _ended(run, step, command, outcome=outcome, then=then, because=because)
+    told = ended(run, step, command, outcome=outcome, then=then, because=because)
     match then:
         case "completed":
-            return [ended, _completed(run, step, command)]
+            return [told, _completed(run, step, command)]
         case "rerun":
-            return [ended, _rerun(run, step, command)]
+            return [told, _rerun(run, step, command)]
         case _:
-            return [ended]
+            return [told]
 
 
 def _outcome(result: StepResult) -> str:
@@ -136,13 +136,13 @@ def _outcome(result: StepResult) -> str:
 
 def _why_decide(run: Run, step: StepState, command: EndVerification, outcome: str) -> str:
     if outcome == _UNKNOWN:
-        return f"its verification told nothing: {_cause(run, step, command)[1]}"
+        return f"its verification told nothing: {cause_of(run, step, command)[1]}"
     if outcome == _NOT_DONE and (why := _why_over(run) or _too_often(step)):
         return f"its verification found it not done, and {why}"
     return ""
 
 
-def _cause(run: Run, step: StepState, command: EndVerification) -> tuple[str, str]:
+def cause_of(run: Run, step: StepState, command: EndVerification) -> tuple[str, str]:
     """Why it ended as it did, and in words. One that was ended out of the blue counts as killed."""
     result = command.result
     if result.cause != "cancelled":
@@ -156,9 +156,10 @@ def _cause(run: Run, step: StepState, command: EndVerification) -> tuple[str, st
     return "signal", result.error
 
 
-def _ended(
+def ended(
     run: Run, step: StepState, command: EndVerification, *, outcome: str, then: str, because: str
 ) -> ev.VerificationEnded:
+    """How the verification ended, for the record."""
     assert step.verification is not None
     result = command.result
     milliseconds = elapsed_ms(step.verification.started, command.now)
@@ -169,7 +170,7 @@ def _ended(
         outcome=outcome,
         then=then,
         because=because,
-        cause=_cause(run, step, command)[0],
+        cause=cause_of(run, step, command)[0],
         exit_code=result.exit_code,
         signal=result.signal,
         output=result.output,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from sopwith.core import events as ev
 from sopwith.core.actor import ActorKind
 from sopwith.core.address import StepId, number_of
@@ -20,6 +22,7 @@ from sopwith.core.run import (
     RunStatus,
     StepState,
     StepStatus,
+    awaits_report,
     busy_processes,
     from_here_on,
     is_manual,
@@ -200,6 +203,11 @@ def skip(run: Run, command: Skip) -> list[ev.EventBody]:
         )
     _check_not_rolled_back(run, command)
     step = _chosen(run, command, command.step, _can_be_skipped)
+    if run.procedure.step(step.number).verify and command.actor.kind is ActorKind.AGENT:
+        raise NotAllowed(
+            f"{command.actor} may not skip step {step.number} of {run.run_id}: that goes around its verification",
+            hint="a person may; an agent reports it done, failed or blocked",
+        )
     signed = _signed(run, step, command, "skipped")
     title = run.procedure.step(step.number).title
     events: list[ev.EventBody] = []
@@ -217,6 +225,9 @@ def complete(run: Run, command: Complete) -> list[ev.EventBody]:
     """A manual step is done, or a failed or interrupted one turned out or was made done."""
     _check_not_rolled_back(run, command)
     step = _chosen(run, command, command.step, _can_be_completed)
+    if run.procedure.step(step.number).verify:
+        told = _reported(run, step, command, outcome="completed", comment=command.comment, signed=None)
+        return [replace(told, to_verify=True), *_going_on(run, step, command)]
     signed = _signed(run, step, command, "done by hand") if step.stuck else None
     title = run.procedure.step(step.number).title
     milliseconds = step_ms(step, command.now)
@@ -288,7 +299,7 @@ def _reported(
     outcome: str,
     comment: str,
     signed: ev.Signature | None,
-) -> ev.EventBody:
+) -> ev.StepReported:
     return ev.StepReported(
         step_number=step.number,
         title=run.procedure.step(step.number).title,
@@ -322,16 +333,28 @@ def _chosen(
             raise refuse(
                 run,
                 command,
-                because=f"step {number} is {shown_status(run, run.steps[number])}",
+                because=_standing(run, run.steps[number], command),
                 hint=by_instance([each.number for each in candidates if number_of(each.number) == number]),
             )
         return run.steps[number]
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:
-        raise refuse(run, command)
+        verified = [step for step in run.under_way if step.to_verify or step.verifying]
+        raise refuse(run, command, because=_standing(run, verified[0], command) if verified else "")
     listed = ", ".join(str(step.number) for step in candidates)
     raise Refused(f"{run.run_id} could mean step {listed}: say which one", hint="name it with --step N")
+
+
+def _standing(run: Run, step: StepState, command: Command) -> str:
+    """How the step stands, as the reason for a refusal."""
+    if step.verifying:
+        return f"step {step.number} is being verified"
+    if step.to_verify and step.status is StepStatus.RUNNING:
+        return f"step {step.number} was reported done, and that is still to be verified"
+    verify = isinstance(command, Complete) and run.procedure.step(step.number).verify
+    only = ", and only a report of an open step can be verified" if verify and step.stuck else ""
+    return f"step {step.number} is {shown_status(run, step)}{only}"
 
 
 def _is_open_manual(run: Run, step: StepState) -> bool:
@@ -346,7 +369,10 @@ def _can_be_skipped(run: Run, step: StepState) -> bool:
 def _can_be_completed(run: Run, step: StepState) -> bool:
     # not what the procedure went on after, which holds nothing up
     by_hand = step.stuck and step.status in (StepStatus.FAILED, StepStatus.INTERRUPTED)
-    return by_hand or _is_open_manual(run, step)
+    # to call done by hand what failed would be a way around its verification
+    if by_hand and run.procedure.step(step.number).verify:
+        return False
+    return by_hand or awaits_report(run, step)
 
 
 def _resumed(command: Command) -> ev.RunResumed:

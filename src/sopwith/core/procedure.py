@@ -164,6 +164,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """The step that a rejection leads to, with `on_reject` goto."""
     on_interrupt: InterruptRules | msgspec.UnsetType = msgspec.UNSET
     """Unset: a person is asked. Left out of the bytes then, which are what they were before there was this key."""
+    verify: Script | msgspec.UnsetType = msgspec.UNSET
+    """What must end with exit code 0 before a report that a step by hand is done is believed. Left out likewise."""
     rollback: RollbackScript | None = None
     uses: str | None = None
     """The procedure that the step runs, as a run of its own."""

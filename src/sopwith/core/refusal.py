@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.commands import Command, PersonCommand
 from sopwith.core.rollback import to_roll_back
-from sopwith.core.run import Run, RunStatus, StepStatus, children, current_step, is_manual, open_gates, status_of
+from sopwith.core.run import Run, RunStatus, StepStatus, awaits_report, children, current_step, open_gates, status_of
 from sopwith.errors import BadRequest, IllegalMove
 
 _NOW = {
@@ -49,7 +49,7 @@ def what_now(run: Run) -> str:
     if status in (RunStatus.WAITING_APPROVAL, RunStatus.AWAITING_APPROVAL):
         step = f" --step {gates[0][0]}" if len(gates) > 1 else ""
         return f'sop approve {run.run_id}{step} or sop reject {run.run_id}{step} --reason "why"'
-    by_hand = [s.number for s in run.steps.values() if s.status is StepStatus.RUNNING and is_manual(run, s.number)]
+    by_hand = [s.number for s in run.steps.values() if awaits_report(run, s)]
     if by_hand and status in (RunStatus.RUNNING, RunStatus.PAUSED):
         step = f" --step {by_hand[0]}" if len(by_hand) > 1 else ""
         return f'sop complete {run.run_id}{step} or sop fail {run.run_id}{step} --reason "why"'

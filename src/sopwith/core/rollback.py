@@ -41,7 +41,7 @@ def as_rollback(step: Step) -> Step:
     """The step's rollback as a step: its script, in the step's own surroundings, once and without a time limit."""
     rollback = step.rollback
     script = rollback.script if rollback is not None else None
-    alone = replace(step, timeout_secs=None, retry=None, on_interrupt=UNSET, outputs={}, uses=None)
+    alone = replace(step, timeout_secs=None, retry=None, on_interrupt=UNSET, verify=UNSET, outputs={}, uses=None)
     return replace(alone, executor=EXECUTOR, script=script)
 
 

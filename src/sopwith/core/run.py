@@ -123,6 +123,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     started: Instant
     limit_ms: int
+    of_report: bool = False
+    """Of a report that the step is done, not of an attempt that was interrupted."""
     outcome: str = ""
     exit_code: int | None = None
     output: str = ""
@@ -156,7 +158,11 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     reruns: int = 0
     """How often it was run again by itself after an interruption, in this visit."""
     verification: Verification | None = None
-    """Of the present attempt, once it was interrupted."""
+    """Of the present attempt, once it was interrupted, or reported done."""
+    verifications: int = 0
+    """How many of them the present attempt has had: several reports may come before one is believed."""
+    to_verify: bool = False
+    """It was reported done, and the report is to be verified."""
     wake_at: datetime | None = None
     """When a wait ends, or the next try begins."""
     resting: tuple[Instant, int] | None = None
@@ -358,8 +364,12 @@ def asks_items(run: Run, step: StepState) -> bool:
 
 
 def is_manual(run: Run, number: StepId) -> bool:
-    """Whether a person or agent carries the step out, so that no process of ours runs. Nobody does a rollback."""
-    return run.rollback is None and run.procedure.step(number).executor == "manual"
+    """Whether a person or agent carries the step out, so that no process of ours runs. Nobody does a rollback.
+
+    While a report is verified, a process of ours does run.
+    """
+    by_hand = run.procedure.step(number).executor == "manual"
+    return run.rollback is None and by_hand and not run.steps[number].verifying
 
 
 def is_wait(run: Run, number: StepId) -> bool:
@@ -374,12 +384,18 @@ def is_child(run: Run, number: StepId) -> bool:
 
 def takes_a_process(run: Run, number: StepId) -> bool:
     """Whether carrying the step out means a process of ours, or several: those of a child run."""
-    return run.rollback is not None or run.procedure.step(number).executor not in ("manual", "wait")
+    runs = run.procedure.step(number).executor not in ("manual", "wait")
+    return run.rollback is not None or runs or run.steps[number].verifying
 
 
 def running_processes(run: Run) -> tuple[StepId, ...]:
     """The steps that a process of ours is carrying out."""
     return tuple(s.number for s in run.under_way if s.status is StepStatus.RUNNING and takes_a_process(run, s.number))
+
+
+def awaits_report(run: Run, step: StepState) -> bool:
+    """Whether somebody is to carry the step out, and has not reported it done."""
+    return step.status is StepStatus.RUNNING and is_manual(run, step.number) and not step.to_verify
 
 
 def busy_processes(run: Run) -> tuple[StepId, ...]:
@@ -567,6 +583,16 @@ def run_timeout_text(run: Run) -> str:
 def is_running_out(run: Run) -> bool:
     """Whether the run's time is up, and what still runs is being ended."""
     return run.timed_out and run.ended is None and run.rollback is None
+
+
+def may_verify(run: Run, step: StepState) -> bool:
+    """Whether the verification of the step's report may begin: it is part of a step that is under way already.
+
+    So a step that is stuck does not keep it from beginning: the run waits for the end of this one.
+    """
+    owed = step.to_verify and step.status is StepStatus.RUNNING and is_manual(run, step.number)
+    ends = run.paused or bool(run.stopping) or run.cancel_requested or is_running_out(run)
+    return owed and not ends and has_room(run)
 
 
 def has_room(run: Run) -> bool:

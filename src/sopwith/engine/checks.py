@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.config import Config
+from sopwith.core.interruption import as_verification
 from sopwith.core.modes import declared_mode, effective_mode
 from sopwith.core.people import GROUP, USER, Directory
 from sopwith.core.procedure import Procedure, Step
@@ -38,17 +39,20 @@ def check_procedure(
         if kind.check is not None:
             yield from kind.check(step)
         yield from _unpassed(procedure, step, environ)
+        if step.verify:
+            yield from _of_script(procedure, as_verification(step), kinds, environ)
         if step.rollback is not None:
-            yield from _of_rollback(procedure, as_rollback(step), kinds, environ)
+            yield from _of_script(procedure, as_rollback(step), kinds, environ)
 
 
-def _of_rollback(
-    procedure: Procedure, rollback: Step, kinds: ExecutorKinds, environ: Mapping[str, str]
+def _of_script(
+    procedure: Procedure, script: Step, kinds: ExecutorKinds, environ: Mapping[str, str]
 ) -> Iterator[Problem]:
-    kind = kinds.kind(rollback.executor)
+    """What can be told of another script of a step, as a step of its own."""
+    kind = kinds.kind(script.executor)
     if kind.check is not None:
-        yield from kind.check(rollback)
-    yield from _unpassed(procedure, rollback, environ)
+        yield from kind.check(script)
+    yield from _unpassed(procedure, script, environ)
 
 
 def _people(procedure: Procedure, config: Config) -> Iterator[Problem]:

@@ -228,6 +228,10 @@ def step_document(run: Run, step: StepState) -> Document:
         document["item"] = step.item
     if step.instances is not None:
         document["instances"] = [instance_of(each) for each in step.instances]
+    if definition.verify:
+        document["verify"] = definition.verify.text
+    if step.to_verify and step.status is StepStatus.RUNNING:
+        document["toVerify"] = True
     if is_manual(run, step.number) and step.status is StepStatus.RUNNING:
         document["instructions"] = definition.body
     return document
@@ -242,6 +246,7 @@ def _verification(found: Verification) -> Document:
         "exitCode": found.exit_code,
         "output": found.output,
         "because": found.because,
+        "ofReport": found.of_report,
     }
 
 
@@ -356,6 +361,7 @@ def step_definition(step: Step) -> Document:
         "onFailure": f"goto:{step.goto}" if step.goto is not None else step.on_failure,
         "onInterrupt": text_of(step),
         "onReject": f"goto:{step.reject_goto}" if step.reject_goto is not None else step.on_reject,
+        "verify": step.verify.text if step.verify else None,
         "rollback": _rollback_script(step),
         "uses": step.uses,
         "with": step.with_,

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sopwith.core import commands as cmd
@@ -44,7 +45,7 @@ from sopwith.engine.children import (
 from sopwith.engine.claiming import Renewal, busy
 from sopwith.engine.creation import limits_now
 from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
-from sopwith.engine.environment import next_attempt_folder, verification_folder
+from sopwith.engine.environment import next_attempt_folder, next_verification_folder
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.observing import Observer, Related, Silent
 from sopwith.engine.parts import Parts
@@ -232,6 +233,8 @@ class _Driver:
                 return await self._watch(_number(item))
             case DueKind.STOP_STEP:
                 return await self._stop(_number(item))
+            case DueKind.VERIFY:
+                return await self._verify(_number(item))
 
     def _admit(self) -> bool:
         run = self._loaded.run
@@ -313,6 +316,22 @@ class _Driver:
         # only the intent that this driver recorded itself is its own to carry out
         if executor is not None and events and isinstance(events[0].body, StepStarted):
             # recorded is what was found before: looked at once more, for it may have changed while that was written
+            order = recovery_order(self._parts, self._loaded.run, step)
+            await self._launch(step, order, executor.recover if order.withheld else executor.start)
+        return events is None or bool(events)
+
+    async def _verify(self, step: StepId) -> bool:
+        """Begins to find out whether a report is to be believed."""
+        run = self._loaded.run
+        # made before the intent is recorded, as for a step
+        folder = next_verification_folder(self._parts, run, step)
+        ensure_private_folder(folder.parent)
+        ensure_private_folder(folder)
+        held = _planted(folder) or changed_since_recorded(self._parts, run, step)
+        now, attempt = self._parts.clock.now(), run.steps[step].attempt
+        events = self._commit(cmd.BeginVerification(actor=SYSTEM, now=now, step=step, attempt=attempt, held=held))
+        executor = self._executor(step) if events and not held else None
+        if executor is not None:
             order = recovery_order(self._parts, self._loaded.run, step)
             await self._launch(step, order, executor.recover if order.withheld else executor.start)
         return events is None or bool(events)
@@ -529,10 +548,9 @@ class _Driver:
         held = changed_since_recorded(self._parts, run, step)
         if not held and rules.policy is OnInterrupt.VERIFY:
             # made before the intent is recorded, as for the step itself
-            folder = verification_folder(self._parts, run, step)
+            folder = next_verification_folder(self._parts, run, step)
             ensure_private_folder(folder)
-            if any(folder.iterdir()):
-                return "something was in the folder of its verification before that began"
+            held = _planted(folder)
         return held
 
     def _halt(self, reason: str) -> bool:
@@ -637,6 +655,11 @@ def _alarm(run: Run, now: Instant) -> _Alarm:
     left = [left for item in items if (left := left_ms(run, item, now)) is not None and left > 0]
     at = (item.at for item in items if item.at is not None and item.at > now.at and left_ms(run, item, now) is None)
     return _Alarm(min(at, default=None), now.boot_ms + min(left) if left else None)
+
+
+def _planted(folder: Path) -> str:
+    """Why what the folder of a verification tells would be no verification's; empty where nothing is in it."""
+    return "something was in the folder of its verification before that began" if any(folder.iterdir()) else ""
 
 
 def _number(item: Due) -> StepId:

@@ -329,6 +329,11 @@ class Engine:
         kept = keep_evidence(self.parts.workspace.run_folder(run_id), evidence, mask=mask)
         return self._do(run_id, lambda now: make(now=now, evidence=kept))
 
+    def decided_at(self, run: Run) -> int:
+        """The revision that this call led to: when it was carried out, where that was before. `run`: what it gave."""
+        request = self._call.request
+        return run.requests[request.key].seq if self.replayed and request is not None else run.seq
+
     def _answer(self, run_id: str, make: Callable[[Instant], cmd.Answer]) -> Answered:
         meant: list[cmd.Answer] = []
 

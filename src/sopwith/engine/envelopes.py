@@ -86,7 +86,7 @@ def _build(parts: Parts, run: Run, number: StepId, *, asking: str | None = None)
 
 def _verifier(parts: Parts, step: Step, variables: Mapping[str, str], folder: Path) -> str | None:
     """The program that would run the step's verification; None where it has none, or nothing finds it."""
-    if rules_of(step).policy is not OnInterrupt.VERIFY:
+    if rules_of(step).policy is not OnInterrupt.VERIFY and not step.verify:
         return None
     verification = as_verification(step)
     locate = parts.kinds.kind(verification.executor).locate

@@ -16,7 +16,7 @@ from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, ancestors
 from sopwith.engine.parts import Parts
 from sopwith.engine.secrets import Lacking, confidential, resolved_secrets
-from sopwith.ports import WorkOrder
+from sopwith.ports import WorkOrder, verification_name
 
 _CAPTURED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ")
 _FROM_DRIVER = ("TERM", "TMPDIR")
@@ -100,8 +100,18 @@ def attempt_folder(parts: Parts, run_id: str, number: StepId, *, visit: int, att
 
 def verification_folder(parts: Parts, run: Run, number: StepId) -> Path:
     """Where the verification of the step's present attempt keeps its own, beside the attempt's launches."""
+    return _verification_folder(parts, run, number, run.steps[number].verifications)
+
+
+def next_verification_folder(parts: Parts, run: Run, number: StepId) -> Path:
+    """The folder that the next verification of the step's present attempt will have."""
+    return _verification_folder(parts, run, number, run.steps[number].verifications + 1)
+
+
+def _verification_folder(parts: Parts, run: Run, number: StepId, verification: int) -> Path:
     state = run.steps[number]
-    return attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt) / "verify"
+    folder = attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt)
+    return folder / verification_name(verification)
 
 
 def next_attempt_folder(parts: Parts, run: Run, number: StepId) -> Path:

@@ -16,7 +16,7 @@ from sopwith.core.approvers import why_not
 from sopwith.core.codec import decode_event
 from sopwith.core.concurrency import group_of
 from sopwith.core.due import is_left
-from sopwith.core.events import Policy
+from sopwith.core.events import OPEN, Policy, StepBody, StepReported, VerificationEnded, VerificationStarted
 from sopwith.core.foresight import Foreseen, Foresight, foresee
 from sopwith.core.gates import Terms, needs_gate, needs_start_gate, start_terms, step_terms
 from sopwith.core.instant import iso
@@ -25,7 +25,7 @@ from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory
 from sopwith.core.procedure import ExecutionMode, Procedure, sha256
 from sopwith.core.refusal import no_such_step, what_now
-from sopwith.core.run import Run, RunStatus, StepState, StepStatus, current_step, is_manual, open_gates
+from sopwith.core.run import Run, RunStatus, StepState, StepStatus, awaits_report, current_step, open_gates
 from sopwith.engine.claiming import lease_elsewhere
 from sopwith.engine.creation import policy_of
 from sopwith.engine.documents import (
@@ -41,12 +41,13 @@ from sopwith.engine.documents import (
     summary_document,
 )
 from sopwith.engine.engine import Engine
-from sopwith.engine.environment import attempt_folder, working_dir
+from sopwith.engine.environment import attempt_folder, verification_folder, working_dir
 from sopwith.engine.library import Library
 from sopwith.engine.runs import check_run_id
-from sopwith.errors import NotFound
+from sopwith.errors import NotFound, VerificationFailed
 from sopwith.ports import RunFilter, Workspace
 
+PENDING = "pending"
 _NEEDS_A_PERSON = (
     RunStatus.PENDING,
     RunStatus.WAITING_APPROVAL,
@@ -147,7 +148,7 @@ class Reader:
     def log_files(self, run_id: str, step: StepId | None) -> tuple[tuple[StepId, Path], ...]:
         """The address and the log folder of the latest attempts that exist, in order. Raises NotFound.
 
-        Of a step with instances those of all of them.
+        Of a step with instances those of all of them; of a step by hand that of the verification of its report.
         """
         run = self._engine.runs.load(run_id).run
         if step is not None:
@@ -158,7 +159,9 @@ class Reader:
         return tuple(
             (
                 state.number,
-                attempt_folder(self._parts, run_id, state.number, visit=state.visit, attempt=state.attempt),
+                verification_folder(self._parts, run, state.number)
+                if state.verification is not None and state.verification.of_report
+                else attempt_folder(self._parts, run_id, state.number, visit=state.visit, attempt=state.attempt),
             )
             for state in wanted
         )
@@ -176,6 +179,35 @@ class Reader:
             decode_event(sealed.payload).event_type == "approval_stale"
             for sealed in self._parts.store.events(run_id, after_seq)
         )
+
+    def verification_of(self, run_id: str, report_seq: int) -> Document | None:
+        """What became of the verification of a report: `{outcome, then, …}`; `then` is pending where it has not ended.
+
+        `report_seq`: an event that the report made. None: what was reported there is not verified.
+        """
+        sealed = self._parts.store.events(run_id)
+        bodies = [(each.seq, decode_event(each.payload).body) for each in sealed if each.payload]
+        reports = [(seq, body) for seq, body in bodies if seq <= report_seq and isinstance(body, StepReported)]
+        if not reports or not reports[-1][1].to_verify:
+            return None
+        seq, report = reports[-1]
+        for body in (body for later, body in bodies if later > seq):
+            if isinstance(body, StepBody) and body.step_number == report.step_number:
+                if isinstance(body, VerificationEnded):
+                    return {"outcome": body.outcome, "then": body.then, "because": body.because}
+                if not isinstance(body, VerificationStarted):
+                    return None  # withdrawn, or passed over
+        return {"outcome": None, "then": PENDING, "because": ""}
+
+    def check_believed(self, run_id: str, report_seq: int) -> str:
+        """`passed`, `pending`, or nothing where the report is not verified. Raises VerificationFailed."""
+        found = self.verification_of(run_id, report_seq)
+        if found is None or found["then"] == PENDING:
+            return "" if found is None else PENDING
+        if found["then"] != OPEN:
+            return "passed"
+        run = self._engine.runs.load(run_id).run
+        raise VerificationFailed(f"{run_id}: {found['because']}", hint=what_now(run))
 
 
 def _check_step(run: Run, number: StepId) -> None:
@@ -285,7 +317,7 @@ def _since(run: Run, state: StepState) -> datetime:
 def _waiting_steps(run: Run) -> list[Document]:
     found = []
     for state in run.steps.values():
-        by_hand = state.status is StepStatus.RUNNING and is_manual(run, state.number)
+        by_hand = awaits_report(run, state)
         if not by_hand and not (run.paused and state.stuck and run.rollback is None):
             continue
         found.append(

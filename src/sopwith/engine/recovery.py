@@ -65,7 +65,7 @@ def _verification(parts: Parts, run: Run, number: StepId, order: WorkOrder) -> W
         folder=verification_folder(parts, run, number),
         environment={**order.environment, "SOP_VERIFY": "1"},
         output_types={},
-        verifies=True,
+        verifies=run.steps[number].verifications,
         intended_boot=verification.started.boot_id,
     )
 

@@ -10,7 +10,7 @@ from sopwith.core import commands as cmd
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
 from sopwith.core.due import is_left, waits_by_itself
-from sopwith.core.run import Gate, Run, StepStatus, children, is_manual, open_gates
+from sopwith.core.run import Gate, Run, awaits_report, children, open_gates
 from sopwith.engine.engine import Engine
 
 JUST_NOW = timedelta(seconds=10)
@@ -62,7 +62,7 @@ def resting_children(engine: Engine, run: Run) -> tuple[Run, ...]:
 def open_by_hand(run: Run) -> Iterator[StepId]:
     """The steps that somebody is to carry out now."""
     for step in run.steps.values():
-        if step.status is StepStatus.RUNNING and is_manual(run, step.number):
+        if awaits_report(run, step):
             yield step.number
 
 

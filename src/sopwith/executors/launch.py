@@ -20,7 +20,7 @@ import msgspec
 from sopwith.core.address import step_id
 from sopwith.executors.keeper import RESULT_BYTES
 from sopwith.executors.processes import Identity
-from sopwith.ports import WorkOrder
+from sopwith.ports import WorkOrder, verification_name
 
 _VOID = b"void\n"
 _CLOSED = b"closed\n"
@@ -205,7 +205,8 @@ class Launch:
 def cookie_of(order: WorkOrder) -> str:
     """What the cookies of an attempt, or of its verification, begin with; see `Launch.cookie`."""
     step = step_id(order.step.number, order.instance)
-    return f"{order.run_id}.{step}.{order.visit}.{order.attempt}.{'verify.' if order.verifies else ''}"
+    verifies = f"{verification_name(order.verifies)}." if order.verifies else ""
+    return f"{order.run_id}.{step}.{order.visit}.{order.attempt}.{verifies}"
 
 
 def launches(folder: Path) -> list[Launch]:

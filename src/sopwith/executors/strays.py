@@ -8,6 +8,7 @@ from within a terminal that a step has opened.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,13 +17,14 @@ from typing import NamedTuple
 
 from sopwith.executors import keeper
 from sopwith.executors.launch import Launch, launches
-from sopwith.ports import Stray
+from sopwith.ports import VERIFICATIONS, Stray
 
 GRACE_SECS = 5.0
 KILL_SECS = 10.0
 _LOOK_SECS = 0.05
 _COOKIE = b"SOP_COOKIE="
 _COMMAND_CHARACTERS = 200
+_IS_VERIFICATION = re.compile(r"\.verify(-[0-9]{1,9})?\Z")
 
 
 class _Place(NamedTuple):
@@ -33,11 +35,12 @@ class _Place(NamedTuple):
     visit: int
     attempt: int
     launch: int
-    verifies: bool = False
+    verification: str = ""
+    """The name of its folder, where it verifies the attempt."""
 
     def of(self, runs: Path) -> Launch:
         attempt = runs / self.run_id / f"step-{self.step}.{self.visit}.{self.attempt}"
-        return Launch((attempt / "verify" if self.verifies else attempt) / str(self.launch))
+        return Launch(attempt / self.verification / str(self.launch))
 
 
 def find_strays(runs: Path, run_ids: Iterable[str]) -> tuple[Stray, ...]:
@@ -110,14 +113,15 @@ def _place(cookie: str) -> _Place | None:
     It is the word of a process, and may say anything.
     """
     run_id, _, rest = cookie.partition(".")
-    before, verify, last = rest.rpartition(".verify.")
-    words = (f"{before}.{last}" if verify else rest).rsplit(".", 3)
+    before, _, last = rest.rpartition(".")
+    before, _, verification = before.rpartition(".") if _IS_VERIFICATION.search(before) else (before, "", "")
+    words = f"{before}.{last}".rsplit(".", 3)
     if len(words) != 4 or not all(word.isascii() and word.isdigit() for word in words[1:]):
         return None
     if not run_id or "/" in cookie or "\0" in cookie:
         return None
     visit, attempt, launch = map(int, words[1:])
-    return _Place(run_id, words[0], visit, attempt, launch, bool(verify))
+    return _Place(run_id, words[0], visit, attempt, launch, verification)
 
 
 def _places(runs: Path, run_id: str) -> Iterator[_Place]:
@@ -125,7 +129,8 @@ def _places(runs: Path, run_id: str) -> Iterator[_Place]:
     for folder in sorted((runs / run_id).glob("step-*")):
         named = f"{run_id}.{folder.name.removeprefix('step-')}"
         found = [(f"{named}.{launch.number}", launch) for launch in launches(folder)]
-        found += [(f"{named}.verify.{launch.number}", launch) for launch in launches(folder / "verify")]
+        for verification in sorted(folder.glob(VERIFICATIONS)):
+            found += [(f"{named}.{verification.name}.{launch.number}", launch) for launch in launches(verification)]
         for cookie, launch in found:
             place = _place(cookie)
             if place is not None and _is_abandoned(launch):

@@ -91,6 +91,7 @@ STEP_KEYS = _table(
     Key("With", "with", values.handed_over),
     Key("On Reject", "onReject", values.on_failure),
     Key("On Interrupt", "onInterrupt", values.on_interrupt),
+    Key("Verify", "verify", values.text),
     Key("Wait", "waitSecs", values.seconds),
     Key("Wait Until", "waitUntil", values.text),
     Key("Outputs", "outputs", values.outputs),
@@ -104,7 +105,6 @@ STEP_KEYS = _table(
 DESIGNED_KEYS = frozenset(
     {
         "runners",
-        "verify",
     }
 )
 

@@ -26,8 +26,9 @@ def read_manifest(source: SourceFile, findings: Findings) -> Sheet | None:
     return Sheet(
         said=manifest,
         places=document,
-        scripts=tuple(_script(step.run) for step in steps),
-        rollbacks=tuple(_script(rollback_text(step)) for step in steps),
+        scripts=tuple(bash_script(step.run) for step in steps),
+        rollbacks=tuple(bash_script(rollback_text(step)) for step in steps),
+        verifications=tuple(bash_script(step.verify) for step in steps),
     )
 
 
@@ -36,7 +37,8 @@ def rollback_text(step: StepFile) -> str | None:
     return step.rollback.run if isinstance(step.rollback, RollbackFile) else step.rollback
 
 
-def _script(stated: str | None) -> Script | None:
+def bash_script(stated: str | None) -> Script | None:
+    """A script as a file states it, with the line ends that bash reads; None where it states none."""
     if stated is None:
         return None
     text = stated.replace("\r\n", "\n").replace("\r", "\n")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UNSET
+
 from sopwith.core.concurrency import group_mistake
 from sopwith.core.procedure import (
     EnvironmentRules,
@@ -30,6 +32,7 @@ from sopwith.parse.model import EnvironmentFile, ParameterFile, TriggerFile
 from sopwith.parse.pair import Pair, Side
 from sopwith.parse.rollback import check_rollback, read_rollback
 from sopwith.parse.sheet import Sheet
+from sopwith.parse.verification import check_verification, read_verification
 
 _STRICTNESS = (ExecutionMode.AUTO, ExecutionMode.SUPERVISED, ExecutionMode.STEP_BY_STEP)
 
@@ -65,6 +68,7 @@ def merge(name: str, sop_md: Sheet | None, manifest: Sheet | None, findings: Fin
     if not findings.has_errors:
         check_flow(procedure, pair, findings)
         check_rollback(procedure, pair, findings)
+        check_verification(procedure, pair, findings)
     return procedure
 
 
@@ -152,6 +156,7 @@ def _step(pair: Pair, depends_on: tuple[int, ...], flow: dict[str, Any]) -> Step
         pins=pair.pick("pins") or (),
         depends_on=depends_on,
         **flow,
+        verify=read_verification(pair) or UNSET,
         rollback=read_rollback(pair),
         suggested_tools=pair.pick("suggested_tools") or (),
         env=pair.pick("env", _environment) or EnvironmentRules(),

@@ -305,6 +305,13 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
         FailureText | None,
         Meta(description="What a failure does: stop, continue, rollback, or goto:STEP, a later step by number or key."),
     ] = None
+    verify: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(
+            description="A bash script that the engine runs itself before it believes a report that the step is done: "
+            "only exit code 0 confirms it. In a step without a script only."
+        ),
+    ] = None
     rollback: Annotated[
         str | RollbackFile | None,
         Meta(description="A bash script that undoes the step once it was completed; or an object that says more."),
@@ -347,13 +354,12 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
     ] = None
 
     never_null: ClassVar[frozenset[str]] = frozenset(
-        {"requiresApproval", "approvalTimeoutMins", "approval", "onReject", "pins", "rollback"}
+        {"requiresApproval", "approvalTimeoutMins", "approval", "onReject", "pins", "rollback", "verify"}
     )
     designed_keys: ClassVar[frozenset[str]] = frozenset(
         {
             "params",
             "runners",
-            "verify",
         }
     )
     designed_values: ClassVar[Values] = MappingProxyType({"executor": frozenset({"http", "agent"})})

@@ -37,6 +37,10 @@ class Side(Struct, frozen=True):
         return None if self.index is None else self.sheet.rollbacks[self.index]
 
     @property
+    def verification(self) -> Script | None:
+        return None if self.index is None else self.sheet.verifications[self.index]
+
+    @property
     def never_times_out(self) -> bool:
         return self.index in self.sheet.never_times_out
 

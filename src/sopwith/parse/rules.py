@@ -58,7 +58,7 @@ def _check_pins(sheet: Sheet, findings: Findings) -> None:
 def _check_scripts(sheet: Sheet, findings: Findings) -> None:
     """A manifest's scripts; SOP.md's are checked where their own lines are known."""
     for index, step in enumerate(sheet.steps):
-        for text, key in ((step.run, "run"), (rollback_text(step), "rollback")):
+        for text, key in ((step.run, "run"), (rollback_text(step), "rollback"), (step.verify, "verify")):
             if text is not None:
                 check_script(text, partial(_place_of_script, sheet, index, key), findings)
 

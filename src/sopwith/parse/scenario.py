@@ -105,5 +105,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     stubs: dict[StepId, Stub] = msgspec.field(default_factory=dict)
     rollbacks: dict[StepId, Stub] = msgspec.field(default_factory=dict)
     """How the rollback scripts of steps go."""
+    verifications: dict[StepId, Stub] = msgspec.field(default_factory=dict)
+    """What the scripts say that verify reports of steps."""
     acts: tuple[Act | Pass, ...] = ()
     expect: Expectation

@@ -88,6 +88,7 @@ class _Reader:
             config=None if stated.config is None else self._config(stated.config),
             stubs={number: self._stub(stub, path, number) for number, (stub, path) in stubs.items()},
             rollbacks=dict(self._rollbacks(stubs)),
+            verifications=dict(self._verifications(stubs)),
             acts=tuple(
                 act
                 for index, each in enumerate(stated.acts or ())
@@ -128,7 +129,7 @@ class _Reader:
         step = self._procedure.step(number)
         if step.script is None and step.executor in ("manual", "wait"):
             how = "a person reports how it went" if step.executor == "manual" else "it only waits"
-            if stub != StepStub(rollback=stub.rollback):
+            if stub != StepStub(rollback=stub.rollback, verify=stub.verify):
                 self._error("not_played", f"step {number} runs nothing: {how}", path, "take it out")
         for name, value in stub.outputs.items():
             declared = step.outputs.get(name, "json")
@@ -143,6 +144,14 @@ class _Reader:
             if self._procedure.step(number).rollback is None:
                 self._error("not_played", f"step {number} has no rollback script", (*path, "rollback"), "take it out")
             yield number, self._script(stub.rollback, (*path, "rollback"), outputs={})
+
+    def _verifications(self, stubs: Mapping[StepId, tuple[StepStub, Path]]) -> Iterator[tuple[StepId, Stub]]:
+        for number, (stub, path) in stubs.items():
+            if stub.verify is None:
+                continue
+            if not self._procedure.step(number).verify:
+                self._error("not_played", f"step {number} has no verify", (*path, "verify"), "take it out")
+            yield number, self._script(stub.verify, (*path, "verify"), outputs={})
 
     def _script(self, stub: ScriptStub, path: Path, *, outputs: dict[str, Any]) -> Stub:
         if stub.exit_code is not None and stub.exit_codes is not None:

@@ -46,6 +46,10 @@ class StepStub(ScriptStub, frozen=True, kw_only=True, forbid_unknown_fields=True
         default_factory=dict
     )
     rollback: Annotated[ScriptStub | None, Meta(description="How its rollback script goes.")] = None
+    verify: Annotated[
+        ScriptStub | None,
+        Meta(description="How the script goes that verifies a report of it: a try for each report."),
+    ] = None
 
 
 class ActFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,12 +12,15 @@ from sopwith.parse.strict_json import Path
 
 
 class Sheet(Struct, frozen=True, kw_only=True):
-    """One file's statements. `scripts` and `rollbacks` have one entry per step; `never_times_out` holds indexes."""
+    """One file's statements. `scripts`, `rollbacks` and `verifications` have one entry per step; `never_times_out`
+    holds indexes.
+    """
 
     said: ManifestFile
     places: Places
     scripts: tuple[Script | None, ...] = ()
     rollbacks: tuple[Script | None, ...] = ()
+    verifications: tuple[Script | None, ...] = ()
     never_times_out: frozenset[int] = frozenset()
     overview: str = ""
 
@@ -35,5 +38,5 @@ class Sheet(Struct, frozen=True, kw_only=True):
 
 
 def script_path(index: int, key: str = "run") -> Path:
-    """The path under which a step's script is placed, whichever file it comes from; `key` rollback for that one."""
+    """The path under which a step's script is placed, whichever file it comes from; `key` for its others."""
     return ("steps", index, key)

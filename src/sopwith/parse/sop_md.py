@@ -13,6 +13,7 @@ from sopwith.core.procedure import Script
 from sopwith.parse.findings import Findings, Place
 from sopwith.parse.key_reader import KeyReader, MarkdownPlaces
 from sopwith.parse.keys import DOCUMENT_KEYS, STEP_KEYS
+from sopwith.parse.manifest import bash_script
 from sopwith.parse.markdown import Block, Kind, TooComplex, read_blocks
 from sopwith.parse.model import ManifestFile
 from sopwith.parse.outline import Outline, StepOutline, read_outline
@@ -61,6 +62,7 @@ class _StepRead(Struct, frozen=True):
     said: dict[str, Any]
     script: Script | None
     rollback: Script | None
+    verification: Script | None
 
 
 class _SheetReader:
@@ -93,6 +95,7 @@ class _SheetReader:
             places=self._places,
             scripts=tuple(step.script for step in steps),
             rollbacks=tuple(step.rollback for step in steps),
+            verifications=tuple(step.verification for step in steps),
             never_times_out=frozenset(self._keys.never_times_out),
             overview=_text(self._lines[slice(*outline.overview)]),
         )
@@ -107,19 +110,33 @@ class _SheetReader:
         self._keys.refuse_in_rollback(undoing, path)
         fences = [block for block in blocks if self._is_runnable(block)]
         undo_fences = [block for block in undoing if self._is_runnable(block)]
+        checks = [block for block in blocks if _is_verification(block)]
+        self._refuse_checks(checks if "verify" in said else [], index, "as a key too", "keep one of them")
+        astray = [block for block in undoing if _is_verification(block)]
+        self._refuse_checks(astray, index, "below `#### Rollback`", "move it above: only reports are verified")
         for block in step.blocks:
             self._refuse_unbuilt(block, index)
         if undoing and not undo_fences:
             self._bad_rollback(undoing[0], index, "expected a fence with the rollback script below it, got none")
         # a heading with nothing but scripts below it is no prose
         scripts_only = all(block in undo_fences or block.kind is Kind.RULE for block in undoing[1:])
-        taken = [*fences, *undo_fences, *(undoing[:1] if scripts_only else [])]
+        taken = [*fences, *checks, *undo_fences, *(undoing[:1] if scripts_only else [])]
         body = _text(self._prose(step, taken, key_lines))
         return _StepRead(
             {"number": _number(step.number), "title": step.title, "description": body, **said},
             self._script(fences, index),
             self._script(undo_fences, index, key="rollback"),
+            bash_script(said.get("verify")) or self._script(checks, index, key="verify"),
         )
+
+    def _refuse_checks(self, checks: list[Block], index: int, where: str, hint: str) -> None:
+        for block in checks:
+            self._findings.error(
+                "bad_verify",
+                f"expected one `verify`, above any rollback, got a fence {where}",
+                at=self._places.at_line(block.line, ("steps", index)),
+                hint=hint,
+            )
 
     def _without_rollback(self, blocks: tuple[Block, ...], index: int) -> tuple[list[Block], list[Block]]:
         """The blocks of the step itself, and those of its rollback with the heading, which the next heading ends."""
@@ -165,7 +182,7 @@ class _SheetReader:
             at = partial(self._at_line_after, fence, index)
             check_script(fence.text, at, self._findings, interpreter=_interpreter(fence))
         text = "\n".join(fence.text.removesuffix("\n") for fence in fences)
-        return Script(interpreter=INTERPRETERS[_word(first)], text=text + "\n")
+        return Script(interpreter=_interpreter(first), text=text + "\n")
 
     def _at_line_after(self, fence: Block, index: int, line: int) -> Place:
         return self._places.at_line(fence.line + 1 + line, ("steps", index))
@@ -177,7 +194,7 @@ class _SheetReader:
 
     def _report_strays(self) -> None:
         for block in self._outline.strays:
-            if self._is_runnable(block):
+            if self._is_runnable(block) or _is_verification(block):
                 self._findings.warning(
                     "stray_fence",
                     f"this `{_word(block)}` block stands before the first step and never runs",
@@ -260,8 +277,12 @@ def _word(fence: Block) -> str:
     return words[0].lower() if words else ""
 
 
+def _is_verification(block: Block) -> bool:
+    return block.kind is Kind.FENCE and not block.quoted and _word(block) == "verify"
+
+
 def _interpreter(fence: Block) -> str:
-    return INTERPRETERS[_word(fence)]
+    return INTERPRETERS.get(_word(fence), "bash")
 
 
 def _number(text: str) -> int | float | str:

@@ -167,7 +167,8 @@ class _Play:
         now = self._clock.now()
         deadlines = (item.at for item in due(self._run) if item.at is not None)
         moments = [now.boot_ms + math.ceil((at - now.at).total_seconds() * 1000) for at in deadlines]
-        moments += [at for at in self._world.finish_at.values() if at is not None]
+        playing = (self._world, self._world.checks)
+        moments += [at for world in playing for at in world.finish_at.values() if at is not None]
         moments += [] if until_ms is None else [until_ms]
         ahead = [at for at in moments if at > now.boot_ms]
         if not ahead:

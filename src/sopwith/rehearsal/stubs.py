@@ -15,11 +15,17 @@ _SUCCEEDS = Stub()
 
 
 class StubbedWorld(FakeWorld):
-    """A world whose attempts go as a scenario says; a script that it does not name succeeds at once."""
+    """A world whose attempts go as a scenario says; a script that it does not name succeeds at once.
 
-    def __init__(self, scenario: Scenario) -> None:
+    `verifies`: it is the world of the scripts that verify reports.
+    """
+
+    def __init__(self, scenario: Scenario, *, verifies: bool = False) -> None:
         super().__init__()
         self._scenario = scenario
+        self._of_reports = verifies
+        if not verifies:
+            self._checks = StubbedWorld(scenario, verifies=True)
         self._tries: Counter[tuple[StepId, bool]] = Counter()
         self.before_start = self._choose
         self.after_start = self._perhaps_lose
@@ -41,6 +47,7 @@ class StubbedWorld(FakeWorld):
     def _stub(self, order: WorkOrder) -> Stub:
         number, is_rollback = _script_of(order)
         stubs = self._scenario.rollbacks if is_rollback else self._scenario.stubs
+        stubs = self._scenario.verifications if self._of_reports else stubs
         # what is said of a step holds for its instances
         return stubs.get(number) or stubs.get(order.step.number, _SUCCEEDS)
 

@@ -11,7 +11,7 @@ import msgspec
 from sopwith.core.address import StepId
 from sopwith.core.events import Event, GateBody
 from sopwith.core.instant import duration_text, whole_ms
-from sopwith.core.run import Run, RunStatus, StepStatus, is_manual, open_gates, shown_status, status_of
+from sopwith.core.run import Run, RunStatus, awaits_report, open_gates, shown_status, status_of
 from sopwith.parse.scenario import Expectation, ExpectedEvent, Scenario
 from sopwith.rehearsal.play import Played, answers
 
@@ -157,7 +157,7 @@ def _waiting(run: Run) -> Iterator[str]:
     for number, _gate in open_gates(run):
         yield "the start waits for approval" if number is None else f"step {number} waits for approval"
     for step in run.steps.values():
-        if step.status is StepStatus.RUNNING and is_manual(run, step.number):
+        if awaits_report(run, step):
             yield f"step {step.number} is done by hand and waits for a report"
     if run.paused:
         yield f"the run is paused: {run.reason}" if run.reason else "the run is paused"

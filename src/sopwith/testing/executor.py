@@ -60,6 +60,7 @@ class FakeWorld:
         self.results: dict[Key, StepResult] = {}
         self.orders: dict[Key, WorkOrder] = {}
         self.lost: dict[Key, str] = {}
+        self._verifies: dict[Key, int] = {}
         self.void: set[Key] = set()
         self.before_start: Callable[[WorkOrder], None] = _nothing
         self.after_start: Callable[[WorkOrder], None] = _nothing
@@ -101,6 +102,7 @@ class FakeWorld:
     def begin(self, order: WorkOrder, now_ms: int) -> None:
         """Starts the attempt. Raises Conflict if it was started before: at most one start for an order."""
         key = key_of(order)
+        self.make_way(order)
         if key in self.started or key in self.void:
             raise Conflict(f"attempt {key} was started before", hint="recover it instead")
         self.before_start(order)
@@ -113,6 +115,15 @@ class FakeWorld:
         self._outputs[key] = play.output
         self._ended[key] = asyncio.Event()
         self.after_start(order)
+
+    def make_way(self, order: WorkOrder) -> None:
+        """Forgets the last verification of an attempt, where this is another one: several may come after each other."""
+        key = key_of(order)
+        if self._verifies.get(key, order.verifies) != order.verifies:
+            self.started.pop(key, None)
+            self.lost.pop(key, None)
+            self.void.discard(key)
+        self._verifies[key] = order.verifies
 
     def _play(self, step: int) -> Play:
         plays = self.plays.get(step) or (Play(),)
@@ -135,6 +146,7 @@ class FakeExecutor:
     async def recover(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch | Lost:
         key = key_of(order)
         world = self._of(order)
+        world.make_way(order)
         if key not in world.started:
             if order.intended_boot != order.this_boot:
                 return Lost("the machine was restarted after the step was to be started")

@@ -76,6 +76,8 @@ class Laws:
         self._interruptions = InterruptionLaws(self.breaks)
         self._verified: Counter[Key] = Counter()
         """How often a process was launched to verify an attempt."""
+        self._checked: Counter[tuple[Key, int]] = Counter()
+        """The same for each verification of an attempt: reports of it may be verified several times."""
         self._children = ChildLaws(self.breaks, self.runs, self.history)
         self._limits = LimitLaws(self.breaks, self.runs)
 
@@ -537,8 +539,9 @@ class Laws:
         self.note("verify", key, self._now_ms())
         self._verified[key] += 1
         where = f"{order.run_id}: the verification of attempt {key[1:]}"
-        if self._verified[key] > 1:
-            self.breaks(f"{where} was launched {self._verified[key]} times")
+        self._checked[key, order.verifies] += 1
+        if self._checked[key, order.verifies] > 1:
+            self.breaks(f"{where} was launched {self._checked[key, order.verifies]} times")
         run = self.runs[order.run_id]
         told = [
             event.body
@@ -550,13 +553,14 @@ class Laws:
             self.breaks(f"{where} was launched without a verification_started before it")
         elif not run.steps[key[1]].verifying or _key(run, key[1]) != key:
             self.breaks(f"{where} was launched after it had ended")
-        elif told[0].boot_id != order.this_boot:
+        elif told[-1].boot_id != order.this_boot:
             self.breaks(f"{where} was launched after a restart, and nobody can know whether it was before")
         elif self._gated(run, key[1]):
-            approved = msgspec.json.decode(self._store.content(told[0].digest) or b"{}")
+            approved = msgspec.json.decode(self._store.content(told[-1].digest) or b"{}")
             script = order.step.script.text if order.step.script else ""
+            shown = approved.get("verify", {}).get("script") or f"{approved.get('on_interrupt', {}).get('command')}\n"
             passed = {name: conceal(order.environment[name]) for name in approved.get("passed", {})}
-            if script != f"{approved.get('on_interrupt', {}).get('command')}\n" or passed != approved.get("passed"):
+            if script != shown or passed != approved.get("passed"):
                 self.breaks(f"{where} was launched with another command or environment than was approved")
 
     def launched(self, order: WorkOrder, driver: Process | None) -> None:

@@ -42,7 +42,10 @@ class InterruptionLaws:
             self._breaks(f"{self._where(before, body)} was stopped, and is told as {body.reason}: {body.then or 'ask'}")
 
     def begun(self, before: Run, body: ev.VerificationStarted, last: ev.EventBody) -> None:
-        if not isinstance(last, ev.StepInterrupted) or (last.step_number, last.then) != (body.step_number, "verify"):
+        if body.of_report:
+            if not before.steps[body.step_number].to_verify or before.paused:
+                self._breaks(f"{self._where(before, body)} is verified, and no report is to be, or not now")
+        elif not isinstance(last, ev.StepInterrupted) or (last.step_number, last.then) != (body.step_number, "verify"):
             self._breaks(f"{self._where(before, body)} is verified, and no interruption led to that")
 
     def ended(self, before: Run, body: ev.VerificationEnded, runs: bool) -> None:
@@ -51,7 +54,14 @@ class InterruptionLaws:
         if runs:
             self._breaks(f"{self._where(before, body)} was verified, and what verifies it still runs")
         said = {0: "completed", 1: "rerun"}.get(-1 if body.exit_code is None else body.exit_code, "")
-        if body.then not in ("", said):
+        found = before.steps[body.step_number].verification
+        if found is not None and found.of_report:
+            confirmed = (body.exit_code, body.cause) == (0, "exit")
+            if body.then != ("completed" if confirmed else "open"):
+                self._breaks(
+                    f"{self._where(before, body)}: a report that was verified with {body.exit_code} is believed"
+                )
+        elif body.then not in ("", said):
             self._breaks(f"{self._where(before, body)} was verified with {body.exit_code}, and leads to {body.then}")
 
     def rerun(self, before: Run, body: ev.StepRetryScheduled, history: Sequence[Event]) -> None:
@@ -74,6 +84,14 @@ class InterruptionLaws:
             told, led = body.cause == ev.INTERRUPTED, isinstance(last, ev.StepInterrupted) and last.then == "fail"
         if told != led:
             self._breaks(f"{self._where(before, body)} has ended by an interruption, and nothing led to that")
+        step = before.procedure.step(body.step_number)
+        if (
+            step.verify
+            and isinstance(body, ev.StepCompleted)
+            and not led
+            and not before.steps[body.step_number].instances
+        ):
+            self._breaks(f"{self._where(before, body)} is done, and nothing has verified that")
         if led and isinstance(body, ev.StepCompleted) and body.outputs:
             self._breaks(f"{self._where(before, body)} hands on what nobody has seen")
 

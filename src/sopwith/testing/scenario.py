@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from sopwith.core.actor import Actor, ActorKind
@@ -37,7 +38,7 @@ from sopwith.core.procedure import (
     sha256,
 )
 from sopwith.core.rollback import to_roll_back
-from sopwith.core.run import GateStatus, Run, RunStatus, StepState, StepStatus, descendants, is_manual, open_gates
+from sopwith.core.run import GateStatus, Run, RunStatus, StepState, StepStatus, awaits_report, descendants, open_gates
 from sopwith.engine.engine import Engine
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
@@ -86,6 +87,8 @@ VERBS: dict[str, tuple[float, bool, Say]] = {
 
 _TOO_OFTEN = 120
 """After so many events it is clear that the limit of a run is too short for it."""
+_MOST_REPORTS = 2
+"""After so many that were not believed nobody reports a step again."""
 _FAR_TOO_OFTEN = 160
 """After so many, the limits of what runs within it are too short."""
 
@@ -98,7 +101,7 @@ def bring_on(engine: Engine, run: Run) -> None:
     if run.rollback is not None and run.paused:
         engine.resume(run.run_id, actor=ANN)
         return
-    by_hand = [s.number for s in run.steps.values() if s.status is StepStatus.RUNNING and is_manual(run, s.number)]
+    by_hand = [s.number for s in run.steps.values() if awaits_report(run, s)]
     goes_on = any(step.status is StepStatus.RUNNING for step in run.steps.values())
     gates = open_gates(run)
     unknown = [s.number for s in run.steps.values() if s.condition_unknown]
@@ -121,6 +124,8 @@ def bring_on(engine: Engine, run: Run) -> None:
         engine.resume(run.run_id, actor=ANN)
     elif gates:
         _answer_all(engine, run)
+    elif by_hand and run.steps[by_hand[0]].verifications > _MOST_REPORTS:
+        _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=by_hand[0], reason="nothing confirms it"))
     elif by_hand:
         engine.complete(run.run_id, actor=ANN, step=by_hand[0])
 
@@ -188,7 +193,8 @@ def random_checks(chance: Random) -> dict[int, list[Play]]:
 def _check(chance: Random) -> Play:
     exit_code = chance.choice((0, 0, 1, 1, 2, 127))
     result = StepResult(exit_code=exit_code, error=f"exit status {exit_code}" if exit_code else "")
-    return Play(result=result, seconds=chance.choice((0, 0.2, 1, 5, 20, None)), output=b"looked")
+    # the last is longer than an interruption is verified, and short enough for the looks of a driver at a report
+    return Play(result=result, seconds=chance.choice((0, 0.2, 1, 5, 20, 90)), output=b"looked")
 
 
 def _play(chance: Random) -> Play:
@@ -248,6 +254,7 @@ def _with_child(chance: Random, procedure: Procedure, name: str) -> Procedure:
         chosen,
         executor="procedure",
         script=None,
+        verify=UNSET,
         env=EnvironmentRules(),
         wait_secs=None,
         # a person must have time to answer what the other run asks
@@ -267,6 +274,7 @@ def _step(chance: Random, number: int, *, graph: bool) -> Step:
         title=f"Step {number}",
         executor="manual" if by_hand else "shell",
         script=None if by_hand else Script(interpreter="bash", text=f"echo {number}\n"),
+        verify=Script(interpreter="bash", text=f"test -e {number}\n") if by_hand and number % 2 else UNSET,
         requires_approval=chance.random() < 0.35,
         approval_timeout_mins=chance.choice((None, None, 0.01, 0.05, 0.2, 1)),
         never_times_out=chance.random() < 0.1,
@@ -283,6 +291,7 @@ def _with_flow(chance: Random, step: Step) -> Step:
     return replace(
         step,
         executor=kind,
+        verify=step.verify if kind == "manual" else UNSET,
         script=step.script if runs else None,
         condition=chance.choice((*[None] * 6, *_CONDITIONS)),
         timeout_secs=chance.choice((None, None, None, 0.3, 2, 60)) if kind != "wait" else None,

@@ -107,10 +107,14 @@ class Desk:
         approved_at = written.approved_at
         if approved_at is not None and self._opened.reader.went_stale(written.run_id, approved_at):
             raise StaleApproval(f"the approval of {written.run_id} did not count: what would run has changed")
+        told = written.told
+        if written.reported_at is not None:
+            believed = self._opened.reader.check_believed(written.run_id, written.reported_at)
+            told = {**told, **({"verification": believed} if believed else {})}
         document = self._reads.run_document(written.run_id, frames)
         if "status" in written.told:
             document["decision"] = written.told["status"]
-        return {**document, **written.told, **({"replayed": True} if written.replayed else {})}
+        return {**document, **told, **({"replayed": True} if written.replayed else {})}
 
     async def _wait(
         self,

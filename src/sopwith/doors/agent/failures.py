@@ -39,6 +39,10 @@ REMEDIES: dict[str, Remedy] = {
     "cooling_down": Remedy("Call again when secondsLeft have passed.", True),
     "already_decided": Remedy("Call sop_status; the decision stands and is not yours to change.", quotes=True),
     "approval_stale": Remedy("What would run has changed. Call sop_status and look at what is asked now."),
+    "verification_failed": Remedy(
+        "The step is not done yet, or nothing could check it. Do what is missing and report again, or report blocked.",
+        quotes=True,
+    ),
     "approver_not_allowed": Remedy("Do not try again. Tell the person what waits, with the sentence in next."),
     "not_allowed": Remedy("Do not try again. Tell the person that you may not do this."),
     "revision_conflict": Remedy("Call sop_status, look at what changed, and decide again.", True),

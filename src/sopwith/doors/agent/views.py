@@ -89,12 +89,23 @@ def step_view(step: Document, frames: Frames, *, most: int = _MOST_OUTPUT) -> Do
     for key in ("outputs", "item"):
         if step.get(key):
             view[key] = frames.value(step[key], f"{place} {key}", most=most)
+    if (check := step.get("verification")) is not None:
+        view["verification"] = _verification_view(check, frames, place, most=most)
     if step["evidence"]:
         view["evidence"] = [
             {**each, "name": frames.text(each["name"], f"{place} evidence")} for each in step["evidence"]
         ]
     if (gate := step["approval"]) is not None:
         view["approval"] = gate["status"]
+    return view
+
+
+def _verification_view(check: Document, frames: Frames, place: str, *, most: int) -> Document:
+    """What was found out about a report, or about an attempt that was interrupted."""
+    view: Document = {key: check[key] for key in ("outcome", "exitCode", "startedAt", "ofReport")}
+    for key in ("because", "output"):
+        if check[key]:
+            view[key] = frames.text(check[key], f"{place} verification {key}", most=most)
     return view
 
 
@@ -116,6 +127,8 @@ def _task(run: Run, step: Any, frames: Frames) -> Document:
         "instructions": prose(definition["description"]),
         "suggestedTools": [plain(tool, most=100) for tool in definition["suggestedTools"]],
     }
+    if definition["verify"]:
+        task["verify"] = prose(definition["verify"])
     state = run.steps[step]
     return task | ({"item": frames.value(state.item, f"step {step} item")} if state.place else {})
 
@@ -190,9 +203,13 @@ def _outlined(step: Document, *, with_texts: bool) -> Document:
     view["title"] = plain(step["title"])
     if step["approval"] and step["approval"].get("approvers"):
         view["approvers"] = _authored(step["approval"]["approvers"])
+    if step["verify"]:
+        view["verified"] = True
     if with_texts:
         view["instructions"] = prose(step["description"])
         view["script"] = _authored(step["script"])
+        if step["verify"]:
+            view["verify"] = _authored(step["verify"])
     return view
 
 

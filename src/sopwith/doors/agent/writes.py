@@ -32,6 +32,8 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool = False
     approved_at: int | None = None
     """The revision after an approval, which may still turn out stale."""
+    reported_at: int | None = None
+    """The revision after a report, which may not be believed in the end."""
 
 
 class Writes:
@@ -107,12 +109,13 @@ class Writes:
         run_id, step, output = run_id_in(self._opened, given), step_in(given), given.get("output", "")
         evidence = tuple(self._evidence(name) for name in given.get("evidence", ()))
         outcome = given["outcome"]
+        told = {"stepNumber": given["stepNumber"], "outcome": outcome}
         if outcome == DONE:
-            engine.complete(run_id, actor=self._actor, step=step, output=output, evidence=evidence)
-        else:
-            report = engine.block if outcome == BLOCKED else engine.fail
-            report(run_id, actor=self._actor, step=step, reason=output, output=output, evidence=evidence)
-        return Written(run_id=run_id, told={"stepNumber": given["stepNumber"], "outcome": outcome})
+            run = engine.complete(run_id, actor=self._actor, step=step, output=output, evidence=evidence)
+            return Written(run_id=run_id, told=told, reported_at=engine.decided_at(run))
+        report = engine.block if outcome == BLOCKED else engine.fail
+        report(run_id, actor=self._actor, step=step, reason=output, output=output, evidence=evidence)
+        return Written(run_id=run_id, told=told)
 
     def _cancel(self, engine: Engine, given: Arguments) -> Written:
         run_id = run_id_in(self._opened, given)

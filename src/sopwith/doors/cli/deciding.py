@@ -134,7 +134,7 @@ def complete(
 ) -> None:
     """Report a manual step done, or a failed or interrupted one as done by hand, and carry the run on."""
     run = door.engine.complete(run_id, actor=door.actor, step=step, comment=comment, output=output, evidence=evidence)
-    carry_on_and_leave(door, run, wait=wait)
+    carry_on_and_leave(door, run, wait=wait, reported_at=run.seq)
 
 
 @click.command()

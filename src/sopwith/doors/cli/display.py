@@ -242,6 +242,13 @@ def answer_line(event: Event) -> str:
         case ev.RollbackStarted(steps=steps, reason=reason):
             which = f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps))}"
             return f"{click.style(mark('▶'), fg='yellow')} rolling back {which}" + _quoted(reason)
+        case ev.StepReported(step_number=number, to_verify=True):
+            who = shown(str(event.actor))
+            return f"{click.style(mark('▶'), fg='blue')} step {number} was reported done by {who}"
+        case ev.VerificationStarted(step_number=number, of_report=True):
+            return f"{click.style(mark('▶'), fg='yellow')} step {number} is verified"
+        case ev.VerificationEnded(step_number=number, then=ev.OPEN, because=because):
+            return f"{click.style(mark('✘'), fg='red')} step {number}: {shown(because)}"
         case ev.VerificationStarted(step_number=number, command=command):
             told = f"is verified: {text.code(command)}"
             return f"{click.style(mark('▶'), fg='yellow')} step {number} {told}"

@@ -13,9 +13,9 @@ from sopwith.core.run import Run
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.display import choose_display, ended_words, is_interactive
 from sopwith.doors.cli.door import Document, Door
-from sopwith.engine.documents import run_document
+from sopwith.engine.documents import error_document, run_document
 from sopwith.engine.engine import Answered
-from sopwith.errors import StaleApproval
+from sopwith.errors import StaleApproval, VerificationFailed
 
 _ON_EXIT = f"{__name__}.on_exit"
 _TRIES = 20
@@ -66,11 +66,13 @@ def carry_on_and_leave(
     wait: bool = False,
     ask: bool = False,
     answered: Answered | None = None,
+    reported_at: int | None = None,
     document: Callable[[Document], Document] | None = None,
 ) -> None:
     """Drives the run in the foreground until it waits or ends; `ask`: on a terminal, asks and goes on.
 
-    `answered`: an approval that may turn out stale, which is a refusal whatever the run does.
+    `answered`: an approval that may turn out stale, which is a refusal whatever the run does. `reported_at`: the event
+    of a report that may not be believed, which is one too.
     """
     from sopwith.doors.cli.foreground import Left, carry_on, exit_code
 
@@ -101,11 +103,25 @@ def carry_on_and_leave(
                 terminal.echo(_left_words(door, run.run_id), err=True)
         door.leave(left.exit_code)
     shown = run_document(run, now=door.engine.parts.clock.now().at, driver=driver)
+    unbelieved = _unbelieved(door, run.run_id, reported_at)
     with terminal.optional():
-        door.say(document(shown) if document else shown, lambda: ended_words(shown))
+        told = document(shown) if document else shown
+        door.say({**told, **error_document(unbelieved)} if unbelieved else told, lambda: ended_words(shown))
+    if unbelieved is not None:
+        door.leave(unbelieved.exit_code)
     if answered is not None and door.reader.went_stale(run.run_id, answered.run.seq):
         door.leave(StaleApproval.exit_code)
     door.leave(exit_code(run, driven=driver is not None))
+
+
+def _unbelieved(door: Door, run_id: str, reported_at: int | None) -> VerificationFailed | None:
+    """That a report was not believed, where it was not."""
+    try:
+        if reported_at is not None:
+            door.reader.check_believed(run_id, reported_at)
+    except VerificationFailed as failed:
+        return failed
+    return None
 
 
 def _left_words(door: Door, run_id: str) -> str:

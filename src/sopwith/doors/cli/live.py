@@ -184,7 +184,9 @@ class Live(Display):
     def _told(self, run: Run, step: StepState) -> str:
         words = step.status.replace("_", " ") if step.status is not StepStatus.PENDING else ""
         if step.status is StepStatus.RUNNING and is_manual(run, step.number):
-            words = "by hand"
+            words = "reported done" if step.to_verify else "by hand"
+        if step.verifying:
+            words = "being verified"
         if step.status is StepStatus.RUNNING and run.rollback is not None:
             words = "rolling back"
         if step.status is StepStatus.RUNNING and run.pause_requested:

@@ -11,7 +11,7 @@ from sopwith.core.address import StepId
 from sopwith.core.approval import FormField
 from sopwith.core.approvers import rules_of
 from sopwith.core.forms import value_of
-from sopwith.core.run import Gate, Run, StepStatus, is_manual, open_gates, status_of
+from sopwith.core.run import Gate, Run, StepStatus, awaits_report, open_gates, status_of
 from sopwith.core.visible import visible, visible_value
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.asking import Asking, Changed, EndOfInput, Outcome, Question, forget_typed_ahead
@@ -57,12 +57,16 @@ def _first_question(asking: Asking) -> Question | None:
             return lambda: _ask_bystander(asking, number, gate)
         return lambda: _ask_gate(asking, number, gate) if envelope is not None else _ask_blind(asking, gate)
     for state in run.steps.values():
-        if state.status is StepStatus.RUNNING and is_manual(run, state.number):
+        if awaits_report(run, state):
             step = run.procedure.step(state.number)
             head = click.style("do this:", fg="yellow", bold=True)
             terminal.echo(f"\n{head} {run.name}, step {step.number}: {text.bold(shown(step.title))}")
             if step.body:
                 terminal.echo(text.framed(visible(step.body)))
+            for line in text.verify(step.verify.text if step.verify else None, by=4):
+                terminal.echo(line)
+            if state.error:
+                terminal.echo(f"    {click.style(shown(state.error), fg='red')}")
             return lambda: _ask_manual(asking, step.number)
     return None
 

@@ -154,6 +154,8 @@ def _step_body(run: Run, number: StepId, envelope: Document) -> list[str]:
         lines.append(text.framed(visible_code(envelope["script"].rstrip("\n")), by=6))
     if told := envelope.get("on_interrupt"):
         lines += text.on_interrupt(told["policy"], told.get("command", ""), by=4)
+    if told := envelope.get("verify"):
+        lines += text.verify(told["script"], by=4, program=_interpreter(told))
     return lines
 
 

@@ -178,7 +178,10 @@ def step_line(step: Document, *, title_width: int = _BESIDE_TITLE) -> str:
     elif step["status"] == "waiting" and step["wakeAt"]:
         told += dim(f"  until {local_time(step['wakeAt'])}")
     elif (check := step.get("verification")) is not None and check["outcome"] is None:
-        told += dim(f"  it was interrupted, being verified since {clock_time(check['startedAt'])}")
+        why = "reported done" if check["ofReport"] else "it was interrupted"
+        told += dim(f"  {why}, being verified since {clock_time(check['startedAt'])}")
+    elif step.get("toVerify"):
+        told += dim("  reported done, and that is still to be verified")
     elif step["status"] == "running":
         told += dim(f"  since {clock_time(step['startedAt'])}")
     if gate is not None and gate["status"] == "open":
@@ -224,7 +227,7 @@ def _verification(check: Document | None) -> list[str]:
     """What was run to find out whether the step is done, and what came of it."""
     if check is None:
         return []
-    lines = [dim("verified with:"), framed(visible_code(check["command"]), by=2)]
+    lines = [dim("verified with:"), framed(visible_code(check["command"].rstrip("\n")), by=2)]
     if check["outcome"] is None:
         return [*lines, dim(f"  runs since {clock_time(check['startedAt'])}")]
     exits = "no exit code" if check["exitCode"] is None else f"exit code {check['exitCode']}"
@@ -382,6 +385,7 @@ def defined_step(step: Document, *, with_gate: bool = True, notes: Sequence[str]
         lines.append(dim(f"     on rejection: {_on_reject(step['onReject'])}"))
     policy, _, command = step["onInterrupt"].partition(":")
     lines += on_interrupt(policy, command, by=5)
+    lines += verify(step["verify"], by=5)
     if step["rollback"] is not None:
         asks = click.style("  approval required", fg="yellow") if step["rollback"]["requiresApproval"] else ""
         lines.append(dim(f"     rollback, {step['rollback']['interpreter']}:") + asks)
@@ -400,6 +404,14 @@ def on_interrupt(policy: str, command: str, *, by: int) -> list[str]:
         case _:
             told = "it is run again" if policy == "rerun" else "it fails, and is not run again"
             return [dim(f"{margin}if interrupted: {told}")]
+
+
+def verify(script: str | None, *, by: int, program: str = "bash") -> list[str]:
+    """What must say so too before a report is believed."""
+    if not script:
+        return []
+    told = dim(f"{' ' * by}a report that it is done is believed if {program} says so too, by exit code 0:")
+    return [told, framed(visible_code(script.rstrip("\n")), by=by + 2)]
 
 
 def _on_reject(said: str) -> str:

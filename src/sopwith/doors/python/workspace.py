@@ -165,7 +165,8 @@ class Workspace:
     ) -> Run:
         """Reports a manual step done, or a stuck one as done by hand, and carries the run on.
 
-        `evidence`: files, of which copies stay with the run. Raises IllegalMove, NotAllowed or ApproverNotAllowed.
+        `evidence`: files, of which copies stay with the run. Raises IllegalMove, NotAllowed or ApproverNotAllowed, and
+        VerificationFailed where the step's own script did not confirm the report: the step is then still to be done.
         """
         run = self._opened.engine.complete(
             run_id,
@@ -175,7 +176,9 @@ class Workspace:
             output=output,
             evidence=tuple(Path(each) for each in evidence),
         )
-        return self._after(run, wait=wait)
+        after = self._after(run, wait=wait)
+        self._opened.reader.check_believed(run_id, run.seq)
+        return after
 
     def get_run_status(self, run_id: str) -> Run:
         """The run as it is now. Changes nothing. Raises NotFound or BadName."""
