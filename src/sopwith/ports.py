@@ -281,6 +281,21 @@ class Cache(Protocol):
         ...
 
 
+class Sought(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that config.json has, and where its program is: on this PATH, or from this folder."""
+
+    command: tuple[str, ...]
+    path: str
+    root: Path
+
+
+class AgentOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent's step takes besides: its command, and the text that it reads."""
+
+    sought: Sought
+    task: bytes
+
+
 class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     """All an executor may know to carry out one attempt. Paths are absolute; parameters arrive only as data."""
 
@@ -301,6 +316,8 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     output_types: Mapping[str, str]
     withheld: str = ""
     """Why an attempt that never became a process must not become one now; what runs or has ended is still taken."""
+    agent: AgentOrder | None = None
+    """Of a step that an agent's command carries out."""
     verifies: bool = False
     """It does not carry the attempt out, but finds out whether it was; `folder` is its own, within the attempt's."""
     intended_boot: str
@@ -367,6 +384,8 @@ class ExecutorKind(msgspec.Struct, frozen=True, kw_only=True):
     check: Callable[[Step], Iterator[Problem]] | None = None
     locate: Callable[[Step, Mapping[str, str], Path], str | None] | None = None
     """Which program the step's environment and folder lead to, for the envelope; None if there is none."""
+    locate_command: Callable[[Sought], str | None] | None = None
+    """The same for a command that config.json has."""
     find_strays: Callable[[Path, Iterable[str]], tuple[Stray, ...]] | None = None
     """The strays in a folder of runs; these runs are searched more thoroughly."""
     end_strays: Callable[[Callable[[], tuple[Stray, ...]]], tuple[Stray, ...]] | None = None

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.address import StepId, instance_of, number_of
+from sopwith.core.agents import AgentCommand, agent_of, equipped
 from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.approvers import rules_of
 from sopwith.core.events import Policy, Used
@@ -78,6 +79,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     on_interrupt: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     """What is done by itself after an interruption, with the command that verifies. Left out where a person is asked:
     the bytes of such an envelope are what they were before there was it."""
+    agent: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    """Whose command carries the step out, and the command. Left out likewise."""
+    agents: dict[str, AgentCommand] | msgspec.UnsetType = msgspec.UNSET
+    """At the start approval: those of all steps, by name."""
 
 
 def step_envelope(
@@ -90,11 +95,12 @@ def step_envelope(
     program: str | None,
     given: dict[str, Any],
     verifier: str | None = None,
+    agent: AgentCommand | None = None,
     asking: str | None = None,
 ) -> Envelope:
     """The envelope of a step's next start, as its gate asked about it; `asking` is the nonce of a gate to ask next."""
     step = run.steps[number]
-    definition = definition_of(run, number)
+    definition = equipped(definition_of(run, number), agent)
     terms = gate_terms(run, number)
     before = ancestors(run.procedure, number)
     return Envelope(
@@ -138,6 +144,7 @@ def step_envelope(
         timeout_secs=definition.timeout_secs,
         retry=definition.retry,
         on_interrupt=_on_interrupt(definition, verifier),
+        agent=msgspec.UNSET if agent is None else {"name": agent_of(definition), **msgspec.to_builtins(agent)},
     )
 
 
@@ -180,6 +187,7 @@ def start_envelope(run: Run, *, asking: str | None = None) -> Envelope:
         approval=rules_of(run, None),
         timeout_mins=terms.timeout_mins,
         on_timeout=terms.action,
+        agents=run.agents or msgspec.UNSET,
     )
 
 

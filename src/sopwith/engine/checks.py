@@ -14,6 +14,7 @@ from sopwith.core.people import GROUP, USER, Directory
 from sopwith.core.procedure import Procedure, Step
 from sopwith.core.rollback import as_rollback
 from sopwith.core.satisfiable import unsatisfiable
+from sopwith.engine.agents import unknown_agent_told, unknown_agents
 from sopwith.engine.environment import captured_environment
 from sopwith.errors import BadRequest, Problem, Severity
 from sopwith.ports import ExecutorKinds
@@ -29,6 +30,8 @@ def check_procedure(
     What config.json makes impossible is an error; what the machine lacks is a warning, as another may have it.
     """
     yield from _people(procedure, config)
+    for step, name in unknown_agents(procedure, config):
+        yield _problem(procedure, _path(step.number), "unknown_agent", *unknown_agent_told(step, name))
     for step in procedure.steps:
         try:
             kind = kinds.kind(step.executor)

@@ -23,6 +23,7 @@ from sopwith.core.request import Request, run_id_of
 from sopwith.core.rollback import EXECUTOR
 from sopwith.core.run import Run, holds_slot
 from sopwith.core.satisfiable import unsatisfiable
+from sopwith.engine.agents import agents_at_creation, check_agents
 from sopwith.engine.envelopes import start_envelope_bytes
 from sopwith.engine.environment import captured_environment, folders_at_creation, passed_at_creation
 from sopwith.engine.parts import Parts
@@ -74,13 +75,14 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
     }
     for each in (procedure, *order.uses.values()):
         check_executors(parts, each)
+        check_agents(each, config)
         check_runner(each, actor, people)
         _check_passable(each, mode if each is procedure else modes[each.name], actor, people)
     params = resolve_parameters(procedure, order.params)
     group = group_of(procedure, params, mode=mode, starter=actor)
     pinned = encode_procedure(procedure)
     contents = {name: encode_procedure(each) for name, each in sorted(order.uses.items())}
-    own = within.used if within else _used(parts, procedure, pinned, mode)
+    own = within.used if within else _used(parts, procedure, pinned, mode, config)
     new = NewRun(
         run_id=within.run_id if within else run_id_of(order.request) if order.request else parts.ids.run_id(),
         procedure=procedure,
@@ -93,11 +95,12 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         passed=own.passed,
         pins=own.pins,
         uses={
-            name: within.uses[name] if within else _used(parts, order.uses[name], data, modes[name])
+            name: within.uses[name] if within else _used(parts, order.uses[name], data, modes[name], config)
             for name, data in contents.items()
         },
         parent=within.parent if within else None,
         folders=own.folders,
+        agents=own.agents,
         policy=policy_of(config),
         trigger=order.trigger,
         concurrency_group=group,
@@ -116,14 +119,16 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
     return runs.create(procedure.name, plan, group=group).run
 
 
-def _used(parts: Parts, procedure: Procedure, pinned: bytes, mode: ExecutionMode) -> Used:
+def _used(parts: Parts, procedure: Procedure, pinned: bytes, mode: ExecutionMode, config: Config) -> Used:
     root = parts.workspace.root
+    agents = agents_at_creation(procedure, config)
     return Used(
         digest=sha256(pinned),
         mode=mode,
         pins=pinned_at_creation(root, procedure),
-        passed=passed_at_creation(procedure, parts),
+        passed=passed_at_creation(procedure, parts, agents),
         folders=folders_at_creation(root, procedure),
+        agents=agents,
     )
 
 

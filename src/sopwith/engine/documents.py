@@ -13,6 +13,7 @@ import msgspec
 
 from sopwith.core.actor import ActorKind
 from sopwith.core.address import StepId, instance_of, number_of
+from sopwith.core.agents import agent_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import approvers_of, rules_of
 from sopwith.core.codec import SealedEvent
@@ -221,6 +222,8 @@ def step_document(run: Run, step: StepState) -> Document:
         document["onInterrupt"] = text_of(definition)
     if step.verification is not None:
         document["verification"] = _verification(step.verification)
+    if step.command:
+        document["agent"] = {"name": step.agent, "command": list(step.command)}
     if step.child:
         document["childRunId"] = step.child
         document["childStatus"] = step.child_standing
@@ -340,6 +343,7 @@ def step_definition(step: Step) -> Document:
         "key": step.key,
         "description": step.body,
         "executor": step.executor,
+        "agent": agent_of(step),
         "interpreter": step.script.interpreter if step.script else None,
         "script": step.script.text if step.script else None,
         "requiresApproval": step.requires_approval,

@@ -5,12 +5,16 @@ So too with the verification of an attempt, which is covered by what covers the 
 
 from __future__ import annotations
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from sopwith.core.address import StepId
+from sopwith.core.agents import AgentCommand
 from sopwith.core.interruption import as_verification
 from sopwith.core.procedure import sha256
+from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, starts_nothing
+from sopwith.engine.agents import agent_now, agent_order
 from sopwith.engine.envelopes import step_envelope_bytes
 from sopwith.engine.environment import Lacking, MissingVariables, verification_folder, work_order
 from sopwith.engine.parts import Parts
@@ -23,23 +27,29 @@ def recovery_order(parts: Parts, run: Run, number: StepId) -> WorkOrder:
 
     `withheld` where it must not start any more.
     """
+    # read once: what is compared is what is run
+    agent = _agent(parts, run, number)
+    known = agent or None
     try:
-        order = work_order(parts, run, number)
+        order = work_order(parts, run, number, known)
     except MissingVariables as missing:
         unset = dict.fromkeys(missing.names, "")
-        order = work_order(replace(parts, environ={**parts.environ, **unset}), run, number)
+        order = work_order(replace(parts, environ={**parts.environ, **unset}), run, number, known)
+    order = replace(order, agent=agent_order(parts, run, number, known))
     if run.steps[number].verifying:
         order = _verification(parts, run, number, order)
     elif starts_nothing(run):
         return _withheld(order, "nothing more was to be started")
-    reason = changed_since_recorded(parts, run, number)
+    reason = changed_since_recorded(parts, run, number, agent=agent)
     return _withheld(order, reason) if reason else order
 
 
-def changed_since_recorded(parts: Parts, run: Run, number: StepId) -> str:
-    """In what the step is not what was recorded when it was started; empty where it is."""
+def changed_since_recorded(
+    parts: Parts, run: Run, number: StepId, *, agent: AgentCommand | UnsetType | None = UNSET
+) -> str:
+    """In what the step is not what was recorded when it was started; empty where it is. `agent`: if known already."""
     try:
-        found = step_envelope_bytes(parts, run, number)
+        found = step_envelope_bytes(parts, run, number, agent=agent)
     except MissingVariables as missing:
         return f"{', '.join(missing.names)} is not set here"
     except Lacking as lacking:
@@ -51,12 +61,21 @@ def changed_since_recorded(parts: Parts, run: Run, number: StepId) -> str:
     return ""
 
 
+def _agent(parts: Parts, run: Run, number: StepId) -> AgentCommand | UnsetType | None:
+    """The command that would carry the step out now; unset where there should be one, and nobody knows it."""
+    try:
+        return agent_now(parts, definition_of(run, number))
+    except Lacking:
+        return UNSET
+
+
 def _verification(parts: Parts, run: Run, number: StepId, order: WorkOrder) -> WorkOrder:
     verification = run.steps[number].verification
     assert verification is not None
     return replace(
         order,
         step=as_verification(order.step),
+        agent=None,
         folder=verification_folder(parts, run, number),
         environment={**order.environment, "SOP_VERIFY": "1"},
         output_types={},

@@ -2,9 +2,9 @@
 
 An attempt's folder holds launches `0`, `1`, … and only the highest counts. Whoever creates `started` in it owns it: the
 keeper, which then runs the step, or recovery, which thereby makes sure that no keeper ever will. Files of a launch:
-`order` (for the keeper, which removes it), `script`, `params.json`, `values` ($SOP_OUTPUT), `spool`, `started`,
-`result` (blanks until the step's end), `void` (what recovery links as `started`), `keeper.err`. Nothing is flushed to
-disk: after a power cut the boot id tells.
+`order` (for the keeper, which removes it), `script`, `params.json`, `task` (what an agent reads), `values`
+($SOP_OUTPUT), `spool`, `started`, `result` (blanks until the step's end), `void` (what recovery links as `started`),
+`keeper.err`. Nothing is flushed to disk: after a power cut the boot id tells.
 """
 
 from __future__ import annotations
@@ -65,12 +65,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     cookie: str
     grace_secs: float
     drain_secs: float
+    stdin: Path | None = None
+    """The file that the step reads; None: there is nothing to read."""
 
     def encode(self) -> bytes:
         """Fields ended by NUL. Raises ValueError for what no process can be given."""
         head = (self.cookie, f"{self.grace_secs * 1000:.0f}", f"{self.drain_secs * 1000:.0f}", str(self.umask))
         variables = [_variable(name, value) for name, value in self.environment.items()]
-        fields = [*head, str(self.working_dir), str(len(self.argv)), *self.argv]
+        fields = [*head, str(self.working_dir), str(self.stdin or os.devnull), str(len(self.argv)), *self.argv]
         return b"".join(os.fsencode(field) + b"\0" for field in (*fields, *variables))
 
 
@@ -81,6 +83,7 @@ class Launch:
         self.folder = folder
         self.script = folder / "script"
         self.params = folder / "params.json"
+        self.task = folder / "task"
         self.values = folder / "values"
         self.spool = folder / "spool"
         self.order = folder / "order"
@@ -105,7 +108,7 @@ class Launch:
         """Which folder of an attempt this is. Raises FileNotFoundError."""
         return f"{self.folder.parent.stat().st_ino:x}"
 
-    def prepare(self, *, script: bytes, parameters: bytes, order: bytes) -> None:
+    def prepare(self, *, script: bytes, parameters: bytes, order: bytes, task: bytes | None = None) -> None:
         """Makes the folder and all that a keeper needs. FileExistsError if it is there already.
 
         Room for the result too: a disk that has none shows that before anything starts.
@@ -117,6 +120,7 @@ class Launch:
             (self.script, script),
             (self.params, parameters),
             (self.values, b""),
+            *(() if task is None else ((self.task, task),)),
             (self.order, order),
         ):
             write_private(path, data)
