@@ -5,10 +5,12 @@ A procedure names an agent; what is run under that name is the workspace's to sa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 from msgspec.structs import replace
 
-from sopwith.core.procedure import EnvironmentRules, Step
+from sopwith.core.procedure import EnvironmentRules, Procedure, Step
 
 EXECUTOR = "agent"
 DEFAULT = "default"
@@ -33,3 +35,15 @@ def equipped(step: Step, agent: AgentCommand | None) -> Step:
         return step
     names = tuple(dict.fromkeys((*step.env.pass_, *agent.env.pass_)))
     return replace(step, env=EnvironmentRules(pass_=names, set_=step.env.set_ | agent.env.set_))
+
+
+def agents_of(procedure: Procedure, known: Mapping[str, AgentCommand]) -> dict[str, AgentCommand]:
+    """The commands of all agents that the procedure names, by name, as far as they are known."""
+    names = dict.fromkeys(name for step in procedure.steps if (name := agent_of(step)) is not None)
+    return {name: known[name] for name in names if name in known}
+
+
+def unknown_agents(procedure: Procedure, known: Mapping[str, AgentCommand]) -> tuple[tuple[Step, str], ...]:
+    """The steps whose agent is not known, and that agent's name."""
+    named = ((step, agent_of(step)) for step in procedure.steps)
+    return tuple((step, name) for step, name in named if name is not None and name not in known)

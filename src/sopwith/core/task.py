@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sopwith.core.address import StepId, instance_of, number_of
+from sopwith.core.address import StepId, number_of
 from sopwith.core.frames import ABOUT, Frames, plain, prose
 from sopwith.core.run import Run, ancestors
 
@@ -47,7 +47,7 @@ def _data(run: Run, number: StepId, frames: Frames) -> Iterator[str]:
     """One paragraph for each thing that is known, in a frame of its own."""
     state = run.steps[number]
     if state.place:
-        yield _framed(frames, state.item, f"item {instance_of(number)}")
+        yield _framed(frames, state.item, "the item")
     if run.params:
         yield _framed(frames, run.params, "parameters")
     before: tuple[StepId, ...] = ancestors(run.procedure, number)

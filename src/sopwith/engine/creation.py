@@ -9,6 +9,7 @@ import msgspec
 
 from sopwith.core.actor import Actor
 from sopwith.core.admission import Limits, Occupancy, admit
+from sopwith.core.agents import agents_of
 from sopwith.core.child import EXECUTOR as PROCEDURE
 from sopwith.core.concurrency import group_of
 from sopwith.core.config import Config
@@ -23,7 +24,7 @@ from sopwith.core.request import Request, run_id_of
 from sopwith.core.rollback import EXECUTOR
 from sopwith.core.run import Run, holds_slot
 from sopwith.core.satisfiable import unsatisfiable
-from sopwith.engine.agents import agents_at_creation, check_agents
+from sopwith.engine.agents import check_agents
 from sopwith.engine.envelopes import start_envelope_bytes
 from sopwith.engine.environment import captured_environment, folders_at_creation, passed_at_creation
 from sopwith.engine.parts import Parts
@@ -121,7 +122,7 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
 
 def _used(parts: Parts, procedure: Procedure, pinned: bytes, mode: ExecutionMode, config: Config) -> Used:
     root = parts.workspace.root
-    agents = agents_at_creation(procedure, config)
+    agents = agents_of(procedure, config.agents)
     return Used(
         digest=sha256(pinned),
         mode=mode,

@@ -116,7 +116,11 @@ def _program(
     """The program that would carry the step out; None where none does, or nothing finds it."""
     kind = parts.kinds.kind(step.executor)
     if agent is not None:
-        return None if kind.locate_command is None else kind.locate_command(sought(parts, run, agent))
+        return (
+            None
+            if kind.locate_command is None
+            else kind.locate_command(sought(agent, run.environment, parts.workspace.root))
+        )
     return None if kind.locate is None else kind.locate(step, variables, folder)
 
 

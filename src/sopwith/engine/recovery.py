@@ -14,12 +14,13 @@ from sopwith.core.interruption import as_verification
 from sopwith.core.procedure import sha256
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, starts_nothing
-from sopwith.engine.agents import agent_now, agent_order
+from sopwith.core.task import task_text
+from sopwith.engine.agents import agent_now, sought
 from sopwith.engine.envelopes import step_envelope_bytes
 from sopwith.engine.environment import Lacking, MissingVariables, verification_folder, work_order
 from sopwith.engine.parts import Parts
 from sopwith.errors import BadRequest
-from sopwith.ports import WorkOrder
+from sopwith.ports import AgentOrder, WorkOrder
 
 
 def recovery_order(parts: Parts, run: Run, number: StepId) -> WorkOrder:
@@ -35,7 +36,8 @@ def recovery_order(parts: Parts, run: Run, number: StepId) -> WorkOrder:
     except MissingVariables as missing:
         unset = dict.fromkeys(missing.names, "")
         order = work_order(replace(parts, environ={**parts.environ, **unset}), run, number, known)
-    order = replace(order, agent=agent_order(parts, run, number, known))
+    if known is not None:
+        order = replace(order, agent=_agent_order(parts, run, number, known))
     if run.steps[number].verifying:
         order = _verification(parts, run, number, order)
     elif starts_nothing(run):
@@ -67,6 +69,11 @@ def _agent(parts: Parts, run: Run, number: StepId) -> AgentCommand | UnsetType |
         return agent_now(parts, definition_of(run, number))
     except Lacking:
         return UNSET
+
+
+def _agent_order(parts: Parts, run: Run, number: StepId, agent: AgentCommand) -> AgentOrder:
+    text = task_text(run, number, parts.ids.nonce())
+    return AgentOrder(sought=sought(agent, run.environment, parts.workspace.root), task=text.encode())
 
 
 def _verification(parts: Parts, run: Run, number: StepId, order: WorkOrder) -> WorkOrder:
