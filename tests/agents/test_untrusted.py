@@ -171,3 +171,16 @@ def test_what_an_agent_approves_is_shown_in_ascii(workshop: Workshop, agents: An
     run_id = agents("coder")("sop_execute", sopName="deploy")["runId"]
     [asked] = agents("reviewer")("sop_status", runId=run_id)["asked"]
     assert asked["envelope"].isascii()
+
+
+def test_the_command_of_an_agents_step_reaches_an_agent_in_a_frame(workshop: Workshop, coder: Agent) -> None:
+    agents = {"default": {"command": ["true", _EVIL]}}
+    (workshop.sops / "config.json").write_text(json.dumps({"agents": agents}))
+    head = "# Review\n\n**Execution Mode**: auto\n\n## Steps\n\n"
+    workshop.procedure("review", f"{head}### Step 1: Review\n\n**Executor**: agent\n\nRead it.\n")
+    run = coder("sop_execute", sopName="review")
+    audit = coder("sop_get_audit", runId=run["runId"])
+    started = next(event for event in audit["events"] if event["type"] == "step_started")
+    assert _EVIL in _FRAME.findall(started["details"]["command"])[0][1]
+    assert started["details"]["agent"] == "default"
+    assert _EVIL not in outside_frames(audit)

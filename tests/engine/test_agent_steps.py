@@ -290,7 +290,11 @@ def test_what_a_procedure_within_runs_is_held_to_what_was_there_at_the_start(age
     agents.procedure("deploy", {}, {"run": None, "uses": "test"}, executionMode=mode)
     run_id = agents.create("deploy")
     if mode == "supervised":
-        assert agents.reader.envelope(agents.now(run_id).start_gate.digest)["uses"]["test"]["agents"]  # type: ignore
+        gate = agents.now(run_id).start_gate
+        assert gate is not None
+        envelope = agents.reader.envelope(gate.digest)
+        assert envelope is not None
+        assert list(envelope["uses"]["test"]["agents"]) == ["default"]
         agents.engine().approve(run_id, actor=ANN)
     agents.world.after_start = lambda order: another_argument(agents) if order.name == "deploy" else None
     agents.drive(run_id)
