@@ -113,12 +113,17 @@ HOSTILE = """\
 import os, subprocess, sys
 run, sop = os.environ["SOP_RUN_ID"], SOP
 bare = {name: value for name, value in os.environ.items() if not name.startswith("SOP")}
-calls = [["approve", run, "--step", "3"], ["approve", run], ["complete", run, "--step", "2"], ["skip", run]]
-calls += [["reject", run, "--reason", "x"], ["retry", run], ["cancel", run], ["fail", run, "--reason", "x"]]
-for environment in (dict(os.environ), bare, {"PATH": os.environ["PATH"], "SOPWITH_ACTOR_KIND": "human"}):
-    for call in calls:
-        done = subprocess.run([*sop, *call], env=environment, capture_output=True, text=True, start_new_session=True)
-        print(call[0], done.returncode)
+forged = {"PATH": os.environ["PATH"], "SOPWITH_ACTOR_KIND": "human"}
+calls = [
+    (None, "approve", run, "--step", "3"), (None, "complete", run, "--step", "2"), (None, "skip", run),
+    (None, "reject", run, "--reason", "x"), (bare, "approve", run), (bare, "complete", run, "--step", "2"),
+    (forged, "approve", run, "--step", "3"), (forged, "retry", run),
+]
+started = [
+    subprocess.Popen([*sop, *call], env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    for environment, *call in calls
+]
+print(*(each.wait() for each in started))
 """
 
 
@@ -126,9 +131,7 @@ def test_an_agent_may_decide_nothing_about_its_own_run(workshop: Workshop) -> No
     stand_in(workshop, HOSTILE.replace("SOP\n", f"{list(SOP)!r}\n", 1), program=python())
     reviewed(workshop)
     run = told(workshop, "run", "review", code=3)
-    tried = [line.split() for line in step(run)["output"].splitlines()]
-    assert len(tried) == 24
-    assert {code for _verb, code in tried} == {"5"}
+    assert step(run)["output"].split() == ["5"] * 8
     assert (run["status"], run["stepResults"][2]["status"]) == ("awaiting_approval", "awaiting_approval")
     events = told(workshop, "audit", run["runId"], code=0)["events"]
     assert {event["actor"]["kind"] for event in events if event["type"] != "run_created"} == {"system"}

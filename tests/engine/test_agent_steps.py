@@ -164,6 +164,11 @@ def test_a_procedure_does_not_choose_where_the_program_is_found(agents: Bench) -
     envelope = agents.reader.envelope(gate_of_first(run))
     assert envelope is not None
     assert envelope["program"] == str(agents.workspace.root / "bin" / "claude")
+    given = orders(agents)
+    agents.engine().approve(run.run_id, actor=ANN)
+    agents.drive(run.run_id)
+    assert given[0].agent is not None
+    assert given[0].agent.sought.path == str(agents.workspace.root / "bin")
 
 
 @pytest.mark.parametrize("path", ["tools/claude", "./tools/claude"])
@@ -355,3 +360,16 @@ def test_a_rollback_is_a_script_whoever_carried_the_step_out(agents: Bench) -> N
     assert (after.steps[1].status, after.steps[1].command) == ("rolled_back", ())
     assert given[-1].agent is None
     assert "KEY" not in given[-1].environment
+
+
+def test_a_shell_verifies_what_an_agent_did(agents: Bench) -> None:
+    agents.world.plays[1] = [Play(seconds=None)]
+    agents.procedure("review", {**TEXT, "onInterrupt": "verify:test -e review.md"})
+    driver = agents.begin(agents.create("review"))
+    agents.pass_time(1)
+    agents.world.lose(agents.world.starts[0])
+    run = agents.finish(driver)
+    (key,) = agents.world.checks.starts
+    order = agents.world.checks.orders[key]
+    assert (order.step.executor, order.agent, order.environment["QUIET"]) == ("shell", None, "1")
+    assert (run.steps[1].status, run.steps[1].command) == ("completed", ("claude", "-p"))
