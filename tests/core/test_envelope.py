@@ -101,6 +101,8 @@ CHANGES: dict[str, Any] = {
     "on_interrupt": {"policy": "rerun"},
     "uses": {"test": "b" * 64},
     "given": {"version": "v2"},
+    "agent": {"name": "default", "command": ["another"]},
+    "agents": {"default": {"command": ["another"]}},
     "rollback": True,
 }
 
