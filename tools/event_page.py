@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from sopwith.core import events
+from sopwith.core.agents import AgentCommand
+from sopwith.core.procedure import EnvironmentRules
 from tools.markdown import code, page, prose, table
 
 _WORDS = {
@@ -64,7 +66,10 @@ def events_page() -> str:
         "## Values inside details",
         *(
             _struct_section(struct)
-            for struct in (events.Policy, events.Used, events.ParentRun, events.Evidence, events.Signature)
+            for struct in (
+                *(events.Policy, events.Used, AgentCommand, EnvironmentRules, events.ParentRun, events.Evidence),
+                events.Signature,
+            )
         ),
     )
 

@@ -17,6 +17,7 @@ _BUILT_IN = {
     "manual": "sopwith.executors.manual:KIND",
     "wait": "sopwith.executors.wait:KIND",
     "procedure": "sopwith.executors.procedure:KIND",
+    "agent": "sopwith.executors.agent:KIND",
 }
 
 

@@ -289,6 +289,21 @@ class Confidential(msgspec.Struct, frozen=True, kw_only=True):
     """Tells whether these are the values that an attempt was started with; empty where it is given none."""
 
 
+class Sought(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that config.json has, and where its program is: on this PATH, or from this folder."""
+
+    command: tuple[str, ...]
+    path: str
+    root: Path
+
+
+class AgentOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent's step takes besides: its command, and the text that it reads."""
+
+    sought: Sought
+    task: bytes
+
+
 class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     """All an executor may know to carry out one attempt. Paths are absolute; parameters arrive only as data."""
 
@@ -310,6 +325,8 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     confidential: Confidential = Confidential()
     withheld: str = ""
     """Why an attempt that never became a process must not become one now; what runs or has ended is still taken."""
+    agent: AgentOrder | None = None
+    """Of a step that an agent's command carries out."""
     verifies: int = 0
     """Not 0: it does not carry the attempt out, but finds out whether it was, the first time, or the second …; `folder`
     is its own, within the attempt's."""
@@ -386,6 +403,8 @@ class ExecutorKind(msgspec.Struct, frozen=True, kw_only=True):
     check: Callable[[Step], Iterator[Problem]] | None = None
     locate: Callable[[Step, Mapping[str, str], Path], str | None] | None = None
     """Which program the step's environment and folder lead to, for the envelope; None if there is none."""
+    locate_command: Callable[[Sought], str | None] | None = None
+    """The same for a command that config.json has."""
     find_strays: Callable[[Path, Iterable[str]], tuple[Stray, ...]] | None = None
     """The strays in a folder of runs; these runs are searched more thoroughly."""
     end_strays: Callable[[Callable[[], tuple[Stray, ...]]], tuple[Stray, ...]] | None = None

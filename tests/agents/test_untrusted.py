@@ -206,3 +206,16 @@ def test_a_text_that_is_all_escapes_is_capped_as_it_is_shown(workshop: Workshop,
         frames = Frames(room=size)
         both = frames.text(character * 1000, "a test") + frames.text(character * 1000, "a test")
         assert len(both) < 4 * size + 600
+
+
+def test_the_command_of_an_agents_step_reaches_an_agent_in_a_frame(workshop: Workshop, coder: Agent) -> None:
+    agents = {"default": {"command": ["true", _EVIL]}}
+    (workshop.sops / "config.json").write_text(json.dumps({"agents": agents}))
+    head = "# Review\n\n**Execution Mode**: auto\n\n## Steps\n\n"
+    workshop.procedure("review", f"{head}### Step 1: Review\n\n**Executor**: agent\n\nRead it.\n")
+    run = coder("sop_execute", sopName="review")
+    audit = coder("sop_get_audit", runId=run["runId"])
+    started = next(event for event in audit["events"] if event["type"] == "step_started")
+    assert _EVIL in _FRAME.findall(started["details"]["command"])[0][1]
+    assert started["details"]["agent"] == "default"
+    assert _EVIL not in outside_frames(audit)

@@ -105,6 +105,8 @@ CHANGES: dict[str, Any] = {
     "verify": {"script": "true\n"},
     "uses": {"test": "b" * 64},
     "given": {"version": "v2"},
+    "agent": {"name": "default", "command": ["another"]},
+    "agents": {"default": {"command": ["another"]}},
     "rollback": True,
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import asdict, replace
 
+from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.envelope import Envelope, envelope_bytes, start_envelope
 from sopwith.core.events import ApprovalStale, Policy
@@ -199,6 +200,8 @@ OTHER: dict[str, Any] = {
     "rollback": True,
     "uses": {"test": "e" * 64},
     "given": {"version": "v2"},
+    "agent": {"name": "default", "command": ["another"]},
+    "agents": {"default": AgentCommand(command=("another",))},
 }
 """For each field a value that it does not have in the scene. A new field belongs here."""
 

@@ -373,7 +373,8 @@ def test_a_recovered_watch_that_is_dropped_leaves_the_step_to_the_next_one(folde
     assert run(second()).output == "hello\n"
 
 
-def test_the_keepers_end_of_the_order_reads_what_the_engines_end_wrote():
+@pytest.mark.parametrize("stdin", [None, Path("/x y/é")])
+def test_the_keepers_end_of_the_order_reads_what_the_engines_end_wrote(stdin):
     written = Order(
         argv=("/bin/bash", "-eo", "pipefail", "/x y/é"),
         environment={"A": "b=c\n", "EMPTY": ""},
@@ -382,8 +383,10 @@ def test_the_keepers_end_of_the_order_reads_what_the_engines_end_wrote():
         cookie="run.1",
         grace_secs=1.5,
         drain_secs=0.2,
+        stdin=stdin,
     )
     read = keeper.Order(written.encode())
+    assert os.fsdecode(read.stdin) == str(stdin or "/dev/null")
     assert [os.fsdecode(word) for word in read.argv] == list(written.argv)
     assert {os.fsdecode(name): os.fsdecode(value) for name, value in read.environment.items()} == written.environment
     assert (os.fsdecode(read.folder), read.umask, read.cookie) == ("/tmp/é", 0o27, b"run.1")

@@ -406,3 +406,23 @@ def test_a_report_that_is_not_confirmed_leaves_the_run_waiting() -> None:
 def test_a_scenario_of_a_verification_that_is_not_there_is_wrong() -> None:
     [problem] = problems("[steps.1]\nverify = {exit_code = 1}\n[expect]\nstatus = 'completed'\n", procedure(BY_HAND))
     assert (problem.code, "step 1 has no verify" in problem.message) == ("not_played", True)
+
+
+# agents
+
+
+AGENTS = {"run": None, "executor": "agent", "description": "Read the diff."}
+
+
+def test_an_agents_step_is_played_as_a_script_is_whether_it_is_configured_or_not() -> None:
+    of = procedure(AGENTS, {**AGENTS, "agent": "reviewer", "retry": {"maxAttempts": 2, "delaySecs": 0}})
+    said = "[steps.1]\ntakes = '5m'\noutputs = {verdict = 'ok'}\n[steps.2]\nexit_codes = [1, 0]\n"
+    done = Rehearsal(of, said)
+    assert (done.status, done.steps) == ("completed", ["completed", "completed"])
+    assert done.at("step_completed 1") == 300
+    assert done.events.count("step_started 2") == 2
+
+
+def test_an_agents_step_needs_no_report_of_a_person() -> None:
+    failed = Rehearsal(procedure(AGENTS), "[steps.1]\nexit_codes = [1]\n")
+    assert failed.status == "failed"

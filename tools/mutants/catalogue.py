@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.mutants import of_gates, of_interruptions, of_runs, of_the_engine
+from tools.mutants import of_agents, of_gates, of_interruptions, of_runs, of_the_engine
 from tools.mutants.mutant import Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*of_gates.MUTANTS, *of_runs.MUTANTS, *of_interruptions.MUTANTS, *of_the_engine.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (
+    *of_agents.MUTANTS,
+    *of_gates.MUTANTS,
+    *of_runs.MUTANTS,
+    *of_interruptions.MUTANTS,
+    *of_the_engine.MUTANTS,
+)
 
 
 def mismatches(package: Path) -> list[str]:

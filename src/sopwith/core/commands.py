@@ -196,6 +196,9 @@ class Start(Command, frozen=True, kw_only=True):
     child_run_id: str = ""
     """The run that carries the step out, where a procedure does; `child_seq`: how many events it has."""
     child_seq: int = 0
+    agent: str = ""
+    """Whose `command` carries the step out, where an agent's does."""
+    command: tuple[str, ...] = ()
 
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True):

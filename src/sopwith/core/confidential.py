@@ -7,13 +7,14 @@ else may have typed the secret itself, so nothing here ever repeats what it was 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from posixpath import normpath
 from typing import Any
 
 import msgspec
 
+from sopwith.core.agents import AgentCommand
 from sopwith.core.procedure import Parameter, ParameterType, Procedure
 
 EXPECTED = "a reference to the secret, env:NAME or file:PATH"
@@ -118,17 +119,13 @@ def _ends_in_word(part: str) -> bool:
     return any(match.end() == len(part) for match in _CREDENTIAL.finditer(part))
 
 
-def credentials_of(procedure: Procedure) -> tuple[str, ...]:
-    """The variables with such a name that any step of the procedure passes on."""
-    names = dict.fromkeys((*procedure.env.pass_, *(name for step in procedure.steps for name in step.env.pass_)))
+def credentials_of(procedure: Procedure, agents: Mapping[str, AgentCommand]) -> tuple[str, ...]:
+    """The variables with such a name that any step of the procedure passes on, or any of these agents is given."""
+    rules = (procedure.env, *(step.env for step in procedure.steps), *(agent.env for agent in agents.values()))
+    names = dict.fromkeys(name for each in rules for name in each.pass_)
     return tuple(name for name in names if is_credential(name))
 
 
-def has_secrets(procedure: Procedure) -> bool:
-    """Whether anything that its runs print or are told may hold a secret."""
-    return next(_secret_names(procedure), None) is not None
-
-
-def _secret_names(procedure: Procedure) -> Iterator[str]:
-    yield from (each.name for each in secret_parameters(procedure))
-    yield from credentials_of(procedure)
+def has_secrets(procedure: Procedure, agents: Mapping[str, AgentCommand]) -> bool:
+    """Whether anything that a run of it, with these agents, prints or is told may hold a secret."""
+    return bool(secret_parameters(procedure) or credentials_of(procedure, agents))

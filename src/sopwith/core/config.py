@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.procedure import ExecutionMode, Priority
 
@@ -54,5 +55,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the file as it was read; empty where there is none."""
     agents_see_all_steps: bool = False
     """Whether an agent may read the text of steps that are not its own yet."""
+    agents: dict[str, AgentCommand] = msgspec.field(default_factory=dict)
+    """The commands that may carry steps out, by the names that procedures use."""
     checkpoint_copies: tuple[str, ...] = ()
     """Further files that each checkpoint of the log is appended to."""

@@ -13,6 +13,7 @@ import msgspec
 from sopwith.core import commands as cmd
 from sopwith.core import events as ev
 from sopwith.core.actor import SYSTEM, Actor
+from sopwith.core.agents import AgentCommand
 from sopwith.core.conclude import conclusion
 from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event
@@ -71,6 +72,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     uses: dict[str, ev.Used] = msgspec.field(default_factory=dict)
     parent: ev.ParentRun | None = None
     folders: dict[str, str] = msgspec.field(default_factory=dict)
+    agents: dict[str, AgentCommand] = msgspec.field(default_factory=dict)
     policy: ev.Policy
     trigger: str
     concurrency_group: str = ""
@@ -106,6 +108,7 @@ def create(new: NewRun, *, actor: Actor, now: Instant, people: Directory = NO_PE
             secrets=new.secrets,
             pins=new.pins,
             folders=new.folders,
+            agents=new.agents,
             uses=new.uses,
             parent=new.parent,
             policy=new.policy,

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.address import StepId, instance_of, number_of
+from sopwith.core.agents import AgentCommand, agent_of, equipped
 from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.approvers import rules_of
 from sopwith.core.events import Policy, Used
@@ -83,6 +84,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     verify: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     """The script that must end with exit code 0 before a report that the step is done is believed. Left out likewise
     where there is none."""
+    agent: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    """Whose command carries the step out, and the command. Left out likewise."""
+    agents: dict[str, AgentCommand] | msgspec.UnsetType = msgspec.UNSET
+    """At the start approval: those of all steps, by name."""
 
 
 def step_envelope(
@@ -96,11 +101,12 @@ def step_envelope(
     given: dict[str, Any],
     secrets: dict[str, str] | None = None,
     verifier: str | None = None,
+    agent: AgentCommand | None = None,
     asking: str | None = None,
 ) -> Envelope:
     """The envelope of a step's next start, as its gate asked about it; `asking` is the nonce of a gate to ask next."""
     step = run.steps[number]
-    definition = definition_of(run, number)
+    definition = equipped(definition_of(run, number), agent)
     terms = gate_terms(run, number)
     before = ancestors(run.procedure, number)
     return Envelope(
@@ -146,6 +152,7 @@ def step_envelope(
         retry=definition.retry,
         on_interrupt=_on_interrupt(definition, verifier),
         verify=_verify(definition, verifier),
+        agent=msgspec.UNSET if agent is None else {"name": agent_of(definition), **msgspec.to_builtins(agent)},
     )
 
 
@@ -200,6 +207,7 @@ def start_envelope(run: Run, *, asking: str | None = None) -> Envelope:
         approval=rules_of(run, None),
         timeout_mins=terms.timeout_mins,
         on_timeout=terms.action,
+        agents=run.agents or msgspec.UNSET,
     )
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
+from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.request import Request
@@ -95,7 +96,8 @@ class ParentRun(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Used(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A procedure that runs within another, as it was when the outermost run was created: what an approval covers.
 
-    `pins`, `passed` and `folders` are as in `run_created`, of its own steps; `secrets` those that are its defaults.
+    `pins`, `passed`, `folders` and `agents` are as in `run_created`, of its own steps; `secrets` those that are its
+    defaults.
     """
 
     digest: str
@@ -104,6 +106,7 @@ class Used(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     passed: dict[str, str] = msgspec.field(default_factory=dict)
     folders: dict[str, str] = msgspec.field(default_factory=dict)
     secrets: dict[str, str] = msgspec.field(default_factory=dict)
+    agents: dict[str, AgentCommand] = msgspec.field(default_factory=dict)
 
 
 class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
@@ -126,6 +129,8 @@ class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     """Pinned files as they were at creation: step number as text -> name -> SHA-256, empty where there was none."""
     folders: dict[str, str] = msgspec.field(default_factory=dict)
     """Where steps that name a working directory would have run then: step number as text -> path, links followed."""
+    agents: dict[str, AgentCommand] = msgspec.field(default_factory=dict)
+    """The commands that were to carry steps out then, by the agents' names."""
     uses: dict[str, Used] = msgspec.field(default_factory=dict)
     """Procedures that its steps run, and those that these run, by name."""
     parent: ParentRun | None = None
@@ -381,6 +386,9 @@ class StepStarted(StepBody, frozen=True, kw_only=True, tag="step_started"):
     """The run that carries the step out, where a procedure does."""
     child_seq: int = 0
     """How many events it had; more than none where an earlier attempt is gone on with."""
+    agent: str = ""
+    """Whose `command` carries the step out, where an agent's does."""
+    command: tuple[str, ...] = ()
     boot_id: str
     boot_ms: int
 

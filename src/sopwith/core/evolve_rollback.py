@@ -36,6 +36,8 @@ def rollback_begun(step: StepState, event: Event, body: ev.StepStarted) -> StepS
         attempt=body.attempt,
         started=Instant(event.at, body.boot_ms, body.boot_id),
         digest=body.digest,
+        agent="",
+        command=(),
         ended_at=None,
         duration_ms=None,
         exit_code=None,

@@ -92,6 +92,8 @@ def start(run: Run, command: Start) -> list[ev.EventBody]:
             digest=command.digest,
             child_run_id=command.child_run_id,
             child_seq=command.child_seq,
+            agent=command.agent,
+            command=command.command,
             boot_id=command.now.boot_id,
             boot_ms=command.now.boot_ms,
         )

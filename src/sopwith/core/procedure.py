@@ -138,6 +138,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     body: str = ""
     key: str | None = None
     executor: str = "manual"
+    agent: str | msgspec.UnsetType = msgspec.UNSET
+    """Whose command carries the step out, with executor agent; unset: the default one's. Left out of the bytes then."""
     script: Script | None = None
     requires_approval: bool = False
     approval_timeout_mins: int | float | None = None

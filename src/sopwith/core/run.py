@@ -15,6 +15,7 @@ import msgspec
 
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId, number_of
+from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.events import Evidence, ParamValue, ParentRun, Policy, Used
 from sopwith.core.instant import Instant, duration_text, elapsed_ms, whole_ms
@@ -193,6 +194,9 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     """How many events it had when the present attempt was started."""
     child_standing: RunStatus | None = None
     """How it rests; None: it has something to do."""
+    agent: str = ""
+    """Whose `command` carries the step out, or did, where an agent's does."""
+    command: tuple[str, ...] = ()
     started: Instant | None = None
     stopped_at: datetime | None = None
     """Since when a pause has stopped the clock of a step that is carried out by hand."""
@@ -290,6 +294,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """By address, in the order of the procedure; instances come after their step."""
     secrets: dict[str, str] = msgspec.field(default_factory=dict)
     """What parameters of type secret were when these were chosen: name -> HMAC; without those that were not there."""
+    agents: dict[str, AgentCommand] = msgspec.field(default_factory=dict)
+    """The commands that were to carry steps out when the run was created, by the agents' names."""
     concurrency_group: str = ""
     start_gate: Gate | None = None
     queued: bool = False

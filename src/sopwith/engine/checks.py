@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+from sopwith.core.agents import agent_of, unknown_agents
 from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.config import Config
 from sopwith.core.interruption import as_verification
@@ -15,21 +17,29 @@ from sopwith.core.people import GROUP, USER, Directory
 from sopwith.core.procedure import Procedure, Step
 from sopwith.core.rollback import as_rollback
 from sopwith.core.satisfiable import unsatisfiable
+from sopwith.engine.agents import sought, unknown_agent_told
 from sopwith.engine.environment import captured_environment
 from sopwith.errors import BadRequest, Problem, Severity
-from sopwith.ports import ExecutorKinds
+from sopwith.ports import ExecutorKind, ExecutorKinds
 
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 
 
 def check_procedure(
-    procedure: Procedure, kinds: ExecutorKinds, environ: Mapping[str, str], config: Config
+    procedure: Procedure,
+    kinds: ExecutorKinds,
+    environ: Mapping[str, str],
+    config: Config,
+    root: Path = Path(),
 ) -> Iterator[Problem]:
-    """Findings of this workspace and this machine.
+    """Findings of this workspace, whose project folder is `root`, and of this machine.
 
     What config.json makes impossible is an error; what the machine lacks is a warning, as another may have it.
     """
     yield from _people(procedure, config)
+    for step, name in unknown_agents(procedure, config.agents):
+        sentence, hint = unknown_agent_told(name)
+        yield _problem(procedure, _path(step.number), "unknown_agent", f"it {sentence}", hint)
     for step in procedure.steps:
         try:
             kind = kinds.kind(step.executor)
@@ -38,11 +48,30 @@ def check_procedure(
             continue
         if kind.check is not None:
             yield from kind.check(step)
+        yield from _program_of_agent(procedure, step, kind, captured_environment(environ), config, root)
         yield from _unpassed(procedure, step, environ)
         if step.verify:
             yield from _of_script(procedure, as_verification(step), kinds, environ)
         if step.rollback is not None:
             yield from _of_script(procedure, as_rollback(step), kinds, environ)
+
+
+def _program_of_agent(
+    procedure: Procedure,
+    step: Step,
+    kind: ExecutorKind,
+    environment: dict[str, str],
+    config: Config,
+    root: Path,
+) -> Iterator[Problem]:
+    name = agent_of(step)
+    agent = None if name is None else config.agents.get(name)
+    if agent is None or kind.locate_command is None:
+        return
+    if kind.locate_command(sought(agent, environment, root)) is None:
+        message = f"the program of the agent {name}, {agent.command[0]}, is not there or cannot be executed"
+        hint = 'install it, or mend its command under "agents" of config.json'
+        yield _warning(procedure, step, "no_program", message, hint)
 
 
 def _of_script(

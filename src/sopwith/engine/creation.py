@@ -9,6 +9,7 @@ import msgspec
 
 from sopwith.core.actor import Actor
 from sopwith.core.admission import Limits, Occupancy, admit
+from sopwith.core.agents import agents_of
 from sopwith.core.child import EXECUTOR as PROCEDURE
 from sopwith.core.concurrency import group_of
 from sopwith.core.config import Config
@@ -23,6 +24,7 @@ from sopwith.core.request import Request, run_id_of
 from sopwith.core.rollback import EXECUTOR
 from sopwith.core.run import Run, holds_slot
 from sopwith.core.satisfiable import unsatisfiable
+from sopwith.engine.agents import check_agents
 from sopwith.engine.envelopes import start_envelope_bytes
 from sopwith.engine.environment import captured_environment, folders_at_creation, passed_at_creation
 from sopwith.engine.parts import Parts
@@ -75,6 +77,7 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
     }
     for each in (procedure, *order.uses.values()):
         check_executors(parts, each)
+        check_agents(each, config)
         check_runner(each, actor, people)
         _check_passable(each, mode if each is procedure else modes[each.name], actor, people)
     params = resolve_parameters(procedure, order.params)
@@ -83,7 +86,7 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
     group = group_of(procedure, params, mode=mode, starter=actor)
     pinned = encode_procedure(procedure)
     contents = {name: encode_procedure(each) for name, each in sorted(order.uses.items())}
-    own = within.used if within else _used(parts, procedure, pinned, mode)
+    own = within.used if within else _used(parts, procedure, pinned, mode, config)
     new = NewRun(
         run_id=within.run_id if within else run_id_of(order.request) if order.request else parts.ids.run_id(),
         procedure=procedure,
@@ -97,11 +100,12 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         secrets=_secrets_of(parts, procedure, params, own),
         pins=own.pins,
         uses={
-            name: within.uses[name] if within else _used(parts, order.uses[name], data, modes[name])
+            name: within.uses[name] if within else _used(parts, order.uses[name], data, modes[name], config)
             for name, data in contents.items()
         },
         parent=within.parent if within else None,
         folders=own.folders,
+        agents=own.agents,
         policy=policy_of(config),
         trigger=order.trigger,
         concurrency_group=group,
@@ -120,15 +124,17 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
     return runs.create(procedure.name, plan, group=group).run
 
 
-def _used(parts: Parts, procedure: Procedure, pinned: bytes, mode: ExecutionMode) -> Used:
+def _used(parts: Parts, procedure: Procedure, pinned: bytes, mode: ExecutionMode, config: Config) -> Used:
     root = parts.workspace.root
+    agents = agents_of(procedure, config.agents)
     return Used(
         digest=sha256(pinned),
         mode=mode,
         pins=pinned_at_creation(root, procedure),
-        passed=passed_at_creation(procedure, parts),
+        passed=passed_at_creation(procedure, parts, agents),
         folders=folders_at_creation(root, procedure),
         secrets=default_secrets(parts, procedure),
+        agents=agents,
     )
 
 

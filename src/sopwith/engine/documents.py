@@ -5,7 +5,7 @@ Longer than other files: whoever changes a key sees here where else it stands.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import msgspec
 
 from sopwith.core.actor import ActorKind
 from sopwith.core.address import StepId, instance_of, number_of
+from sopwith.core.agents import AgentCommand, agent_of, agents_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import approvers_of, rules_of
 from sopwith.core.codec import SealedEvent
@@ -221,6 +222,8 @@ def step_document(run: Run, step: StepState) -> Document:
         document["onInterrupt"] = text_of(definition)
     if step.verification is not None:
         document["verification"] = _verification(step.verification)
+    if step.command:
+        document |= {"agent": step.agent, "command": list(step.command)}
     if step.child:
         document["childRunId"] = step.child
         document["childStatus"] = step.child_standing
@@ -304,12 +307,19 @@ def audit_document(run_id: str, events: Iterable[SealedEvent], dropped: DroppedR
 def procedure_document(procedure: Procedure, config: Config) -> Document:
     """`{name, …, steps: [{number, title, requiresApproval, approvalTimeoutMins, …}]}`: as the files say it."""
     declared = declared_mode(procedure, config)
-    return _defined(procedure, declared, effective_mode(declared, procedure.priority, config))
+    document = _defined(procedure, declared, effective_mode(declared, procedure.priority, config))
+    return document | {"agents": agents_document(agents_of(procedure, config.agents))}
 
 
 def pinned_document(run: Run) -> Document:
     """The same of the procedure as a run pinned it, with the mode that the run has."""
-    return _defined(run.procedure, run.procedure.execution_mode, run.mode)
+    document = _defined(run.procedure, run.procedure.execution_mode, run.mode)
+    return document | {"agents": agents_document(run.agents)}
+
+
+def agents_document(agents: Mapping[str, AgentCommand]) -> Document:
+    """`{NAME: {command, env: {pass, set}}}`: the commands that carry steps out."""
+    return {name: msgspec.to_builtins(agent) for name, agent in agents.items()}
 
 
 def _defined(procedure: Procedure, mode: ExecutionMode | None, effective: ExecutionMode) -> Document:
@@ -345,6 +355,7 @@ def step_definition(step: Step) -> Document:
         "key": step.key,
         "description": step.body,
         "executor": step.executor,
+        "agent": agent_of(step),
         "interpreter": step.script.interpreter if step.script else None,
         "script": step.script.text if step.script else None,
         "requiresApproval": step.requires_approval,

@@ -19,6 +19,7 @@ from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
+from sopwith.core.agents import agent_of
 from sopwith.core.due import Due, DueKind, due, left_ms, ready, ready_now, settling, waits_by_itself
 from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event, StepStarted
@@ -44,7 +45,13 @@ from sopwith.engine.children import (
 )
 from sopwith.engine.claiming import Renewal, busy
 from sopwith.engine.creation import limits_now
-from sopwith.engine.envelopes import changed_since_creation, start_envelope_bytes, step_envelope_bytes, what_changed
+from sopwith.engine.envelopes import (
+    agent_in,
+    changed_since_creation,
+    start_envelope_bytes,
+    step_envelope_bytes,
+    what_changed,
+)
 from sopwith.engine.environment import next_attempt_folder, next_verification_folder
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.observing import Observer, Related, Silent
@@ -303,6 +310,7 @@ class _Driver:
             # made before the intent is recorded: from then on, no folder means that somebody took it away
             ensure_private_folder(next_attempt_folder(self._parts, run, step))
         child = next_child(self._parts, self._runs, run, step) if is_child(run, step) else NO_CHILD
+        agent, argv = agent_in(envelope) if agent_of(definition_of(run, step)) is not None else ("", ())
         command = cmd.Start(
             actor=SYSTEM,
             now=self._parts.clock.now(),
@@ -311,6 +319,8 @@ class _Driver:
             changed=changed,
             child_run_id=child.run_id,
             child_seq=child.seq,
+            agent=agent,
+            command=argv,
         )
         events = self._commit(command)
         # only the intent that this driver recorded itself is its own to carry out

@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
 from sopwith.core.address import StepId, number_of
+from sopwith.core.agents import AgentCommand, agent_of, equipped
 from sopwith.core.child import given_by
 from sopwith.core.envelope import Envelope, changed_fields, envelope_bytes, start_envelope, step_envelope
 from sopwith.core.interruption import as_verification, rules_of
 from sopwith.core.procedure import ExecutionMode, OnInterrupt, Step, sha256
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run
+from sopwith.engine.agents import agent_now, sought
 from sopwith.engine.environment import passed_variables, step_variables, working_dir
 from sopwith.engine.parts import Parts
 from sopwith.engine.pins import pinned_now
@@ -24,12 +29,27 @@ def start_envelope_bytes(run: Run, *, asking: str | None = None) -> bytes:
     return envelope_bytes(start_envelope(run, asking=asking))
 
 
-def step_envelope_bytes(parts: Parts, run: Run, number: StepId, *, asking: str | None = None) -> bytes:
+def step_envelope_bytes(
+    parts: Parts,
+    run: Run,
+    number: StepId,
+    *,
+    asking: str | None = None,
+    agent: AgentCommand | UnsetType | None = UNSET,
+) -> bytes:
     """The bytes that the gate of a step covers. Raises Lacking.
 
-    As the gate that was asked covers it; with `asking`, a nonce, for the gate to be asked next.
+    As the gate that was asked covers it; with `asking`, a nonce, for the gate to be asked next. `agent`: the command
+    that carries the step out, where it was read before.
     """
-    return envelope_bytes(_build(parts, run, number, asking=asking))
+    known = agent_now(parts, definition_of(run, number)) if agent is UNSET else agent
+    return envelope_bytes(_build(parts, run, number, known, asking=asking))
+
+
+def agent_in(envelope: bytes) -> tuple[str, tuple[str, ...]]:
+    """The agent that an envelope names, and its command; empty where none carries the step out."""
+    told = msgspec.json.decode(envelope).get("agent") or {"name": "", "command": ()}
+    return told["name"], tuple(told["command"])
 
 
 def what_changed(parts: Parts, approved_digest: str, found: bytes) -> tuple[str, ...]:
@@ -49,9 +69,12 @@ def changed_since_creation(parts: Parts, run: Run, number: StepId) -> tuple[str,
     """
     pins = pinned_now(parts.workspace.root, run.procedure, run.procedure.step(number))
     folder = str(working_dir(parts.workspace.root, run.procedure, run.procedure.step(number)))
+    definition = definition_of(run, number)
+    agent, name = agent_now(parts, definition), agent_of(definition)
     return (
+        *((f"agent {name}",) if name is not None and run.agents.get(name) != agent else ()),
         *(("working_dir",) if run.folders.get(str(number_of(number)), folder) != folder else ()),
-        *_differing("passed", run, _concealed(parts, run, number), run.passed),
+        *_differing("passed", run, _concealed(parts, run, number, agent), run.passed),
         *_differing("secrets", run, concealed_secrets(parts, resolved_secrets(parts, run)), run.secrets),
         *_differing("pins", run, pins, run.pins.get(str(number_of(number)), {})),
     )
@@ -64,24 +87,45 @@ def _differing(what: str, run: Run, now: dict[str, str], then: dict[str, str]) -
     )
 
 
-def _build(parts: Parts, run: Run, number: StepId, *, asking: str | None = None) -> Envelope:
-    definition = definition_of(run, number)
+def _build(
+    parts: Parts, run: Run, number: StepId, agent: AgentCommand | None, *, asking: str | None = None
+) -> Envelope:
+    definition = equipped(definition_of(run, number), agent)
     folder = working_dir(parts.workspace.root, run.procedure, definition)
-    locate = parts.kinds.kind(definition.executor).locate
     secrets = resolved_secrets(parts, run)
     variables = step_variables(parts, run, number, definition, secrets=secrets)
     return step_envelope(
         run,
         number,
         working_dir=str(folder),
-        passed=_concealed(parts, run, number),
+        passed=_concealed(parts, run, number, agent),
         secrets=concealed_secrets(parts, secrets),
         pins=pinned_now(parts.workspace.root, run.procedure, definition),
         given=given_now(run, number) if definition.uses is not None else {},
-        program=None if locate is None else locate(definition, variables, folder),
+        program=_program(parts, run, definition, agent, variables, folder),
         verifier=_verifier(parts, definition, variables, folder),
+        agent=agent,
         asking=asking,
     )
+
+
+def _program(
+    parts: Parts,
+    run: Run,
+    step: Step,
+    agent: AgentCommand | None,
+    variables: Mapping[str, str],
+    folder: Path,
+) -> str | None:
+    """The program that would carry the step out; None where none does, or nothing finds it."""
+    kind = parts.kinds.kind(step.executor)
+    if agent is not None:
+        return (
+            None
+            if kind.locate_command is None
+            else kind.locate_command(sought(agent, run.environment, parts.workspace.root))
+        )
+    return None if kind.locate is None else kind.locate(step, variables, folder)
 
 
 def _verifier(parts: Parts, step: Step, variables: Mapping[str, str], folder: Path) -> str | None:
@@ -101,6 +145,6 @@ def given_now(run: Run, number: StepId) -> dict[str, Any]:
     return given.parameters
 
 
-def _concealed(parts: Parts, run: Run, number: StepId) -> dict[str, str]:
-    passed = passed_variables(run.procedure, run.procedure.step(number), parts.environ)
+def _concealed(parts: Parts, run: Run, number: StepId, agent: AgentCommand | None) -> dict[str, str]:
+    passed = passed_variables(run.procedure, equipped(run.procedure.step(number), agent), parts.environ)
     return {name: parts.keyring.conceal(value) for name, value in passed.items()}

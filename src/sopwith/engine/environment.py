@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sopwith.core.address import StepId, instance_of, number_of
+from sopwith.core.agents import AgentCommand, equipped
 from sopwith.core.procedure import Procedure, Step, canonical
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, ancestors
@@ -21,6 +23,7 @@ from sopwith.ports import WorkOrder, verification_name
 _CAPTURED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ")
 _FROM_DRIVER = ("TERM", "TMPDIR")
 _APPROVAL = "APPROVAL_"
+NO_AGENTS: Mapping[str, AgentCommand] = MappingProxyType({})
 
 
 class MissingVariables(Lacking):
@@ -46,9 +49,12 @@ def passed_variables(procedure: Procedure, step: Step, environ: Mapping[str, str
     return {name: environ[name] for name in names}
 
 
-def passed_at_creation(procedure: Procedure, parts: Parts) -> dict[str, str]:
+def passed_at_creation(
+    procedure: Procedure, parts: Parts, agents: Mapping[str, AgentCommand] = NO_AGENTS
+) -> dict[str, str]:
     """What any step passes on and is set now, concealed: a later difference is noticed, gate or no gate."""
-    names = dict.fromkeys((*procedure.env.pass_, *(name for step in procedure.steps for name in step.env.pass_)))
+    rules = (*(step.env for step in procedure.steps), *(agent.env for agent in agents.values()))
+    names = dict.fromkeys((*procedure.env.pass_, *(name for each in rules for name in each.pass_)))
     return {name: parts.keyring.conceal(parts.environ[name]) for name in names if name in parts.environ}
 
 
@@ -65,10 +71,18 @@ def folders_at_creation(root: Path, procedure: Procedure) -> dict[str, str]:
     return {str(step.number): str(working_dir(root, procedure, step)) for step in named}
 
 
-def work_order(parts: Parts, run: Run, number: StepId, *, secrets: Mapping[str, str] | None = None) -> WorkOrder:
+def work_order(
+    parts: Parts,
+    run: Run,
+    number: StepId,
+    agent: AgentCommand | None = None,
+    *,
+    secrets: Mapping[str, str] | None = None,
+) -> WorkOrder:
     """The order for the attempt that `step_started` recorded. Raises MissingVariables, MissingSecrets.
 
-    `secrets`: those that are known, where it is known that some are not.
+    `agent`: the command that carries the step out, for its variables. `secrets`: those that are known, where it is
+    known that some are not.
     """
     definition = definition_of(run, number)
     found = resolved_secrets(parts, run) if secrets is None else secrets
@@ -83,9 +97,9 @@ def work_order(parts: Parts, run: Run, number: StepId, *, secrets: Mapping[str, 
         attempt=state.attempt,
         folder=attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt),
         working_dir=working_dir(parts.workspace.root, run.procedure, definition),
-        environment=step_variables(parts, run, number, definition, secrets=found),
+        environment=step_variables(parts, run, number, equipped(definition, agent), secrets=found),
         parameters_json=canonical({**run.params, **found}),
-        confidential=confidential(parts, run, definition, found),
+        confidential=confidential(parts, run, equipped(definition, agent), found),
         umask=run.umask,
         output_types=definition.outputs,
         intended_boot=this_boot if state.started is None else state.started.boot_id,

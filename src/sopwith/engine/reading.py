@@ -11,6 +11,7 @@ import msgspec
 
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId, number_of
+from sopwith.core.agents import agents_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import why_not
 from sopwith.core.codec import decode_event
@@ -26,11 +27,13 @@ from sopwith.core.people import Directory
 from sopwith.core.procedure import ExecutionMode, Procedure, sha256
 from sopwith.core.refusal import no_such_step, what_now
 from sopwith.core.run import Run, RunStatus, StepState, StepStatus, awaits_report, current_step, open_gates
+from sopwith.engine.agents import check_agents
 from sopwith.engine.claiming import lease_elsewhere
 from sopwith.engine.creation import policy_of
 from sopwith.engine.documents import (
     Document,
     addressed,
+    agents_document,
     audit_document,
     inbox_entry,
     parent_of,
@@ -238,6 +241,7 @@ def plan_document(
     chosen = choose_mode(procedure, config, requested=mode, actor=actor)
     policy = policy_of(config)
     resolved = resolve_parameters(procedure, params)
+    check_agents(procedure, config)
     order = _order(procedure)
     foreseen = foresee(procedure, order, mode=chosen, params=resolved, started_by=actor)
     return {
@@ -251,6 +255,7 @@ def plan_document(
         "maxParallel": procedure.max_parallel,
         "timeoutSecs": procedure.timeout_secs,
         "concurrencyGroup": group_of(procedure, resolved, mode=chosen, starter=actor),
+        "agents": agents_document(agents_of(procedure, config.agents)),
         "startApproval": (
             _planned_gate(start_terms(procedure, policy), procedure.approval) if needs_start_gate(chosen) else None
         ),

@@ -5,19 +5,23 @@ So too with the verification of an attempt, which is covered by what covers the 
 
 from __future__ import annotations
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from sopwith.core.address import StepId
+from sopwith.core.agents import AgentCommand, equipped
 from sopwith.core.interruption import as_verification
 from sopwith.core.procedure import sha256
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, starts_nothing
+from sopwith.core.task import task_text
+from sopwith.engine.agents import agent_now, sought
 from sopwith.engine.envelopes import step_envelope_bytes
 from sopwith.engine.environment import MissingVariables, verification_folder, work_order
 from sopwith.engine.parts import Parts
 from sopwith.engine.secrets import Lacking, MissingSecrets, known_secrets
 from sopwith.errors import BadRequest
-from sopwith.ports import WorkOrder
+from sopwith.ports import AgentOrder, WorkOrder
 
 
 def recovery_order(parts: Parts, run: Run, number: StepId) -> WorkOrder:
@@ -25,26 +29,32 @@ def recovery_order(parts: Parts, run: Run, number: StepId) -> WorkOrder:
 
     `withheld` where it must not start any more.
     """
+    # read once: what is compared is what is run
+    agent = _agent(parts, run, number)
+    known = agent or None
     try:
-        order = work_order(parts, run, number)
+        order = work_order(parts, run, number, known)
     except (MissingVariables, MissingSecrets):
         # what runs is still watched; what it prints is kept only where all that it was given is known
-        unset = dict.fromkeys(run.procedure.env.pass_ + definition_of(run, number).env.pass_, "")
-        order = work_order(
-            replace(parts, environ={**unset, **parts.environ}), run, number, secrets=known_secrets(parts, run)
-        )
+        names = run.procedure.env.pass_ + equipped(definition_of(run, number), known).env.pass_
+        parts_then = replace(parts, environ={**dict.fromkeys(names, ""), **parts.environ})
+        order = work_order(parts_then, run, number, known, secrets=known_secrets(parts, run))
+    if known is not None:
+        order = replace(order, agent=_agent_order(parts, run, number, known))
     if run.steps[number].verifying:
         order = _verification(parts, run, number, order)
     elif starts_nothing(run):
         return _withheld(order, "nothing more was to be started")
-    reason = changed_since_recorded(parts, run, number)
+    reason = changed_since_recorded(parts, run, number, agent=agent)
     return _withheld(order, reason) if reason else order
 
 
-def changed_since_recorded(parts: Parts, run: Run, number: StepId) -> str:
-    """In what the step is not what was recorded when it was started; empty where it is."""
+def changed_since_recorded(
+    parts: Parts, run: Run, number: StepId, *, agent: AgentCommand | UnsetType | None = UNSET
+) -> str:
+    """In what the step is not what was recorded when it was started; empty where it is. `agent`: if known already."""
     try:
-        found = step_envelope_bytes(parts, run, number)
+        found = step_envelope_bytes(parts, run, number, agent=agent)
     except MissingVariables as missing:
         return f"{', '.join(missing.names)} is not set here"
     except Lacking as lacking:
@@ -56,12 +66,26 @@ def changed_since_recorded(parts: Parts, run: Run, number: StepId) -> str:
     return ""
 
 
+def _agent(parts: Parts, run: Run, number: StepId) -> AgentCommand | UnsetType | None:
+    """The command that would carry the step out now; unset where there should be one, and nobody knows it."""
+    try:
+        return agent_now(parts, definition_of(run, number))
+    except Lacking:
+        return UNSET
+
+
+def _agent_order(parts: Parts, run: Run, number: StepId, agent: AgentCommand) -> AgentOrder:
+    text = task_text(run, number, parts.ids.nonce())
+    return AgentOrder(sought=sought(agent, run.environment, parts.workspace.root), task=text.encode())
+
+
 def _verification(parts: Parts, run: Run, number: StepId, order: WorkOrder) -> WorkOrder:
     verification = run.steps[number].verification
     assert verification is not None
     return replace(
         order,
         step=as_verification(order.step),
+        agent=None,
         folder=verification_folder(parts, run, number),
         environment={**order.environment, "SOP_VERIFY": "1"},
         output_types={},

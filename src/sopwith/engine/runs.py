@@ -181,7 +181,7 @@ class Runs:
 
     def _without_secrets(self, run: Run, command: Command) -> Command:
         """What somebody typed, or a process printed, may hold a secret of the run: it is masked before it is kept."""
-        if not has_secrets(run.procedure):
+        if not has_secrets(run.procedure, run.agents):
             return command
         # imported only where there are secrets
         from sopwith.core.redaction import redacted, texts_of

@@ -96,7 +96,7 @@ def confidential(parts: Parts, run: Run, step: Step, secrets: Mapping[str, str])
 
 def mask_of(parts: Parts, run: Run, more: Iterable[str] = ()) -> Mask | None:
     """What masks texts that are to be kept with the run, and `more`; None where nothing is to be masked."""
-    if not has_secrets(run.procedure):
+    if not has_secrets(run.procedure, run.agents):
         return None
     # imported only where there are secrets
     from sopwith.core.masking import Mask
@@ -106,7 +106,8 @@ def mask_of(parts: Parts, run: Run, more: Iterable[str] = ()) -> Mask | None:
 
 def recognised(parts: Parts, run: Run, texts: Iterable[str]) -> tuple[str, ...]:
     """Words of these texts that are secrets of the run, by their HMACs: also where nobody can read the secret here."""
-    concealed = {*run.secrets.values(), *(run.passed[n] for n in credentials_of(run.procedure) if n in run.passed)}
+    names = credentials_of(run.procedure, run.agents)
+    concealed = {*run.secrets.values(), *(run.passed[name] for name in names if name in run.passed)}
     if not concealed:
         return ()
     words = {word for text in texts for word in _words(text)}
@@ -121,7 +122,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _credentials(parts: Parts, run: Run) -> tuple[str, ...]:
-    names = credentials_of(run.procedure)
+    names = credentials_of(run.procedure, run.agents)
     return tuple(parts.environ[name] for name in names if parts.environ.get(name))
 
 

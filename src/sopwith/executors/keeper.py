@@ -47,9 +47,10 @@ class Order:
         self.grace, self.drain = (int(field) / 1000 for field in fields[1:3])
         self.umask = int(fields[3])
         self.folder = fields[4]
-        argc = int(fields[5])
-        self.argv = fields[6 : 6 + argc]
-        self.environment = dict(field.split(b"=", 1) for field in fields[6 + argc :])
+        self.stdin = fields[5]
+        argc = int(fields[6])
+        self.argv = fields[7 : 7 + argc]
+        self.environment = dict(field.split(b"=", 1) for field in fields[7 + argc :])
 
 
 def main(launch: str) -> None:
@@ -176,7 +177,7 @@ def spawn(order: Order, sink: int, group: str) -> tuple[int, str]:
             order.argv,
             order.environment,
             file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 0, order.stdin, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, sink, 1),
                 (os.POSIX_SPAWN_DUP2, sink, 2),
             ],
@@ -229,7 +230,7 @@ def become(order: Order, sink: int, told: int) -> None:
     """What the fork does: becomes the step, or tells why it cannot. Never returns."""
     try:
         os.setsid()
-        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+        os.dup2(os.open(order.stdin, os.O_RDONLY), 0)
         os.dup2(sink, 1)
         os.dup2(sink, 2)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

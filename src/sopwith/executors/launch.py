@@ -2,10 +2,10 @@
 
 An attempt's folder holds launches `0`, `1`, … and only the highest counts. Whoever creates `started` in it owns it: the
 keeper, which then runs the step, or recovery, which thereby makes sure that no keeper ever will. Files of a launch:
-`order` (for the keeper, which removes it), `script`, `params.json`, `values` ($SOP_OUTPUT), `spool`, `started`,
-`result` (blanks until the step's end), `void` (what recovery links as `started`), `keeper.err`. With secrets also
-`given` (a digest of them), `masked`, `values.kept`, and `params.secret.json` for `params.json`. Nothing is flushed to
-disk: after a power cut the boot id tells.
+`order` (for the keeper, which removes it), `script`, `params.json`, `task` (what an agent reads), `values`
+($SOP_OUTPUT), `spool`, `started`, `result` (blanks until the step's end), `void` (what recovery links as `started`),
+`keeper.err`. With secrets also `given` (a digest of them), `masked`, `values.kept`, and `params.secret.json` for
+`params.json`. Nothing is flushed to disk: after a power cut the boot id tells.
 """
 
 from __future__ import annotations
@@ -66,12 +66,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     cookie: str
     grace_secs: float
     drain_secs: float
+    stdin: Path | None = None
+    """The file that the step reads; None: there is nothing to read."""
 
     def encode(self) -> bytes:
         """Fields ended by NUL. Raises ValueError for what no process can be given."""
         head = (self.cookie, f"{self.grace_secs * 1000:.0f}", f"{self.drain_secs * 1000:.0f}", str(self.umask))
         variables = [_variable(name, value) for name, value in self.environment.items()]
-        fields = [*head, str(self.working_dir), str(len(self.argv)), *self.argv]
+        fields = [*head, str(self.working_dir), str(self.stdin or os.devnull), str(len(self.argv)), *self.argv]
         return b"".join(os.fsencode(field) + b"\0" for field in (*fields, *variables))
 
 
@@ -89,6 +91,7 @@ class Launch:
         self.kept_values = folder / "values.kept"
         """What could be kept of $SOP_OUTPUT, where that may have held secrets."""
         self._given = folder / "given"
+        self.task = folder / "task"
         self.values = folder / "values"
         self.spool = folder / "spool"
         self.order = folder / "order"
@@ -113,7 +116,9 @@ class Launch:
         """Which folder of an attempt this is. Raises FileNotFoundError."""
         return f"{self.folder.parent.stat().st_ino:x}"
 
-    def prepare(self, *, script: bytes, parameters: bytes, order: bytes, secrets_digest: str = "") -> None:
+    def prepare(
+        self, *, script: bytes, parameters: bytes, order: bytes, secrets_digest: str = "", task: bytes | None = None
+    ) -> None:
         """Makes the folder and all that a keeper needs. FileExistsError if it is there already.
 
         Room for the result too: a disk that has none shows that before anything starts.
@@ -127,6 +132,7 @@ class Launch:
             (self.script, script),
             (self.secret_params if secrets_digest else self.params, parameters),
             (self.values, b""),
+            *(() if task is None else ((self.task, task),)),
             (self.order, order),
         ):
             write_private(path, data)

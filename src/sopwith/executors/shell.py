@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sopwith.core.address import step_id
 from sopwith.core.procedure import Script, Step
@@ -24,6 +24,14 @@ INTERPRETERS: Mapping[str, tuple[str, ...]] = {"bash": ("-eo", "pipefail"), "sh"
 _OUT_OF_SIGHT = (
     "its keeper runs where it cannot be seen from here (another container?), so how the step ends is unknown"
 )
+
+
+class Work(NamedTuple):
+    """What a launch runs, the script that it runs it on, and what it is given to read; None: nothing."""
+
+    argv: tuple[str, ...]
+    script: bytes = b""
+    task: bytes | None = None
 
 
 class ShellExecutor:
@@ -90,29 +98,37 @@ class ShellExecutor:
     def _prepare(self, order: WorkOrder, launch: Launch) -> None:
         from sopwith.executors.launch import Order
 
-        script = _script(order)
         if not order.working_dir.is_dir():
             raise ValueError(f"its working directory {order.working_dir} does not exist")
-        program = find_program(script.interpreter, order.environment.get("PATH", os.defpath), order.working_dir)
+        work = self._work(order, launch)
         order.folder.mkdir(mode=0o700, exist_ok=True)
         cookie = launch.cookie(order)
         params = launch.secret_params if order.confidential.digest else launch.params
         own = {"SOP_OUTPUT": str(launch.values), "SOP_PARAMS": str(params), "SOP_COOKIE": cookie}
         told = Order(
-            argv=(program, *INTERPRETERS[script.interpreter], str(launch.script)),
+            argv=work.argv,
             environment={**order.environment, **own},
             working_dir=order.working_dir,
             umask=order.umask,
             cookie=cookie,
             grace_secs=self._grace_secs,
             drain_secs=self._drain_secs,
+            stdin=None if work.task is None else launch.task,
         ).encode()
         launch.prepare(
-            script=script.text.encode(),
+            script=work.script,
             parameters=order.parameters_json,
             order=told,
             secrets_digest=order.confidential.digest,
+            task=work.task,
         )
+
+    def _work(self, order: WorkOrder, launch: Launch) -> Work:
+        """Raises ValueError for what cannot be started."""
+        script = _script(order)
+        program = find_program(script.interpreter, order.environment.get("PATH", os.defpath), order.working_dir)
+        argv = (program, *INTERPRETERS[script.interpreter], str(launch.script))
+        return Work(argv=argv, script=script.text.encode())
 
 
 def find_program(name: str, path: str, folder: Path) -> str:

@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field, json
 
+from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.config import Config, Notifications, Role, User
 from sopwith.core.people import GROUP, USER
-from sopwith.core.procedure import ExecutionMode, Priority
+from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority
 from sopwith.errors import Problem
 from sopwith.parse.findings import Findings, Place, shown
-from sopwith.parse.model import USER_ID, Line, Minutes, Principals
+from sopwith.parse.model import USER_ID, AgentName, EnvironmentFile, Line, Minutes, Principals
 from sopwith.parse.shape import Places, read_shape
 from sopwith.parse.source import SourceFile, read_text
 from sopwith.parse.strict_json import read_json
@@ -30,6 +31,13 @@ def _member_hint(value: str) -> str:
     return "write the name of a user; a group holds no groups" if value.startswith(GROUP) else f"write {_NAME}"
 
 
+Word = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x1f\x7f]{1,2000}$",
+        title="a word of a command (2000 characters at most, none a control character)",
+    ),
+]
 Member = Annotated[str, Meta(pattern=f"^(user:)?{USER_ID}$", title="the name of a user", extra={"hint": _member_hint})]
 
 
@@ -37,6 +45,22 @@ class UserFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
     """A person."""
 
     name: Annotated[Line | None, Meta(description="The printed name that stands beside their decisions.")] = None
+
+
+class AgentFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What is run where a step says that this agent carries it out."""
+
+    command: Annotated[
+        Annotated[tuple[Word, ...], Meta(min_length=1, max_length=100)],
+        Meta(
+            description="The program, by its name on PATH or its path from the project folder, and its arguments. "
+            "No shell reads them, and no secret belongs in them: they are shown and recorded."
+        ),
+    ]
+    env: Annotated[
+        EnvironmentFile | None,
+        Meta(description="Its variables beyond those of every step. Where both set one, this counts."),
+    ] = None
 
 
 class NotificationsFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -94,6 +118,10 @@ class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
     agents_see_all_steps: Annotated[
         bool, Meta(description="Whether agents may read the text of all steps by sop_describe, not only of their own.")
     ] = False
+    agents: Annotated[
+        Annotated[dict[AgentName, AgentFile], Meta(max_length=100)],
+        Meta(description="Commands that carry steps out, by the names that procedures use; default is for the rest."),
+    ] = field(default_factory=dict)
     checkpoint_copies: Annotated[
         Annotated[tuple[FilePath, ...], Meta(max_length=20)] | None,
         Meta(
@@ -176,5 +204,11 @@ def _config(stated: ConfigFile) -> Config:
         },
         roles=stated.roles,
         agents_see_all_steps=stated.agents_see_all_steps,
+        agents={name: _agent(agent) for name, agent in stated.agents.items()},
         checkpoint_copies=stated.checkpoint_copies or (),
     )
+
+
+def _agent(stated: AgentFile) -> AgentCommand:
+    env = stated.env or EnvironmentFile()
+    return AgentCommand(command=stated.command, env=EnvironmentRules(pass_=env.pass_ or (), set_=dict(env.set_ or {})))

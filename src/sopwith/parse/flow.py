@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from sopwith.core.agents import agent_of
 from sopwith.core.interruption import rules_of
 from sopwith.core.items import twice
 from sopwith.core.procedure import (
@@ -197,20 +198,20 @@ def _is_time(text: str) -> bool:
 
 
 def _check_retry(step: Step, pair: Pair, findings: Findings) -> None:
-    if step.retry is not None and step.script is None and step.uses is None:
+    if step.retry is not None and step.script is None and step.uses is None and agent_of(step) is None:
         findings.error(
             "retry_by_hand",
-            "expected retries of a step that runs a script or a procedure, got them where none runs",
+            "expected retries of a step that runs a script, a procedure or an agent, got them where none runs",
             at=pair.at("retry"),
             hint="take them out: whoever carries the step out tries again",
         )
 
 
 def _check_interruption(step: Step, pair: Pair, findings: Findings) -> None:
-    if step.script is None and pair.both("on_interrupt") != (None, None):
+    if step.script is None and agent_of(step) is None and pair.both("on_interrupt") != (None, None):
         findings.error(
             "interrupted_by_hand",
-            "expected onInterrupt in a step that runs a script, got it where none runs",
+            "expected onInterrupt in a step that runs a script or an agent, got it where none runs",
             at=pair.at("on_interrupt"),
             hint="take it out: no process of this step can be lost",
         )

@@ -97,6 +97,7 @@ STEP_KEYS = _table(
     Key("Outputs", "outputs", values.outputs),
     Key("Tools", "suggestedTools", values.items),
     Key("Executor", "executor", values.word),
+    Key("Agent", "agent", values.text),
     Key("Env", "env", values.environment),
     Key("Working Dir", "workingDir", values.text),
     Key("Key", "key", values.text),

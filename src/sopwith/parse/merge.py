@@ -24,6 +24,7 @@ from sopwith.core.procedure import (
     Step,
     Trigger,
 )
+from sopwith.parse.agents import check_agent, implied_executor, read_agent
 from sopwith.parse.approvals import check_approvals, read_approval
 from sopwith.parse.dependencies import resolve
 from sopwith.parse.findings import Findings, shown
@@ -142,12 +143,15 @@ def _step(pair: Pair, depends_on: tuple[int, ...], flow: dict[str, Any]) -> Step
     script = _script(pair)
     number = pair.pick("number")
     timeout, never_times_out = _timeout(pair)
+    executor, body = _executor(pair, script), _body(pair)
+    check_agent(pair, executor, script=script, body=body)
     return Step(
         number=number,
         title=pair.pick("title") or f"Step {number}",
-        body=_body(pair),
+        body=body,
         key=pair.pick("key"),
-        executor=_executor(pair, script),
+        executor=executor,
+        agent=read_agent(pair),
         script=script,
         requires_approval=_requires_approval(pair),
         approval_timeout_mins=timeout,
@@ -172,7 +176,7 @@ def _script(pair: Pair) -> Script | None:
 
 
 def _executor(pair: Pair, script: Script | None) -> str:
-    stated = pair.pick("executor")
+    stated = pair.pick("executor") or implied_executor(pair)
     if stated == "manual" and script is not None:
         pair.findings.error(
             "manual_with_script",

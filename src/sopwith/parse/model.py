@@ -33,6 +33,8 @@ ProcedureName = Annotated[
 Identifier = Annotated[str, Meta(pattern=IDENTIFIER, title="a name of A-Z a-z 0-9 _ (64 at most, no digit first)")]
 StepKey = Annotated[str, Meta(pattern=STEP_KEY, title="a step key of a-z 0-9 _ - (64 at most, a letter first)")]
 
+AgentName = Annotated[str, Meta(pattern=f"^{NAME_PATTERN}$", title="the name of an agent of config.json")]
+
 
 def _principal_hint(value: str) -> str:
     """A bare name is most likely a person's."""
@@ -259,11 +261,15 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
     description: Annotated[str | None, Meta(description="Prose for people; used where SOP.md has none.")] = None
     run: Annotated[str | None, Meta(description="A bash script. Without one, a person does the step.")] = None
     executor: Annotated[
-        Literal["shell", "manual", "wait", "procedure"] | None,
+        Literal["shell", "manual", "wait", "procedure", "agent"] | None,
         Meta(
             description="Who does it: shell with a script, manual without one, wait with waitSecs or waitUntil, "
-            "procedure with uses."
+            "procedure with uses, agent with a text that a command of config.json carries out."
         ),
+    ] = None
+    agent: Annotated[
+        AgentName | None,
+        Meta(description="Whose command carries it out, by its name in config.json; default if not said."),
     ] = None
     requires_approval: Annotated[bool | None, Meta(description="Whether a person must approve first.")] = None
     approval_timeout_mins: Annotated[
@@ -362,7 +368,7 @@ class StepFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
             "runners",
         }
     )
-    designed_values: ClassVar[Values] = MappingProxyType({"executor": frozenset({"http", "agent"})})
+    designed_values: ClassVar[Values] = MappingProxyType({"executor": frozenset({"http"})})
 
 
 class ManifestFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

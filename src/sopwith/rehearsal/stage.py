@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from sopwith.core.agents import AgentCommand, agent_of
 from sopwith.core.config import Config
 from sopwith.core.procedure import Parameter, ParameterType, Procedure, sha256
 from sopwith.engine.engine import Engine
@@ -48,7 +49,7 @@ def open_stage(
         workspace=workspace,
         store=MemoryStore(),
         views=NoViews(),
-        library=_OneProcedure(workspace, staged, config),
+        library=_OneProcedure(workspace, staged, replace(config, agents=_agents(staged))),
         kinds=_Played(world, process_clock),
         clock=clock,
         ids=SequentialIds(),
@@ -80,6 +81,12 @@ def _passed(procedure: Procedure) -> Mapping[str, str]:
     """A value for each variable that steps are to be given from outside."""
     names = [*procedure.env.pass_, *(name for step in procedure.steps for name in step.env.pass_)]
     return dict.fromkeys(names, _STAND_IN)
+
+
+def _agents(procedure: Procedure) -> dict[str, AgentCommand]:
+    """A command for each agent that carries a step out, whether it is configured here or not: it is only played."""
+    names = (agent_of(step) for step in procedure.steps)
+    return {name: AgentCommand(command=(_STAND_IN,)) for name in names if name is not None}
 
 
 class _OneProcedure(Library):

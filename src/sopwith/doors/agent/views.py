@@ -33,7 +33,18 @@ _RUN = (
 )
 _FACTS = frozenset(
     {
-        *("action", "attempt", "cause", "childRunId", "childStatus", "declaredMode", "delayMs", "digest", "dueAt"),
+        *(
+            "action",
+            "agent",
+            "attempt",
+            "cause",
+            "childRunId",
+            "childStatus",
+            "declaredMode",
+            "delayMs",
+            "digest",
+            "dueAt",
+        ),
         *("duration", "durationMs", "engineVersion", "executor", "fromStep", "meaning", "mode", "onTimeout", "outcome"),
         *("outputSha256", "procedureDigest", "requestedAt", "revision", "sha256", "signal", "sopName", "standing"),
         *("status", "trigger", "version", "visit", "wakeAt"),
@@ -41,8 +52,8 @@ _FACTS = frozenset(
 )
 """Keys of event details whose texts are the engine's own or of a fixed form."""
 _LEFT_OUT = frozenset(
-    {"environment", "passed", "pins", "folders", "uses", "policy", "bootId", "bootMs", "umask"}
-).union({"secrets"})
+    {"environment", "passed", "pins", "folders", "secrets", "agents", "uses", "policy", "bootId", "bootMs", "umask"}
+)
 _WHOLE = frozenset({"params", "outputs", "form", "values", "item", "items"})
 _EVENT = ("timestamp", "type", "stepNumber", "instance", "seq", "hash")
 _MOST_ASKED = 64_000
@@ -168,7 +179,7 @@ def _details(details: Document, frames: Frames, source: str) -> Document:
 
 
 def _detail(key: str, value: Any, frames: Frames, source: str) -> Any:
-    if key in _WHOLE:
+    if key in _WHOLE or (key == "command" and isinstance(value, list)):
         return frames.value(value, source)
     if key == "signature":
         return {"meaning": value["meaning"]} if value else None

@@ -245,6 +245,7 @@ _FACTS = (
     (("instances",), "for {}"),
     (("childRunId", "status"), "{} is {}"),
     (("title", "childRunId", "executor"), "{}, as {}"),
+    (("title", "agent", "command"), "{}, by the agent {}: {}"),
     (("cause", "reason"), "{}: {}"),
 )
 """What says most about events that have neither reason nor comment: keys of the details, and the words around them."""

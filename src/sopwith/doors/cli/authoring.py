@@ -161,7 +161,7 @@ def _validated(door: Door, name: str, config: Config | None) -> tuple[Problem, .
     return (
         *parsed.problems,
         *problems_of_uses(parsed.procedure, door.library.procedure),
-        *check_procedure(parsed.procedure, Registry(), os.environ, config),
+        *check_procedure(parsed.procedure, Registry(), os.environ, config, door.library.workspace.root),
     )
 
 

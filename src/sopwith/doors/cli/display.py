@@ -189,8 +189,9 @@ def event_line(event: Event, run: Run) -> str:
     match body:
         case ev.StepStarted(step_number=number, title=title, rollback=True):
             return f"{click.style(mark('▶'), fg='yellow')} rolling back {_which(number, run)} {shown(title)}"
-        case ev.StepStarted(step_number=number, title=title):
-            return f"{click.style(mark('▶'), fg='blue')} {_which(number, run)} {shown(title)}"
+        case ev.StepStarted(step_number=number, title=title, agent=agent, command=command):
+            by = f"  {text.agent_words(agent, command)}" if agent else ""
+            return f"{click.style(mark('▶'), fg='blue')} {_which(number, run)} {shown(title)}{by}"
         case ev.StepCompleted(step_number=number, verified=True):
             return f"{click.style(mark('✔'), fg='green')} {_which(number, run)} is done, as was verified"
         case ev.StepCompleted(step_number=number, duration=duration, warnings=warnings):

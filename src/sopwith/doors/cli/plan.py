@@ -10,7 +10,17 @@ import click
 from sopwith.core.cel_messages import shown_name
 from sopwith.core.instant import duration_text
 from sopwith.doors.cli.terminal import shown
-from sopwith.doors.cli.text import assigned, bold, code, defined_step, dim, duration, gate_terms, group_words
+from sopwith.doors.cli.text import (
+    agent_lines,
+    assigned,
+    bold,
+    code,
+    defined_step,
+    dim,
+    duration,
+    gate_terms,
+    group_words,
+)
 
 Document = dict[str, Any]
 
@@ -21,6 +31,7 @@ def plan_text(plan: Document) -> str:
         f"{bold(shown(plan['title']))}  {plan['sopName']}  dry run, {plan['executionMode']}: nothing was started",
     ]
     lines += [f"  {assigned(name, value)}" for name, value in plan["params"].items()]
+    lines += [f"  {line}" for line in agent_lines(plan["agents"])]
     if plan["timeoutSecs"]:
         lines.append(dim(f"  at most {duration(plan['timeoutSecs'])} from its start"))
     if plan["concurrencyGroup"]:

@@ -118,6 +118,7 @@ def _start_body(run: Run, envelope: Document) -> list[str]:
             for name, digest in pins.items()
         ),
         *(text.dim(f"    {line}") for line in around),
+        *(f"    {line}" for line in text.agent_lines(envelope.get("agents", {}))),
         *(text.indented(text.defined_step(step_definition(step)), by=2) for step in procedure.steps),
     ]
 
@@ -134,7 +135,8 @@ def _step_body(run: Run, number: StepId, envelope: Document) -> list[str]:
         for step, values in envelope.get("approvals", {}).items()
         for name, value in values.items()
     ]
-    set_here = run.procedure.env.set_ | run.procedure.step(number).env.set_
+    agent = envelope.get("agent", {"env": {"set": {}}})
+    set_here = run.procedure.env.set_ | run.procedure.step(number).env.set_ | agent["env"]["set"]
     environment = envelope["environment"]
     lines += [
         f"    sets {text.assigned(name, environment[name], only_text=True)}" for name in set_here if name in environment
@@ -147,6 +149,9 @@ def _step_body(run: Run, number: StepId, envelope: Document) -> list[str]:
     if uses is not None and uses in envelope.get("uses", {}):
         lines.append(f"    runs the procedure {uses}  {text.dim('SHA-256 ' + envelope['uses'][uses]['digest'])}")
         lines += [f"    with {text.assigned(name, value)}" for name, value in envelope["given"].items()]
+    if "name" in agent:
+        lines.append(f"    {text.agent_words(agent['name'], agent['command'])}")
+        lines.append(text.dim(f"    {_program(envelope)} in {text.code(envelope['working_dir'])}, which is given:"))
     if envelope["instructions"]:
         lines.append(text.framed(visible(envelope["instructions"])))
     if envelope["script"] is not None:
@@ -166,6 +171,11 @@ def _captured(environment: dict[str, str], set_here: Iterable[str]) -> list[str]
         for name, value in environment.items()
         if name not in set_here and os.environ.get(name) != value
     ]
+
+
+def _program(envelope: Document) -> str:
+    program = envelope.get("program")
+    return f"runs {text.code(program)}" if program else "runs a program that is not there now"
 
 
 def _interpreter(envelope: Document) -> str:

@@ -5,6 +5,7 @@ Longer than other files: the words for one run, from its head to its last step.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -213,6 +214,8 @@ def step_text(step: Document) -> str:
         lines += [framed(visible(step["description"]), by=2), ""]
     if step["script"] is not None:
         lines += [dim(f"{step['interpreter']}:"), framed(visible_code(step["script"].rstrip("\n")), by=2), ""]
+    if (agent := step.get("agent")) and step.get("command"):
+        lines += [f"{agent_words(agent, step['command'])}", ""]
     if step["comment"]:
         lines.append(f"comment: {shown(step['comment'])}")
     lines += [f"output {assigned(name, value)}" for name, value in step["outputs"].items()]
@@ -258,9 +261,27 @@ def procedure_text(sop: Document) -> str:
         needed = "required" if parameter.get("required") else f"default {default}"
         about = shown(parameter.get("description", ""))
         lines.append(f"  --param {parameter['name']}=…  {dim(parameter['type'] + ', ' + needed)}  {about}")
+    lines += [f"  {line}" for line in agent_lines(sop["agents"])]
     for step in sop["steps"]:
         lines += ["", defined_step(step)]
     return "\n".join(lines)
+
+
+def agent_lines(agents: Document) -> list[str]:
+    """What each agent runs, and its variables beyond those of its steps."""
+    return [
+        line
+        for name, agent in agents.items()
+        for line in (
+            agent_words(name, agent["command"]),
+            *(dim(f"  {told}") for told in surroundings(None, agent["env"])),
+        )
+    ]
+
+
+def agent_words(name: str, command: Sequence[str]) -> str:
+    """`agent default: claude -p`, each word as a shell would have to be given it."""
+    return f"{dim(f'agent {name}:')} {code(shlex.join(command))}"
 
 
 def duration(seconds: float) -> str:
@@ -363,7 +384,7 @@ def defined_step(step: Document, *, with_gate: bool = True, notes: Sequence[str]
         rules = step["approval"] or {}
         told = _rules(rules) + ([f"{rules.get('onTimeout', 'approve')} after {minutes} min"] if minutes else [])
         gated = click.style("  approval required", fg="yellow") + (f" ({', '.join(told)})" if told else "")
-    kind = step["interpreter"] or step["executor"]
+    kind = f"agent {step['agent']}" if step["agent"] else step["interpreter"] or step["executor"]
     lines = [f"  {step['number']:>2} {bold(shown(step['title']))}  {dim(kind)}{gated}"]
     if step["description"]:
         lines.append(framed(visible(step["description"]), by=5))

@@ -84,6 +84,9 @@ class StepResult(_Result, frozen=True, kw_only=True):
     comment: str
     evidence: tuple[Evidence, ...]
     approval: Gate | None
+    agent: str | None = None
+    """Whose `command` carries the step out, or did, where an agent's does."""
+    command: tuple[str, ...] | None = None
     child_run_id: str | None = None
     child_status: str | None = None
     item: Any = None

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from sopwith.core.agents import agent_of
 from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.config import Config
 from sopwith.core.events import Policy
@@ -165,7 +166,7 @@ def _asked(rules: ApprovalRules, terms: Terms, *, always: bool) -> str:
 def _kind(step: Step) -> Kind:
     if step.wait_secs is not None or step.wait_until is not None:
         return Kind.WAIT
-    return Kind.MANUAL if step.script is None else Kind.SCRIPT
+    return Kind.MANUAL if step.script is None and agent_of(step) is None else Kind.SCRIPT
 
 
 def _how(step: Step) -> str:
@@ -175,6 +176,8 @@ def _how(step: Step) -> str:
         return f"waits {duration_text(round(step.wait_secs * 1000))}"
     if step.uses is not None:
         return f"procedure {step.uses}"
+    if (agent := agent_of(step)) is not None:
+        return f"agent {agent}"
     return "by hand" if step.script is None else _line(step.script.interpreter)
 
 
