@@ -244,6 +244,7 @@ def check_name(name: str) -> str:
 
 # made at import: msgspec crashes where several threads meet a type for the first time
 _DECODER = msgspec.json.Decoder(Procedure)
+_ENCODER = msgspec.json.Encoder(order="sorted")
 
 
 def encode_procedure(procedure: Procedure) -> bytes:
@@ -258,7 +259,28 @@ def decode_procedure(data: bytes) -> Procedure:
 
 def canonical(value: Any) -> bytes:
     """RFC 8785 bytes of a JSON value. Raises ValueError for what JSON cannot carry (NaN, integers past MAX_INTEGER)."""
+    if _is_plain(value):
+        try:
+            return _ENCODER.encode(value)
+        except UnicodeEncodeError:
+            pass  # half a character: said below as all else is
     return rfc8785.dumps(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the encoder of msgspec, many times as fast, writes the same bytes."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return -MAX_INTEGER <= value <= MAX_INTEGER
+    if kind is float:
+        # whole, tiny and huge ones are written in other ways
+        return 0.0001 <= abs(value) < 1e15 and not value.is_integer()
+    if kind is dict:
+        # other characters are put in order as UTF-16 by RFC 8785, and as UTF-8 by msgspec
+        return all(type(name) is str and name.isascii() for name in value) and all(map(_is_plain, value.values()))
+    return (kind is list or kind is tuple) and all(map(_is_plain, value))
 
 
 def sha256(data: bytes) -> str:

@@ -65,10 +65,18 @@ class VirtualClock:
         self._wall = at
         self._boot = 1
         self._slept_ms = 0
+        self._read: tuple[object, ...] = ()
+        """What the clocks said when `_now` was read off them."""
+        self._now = Instant(at, 0, "")
 
     def now(self) -> Instant:
-        milliseconds = round(self._loop.time() * 1000) + self._slept_ms
-        return Instant(self._wall + timedelta(milliseconds=milliseconds), milliseconds, f"boot-{self._boot}")
+        # asked for far more often than it changes
+        reads = (self._loop.time(), self._slept_ms, self._wall, self._boot)
+        if reads != self._read:
+            milliseconds = round(self._loop.time() * 1000) + self._slept_ms
+            at = self._wall + timedelta(milliseconds=milliseconds)
+            self._read, self._now = reads, Instant(at, milliseconds, f"boot-{self._boot}")
+        return self._now
 
     def set_wall_by(self, seconds: float) -> None:
         """Somebody sets the wall clock forward or back; no time passes."""
