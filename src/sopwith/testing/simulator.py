@@ -163,6 +163,7 @@ class _Simulation:
         self._library = MadeUpLibrary(self._procedures, random_config(self._chance))
         self.laws.configured(self._library.config())
         self._ids = SequentialIds()
+        self._keyring = FixedKeyring(Path("/nowhere"))
         self._kinds = _Kinds(self._world, self._clock, self, self._delay)
         self._crashes_allowed = self._chance.random() < 0.75
         drawn = self._chance.randint(15, 60)
@@ -330,8 +331,8 @@ class _Simulation:
                 (0.6, self._lose_something),
                 (0.2, self._cut_the_power),
             ]
-        weights = [weight for weight, _ in acts]
-        self._chance.choices([act for _, act in acts], weights)[0]()
+        weights, choices = zip(*acts, strict=True)
+        self._chance.choices(choices, weights)[0]()
 
     def _create(self) -> None:
         process = self._process(drives=None)
@@ -523,7 +524,7 @@ class _Simulation:
             kinds=_KindsOf(self._kinds, process),
             clock=self._clock,
             ids=self._ids,
-            keyring=FixedKeyring(Path("/nowhere")),
+            keyring=self._keyring,
             owner=lambda: process.owner,
             environ=process.environ,
             umask=0o022,

@@ -6,6 +6,9 @@ Nothing waits for real, and the same tasks always run in the same order.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +23,7 @@ class Stalled(Exception):
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs tasks in virtual seconds. It has no files, sockets, signals or threads."""
 
+    _ready: deque[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
 
     def __init__(self) -> None:
@@ -27,6 +31,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.turns = 0
         self._virtual = 0.0
         self._selector = _NothingToRead(self)
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As every loop does it, without what those check who are used by several threads."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
 
     def time(self) -> float:
         return self._virtual
