@@ -48,7 +48,7 @@ def remembering() -> Iterator[None]:
     runs.replay = _Replays().replay
     runs.decode_procedure = cache(runs.decode_procedure)
     runs.sha256 = cache(runs.sha256)
-    answers = {function: _asked_once(function) for function in _OF_A_RUN}
+    answers: dict[Any, Any] = {function: _asked_once(function) for function in _OF_A_RUN}
     answers[evolve.evolve] = _evolved_once(evolve.evolve)
     answers[working_dir] = _found_once(working_dir)
     _put_in_place(answers)
