@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import gc
 import os
 import subprocess
 import sys
@@ -100,6 +101,13 @@ def test_what_is_said_while_the_power_is_cut_is_never_recorded() -> None:
 
 def test_a_resume_cut_off_by_the_power_cut_does_not_count_by_the_boot_before_it() -> None:
     assert simulate(6586).violations == ()
+
+
+def test_what_a_dead_process_would_have_said_is_told_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    for seed in range(8):
+        simulate(seed)
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_seeds_differ() -> None:
