@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -189,7 +190,7 @@ def test_canonical_bytes_are_those_of_rfc_8785(value: object) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [{"\U0001f600": 1, "\uffff": 2}, 5.0, -0.0, 1e16, 5e-324, 0.00001, 1e21, "\x7f\x1f\b\u2028", ExecutionMode.AUTO],
+    [{"\U0001f600": 1, "\uffff": 2}, 5.0, -0.0, 1e16, 5e-324, 0.00001, 8.263e-06, 1e21, "\x7f\x1f\b\u2028", ExecutionMode.AUTO],
 )
 def test_what_two_encoders_write_in_two_ways_is_written_as_rfc_8785_does(value: object) -> None:
     assert canonical({"a": [value]}) == rfc8785.dumps({"a": [value]})
@@ -200,7 +201,9 @@ def test_what_two_encoders_write_in_two_ways_is_written_as_rfc_8785_does(value: 
     ["\ud800", {"\ud800": 1}, 2**53, -(2**53), float("nan"), float("inf"), {1: 1}, {True: 1}, b"x", {1}, NOON],
 )
 def test_what_json_cannot_carry_has_no_canonical_bytes(value: object) -> None:
-    with pytest.raises(ValueError, match=r"surrogates|domain|representable|must be|non-UTF-8|unsupported"):
+    with pytest.raises(ValueError, match=r".+") as said:
+        rfc8785.dumps({"a": [value]})
+    with pytest.raises(type(said.value), match=re.escape(str(said.value))):
         canonical({"a": [value]})
 
 
