@@ -190,7 +190,18 @@ def test_canonical_bytes_are_those_of_rfc_8785(value: object) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [{"\U0001f600": 1, "\uffff": 2}, 5.0, -0.0, 1e16, 5e-324, 0.00001, 8.263e-06, 1e21, "\x7f\x1f\b\u2028", ExecutionMode.AUTO],
+    [
+        {"\U0001f600": 1, "\uffff": 2},
+        5.0,
+        -0.0,
+        1e16,
+        5e-324,
+        0.00001,
+        8.263e-06,
+        1e21,
+        "\x7f\x1f\b\u2028",
+        ExecutionMode.AUTO,
+    ],
 )
 def test_what_two_encoders_write_in_two_ways_is_written_as_rfc_8785_does(value: object) -> None:
     assert canonical({"a": [value]}) == rfc8785.dumps({"a": [value]})
