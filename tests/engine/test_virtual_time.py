@@ -38,9 +38,10 @@ class _Story:
         self._loop = loop
         self._left = timers
         self._handles: list[asyncio.Handle] = []
-        self.told: list[tuple[int, float]] = []
+        self.told: list[tuple[int, object]] = []
+        loop.set_exception_handler(lambda _loop, trouble: self.told.append((-1, repr(trouble))))
 
-    def play(self) -> list[tuple[int, float]]:
+    def play(self) -> list[tuple[int, object]]:
         self._more(self._left // 2)
         self._loop.call_later(1000, self._loop.stop)
         try:
