@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -161,6 +163,59 @@ def test_the_stored_bytes_are_canonical() -> None:
     for event in _story().events:
         payload = encode_event(event)
         assert payload == canonical(json.loads(payload))
+
+
+NUMBERS = (
+    st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.floats(1e-5, 1e-3)
+    | st.floats(1e14, 1e22)
+    | st.integers(-(10**6), 10**6).map(float)
+)
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=2).map(tuple)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(ANY_JSON)
+def test_canonical_bytes_are_those_of_rfc_8785(value: object) -> None:
+    assert canonical(value) == rfc8785.dumps(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"\U0001f600": 1, "\uffff": 2},
+        5.0,
+        -0.0,
+        1e16,
+        5e-324,
+        0.00001,
+        8.263e-06,
+        1e21,
+        "\x7f\x1f\b\u2028",
+        ExecutionMode.AUTO,
+    ],
+)
+def test_what_two_encoders_write_in_two_ways_is_written_as_rfc_8785_does(value: object) -> None:
+    assert canonical({"a": [value]}) == rfc8785.dumps({"a": [value]})
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["\ud800", {"\ud800": 1}, 2**53, -(2**53), float("nan"), float("inf"), {1: 1}, {True: 1}, b"x", {1}, NOON],
+)
+def test_what_json_cannot_carry_has_no_canonical_bytes(value: object) -> None:
+    with pytest.raises(ValueError, match=r".+") as said:
+        rfc8785.dumps({"a": [value]})
+    with pytest.raises(type(said.value), match=re.escape(str(said.value))):
+        canonical({"a": [value]})
 
 
 def test_an_event_cannot_be_changed_once_made() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import subprocess
@@ -100,6 +101,19 @@ def test_what_is_said_while_the_power_is_cut_is_never_recorded() -> None:
 
 def test_a_resume_cut_off_by_the_power_cut_does_not_count_by_the_boot_before_it() -> None:
     assert simulate(6586).violations == ()
+
+
+def test_what_a_dead_process_would_have_said_is_told_nobody(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = 144  # one in which a dead process would say something
+    simulate(seed)
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records] == []
+    monkeypatch.setattr(simulator._Simulation, "forget_the_dead", lambda _: None)
+    simulate(seed)
+    gc.collect()
+    assert "never retrieved" in caplog.text
 
 
 def test_seeds_differ() -> None:

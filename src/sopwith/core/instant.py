@@ -33,8 +33,7 @@ def elapsed_ms(start: Instant, end: Instant) -> int:
 
 def iso(at: datetime) -> str:
     """UTC ISO 8601 with milliseconds and Z, the only form in which a time leaves the program."""
-    at = at.astimezone(UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def duration_text(milliseconds: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -249,6 +250,9 @@ def check_name(name: str) -> str:
 
 # made at import: msgspec crashes where several threads meet a type for the first time
 _DECODER = msgspec.json.Decoder(Procedure)
+_ENCODER = msgspec.json.Encoder(order="sorted")
+_SAME = frozenset((str, bool, type(None)))
+"""What every encoder of JSON writes alike."""
 
 
 def encode_procedure(procedure: Procedure) -> bytes:
@@ -263,7 +267,32 @@ def decode_procedure(data: bytes) -> Procedure:
 
 def canonical(value: Any) -> bytes:
     """RFC 8785 bytes of a JSON value. Raises ValueError for what JSON cannot carry (NaN, integers past MAX_INTEGER)."""
+    try:
+        if _is_plain(value):
+            return _ENCODER.encode(value)
+    except (TypeError, UnicodeEncodeError):
+        pass  # a name that is no text, half a character: said below as all else is
     return rfc8785.dumps(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the encoder of msgspec, many times as fast, writes the same bytes. Raises TypeError for odd names."""
+    kind = type(value)
+    if kind in _SAME:
+        return True
+    if kind is int:
+        return bool(-MAX_INTEGER <= value <= MAX_INTEGER)
+    if kind is float:
+        # whole, tiny and huge ones are written in other ways
+        return bool(0.0001 <= abs(value) < 1e15 and not value.is_integer())
+    if kind is dict:
+        # other characters are put in order as UTF-16 by RFC 8785, and as UTF-8 by msgspec
+        return all(map(str.isascii, value)) and _are_plain(value.values())
+    return (kind is list or kind is tuple) and _are_plain(value)
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    return all(_is_plain(value) for value in values if type(value) not in _SAME)
 
 
 def sha256(data: bytes) -> str:

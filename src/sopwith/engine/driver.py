@@ -625,13 +625,14 @@ class _Driver:
                 return
             if self._renewal.is_due:
                 return
-            look = asyncio.ensure_future(self._parts.clock.sleep(self._seconds_to(alarm)))
-            word = asyncio.ensure_future(self._told.wait())
+            woken: set[asyncio.Future[Any]] = {asyncio.ensure_future(self._parts.clock.sleep(self._seconds_to(alarm)))}
+            if self._parts.switchboard is not None:
+                woken.add(asyncio.ensure_future(self._told.wait()))
             try:
-                await asyncio.wait({*awaited, look, word}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(awaited | woken, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                look.cancel()
-                word.cancel()
+                for task in woken:
+                    task.cancel()
 
     def _was_told(self) -> bool:
         """Whether somebody told of a change, or this process itself made one: a child run driven beside this one, or a

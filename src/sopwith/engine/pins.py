@@ -36,6 +36,8 @@ def pinned_at_creation(root: Path, procedure: Procedure) -> dict[str, dict[str, 
 
 
 def _digests(root: Path, procedure: Procedure, step: Step) -> dict[str, str]:
+    if not step.pins:
+        return {}
     folder = working_dir(root, procedure, step)
     return {name: _digest(folder / name) for name in step.pins}
 

@@ -54,10 +54,11 @@ class Runs:
         sealed = self._parts.store.events(run_id)
         if not sealed:
             raise NotFound(f"no run is called {run_id}", hint="sop history shows all runs")
-        if not all(each.payload for each in sealed):
+        payloads = [each.payload for each in sealed]
+        if not all(payloads):
             raise self._parts.auditing.why_empty(run_id)
         with self._readable(run_id):
-            events = [decode_event(each.payload) for each in sealed]
+            events = [decode_event(payload) for payload in payloads]
             return Loaded(replay(self._procedure_of(events[0]), events), sealed[-1].hash)
 
     def refresh(self, loaded: Loaded) -> tuple[Loaded, tuple[Event, ...]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from sopwith.core.admission import Occupancy
@@ -22,6 +21,7 @@ class MemoryStore:
 
     def __init__(self, beside: MemoryStore | None = None) -> None:
         self._shelf: Shelf = Shelf() if beside is None else beside._shelf
+        self._use = _Use(self._shelf)
         self._open = True
         self.log = MemoryLog(self._using)
 
@@ -161,12 +161,24 @@ class MemoryStore:
         with self._shelf.lock:
             self._shelf.dead.add(owner_id)
 
-    @contextmanager
-    def _using(self) -> Iterator[Shelf]:
-        with self._shelf.lock:
-            if not self._open:
-                raise StoreError("cannot use the store: it is closed", hint="open it again")
-            yield self._shelf
+    def _using(self) -> _Use:
+        if not self._open:
+            raise StoreError("cannot use the store: it is closed", hint="open it again")
+        return self._use
+
+
+class _Use:
+    """The shelf, for one at a time; whoever has it may take it once more."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def __enter__(self) -> Shelf:
+        self._shelf.lock.acquire()
+        return self._shelf
+
+    def __exit__(self, *_trouble: object) -> None:
+        self._shelf.lock.release()
 
 
 class NoViews:

@@ -15,7 +15,7 @@ from sopwith.core.admission import Occupancy
 from sopwith.core.codec import SealedEvent
 from sopwith.core.commands import StepResult
 from sopwith.core.run import Run
-from sopwith.ports import Batch, Claim, Executor, Lost, Owner, Store, Watch, WorkOrder
+from sopwith.ports import Batch, Claim, Executor, Lost, Owner, RunSummary, Store, Watch, WorkOrder
 
 T = TypeVar("T")
 
@@ -154,6 +154,16 @@ class MortalStore:
         self._fate.pass_by(self._process, "version")
         self._fate.fault(self._process, "version")
         return self._fate.version(self._process, self._store.version())
+
+    def content(self, digest: str) -> bytes | None:
+        self._fate.pass_by(self._process, "content")
+        self._fate.fault(self._process, "content")
+        return self._store.content(digest)
+
+    def summary(self, run_id: str) -> RunSummary | None:
+        self._fate.pass_by(self._process, "summary")
+        self._fate.fault(self._process, "summary")
+        return self._store.summary(run_id)
 
     def __getattr__(self, name: str) -> Any:
         """All else that only reads."""

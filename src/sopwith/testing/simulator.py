@@ -141,6 +141,7 @@ def simulate(seed: int, *, disk: Disk | None = None, acts: int | None = None, tr
             simulation.laws.breaks(str(stalled))
         finally:
             loop.run_until_complete(_end_tasks(loop))
+            simulation.forget_the_dead()
             loop.close()
     return simulation.report(trace=trace)
 
@@ -163,6 +164,7 @@ class _Simulation:
         self._library = MadeUpLibrary(self._procedures, random_config(self._chance))
         self.laws.configured(self._library.config())
         self._ids = SequentialIds()
+        self._keyring = FixedKeyring(Path("/nowhere"))
         self._kinds = _Kinds(self._world, self._clock, self, self._delay)
         self._crashes_allowed = self._chance.random() < 0.75
         drawn = self._chance.randint(15, 60)
@@ -177,7 +179,7 @@ class _Simulation:
         self._serves = self._chance.random() < 0.4
         self._airwaves = Airwaves(self._chance, loop, self.laws.story.saw)
         self._depth = 0
-        self._processes = 0
+        self._processes: list[Process] = []
         self._drivers: dict[Process, asyncio.Task[None]] = {}
         self._speakers: list[Process] = []
         """The processes in which somebody says something this moment; one may speak while another does."""
@@ -330,8 +332,8 @@ class _Simulation:
                 (0.6, self._lose_something),
                 (0.2, self._cut_the_power),
             ]
-        weights = [weight for weight, _ in acts]
-        self._chance.choices([act for _, act in acts], weights)[0]()
+        weights, choices = zip(*acts, strict=True)
+        self._chance.choices(choices, weights)[0]()
 
     def _create(self) -> None:
         process = self._process(drives=None)
@@ -503,15 +505,23 @@ class _Simulation:
     # processes
 
     def _process(self, *, drives: str | None) -> Process:
-        self._processes += 1
         doomed = self._troubled and self._crashes_allowed and self._chance.random() < (0.35 if drives else 0.1)
         token = self._chance.choice((None, "old", "old", "old", "new")) if self._troubled else "old"
-        return Process(
-            self._processes,
+        process = Process(
+            len(self._processes) + 1,
             drives=drives,
             environ={} if token is None else {"TOKEN": token},
             fuse=self._chance.randint(0, 60) if doomed else None,
         )
+        self._processes.append(process)
+        return process
+
+    def forget_the_dead(self) -> None:
+        """What a dead process would have said is nobody's concern; a living one must look at its tasks itself."""
+        for process in self._processes:
+            for task in process.tasks:
+                if not process.alive and task.done() and not task.cancelled():
+                    task.exception()
 
     def _parts(self, process: Process) -> Parts:
         store = mortal_store(process, self._disk.open(), self)
@@ -523,7 +533,7 @@ class _Simulation:
             kinds=_KindsOf(self._kinds, process),
             clock=self._clock,
             ids=self._ids,
-            keyring=FixedKeyring(Path("/nowhere")),
+            keyring=self._keyring,
             owner=lambda: process.owner,
             environ=process.environ,
             umask=0o022,
@@ -724,14 +734,7 @@ def _task_of_a_process(loop: asyncio.AbstractEventLoop, coroutine: Any, **option
     process = CURRENT.get() if context is None else context.get(CURRENT)
     if process is not None:
         process.tasks.append(task)
-        task.add_done_callback(partial(_forget_the_dead, process))
     return task
-
-
-def _forget_the_dead(process: Process, task: asyncio.Task[Any]) -> None:
-    """What a dead process would have said is nobody's concern; a living one must look at its tasks itself."""
-    if not process.alive and not task.cancelled():
-        task.exception()
 
 
 async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:

@@ -6,11 +6,19 @@ Nothing waits for real, and the same tasks always run in the same order.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
 from datetime import datetime, timedelta
+from heapq import heapify, heappop
 from typing import Any
 
 from sopwith.core.instant import Instant
 from sopwith.testing.clock import START
+
+_MANY_TIMERS = 100
+_MOST = 0.5
+"""Of many timers, cancelled ones are thrown away together once they are most."""
 
 
 class Stalled(Exception):
@@ -20,13 +28,24 @@ class Stalled(Exception):
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs tasks in virtual seconds. It has no files, sockets, signals or threads."""
 
+    _clock_resolution: float
+    _ready: deque[asyncio.Handle]
+    _stopping: bool
+    _timer_cancelled_count: int
     _scheduled: list[asyncio.TimerHandle]
 
     def __init__(self) -> None:
         super().__init__()
         self.turns = 0
         self._virtual = 0.0
-        self._selector = _NothingToRead(self)
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As every loop does it, without what those check who are used by several threads."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
 
     def time(self) -> float:
         return self._virtual
@@ -37,24 +56,40 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise Stalled("every task waits, and nothing is left that could wake one")
         self._virtual = max(self._virtual, self._scheduled[0].when())
 
-    def _process_events(self, event_list: list[Any]) -> None:
-        return
+    def _run_once(self) -> None:
+        # what every loop does in one turn, and in that order; where others wait for files, time passes here
+        self.turns += 1
+        self._drop_what_was_cancelled()
+        if not (self._ready or self._stopping or self._is_time()):
+            self.jump()
+        end = self.time() + self._clock_resolution
+        while self._scheduled and self._scheduled[0].when() < end:
+            timer: Any = heappop(self._scheduled)
+            timer._scheduled = False
+            self._ready.append(timer)
+        for _ in range(len(self._ready)):
+            handle: Any = self._ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def _is_time(self) -> bool:
+        return bool(self._scheduled) and self._scheduled[0].when() <= self._virtual
+
+    def _drop_what_was_cancelled(self) -> None:
+        timers: list[Any] = self._scheduled
+        if len(timers) > _MANY_TIMERS and self._timer_cancelled_count / len(timers) > _MOST:
+            for timer in timers:
+                timer._scheduled = not timer._cancelled
+            self._scheduled = [timer for timer in timers if timer._scheduled]
+            heapify(self._scheduled)
+            self._timer_cancelled_count = 0
+            return
+        while timers and timers[0]._cancelled:
+            self._timer_cancelled_count -= 1
+            heappop(timers)._scheduled = False
 
     def _write_to_self(self) -> None:
         return
-
-
-class _NothingToRead:
-    """Stands where other loops ask the system for ready files; waiting for them is when time passes."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-
-    def select(self, timeout: float | None) -> list[Any]:
-        self._loop.turns += 1
-        if timeout is None or timeout > 0:
-            self._loop.jump()
-        return []
 
 
 class VirtualClock:
@@ -65,22 +100,34 @@ class VirtualClock:
         self._wall = at
         self._boot = 1
         self._slept_ms = 0
+        self._now: Instant | None = None
+        """What was last read, at `_read_at` by the loop; None: the clock was changed since."""
+        self._read_at = 0.0
 
     def now(self) -> Instant:
-        milliseconds = round(self._loop.time() * 1000) + self._slept_ms
-        return Instant(self._wall + timedelta(milliseconds=milliseconds), milliseconds, f"boot-{self._boot}")
+        # asked for far more often than it changes
+        time = self._loop.time()
+        if self._now is None or time != self._read_at:
+            milliseconds = round(time * 1000) + self._slept_ms
+            at = self._wall + timedelta(milliseconds=milliseconds)
+            self._now = Instant(at, milliseconds, f"boot-{self._boot}")
+            self._read_at = time
+        return self._now
 
     def set_wall_by(self, seconds: float) -> None:
         """Somebody sets the wall clock forward or back; no time passes."""
         self._wall += timedelta(milliseconds=round(seconds * 1000))
+        self._now = None
 
     def suspend(self, seconds: float) -> None:
         """The machine sleeps: wall and boot clock go on, and whoever sleeps on the loop does not."""
         self._slept_ms += round(seconds * 1000)
+        self._now = None
 
     def reboot(self) -> None:
         """The machine starts anew. Its boot clock goes on as if it had never stopped, which nobody may rely on."""
         self._boot += 1
+        self._now = None
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
