@@ -22,6 +22,7 @@ from sopwith.core.run import descendants
 ANSWERS = (ev.ApprovalGranted, ev.ApprovalRejected, ev.ApprovalTimeout)
 WHILE_OPEN = (ev.ApprovalVoteRecorded, ev.ApprovalEscalated, ev.ApprovalReminded, ev.ApprovalPostponed)
 SECONDS_5 = timedelta(seconds=5)
+MS = timedelta(milliseconds=1)
 
 
 class Clock:
@@ -34,6 +35,8 @@ class Clock:
         self.lived = timedelta(0)
         self.allowance = timedelta(0)
         self.since: Instant | None = now
+        self.began: tuple[datetime, Instant] = (at, now)
+        self.jumped = timedelta(0)
         self.restarted = False
         self.left: timedelta | None = None
         self.reminders_left: list[timedelta] = []
@@ -51,6 +54,7 @@ class Clock:
         if self.since is not None:
             return
         self.since = now
+        self.began, self.jumped = (at, now), timedelta(0)
         self.due_at = None if self.left is None else at + self.left
         self.reminders = [at + left for left in self.reminders_left]
 
@@ -74,12 +78,17 @@ class Clock:
         assert self.due_at is not None
         assert body.due_at == self.due_at + jump
         self._look(now)
+        self.jumped += jump
         self.due_at += jump
         self.reminders = [reminder + jump for reminder in self.reminders]
 
-    def remind(self, body: ev.ApprovalReminded, at: datetime) -> None:
+    def remind(self, body: ev.ApprovalReminded, at: datetime, now: Instant) -> None:
         assert body.due_at in self.reminders, "a reminder that nobody asked for, or a second time"
-        assert body.due_at <= at, "a reminder before its time"
+        began_at, began = self.began
+        # within a boot the time that passed counts, wherever the wall clock was set
+        passed = began.boot_id == now.boot_id and timedelta(milliseconds=now.boot_ms - began.boot_ms)
+        wanted = body.due_at - self.jumped - began_at
+        assert body.due_at <= at or (passed and passed >= wanted - MS), "a reminder before its time"
         self.reminders = [reminder for reminder in self.reminders if reminder > body.due_at]
 
 
@@ -98,7 +107,7 @@ class Ledger:
         self.changed: set[StepId] = set()
         self.seq = 0
         self.started = self.paused = self.final = False
-        self.stopping = False
+        self.stopping = self.ending = False
         self.finished: dict[StepId, str] = {}
         self.stuck: dict[StepId, str] = {}
         self.running: set[StepId] = set()
@@ -248,7 +257,7 @@ class Ledger:
                 self.escalated.add(number)
             case ev.ApprovalReminded():
                 assert event.actor.kind is ActorKind.SYSTEM
-                clock.remind(body, event.at)
+                clock.remind(body, event.at, self.now)
             case ev.ApprovalPostponed():
                 assert event.actor.kind is ActorKind.SYSTEM
                 clock.postpone(body, self.now)
@@ -553,7 +562,9 @@ class Ledger:
     def _interrupted(self, body: ev.StepInterrupted) -> None:
         """Nothing follows by itself unless the step says so, and nothing in a run that ends."""
         policy = self._policy(body.step_number).policy
-        assert body.on_interrupt == ("" if policy is OnInterrupt.ASK else policy)
+        # where somebody wanted it ended that is all that is told
+        asks = policy is OnInterrupt.ASK or (self.ending and not body.on_interrupt)
+        assert body.on_interrupt == ("" if asks else policy)
         assert body.then in ("", body.on_interrupt)
         assert not body.then or not (self.out or self.cancelling), "something follows in a run that ends"
         assert bool(body.because) == (body.on_interrupt != body.then), "asked, and nobody said why"
@@ -823,11 +834,12 @@ class Ledger:
                 self._stop_clocks(event.at)
                 self.stopping = True
                 self.cancelling |= isinstance(body, ev.RunCancelRequested)
+                self.ending |= isinstance(body, ev.RunPauseRequested) and body.stop
             case ev.RunPaused():
                 assert not processes, "paused over a running process"
                 assert body.cause != "condition" or self.unknown, "paused for a condition that is known"
                 self._stop_clocks(event.at)
-                self.paused, self.stopping = True, False
+                self.paused, self.stopping, self.ending = True, False, False
                 self.stopped = event.at if self.started else None
             case ev.RunResumed():
                 self.stopping = False  # a pause that still waited for a process is taken back
@@ -849,7 +861,7 @@ class Ledger:
                 assert self.out == ("were up" in body.error)
                 assert not self.open
                 assert not self.out or not self.waiting | self.retrying.keys(), "time goes on where it was up"
-                self.stopping = self.paused = False
+                self.stopping = self.ending = self.paused = False
                 self.failed = True
             case ev.RunCancelled():
                 assert not processes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -273,7 +274,11 @@ def _record_text(document: Document) -> str:
 
 
 def _told(details: Document) -> str:
-    facts = [words.format(*(details[key] for key in keys)) for keys, words in _FACTS if all(k in details for k in keys)]
+    shown = {
+        key: shlex.join(value) if key == "command" and isinstance(value, list) else value
+        for key, value in details.items()
+    }
+    facts = [words.format(*(shown[key] for key in keys)) for keys, words in _FACTS if all(k in shown for k in keys)]
     if facts:
         return f": {'; '.join(facts)}".replace("\n", " ")
     for key in ("reason", "comment", "error", "duration", "title"):
