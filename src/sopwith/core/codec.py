@@ -106,6 +106,15 @@ def link(prev_hash: str, payload: bytes) -> str:
     return sha256(bytes.fromhex(prev_hash) + payload)
 
 
+def first_changed(sealed: Iterable[SealedEvent], prev_hash: str = NO_HASH) -> int | None:
+    """The seq of the first event that does not fit the one before (`prev_hash`), or its own hash; None if all do."""
+    for each in sealed:
+        if each.prev_hash != prev_hash or link(prev_hash, each.payload) != each.hash:
+            return each.seq
+        prev_hash = each.hash
+    return None
+
+
 def view_line(sealed: SealedEvent) -> bytes:
     """The event's line in `<run id>.audit.jsonl`: the payload's object with the two hashes, in canonical form."""
     document = msgspec.json.decode(sealed.payload)

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import msgspec
 
-from sopwith.core.codec import decode_event, link
+from sopwith.core.codec import first_changed
 from sopwith.core.due import at_rest
 from sopwith.core.procedure import sha256
 from sopwith.core.run import Run, running_processes
@@ -177,17 +177,12 @@ def _state_at_rest(engine: Engine, run_id: str) -> bytes | None:
 
 
 def _chain(engine: Engine, run_id: str) -> Iterator[Finding]:
-    previous = None
-    for sealed in engine.parts.store.events(run_id):
-        event = decode_event(sealed.payload)
-        linked = previous is None or sealed.prev_hash == previous
-        if not linked or link(sealed.prev_hash, sealed.payload) != sealed.hash:
-            yield Finding(
-                message=f"the record of {run_id} was changed: event {event.seq} does not fit the one before",
-                hint="nothing in it can be trusted from there on",
-            )
-            return
-        previous = sealed.hash
+    changed_at = first_changed(engine.parts.store.events(run_id))
+    if changed_at is not None:
+        yield Finding(
+            message=f"the record of {run_id} was changed: event {changed_at} does not fit the one before",
+            hint="nothing in it can be trusted from there on",
+        )
 
 
 def _summary(engine: Engine, loaded: Loaded, *, mend: bool) -> Iterator[Finding]:

@@ -15,8 +15,8 @@ import msgspec
 from sopwith.core.actor import SYSTEM
 from sopwith.core.admission import Occupancy
 from sopwith.core.child import standing, told_of
-from sopwith.core.codec import NO_HASH, decode_event, seal
-from sopwith.core.commands import Admit, Command, Notice
+from sopwith.core.codec import NO_HASH, decode_event, first_changed, seal
+from sopwith.core.commands import Admit, Cancel, Command, Notice, Pause, Reject
 from sopwith.core.confidential import has_secrets
 from sopwith.core.decide import Decision, decide
 from sopwith.core.due import Due, at_rest, next_due_at, settling
@@ -28,18 +28,24 @@ from sopwith.core.run import Run, children, current_step, holds_slot, status_of
 from sopwith.engine.documents import run_document
 from sopwith.engine.parts import Parts
 from sopwith.engine.secrets import mask_of, recognised
-from sopwith.errors import BadName, Conflict, IllegalMove, NotFound, SopwithError, StoreError
+from sopwith.errors import BadName, Conflict, IllegalMove, NotFound, Refused, SopwithError, StoreError
 from sopwith.ports import Batch, Claim, RunSummary
 
 RUN_ID = re.compile(r"sop_run_[a-z0-9_-]{1,48}")
 _TRIES = 64
+_STOPS = (Cancel, Pause, Reject)
+"""What may still be done with a run whose record was changed by hand: everything else would build on it."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A run as of its last event, whose hash is `head`."""
+    """A run as of its last event, whose hash is `head`.
+
+    `changed_at`: the first event whose bytes are not what was recorded; None where the chain of hashes holds.
+    """
 
     run: Run
     head: str
+    changed_at: int | None = None
 
 
 class Runs:
@@ -59,7 +65,8 @@ class Runs:
             raise self._parts.auditing.why_empty(run_id)
         with self._readable(run_id):
             events = [decode_event(payload) for payload in payloads]
-            return Loaded(replay(self._procedure_of(events[0]), events), sealed[-1].hash)
+            run = replay(self._procedure_of(events[0]), events)
+            return Loaded(run, sealed[-1].hash, first_changed(sealed))
 
     def refresh(self, loaded: Loaded) -> tuple[Loaded, tuple[Event, ...]]:
         """The same run with what others have appended since, and those events."""
@@ -70,7 +77,8 @@ class Runs:
             raise self._parts.auditing.why_empty(loaded.run.run_id)
         with self._readable(loaded.run.run_id):
             events = tuple(decode_event(each.payload) for each in sealed)
-            return Loaded(reduce(evolve, events, loaded.run), sealed[-1].hash), events
+            changed_at = loaded.changed_at or first_changed(sealed, loaded.head)
+            return Loaded(reduce(evolve, events, loaded.run), sealed[-1].hash, changed_at), events
 
     def as_of(self, run_id: str, seq: int) -> tuple[Run, Event]:
         """The run as it was after event `seq`, and the first of the events that were made in one with it."""
@@ -163,7 +171,15 @@ class Runs:
         decision = decide(loaded.run, self._without_secrets(loaded.run, command))
         if not decision.events:
             return loaded, ()
+        if loaded.changed_at is not None and not isinstance(command, _STOPS):
+            raise Refused(
+                f"the record of {loaded.run.run_id} was changed by hand: event {loaded.changed_at} does not fit the "
+                "one before, and nothing may be built on it",
+                hint=f"sop audit {loaded.run.run_id} --verify tells more; sop cancel ends the run; keep the workspace, "
+                "it is evidence",
+            )
         batch, after = self._batch(decision, loaded.head, contents)
+        after = msgspec.structs.replace(after, changed_at=loaded.changed_at)
         # a command that leaves the run without a slot, or with the one it has, needs none; the queue is always asked
         takes_slot = isinstance(command, Admit) or (holds_slot(after.run) and not holds_slot(loaded.run))
         before, then = standing(loaded.run), standing(after.run)

@@ -1,0 +1,82 @@
+"""A run whose record somebody changed by hand: it can be looked at and ended, and nothing is built on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import apsw
+import pytest
+
+from sopwith.assembly import open_engine
+from sopwith.core.actor import Actor, ActorKind
+from sopwith.engine.driver import drive
+from sopwith.engine.engine import RunRequest
+from sopwith.errors import Refused
+from sopwith.ports import Workspace
+
+ANN = Actor("ann", ActorKind.HUMAN, "cli")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    workspace = Workspace(tmp_path)
+    folder = workspace.sops / "deploy"
+    folder.mkdir(parents=True)
+    steps = [
+        {"number": 1, "title": "Build", "run": "echo built"},
+        {"number": 2, "title": "Ship", "run": f"touch {tmp_path}/shipped", "requiresApproval": True},
+    ]
+    manifest = {"name": "deploy", "description": "d", "version": "1.0.0", "executionMode": "auto", "steps": steps}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return workspace
+
+
+@pytest.fixture
+def changed(workspace: Workspace) -> str:
+    """A run that waits at a gate, behind a step whose exit code was changed in the database."""
+    engine = open_engine(workspace)
+    run_id = engine.create_run(RunRequest(name="deploy"), actor=ANN).run_id
+    asyncio.run(drive(engine.parts, run_id))
+    engine.parts.store.close()
+    connection = apsw.Connection(str(workspace.database))
+    edit = "cast(replace(cast(payload as text), '\"exitCode\":0', '\"exitCode\":3') as blob)"
+    connection.execute(f"update events set payload = {edit} where event_type = 'step_completed'")
+    assert connection.changes() == 1
+    connection.close()
+    return run_id
+
+
+@pytest.mark.parametrize("verb", ["approve", "skip"])
+def test_nothing_is_built_on_a_record_that_was_changed(workspace: Workspace, changed: str, verb: str) -> None:
+    engine = open_engine(workspace)
+    before = engine.runs.load(changed)
+    assert before.changed_at == 4
+    with pytest.raises(Refused, match="was changed by hand: event 4 does not fit the one before"):
+        if verb == "approve":
+            engine.approve(changed, actor=ANN)
+        else:
+            engine.skip(changed, actor=ANN, reason="why not")
+    assert engine.runs.load(changed) == before
+    assert not (workspace.root / "shipped").exists()
+
+
+@pytest.mark.parametrize("verb", ["reject", "cancel"])
+def test_it_can_still_be_ended(workspace: Workspace, changed: str, verb: str) -> None:
+    engine = open_engine(workspace)
+    if verb == "cancel":
+        engine.cancel(changed, actor=ANN, reason="tampered with")
+        assert engine.runs.load(changed).run.ended == "cancelled"
+    else:
+        engine.reject(changed, actor=ANN, reason="tampered with")
+        assert not (workspace.root / "shipped").exists()
+
+
+def test_other_runs_go_on(workspace: Workspace, changed: str) -> None:
+    engine = open_engine(workspace)
+    run_id = engine.create_run(RunRequest(name="deploy"), actor=ANN).run_id
+    assert run_id != changed
+    asyncio.run(drive(engine.parts, run_id))
+    engine.approve(run_id, actor=ANN)
+    assert asyncio.run(drive(engine.parts, run_id)).ended == "completed"
