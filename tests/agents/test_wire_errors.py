@@ -113,6 +113,10 @@ BROKEN = {
     "conflict": ("sop_cancel", {"runId": "byhand"}),
     "internal": ("sop_list", {"query": "a fault"}),
 }
+RECORDED = {
+    # what is refused and leaves a trace: the report stays in the record, and is not believed
+    "verification_failed": ("sop_complete_step", {**BYHAND, "outcome": "done", "waitMs": 20_000}),
+}
 NEVER = {
     # codes that no tool answers with, and the only files that make them; all are out of a tool's way
     # the words of a server about itself
@@ -128,8 +132,9 @@ NEVER = {
 def test_every_code_of_the_source_has_a_case_or_a_reason() -> None:
     codes = {kind.code for kind in error_types()} | {"internal"}
     assert codes == set(REMEDIES)
-    assert {case[0] for case in CASES} | set(BROKEN) | set(NEVER) == codes
-    assert not ({case[0] for case in CASES} | set(BROKEN)) & set(NEVER)
+    met = {case[0] for case in CASES} | set(BROKEN) | set(RECORDED)
+    assert met | set(NEVER) == codes
+    assert not met & set(NEVER)
 
 
 def test_every_tool_meets_every_kind_of_wrong_call() -> None:
@@ -268,5 +273,28 @@ def test_what_is_wrong_with_the_machine_over_the_wire(
             elif code == "store_error":
                 (workshop.sops / "runs.db").write_bytes(b"not a database" * 1000)
             check_error(await client.call_tool(tool, meant(arguments, {"byhand": run_id})), code, code)
+
+    play(story)
+
+
+@pytest.mark.parametrize("code", RECORDED)
+def test_what_is_refused_and_recorded_over_the_wire(
+    connect: Connect, workshop: Workshop, agents: Make, code: str
+) -> None:
+    workshop.steps("byhand", "Walk", steps=[{"number": 1, "title": "Walk", "verify": "test -e walked"}])
+    agent = agents("coder")
+    run_id = agent("sop_execute", sopName="byhand")["runId"]
+    agent.close()
+    tool, arguments = RECORDED[code]
+
+    async def story() -> None:
+        async with connect("coder") as client:
+            told = meant(arguments, {"byhand": run_id})
+            document = check_error(await client.call_tool(tool, told), code, code)
+            assert document["waitingOn"] == "agent"
+            (workshop.root / "walked").touch()
+            result = await client.call_tool(tool, told)
+            assert not result.is_error
+            assert result.structured_content["runStatus"] == "completed"
 
     play(story)

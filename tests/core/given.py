@@ -172,7 +172,7 @@ class Story:
         self.events.extend(decision.events)
         return [event.event_type for event in decision.events]
 
-    def refused(self, error: type[SopwithError], command: type[cmd.Command], **fields: Any) -> SopwithError:
+    def refused(self, error: type[SopwithError], command: type[cmd.Command], /, **fields: Any) -> SopwithError:
         """The error with which the command was refused; `exactly` that class."""
         self.tick()
         before = self.run
@@ -182,7 +182,7 @@ class Story:
         assert self.run == before
         return caught.value
 
-    def command(self, command: type[cmd.Command], **fields: Any) -> cmd.Command:
+    def command(self, command: type[cmd.Command], /, **fields: Any) -> cmd.Command:
         actor = SYSTEM if command in DRIVER_COMMANDS else ALICE
         return command(**{"actor": actor, "now": self.now, "people": Directory(self.config), **fields})
 

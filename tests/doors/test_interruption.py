@@ -114,7 +114,7 @@ def test_a_step_that_is_being_verified_says_so(workshop: Workshop) -> None:
         assert "it was interrupted, being verified since" in workshop.sop("status", run).out
         assert workshop.json("status", run)["stepResults"][0]["verification"]["outcome"] is None
         refused = workshop.json("complete", run, "--step", "1", code=5)
-        assert "step 1 is running" in refused["error"]["message"]
+        assert "step 1 is being verified" in refused["error"]["message"]
         (workshop.root / "seen").touch()
         assert driver.wait(timeout=30) == 0
     finally:

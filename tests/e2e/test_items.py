@@ -126,5 +126,7 @@ def test_completed_instances_are_undone_one_by_one(workshop: Workshop) -> None:
     assert run["rolledBack"] is True
     undone = [line for line in count(workshop, "trace") if line.startswith("undo")]
     assert sorted(undone) == [f"undo-{n}-https://{n}.example.com" for n in ("ap", "eu", "us")]
-    assert undone[0].startswith("undo-ap")
+    events = workshop.json("audit", workshop.run_id("spread"))["events"]
+    done = [each["instance"] for each in events if each["type"] == "step_completed" and each.get("instance")]
+    assert [line.split("-")[1] for line in undone] == done[2::-1], "the last that was done is undone first"
     assert run["stepResults"][1]["status"] == "rolled_back"

@@ -197,6 +197,7 @@ OTHER: dict[str, Any] = {
     "timeout_secs": 7,
     "retry": RetryRules(max_attempts=9),
     "on_interrupt": {"policy": "rerun"},
+    "verify": {"script": "true\n", "interpreter": "bash", "timeout_secs": 600},
     "rollback": True,
     "uses": {"test": "e" * 64},
     "given": {"version": "v2"},
