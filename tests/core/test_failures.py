@@ -10,9 +10,9 @@ from sopwith.core.due import DueKind
 from sopwith.core.events import Evidence
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.run import GateStatus, RunStatus, StepStatus, descendants, holds_slot, is_failing, open_gates
-from sopwith.errors import ApproverNotAllowed, BadRequest, IllegalMove, Refused
+from sopwith.errors import ApproverNotAllowed, BadRequest, IllegalMove, NotAllowed, Refused
 
-from .given import AGENT, ALICE, NOON, RUN, TRIGGER, Story, digest_of, manual, procedure, shell
+from .given import AGENT, ALICE, NOON, RUN, TRIGGER, MakeStep, Story, digest_of, manual, procedure, shell
 
 FAILED = "exit code 1"
 
@@ -328,7 +328,8 @@ def test_skip_passes_a_step_at_its_gate_and_closes_the_gate() -> None:
 
 def test_skip_passes_a_manual_step() -> None:
     story = Story(manual(), shell()).drive()
-    assert story.when(cmd.Skip, actor=AGENT, reason="not needed") == ["step_skipped"]
+    story.refused(NotAllowed, cmd.Skip, actor=AGENT, reason="not needed")
+    assert story.when(cmd.Skip, reason="not needed") == ["step_skipped"]
 
 
 @pytest.mark.parametrize("make", [_rejected, _failed, _interrupted])
@@ -373,7 +374,7 @@ def test_a_failed_run_whose_failure_is_resolved_pauses_where_a_rejection_is_left
     assert story.last.body.cause == "rejected"
 
 
-@pytest.mark.parametrize("actor", [AGENT, TRIGGER, SYSTEM])
+@pytest.mark.parametrize("actor", [TRIGGER, SYSTEM])
 @pytest.mark.parametrize("end", ["failed", "interrupted"])
 def test_a_gated_step_is_done_by_hand_or_skipped_only_by_its_approvers(actor: Actor, end: str) -> None:
     story = Story(shell(gate=True)).drive()
@@ -386,6 +387,33 @@ def test_a_gated_step_is_done_by_hand_or_skipped_only_by_its_approvers(actor: Ac
     assert story.when(cmd.Complete, actor=ALICE) == ["step_reported", "step_completed", "run_resumed", "run_completed"]
 
 
+@pytest.mark.parametrize("end", ["failed", "interrupted"])
+@pytest.mark.parametrize("make", [shell, manual])
+def test_an_agent_settles_nothing_that_a_person_is_to_look_at(end: str, make: MakeStep) -> None:
+    story = Story(make(), shell()).drive()
+    if end == "interrupted" and make is shell:
+        story.interrupt(1)
+    elif make is shell:
+        story.finish(1, error=FAILED)
+    else:
+        story.when(cmd.Fail, actor=AGENT, reason="no")
+    story.refused(NotAllowed, cmd.Complete, actor=AGENT)
+    story.refused(NotAllowed, cmd.Skip, actor=AGENT, reason="no")
+    if story.run.steps[1].status == "interrupted":
+        story.refused(NotAllowed, cmd.Retry, actor=AGENT)
+    else:
+        assert story.when(cmd.Retry, actor=AGENT)[0] == "run_retried"
+
+
+def test_an_agent_reports_nothing_while_a_blocked_step_waits_for_a_person() -> None:
+    story = Story(manual()).drive()
+    story.when(cmd.Block, actor=AGENT, reason="no key")
+    story.refused(NotAllowed, cmd.Complete, actor=AGENT)
+    story.refused(NotAllowed, cmd.Fail, actor=AGENT, reason="no")
+    story.when(cmd.Resume)
+    assert story.when(cmd.Complete, actor=AGENT)[:2] == ["step_reported", "step_completed"]
+
+
 def test_an_agent_reports_a_gated_manual_step_that_was_approved() -> None:
     story = Story(manual(gate=True)).drive()
     story.when(cmd.Approve)
@@ -395,7 +423,7 @@ def test_an_agent_reports_a_gated_manual_step_that_was_approved() -> None:
 
 def test_step_by_step_makes_every_step_a_gated_one_for_skip_and_complete() -> None:
     story = Story(shell(), mode=ExecutionMode.STEP_BY_STEP).drive()
-    story.refused(ApproverNotAllowed, cmd.Skip, actor=AGENT, reason="no")
+    story.refused(ApproverNotAllowed, cmd.Skip, actor=TRIGGER, reason="no")
 
 
 def test_skipping_another_step_does_not_resume_a_run_that_was_paused_for_something_else() -> None:

@@ -80,3 +80,51 @@ def test_other_runs_go_on(workspace: Workspace, changed: str) -> None:
     asyncio.run(drive(engine.parts, run_id))
     engine.approve(run_id, actor=ANN)
     assert asyncio.run(drive(engine.parts, run_id)).ended == "completed"
+
+
+def edit(workspace: Workspace, run_id: str) -> None:
+    """Changes the name of who made the run, in the first event."""
+    connection = apsw.Connection(str(workspace.database))
+    edit = 'cast(replace(cast(payload as text), \'"id":"ann"\', \'"id":"eve"\') as blob)'
+    rowid = "(select rowid from runs where run_id = ?)"
+    connection.execute(f"update events set payload = {edit} where seq = 1 and run = {rowid}", (run_id,))
+    assert connection.changes() == 1
+    connection.close()
+
+
+def test_one_with_a_running_step_can_be_cancelled(workspace: Workspace) -> None:
+    manifest = json.loads((workspace.sops / "deploy" / "manifest.json").read_text())
+    manifest["steps"][0]["run"] = f"touch {workspace.root}/began; sleep 60"
+    (workspace.sops / "deploy" / "manifest.json").write_text(json.dumps(manifest))
+    engine = open_engine(workspace)
+    run_id = engine.create_run(RunRequest(name="deploy"), actor=ANN).run_id
+
+    async def begin() -> None:
+        driving = asyncio.ensure_future(drive(engine.parts, run_id))
+        while not (workspace.root / "began").exists():
+            await asyncio.sleep(0.01)
+        driving.cancel()
+        await asyncio.gather(driving, return_exceptions=True)
+
+    asyncio.run(begin())
+    edit(workspace, run_id)
+    engine.cancel(run_id, actor=ANN, reason="tampered with")
+    assert asyncio.run(drive(engine.parts, run_id)).ended == "cancelled"
+    assert engine.parts.store.holder(run_id) is None
+
+
+def test_what_runs_within_it_can_be_ended_and_it_too(workspace: Workspace) -> None:
+    folder = workspace.sops / "around"
+    folder.mkdir()
+    steps = [{"number": 1, "title": "Deploy", "uses": "deploy"}]
+    manifest = {"name": "around", "description": "d", "version": "1.0.0", "executionMode": "auto", "steps": steps}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    engine = open_engine(workspace)
+    run_id = engine.create_run(RunRequest(name="around"), actor=ANN).run_id
+    child = asyncio.run(drive(engine.parts, run_id)).steps[1].child
+    edit(workspace, run_id)
+    engine.reject(child, actor=ANN, reason="no")
+    assert engine.runs.load(child).run.paused
+    engine.cancel(run_id, actor=ANN, reason="tampered with")
+    asyncio.run(drive(engine.parts, run_id))
+    assert [engine.runs.load(each).run.ended for each in (child, run_id)] == ["cancelled", "cancelled"]

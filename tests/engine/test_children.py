@@ -29,7 +29,7 @@ from sopwith.errors import (
 from sopwith.ports import ExecutorKind
 from sopwith.testing.executor import FAILED, Play
 
-from .bench import ANN, BOB, Bench
+from .bench import ANN, BOB, BOT, Bench
 from .served import Server, ended
 
 USES: dict[str, Any] = {"run": None, "uses": "build"}
@@ -1604,3 +1604,57 @@ def untold_of_the_end(bench: Bench, patch: pytest.MonkeyPatch) -> Run:
     assert bench.names(run_id)[2:] == ["step_started 1"]
     assert bench.now(run.steps[1].child).ended == "completed"
     return run
+
+
+# what a step is settled with whose child run was not let through
+
+THEIRS: dict[str, Any] = {**GATE, "approval": {"approvers": ["user:bob"], "onTimeout": "pause"}}
+
+
+def settled(bench: Bench, run_id: str, verb: str, actor: Actor) -> None:
+    if verb == "complete":
+        bench.engine().complete(run_id, step=1, actor=actor, comment="it is done")
+    else:
+        bench.engine().skip(run_id, actor=actor, reason="not needed")
+
+
+@pytest.mark.parametrize("verb", ["complete", "skip"])
+@pytest.mark.parametrize("end", ["cancelled", "rejected"])
+def test_a_step_is_not_settled_past_the_gates_of_its_child_run(bench: Bench, verb: str, end: str) -> None:
+    nested(bench, {}, THEIRS, then=({},))
+    run_id = bench.run("deploy").run_id
+    child = child_of(bench, run_id)
+    if end == "rejected":
+        bench.engine().reject(child, actor=BOB, reason="no")
+        bench.drive(run_id)
+    bench.engine().cancel(child, actor=ANN)
+    bench.drive(run_id)
+    assert bench.now(run_id).steps[1].status == "failed"
+    with pytest.raises(ApproverNotAllowed, match="none of the approvers"):
+        settled(bench, run_id, verb, ANN)
+    with pytest.raises((NotAllowed, ApproverNotAllowed)):
+        settled(bench, run_id, verb, BOT)
+    settled(bench, run_id, verb, BOB)
+    assert bench.drive(run_id).ended == "completed"
+
+
+def test_nor_past_the_gates_of_runs_within_that(bench: Bench) -> None:
+    bench.procedure("compile", THEIRS)
+    nested(bench, {"run": None, "uses": "compile"}, then=({},))
+    run_id = bench.run("deploy").run_id
+    inner = child_of(bench, child_of(bench, run_id))
+    bench.engine().cancel(inner, actor=ANN)
+    bench.drive(run_id)
+    with pytest.raises(ApproverNotAllowed, match=inner):
+        settled(bench, run_id, "complete", ANN)
+
+
+def test_a_gate_of_the_child_that_was_passed_is_no_obstacle(bench: Bench) -> None:
+    nested(bench, THEIRS, {}, then=({},))
+    bench.world.plays[2] = [Play(result=FAILED), Play()]
+    run_id = bench.run("deploy").run_id
+    approve(bench, child_of(bench, run_id), actor=BOB)
+    bench.drive(run_id)
+    assert bench.now(run_id).steps[1].status == "failed"
+    settled(bench, run_id, "complete", ANN)
+    assert bench.drive(run_id).ended == "completed"

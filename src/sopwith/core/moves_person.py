@@ -102,6 +102,13 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
     if run.started_at is None or (run.start_void and run.ended is None):
         why = "has not started" if run.started_at is None else "its changed parameters have not been approved"
         raise refuse(run, command, because=why, hint=f"sop resume {run.run_id} goes on")
+    interrupted = [number for number, step in run.steps.items() if step.stuck and step.status is StepStatus.INTERRUPTED]
+    if interrupted and command.actor.kind is ActorKind.AGENT:
+        raise NotAllowed(
+            f"{command.actor} may not retry {run.run_id}: step {interrupted[0]} was interrupted, and nobody knows how "
+            "far it came",
+            hint="a person may, who has found that out",
+        )
     changes = changes_params(run, command)
     if changes and run.parent is not None:
         raise refuse(
@@ -203,10 +210,10 @@ def skip(run: Run, command: Skip) -> list[ev.EventBody]:
         )
     _check_not_rolled_back(run, command)
     step = _chosen(run, command, command.step, _can_be_skipped)
-    if run.procedure.step(step.number).verify and command.actor.kind is ActorKind.AGENT:
+    if command.actor.kind is ActorKind.AGENT:
         raise NotAllowed(
-            f"{command.actor} may not skip step {step.number} of {run.run_id}: that goes around its verification",
-            hint="a person may; an agent reports it done, failed or blocked",
+            f"{command.actor} may not skip step {step.number} of {run.run_id}: that is a person's decision",
+            hint="a person may; an agent reports the step that it was given done, failed or blocked",
         )
     signed = _signed(run, step, command, "skipped")
     title = run.procedure.step(step.number).title
@@ -225,6 +232,7 @@ def complete(run: Run, command: Complete) -> list[ev.EventBody]:
     """A manual step is done, or a failed or interrupted one turned out or was made done."""
     _check_not_rolled_back(run, command)
     step = _chosen(run, command, command.step, _can_be_completed)
+    _check_reporter(run, step, command)
     if run.procedure.step(step.number).verify:
         told = _reported(run, step, command, outcome="completed", comment=command.comment, signed=None)
         return [replace(told, to_verify=True), *_going_on(run, step, command)]
@@ -252,6 +260,7 @@ def fail(run: Run, command: Fail) -> list[ev.EventBody]:
             hint=f'sop fail {run.run_id} --reason "what went wrong"',
         )
     step = _chosen(run, command, command.step, _is_open_manual)
+    _check_reporter(run, step, command)
     title = run.procedure.step(step.number).title
     milliseconds = step_ms(step, command.now)
     failed = ev.StepFailed(
@@ -281,6 +290,22 @@ def block(run: Run, command: Block) -> list[ev.EventBody]:
     asked = Pause(actor=command.actor, now=command.now, people=command.people, cause="blocked", reason=because)
     reported = _reported(run, step, command, outcome="blocked", comment=command.reason, signed=None)
     return [reported, *pause(run, asked)]
+
+
+def _check_reporter(run: Run, step: StepState, command: Complete | Fail) -> None:
+    """NotAllowed where an agent would settle what a person is to look at: it reports open steps by hand, no more."""
+    if command.actor.kind is not ActorKind.AGENT:
+        return
+    if step.stuck:
+        raise NotAllowed(
+            f"{command.actor} may not report step {step.number} of {run.run_id}: it was {step.status}: a person looks",
+            hint=f"a person may call it done; sop retry {run.run_id} tries a failed step again",
+        )
+    if run.paused and run.pause_cause == "blocked":
+        raise NotAllowed(
+            f"{command.actor} may not report step {step.number} of {run.run_id}: the run waits for a person to look",
+            hint=f"a person may, or lets it go on: sop resume {run.run_id}",
+        )
 
 
 def _signed(run: Run, step: StepState, command: Skip | Complete, meaning: str) -> ev.Signature | None:

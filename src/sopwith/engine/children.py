@@ -6,7 +6,7 @@ whatever dies in between, the parent either knows how the child stands, or knows
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -17,10 +17,11 @@ from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
 from sopwith.core.child import EXECUTOR, given_by, is_to_be_retried, told_of
 from sopwith.core.events import ParentRun
+from sopwith.core.gates import is_gated
 from sopwith.core.instant import Instant
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.procedure import Procedure, decode_procedure, sha256
-from sopwith.core.run import Run, RunStatus, children
+from sopwith.core.run import GateStatus, Run, RunStatus, StepStatus, children
 from sopwith.engine.creation import Order, Within, limits_now, line_of, make_run
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
@@ -115,6 +116,19 @@ def going_on_besides(runs: Runs, run: Run) -> tuple[tuple[StepId, str], ...]:
     busy = {step.number for step in children(run)}
     loaded = ((number, _loaded(runs, child)) for number, child in kept if number not in busy)
     return tuple((number, child.run_id) for number, child in loaded if child is not None and child.ended is None)
+
+
+def gates_not_passed(runs: Runs, run: Run, number: StepId) -> Iterator[tuple[Run, StepId | None]]:
+    """The gates within the child run of this step, and within its children, that nobody has passed."""
+    child = _loaded(runs, run.steps[number].child) if run.steps[number].child else None
+    if child is None or child.ended is RunStatus.COMPLETED:
+        return
+    if child.start_gate is not None and child.start_gate.status is not GateStatus.APPROVED:
+        yield child, None
+    for step in child.steps.values():
+        if is_gated(child, step.number) and not step.gate_passed and step.status is not StepStatus.COMPLETED:
+            yield child, step.number
+        yield from gates_not_passed(runs, child, step.number)
 
 
 def may_begin(runs: Runs, run: Run) -> bool:

@@ -21,7 +21,7 @@ from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
 from sopwith.core.approval import TimeoutAction
-from sopwith.core.approvers import gate_of, why_not
+from sopwith.core.approvers import check_approver, gate_of, why_not
 from sopwith.core.decide import decide, was_carried_out
 from sopwith.core.due import Due, DueKind, overdue
 from sopwith.core.events import Event
@@ -33,7 +33,7 @@ from sopwith.core.procedure import ExecutionMode
 from sopwith.core.refusal import verb_of
 from sopwith.core.request import Request, run_id_of
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children, run_left_ms
-from sopwith.engine.children import bring_in_line, going_on_besides, outermost
+from sopwith.engine.children import bring_in_line, gates_not_passed, going_on_besides, outermost
 from sopwith.engine.creation import Order, limits_now, make_run
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
@@ -200,7 +200,7 @@ class Engine:
         try:
             command = self._with_people(make(self.parts.clock.now()))
             self._check_outside(run.run_id, command.actor)
-            decide(run, self._known_to_be_whole(run, command))
+            decide(run, self._checked(run, command))
         except SopwithError as error:
             return error
         return None
@@ -365,16 +365,29 @@ class Engine:
         admit: Callable[[Run], Callable[[Occupancy], None] | None] | None = None,
     ) -> tuple[Loaded, tuple[Event, ...]]:
         """`Runs.change`, and whether it was this call's doing."""
-        checked = lambda run, now: self._known_to_be_whole(run, make(run, now))  # noqa: E731
-        loaded, events = self.runs.change(run_id, checked, admit=admit)
+        loaded, events = self.runs.change(run_id, lambda run, now: self._checked(run, make(run, now)), admit=admit)
         request = self._call.request
         self.replayed = not events and request is not None and request.key in loaded.run.requests
         return loaded, events
 
-    def _known_to_be_whole(self, run: Run, command: _C) -> _C:
+    def _checked(self, run: Run, command: _C) -> _C:
+        """The command, where nothing outside the run stands against it."""
+        if isinstance(command, cmd.Skip | cmd.Complete):
+            self._check_gates_within(run, command)
+        if isinstance(command, cmd.Retry | cmd.Rollback) and command.actor.kind is ActorKind.AGENT:
+            self._check_whole(run, command)
+        return command
+
+    def _check_gates_within(self, run: Run, command: cmd.Skip | cmd.Complete) -> None:
+        """ApproverNotAllowed where a step is settled for whose child run somebody else was to be asked."""
+        stuck = [step.number for step in run.steps.values() if step.stuck]
+        numbers = stuck if command.step is None else [command.step] if command.step in run.steps else []
+        for number in numbers:
+            for child, gate in gates_not_passed(self.runs, run, number):
+                check_approver(child, gate, command.actor, self._people())
+
+    def _check_whole(self, run: Run, command: cmd.Command) -> None:
         """NotAllowed where an agent would begin again what may have been done since the backup that was restored."""
-        if not isinstance(command, cmd.Retry | cmd.Rollback) or command.actor.kind is not ActorKind.AGENT:
-            return command
         restored_at = self.parts.auditing.restored_at()
         if restored_at is not None and run.updated_at <= restored_at:
             raise NotAllowed(
@@ -382,7 +395,6 @@ class Engine:
                 "has run since",
                 hint="a person may, who has found that out",
             )
-        return command
 
     def _do(self, run_id: str, make: Callable[[Instant], cmd.Command]) -> Run:
         loaded, _events = self._change(run_id, lambda _run, now: self._with_people(make(now)), admit=self._readmission)

@@ -16,7 +16,19 @@ from sopwith.core.actor import SYSTEM
 from sopwith.core.admission import Occupancy
 from sopwith.core.child import standing, told_of
 from sopwith.core.codec import NO_HASH, decode_event, first_changed, seal
-from sopwith.core.commands import Admit, Cancel, Command, Notice, Pause, Reject
+from sopwith.core.commands import (
+    Admit,
+    Approve,
+    Command,
+    Complete,
+    Notice,
+    OpenGate,
+    Resume,
+    Retry,
+    Rollback,
+    Skip,
+    Start,
+)
 from sopwith.core.confidential import has_secrets
 from sopwith.core.decide import Decision, decide
 from sopwith.core.due import Due, at_rest, next_due_at, settling
@@ -33,8 +45,8 @@ from sopwith.ports import Batch, Claim, RunSummary
 
 RUN_ID = re.compile(r"sop_run_[a-z0-9_-]{1,48}")
 _TRIES = 64
-_STOPS = (Cancel, Pause, Reject)
-"""What may still be done with a run whose record was changed by hand: everything else would build on it."""
+_BUILDING = (Admit, Approve, Complete, OpenGate, Resume, Retry, Rollback, Skip, Start)
+"""What is not done any more in a run whose record was changed by hand. It can be ended, and what ends in it is told."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -171,7 +183,7 @@ class Runs:
         decision = decide(loaded.run, self._without_secrets(loaded.run, command))
         if not decision.events:
             return loaded, ()
-        if loaded.changed_at is not None and not isinstance(command, _STOPS):
+        if loaded.changed_at is not None and isinstance(command, _BUILDING):
             raise Refused(
                 f"the record of {loaded.run.run_id} was changed by hand: event {loaded.changed_at} does not fit the "
                 "one before, and nothing may be built on it",
