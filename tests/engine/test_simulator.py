@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -46,6 +47,8 @@ from sopwith.stores import batches
 from sopwith.testing import memory, simulator
 from sopwith.testing.executor import SUCCEEDED, FakeExecutor, FakeWatch, key_of
 from sopwith.testing.memory import MemoryStore
+from sopwith.testing.mortal import Died, Process, mortal_store
+from sopwith.testing.samples import first_batch, next_batch
 from sopwith.testing.simulator import FileDisk, main, simulate
 from sopwith.testing.virtual_time import VirtualLoop
 
@@ -114,6 +117,95 @@ def test_what_a_dead_process_would_have_said_is_told_nobody(
     simulate(seed)
     gc.collect()
     assert "never retrieved" in caplog.text
+
+
+def test_while_one_writes_others_wait_though_the_writer_may_die(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an append asks inside its transaction is no moment for anybody else."""
+    asking: list[str] = []
+    asked = 0
+    append, act = MemoryStore.append, simulator._Simulation._act
+
+    def tracked(self, run_id, after_seq, batch, *, claim=None, admit=None):
+        def ask(occupancy):
+            asking.append(run_id)
+            try:
+                admit(occupancy)
+            finally:
+                asking.pop()
+
+        append(self, run_id, after_seq, batch, claim=claim, admit=ask if admit else None)
+
+    def watched(self):
+        assert not asking, "somebody acts inside a transaction"
+        act(self)
+
+    def passed(self, process, call):
+        nonlocal asked
+        asked += bool(asking)
+        pass_by(self, process, call)
+
+    pass_by = simulator._Simulation.pass_by
+    monkeypatch.setattr(MemoryStore, "append", tracked)
+    monkeypatch.setattr(simulator._Simulation, "_act", watched)
+    monkeypatch.setattr(simulator._Simulation, "pass_by", passed)
+    assert [violation for seed in range(12) for violation in simulate(seed).violations] == []
+    assert asked
+
+
+@pytest.mark.parametrize("call", ["summary", "events"])
+@pytest.mark.parametrize("writes", ["create", "append"])
+def test_a_process_that_dies_inside_its_transaction_has_written_nothing(writes: str, call: str, tmp_path: Path) -> None:
+    for disk in (simulator.MemoryDisk(), FileDisk(tmp_path / "runs.db")):
+        first, second = first_batch("sop_run_1"), first_batch("sop_run_2")
+        god = disk.open()
+        god.create("deploy", lambda _, first=first: first)
+        process = Process(1, drives=None, environ={}, fuse=None)
+        store = mortal_store(process, disk.open(), _Killer(disk, call))
+
+        def look(_, ask=getattr(store, call), second=second):  # noqa: B008 - the one of this turn
+            ask("sop_run_1")
+            return second
+
+        create = partial(store.create, "deploy", look)
+        append = partial(store.append, "sop_run_1", 1, next_batch(first), admit=look)
+        with pytest.raises(Died):
+            (create if writes == "create" else append)()
+        assert not process.writing
+        assert (god.events("sop_run_1"), god.events("sop_run_2")) == (first.events, ())
+        god.append("sop_run_1", 1, next_batch(first))
+        god.close()
+
+
+def test_the_last_word_too_waits_until_a_driver_has_written() -> None:
+    with closing(VirtualLoop()) as loop:
+        simulation = simulator._Simulation(1, loop, simulator.MemoryDisk(), 0)
+    simulation._troubled = False
+    simulation._last_call, simulation._last_calls_left = "events", 2
+    driver = Process(1, drives="sop_run_1", environ={}, fuse=None)
+    driver.writing = True
+    simulation.pass_by(driver, "events")
+    assert simulation._last_calls_left == 2
+    driver.writing = False
+    simulation.pass_by(driver, "events")
+    assert simulation._last_calls_left == 1
+
+
+class _Killer:
+    """A fate that kills at one call; it must come inside a transaction."""
+
+    def __init__(self, disk: simulator.Disk, call: str) -> None:
+        self._disk = disk
+        self._call = call
+
+    def pass_by(self, process: Process, call: str) -> None:
+        assert process.writing == (call == self._call)
+        if process.writing:
+            process.drop()
+            self._disk.bury(process)
+            raise Died
+
+    def fault(self, process: Process, call: str) -> None:
+        pass
 
 
 def test_seeds_differ() -> None:

@@ -22,11 +22,12 @@ class MemoryStore:
     def __init__(self, beside: MemoryStore | None = None) -> None:
         self._shelf: Shelf = Shelf() if beside is None else beside._shelf
         self._use = _Use(self._shelf)
+        self._transaction = _Transaction(self._shelf)
         self._open = True
         self.log = MemoryLog(self._using)
 
     def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
-        with self._using() as shelf:
+        with self._writing() as shelf:
             batch = plan(_occupancy(shelf, name, group, asking=None))
             batches.check_new(batch, name, group, exists=batch.summary.run_id in shelf.runs)
             shelf.runs[batch.summary.run_id] = Kept(batch.summary, batch.events)
@@ -42,7 +43,7 @@ class MemoryStore:
         claim: Claim | None = None,
         admit: Callable[[Occupancy], None] | None = None,
     ) -> None:
-        with self._using() as shelf:
+        with self._writing() as shelf:
             run = shelf.runs.get(run_id)
             if run is None:
                 raise batches.unknown_run(run_id, after_seq)
@@ -58,7 +59,7 @@ class MemoryStore:
             _commit(shelf, batch)
 
     def correct(self, summary: RunSummary, head: str) -> bool:
-        with self._using() as shelf:
+        with self._writing() as shelf:
             run = shelf.runs.get(summary.run_id)
             if run is None or (run.events[-1].seq, run.events[-1].hash) != (summary.seq, head):
                 return False
@@ -94,7 +95,7 @@ class MemoryStore:
             return shelf.contents.get(digest)
 
     def claim(self, run_id: str, owner: Owner, now: datetime) -> Claim | None:
-        with self._using() as shelf:
+        with self._writing() as shelf:
             run = shelf.runs.get(run_id)
             if run is None:
                 raise NotFound(f"cannot drive {run_id}: there is no such run", hint="see: sop list")
@@ -107,7 +108,7 @@ class MemoryStore:
             return Claim(run_id=run_id, epoch=run.epoch, owner=owner)
 
     def renew(self, claim: Claim, now: datetime) -> None:
-        with self._using() as shelf:
+        with self._writing() as shelf:
             run = shelf.runs[claim.run_id]
             _check_claim(run, claim)
             run.lease_until = now + LEASE
@@ -119,7 +120,7 @@ class MemoryStore:
             return None if run is None else _lease(run)
 
     def release(self, claim: Claim) -> None:
-        with self._using() as shelf:
+        with self._writing() as shelf:
             run = shelf.runs.get(claim.run_id)
             if run is not None and run.epoch == claim.epoch and run.claimed_by is self:
                 run.owner = run.claimed_by = None
@@ -139,7 +140,7 @@ class MemoryStore:
             return shelf.cache.get(key)
 
     def remember(self, key: str, value: bytes) -> None:
-        with self._using() as shelf:
+        with self._writing() as shelf:
             shelf.cache[key] = value
             shelf.commits += 1
 
@@ -166,6 +167,10 @@ class MemoryStore:
             raise StoreError("cannot use the store: it is closed", hint="open it again")
         return self._use
 
+    def _writing(self) -> _Transaction:
+        self._using()
+        return self._transaction
+
 
 class _Use:
     """The shelf, for one at a time; whoever has it may take it once more."""
@@ -179,6 +184,22 @@ class _Use:
 
     def __exit__(self, *_trouble: object) -> None:
         self._shelf.lock.release()
+
+
+class _Transaction(_Use):
+    """The shelf, for one who writes. What is asked inside may read, and writes no more than it could in a file."""
+
+    def __enter__(self) -> Shelf:
+        shelf = super().__enter__()
+        if shelf.in_transaction:
+            shelf.lock.release()
+            raise StoreError("cannot use the store: cannot write inside a transaction", hint="write after it")
+        shelf.in_transaction = True
+        return shelf
+
+    def __exit__(self, *trouble: object) -> None:
+        self._shelf.in_transaction = False
+        super().__exit__(*trouble)
 
 
 class NoViews:

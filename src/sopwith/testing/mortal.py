@@ -43,6 +43,8 @@ class Process:
         self.hears = 0
         """The version of the store that it knows, where news reaches it late."""
         self.deaf_until_ms = 0
+        self.writing = False
+        """Whether it is asked something inside its transaction: it may die there, and all others wait."""
         self.superseded = False
         """Its claims were given to others although it lives: a lease ran out, a machine slept."""
         self.calls = 0
@@ -66,7 +68,7 @@ class Fate(Protocol):
     """Is asked at each call of each process, and told what the calls did."""
 
     def pass_by(self, process: Process, call: str) -> None:
-        """Something may happen now, to this process too. Raises Died in a dead one."""
+        """Something may happen now, to this process too; while it writes, only to it. Raises Died in a dead one."""
         ...
 
     def fault(self, process: Process, call: str) -> None:
@@ -101,7 +103,7 @@ class MortalStore:
     def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
         self._fate.pass_by(self._process, "create")
         self._fate.fault(self._process, "create")
-        batch = self._store.create(name, plan, group=group)
+        batch = self._store.create(name, self._inside(plan), group=group)
         self._fate.created(self._process, batch)
         self._fate.pass_by(self._process, "created")
         self._fate.fault(self._process, "created")
@@ -119,7 +121,7 @@ class MortalStore:
     ) -> None:
         self._fate.pass_by(self._process, "append")
         self._fate.fault(self._process, "append")
-        self._store.append(run_id, after_seq, batch, claim=claim, admit=admit)
+        self._store.append(run_id, after_seq, batch, claim=claim, admit=admit and self._inside(admit))
         self._fate.appended(self._process, batch, claim)
         self._fate.pass_by(self._process, "appended")
         # the commit happened, and whoever asked for it is told that it failed
@@ -170,6 +172,18 @@ class MortalStore:
         self._fate.pass_by(self._process, name)
         self._fate.fault(self._process, name)
         return getattr(self._store, name)
+
+    def _inside(self, ask: Callable[[Occupancy], T]) -> Callable[[Occupancy], T]:
+        """What is asked inside a transaction may read: other processes wait meanwhile, in this one thread too."""
+
+        def asked(occupancy: Occupancy) -> T:
+            self._process.writing = True
+            try:
+                return ask(occupancy)
+            finally:
+                self._process.writing = False
+
+        return asked
 
 
 class MortalExecutor:

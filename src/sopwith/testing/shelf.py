@@ -27,6 +27,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.in_transaction = False
         self.runs: dict[str, Kept] = {}
         self.contents: dict[str, bytes] = {}
         self.cache: dict[str, bytes] = {}

@@ -254,7 +254,7 @@ class _Simulation:
                 # recorded, never begun, and no mark of it can be trusted any more
                 self._cut_the_power()
             raise Died
-        if self._depth < 2 and self._chance.random() < self._restless:
+        if self._depth < 2 and self._chance.random() < self._restless and not process.writing:
             self._depth += 1
             try:
                 self._act()
@@ -597,6 +597,8 @@ class _Simulation:
 
     def _speak_the_last_word(self, process: Process, call: str) -> None:
         if process.drives is None or self._last_calls_left <= 0 or call != self._last_call or self._depth:
+            return
+        if process.writing:  # others wait until it has written
             return
         self._last_calls_left -= 1
         if self._last_calls_left or process.drives in self._contested:

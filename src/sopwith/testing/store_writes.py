@@ -10,7 +10,7 @@ import msgspec
 from sopwith.core.admission import Occupancy
 from sopwith.core.procedure import sha256
 from sopwith.core.run import RunStatus
-from sopwith.errors import Conflict, LimitReached
+from sopwith.errors import Conflict, LimitReached, StoreError
 from sopwith.ports import Batch, RunFilter
 from sopwith.testing.clock import START
 from sopwith.testing.samples import first_batch, next_batch
@@ -289,6 +289,17 @@ class WriteContract(StoreSuite):
 
         first = self.begin()
         with raises(LimitReached):
+            self.store.append("sop_run_1", 1, next_batch(first), admit=admit)
+        assert self.store.events("sop_run_1") == first.events
+        self.go_on(first)
+
+    def test_nothing_else_is_written_inside_a_transaction(self) -> None:
+        first = self.begin()
+
+        def admit(_: Occupancy) -> None:
+            self.store.append("sop_run_1", 1, next_batch(first, current_step=2))
+
+        with raises(StoreError):
             self.store.append("sop_run_1", 1, next_batch(first), admit=admit)
         assert self.store.events("sop_run_1") == first.events
         self.go_on(first)
