@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from sopwith.core.approval import ApprovalRules, TimeoutAction
+from sopwith.core.run import RunStatus, StepStatus
 from sopwith.testing import simulator
 from sopwith.testing.executor import Play
 from sopwith.testing.scenario import BEN, bring_on, random_procedure
@@ -79,6 +80,21 @@ def test_a_gate_that_asks_others_after_a_while_is_waited_for_also_where_the_time
     reports = [simulate(seed, acts=0) for seed in range(6)]
     assert [violation for report in reports for violation in report.violations] == []
     assert sum(report.events for report in reports) > 6 * len(reports)
+
+
+def test_what_was_rolled_back_is_retried_also_where_a_gate_was_given_up(bench: Bench) -> None:
+    rules = {"approvers": ["group:release"], "quorum": 2, "onTimeout": "reject"}
+    bench.config(groups={"release": ["ben", "cat"]})
+    bench.procedure("deploy", {"rollback": {"run": "true"}}, {"requiresApproval": True}, approval=rules)
+    run_id = bench.create("deploy")
+    bench.config(groups={"release": ["ben"]})
+    bench.drive(run_id)
+    assert bench.now(run_id).steps[2].status is StepStatus.REJECTED
+    bench.engine().rollback(run_id, actor=ANN)
+    bench.drive(run_id)
+    assert bench.now(run_id).ended is RunStatus.FAILED
+    bring_on(bench.engine(), bench.now(run_id))
+    assert bench.names(run_id)[-1] == "run_retried"
 
 
 def _plain(step: Any) -> Any:

@@ -185,6 +185,7 @@ class Laws:
             case ev.StepStarted() as body:
                 self._check_started(before, body)
                 self._check_room(before, body.step_number)
+                self._timed[run_id, body.step_number] = _Timed(self._now_ms(), self._boots)
             case ev.WaitStarted() as body:
                 self._check_started(before, body)
                 self._timed[run_id, body.step_number] = _Timed(self._now_ms(), self._boots)
@@ -205,6 +206,8 @@ class Laws:
                     self._interruptions.stopped(before, body, self.history[run_id])
             case ev.VerificationStarted() as body:
                 self._interruptions.begun(before, body, self.history[run_id][-1].body)
+                if body.of_report:
+                    self._check_room(before, body.step_number, verified=True)
             case ev.VerificationEnded() as body:
                 self._interruptions.ended(before, body, self.is_verified(_key(before, body.step_number)))
             case ev.ApprovalVoteRecorded() | ev.ApprovalGranted() as body:
@@ -295,13 +298,12 @@ class Laws:
                     continue
         return False
 
-    def _check_room(self, before: Run, number: StepId) -> None:
-        self._timed[before.run_id, number] = _Timed(self._now_ms(), self._boots)
+    def _check_room(self, before: Run, number: StepId, *, verified: bool = False) -> None:
         limit = before.procedure.max_parallel
-        shell = {n for n in before.steps if before.procedure.step(n).executor == "shell"}
-        running = [n for n in shell if before.steps[n].status is StepStatus.RUNNING]
-        if number in shell and limit is not None and len(running) >= limit:
-            self.breaks(f"{before.run_id}: step {number} started beside {len(running)}, and {limit} may run at once")
+        if not (verified or _is_process(before, number)) or _has_room(before):
+            return
+        what = "verified" if verified else "started"
+        self.breaks(f"{before.run_id}: step {number} {what} beside {_at_work(before)}, and {limit} may run at once")
 
     def _check_scheduled(self, before: Run, event: Event, body: ev.StepRetryScheduled) -> None:
         rules = before.procedure.step(body.step_number).retry
@@ -658,6 +660,8 @@ class Laws:
             timed = self._timed.get((run_id, step.number))
             if step.status is not StepStatus.RUNNING or limit is None or timed is None or timed.boots != self._boots:
                 continue
+            if step.to_verify and not _has_room(run):
+                continue  # a report is verified before the time of its step ends it, and that waits for its turn
             if step.stopped_at is None and not step.held_ms and self._now_ms() - timed.since_ms > limit * 1000 + 5000:
                 self.breaks(f"{run_id}: step {step.number} still runs, and its time was up")
         begun = self._begun.get(run_id)
@@ -767,3 +771,19 @@ def _is_retried(procedure: Procedure, body: ev.RunRetried, number: StepId) -> bo
     """Whether a retry asked for the step again; with a step all its instances."""
     again = from_here_on(procedure, body.from_step) if body.from_step is not None else frozenset()
     return not {number, number_of(number)}.isdisjoint({*body.steps, *again, *body.again})
+
+
+def _is_process(run: Run, number: StepId) -> bool:
+    """Whether a process carries the step out, or a run of its own does."""
+    return run.procedure.step(number).executor not in ("manual", "wait")
+
+
+def _at_work(run: Run) -> list[StepId]:
+    """The steps that take a place of `maxParallel`: a script, an agent, a child run, or what verifies a report."""
+    running = (number for number, step in run.steps.items() if step.status is StepStatus.RUNNING)
+    return [number for number in running if _is_process(run, number) or run.steps[number].verifying]
+
+
+def _has_room(run: Run) -> bool:
+    limit = run.procedure.max_parallel
+    return limit is None or len(_at_work(run)) < limit

@@ -112,7 +112,7 @@ def bring_on(engine: Engine, run: Run) -> None:
     elif run.ended is RunStatus.FAILED and run.timed_out and failed and not _is_undone(run):
         # it would take too long again
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=failed[0], reason="there is no time for it"))
-    elif (run.paused or run.ended is RunStatus.FAILED) and beyond_reach:
+    elif (run.paused or run.ended is RunStatus.FAILED) and beyond_reach and not _is_undone(run):
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=beyond_reach[0], reason="it cannot be passed"))
     elif _is_better_undone(run) and not goes_on:
         engine.rollback(run.run_id, actor=ANN)
