@@ -267,10 +267,9 @@ def test_one_look_takes_no_more_than_a_piece_though_nothing_may_be_shown(folder)
     (folder / "spool").write_bytes(b"0" * 5 * PIECE)
     launch = Launch(folder)
     reader = masked._Masked(launch, Mask(["0" * 8]))
-    taken = []
-    while reader.read() is not None:
-        taken.append(reader.excerpt.taken_bytes)
-    assert taken == [PIECE, 2 * PIECE, 3 * PIECE, 4 * PIECE, 5 * PIECE]
+    looks = [(reader.read(), reader.excerpt.taken_bytes) for _ in range(6)]
+    assert [shown for shown, _ in looks] == [b"***", b"", b"", b"", b"", None]
+    assert [taken for _, taken in looks] == [PIECE, 2 * PIECE, 3 * PIECE, 4 * PIECE, 5 * PIECE, 5 * PIECE]
     assert reader.end() == b""
     assert launch.masked.read_bytes() == b"***"
     reader.close()

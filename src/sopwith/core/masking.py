@@ -3,8 +3,8 @@
 What is emitted does not depend on how the bytes were cut: what may be the beginning of a secret is held back until
 more is known. Bytes that belong to no secret are never changed.
 
-The bytes are searched without their line ends, which programs put anywhere into base64; a pattern is compiled and used
-only where one of the texts was found.
+Base64 is searched for without line ends, which programs put anywhere into it; a pattern is compiled and used only where
+it was found.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import base64
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from urllib.parse import quote, quote_plus
 
@@ -73,21 +73,11 @@ class Mask:
     def _spans(self, data: bytes, until: int) -> Iterator[tuple[int, int]]:
         squeezed = _Squeezed(data)
         before = squeezed.count_before(until)
-        for text in self._texts:
-            yield from self._spans_of(text, squeezed, before)
-
-    def _spans_of(self, text: bytes, data: _Squeezed, before: int) -> Iterator[tuple[int, int]]:
-        """Where one text stands; of those that overlap the last one stands for all between."""
-        size, last = len(text), before + len(text) - 1
-        at = data.bytes.find(text, 0, last)
-        while at >= 0:
-            if self._stands(text, data.data, span := data.span(at, size)):
-                yield span
-                beyond = data.bytes.rfind(text, at + 1, min(at + 2 * size - 1, last))
-                if beyond >= 0 and self._stands(text, data.data, further := data.span(beyond, size)):
-                    yield span[0], further[1]
-                    at = beyond - 1
-            at = data.bytes.find(text, at + 1, last)
+        for form in self._forms:
+            if form.wrapped:
+                yield from squeezed.spans(form, before)
+            else:
+                yield from _runs(form.text, data, until)
 
     def held_from(self, data: bytes) -> int:
         """Where what may be the beginning of a secret starts, at the end of the data; its length if nothing is."""
@@ -104,22 +94,10 @@ class Mask:
         found = self._texts[at : at + 2]
         return any(len(each) > len(text) and each.startswith(text) for each in found)
 
-    def _stands(self, text: bytes, data: bytes, span: tuple[int, int]) -> bool:
-        """Whether it is there with its line ends too, or with such as programs put in."""
-        return any(form.pattern.fullmatch(data, *span) for form in self._by_text[text])
-
-    @cached_property
-    def _by_text(self) -> dict[bytes, list[_Form]]:
-        """What is looked for, by what it is without line ends."""
-        found: dict[bytes, list[_Form]] = {}
-        for form in self._forms:
-            found.setdefault(form.text.translate(None, _LINE_ENDS), []).append(form)
-        return found
-
     @cached_property
     def _texts(self) -> list[bytes]:
         """All of them without line ends, in order."""
-        return sorted(self._by_text)
+        return sorted({form.text.translate(None, _LINE_ENDS) for form in self._forms})
 
     @cached_property
     def _firsts(self) -> frozenset[int]:
@@ -164,33 +142,55 @@ class _Squeezed:
     """Bytes without their line ends, and where each stood with them."""
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.bytes = data.translate(None, _LINE_ENDS)
-        ends = (found.start() for found in re.finditer(rb"[\r\n]", data)) if len(self.bytes) < len(data) else ()
-        self._ends = [end - count for count, end in enumerate(ends)]
+        self._data = data
+        self._bytes = data.translate(None, _LINE_ENDS)
 
-    def span(self, at: int, size: int) -> tuple[int, int]:
-        return self._place(at), self._place(at + size - 1) + 1
+    def spans(self, form: _Form, before: int) -> Iterator[tuple[int, int]]:
+        """Where a text stands in the data, with line ends where programs put them."""
+        for start, end in _runs(form.text, self._bytes, before, lambda at: self._stands(form, at)):
+            yield self._place(start), self._place(end - 1) + 1
+
+    def count_before(self, place: int) -> int:
+        """How many of its bytes stood before a place."""
+        return len(self._data[:place].translate(None, _LINE_ENDS))
+
+    def _stands(self, form: _Form, at: int) -> bool:
+        return form.pattern.match(self._data, self._place(at)) is not None
 
     def _place(self, at: int) -> int:
         return at + bisect_right(self._ends, at)
 
-    def count_before(self, place: int) -> int:
-        """How many of its bytes stood before a place."""
-        return len(self.data[:place].translate(None, _LINE_ENDS))
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Before which of the bytes there was a line end; as often as there were some."""
+        return [found.start() - count for count, found in enumerate(re.finditer(rb"[\r\n]", self._data))]
+
+
+def _runs(
+    text: bytes, data: bytes, before: int, stands: Callable[[int], bool] = lambda _: True
+) -> Iterator[tuple[int, int]]:
+    """Where a text stands that begins before a place; of those that overlap, two stand for all between them."""
+    size, last = len(text), before + len(text) - 1
+    at = data.find(text, 0, last)
+    while at >= 0:
+        to = at
+        if stands(at):
+            further = data.rfind(text, at + 1, min(at + 2 * size - 1, last))
+            to = further if further >= 0 and stands(further) else at
+            yield at, to + size
+        at = data.find(text, max(to, at + 1), last)
 
 
 class _Form:
-    """One text to look for; `pattern` allows for line ends where programs put them."""
+    """One text to look for; `wrapped`: `pattern` allows for line ends where programs put them."""
 
     def __init__(self, text: bytes, *, wrapped: bool = False) -> None:
         self.text = text
-        self._wrapped = wrapped
+        self.wrapped = wrapped
 
     @cached_property
     def pattern(self) -> re.Pattern[bytes]:
-        between = rb"\r?\n?" if self._wrapped else b""
-        return re.compile(between.join(re.escape(bytes([byte])) for byte in self.text), re.DOTALL)
+        return re.compile(rb"\r?\n?".join(re.escape(bytes([byte])) for byte in self.text))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Form) and self._told() == other._told()
@@ -199,7 +199,7 @@ class _Form:
         return hash(self._told())
 
     def _told(self) -> tuple[bytes, bool]:
-        return self.text, self._wrapped
+        return self.text, self.wrapped
 
 
 def _forms(secret: str) -> Iterator[_Form]:
