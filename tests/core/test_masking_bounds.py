@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sopwith.core.masking import MARK, Mask
 
 WINDOW = 3 * 1024
+PARTS = ("a", "b", "\n", "\r\n", "abc", "0000", "YWFh", "****", ".")
 REPEATING = ("00000000", "abcabc", "********", "a\na\na\na", "\nabcdef\n", "aaaaaa")
 
 
@@ -48,7 +49,7 @@ def test_a_secret_that_repeats_itself_is_neither_held_nor_searched_again(
 @settings(max_examples=200, deadline=None)
 @given(
     secrets=st.lists(st.text("ab\n", min_size=6, max_size=12).filter(lambda text: len(text.strip()) >= 6), max_size=3),
-    text=st.lists(st.sampled_from([*REPEATING, "a", "b", "\n", "\r\n", "abc", "0000", "YWFh", "****", "."]), max_size=40),
+    text=st.lists(st.sampled_from([*REPEATING, *PARTS]), max_size=40),
     places=st.lists(st.integers(0, 10_000), max_size=12),
 )
 @example(secrets=["a\nbaba\n"], text=["a\nbaba", "\n"], places=[6])

@@ -95,8 +95,9 @@ def _log_of(folder: Path) -> Path | None:
     if log.exists():
         return log
     # of a step that was given secrets only what has been masked; it may outlive the spool where no log could be made
-    outputs = (path for name in ("spool", "masked") for path in folder.glob(f"*/{name}") if path.parent.name.isdecimal())
-    latest = max((path.parent for path in outputs), key=lambda launch: int(launch.name), default=None)
+    launches = {path.parent for name in ("spool", "masked") for path in folder.glob(f"*/{name}")}
+    numbered = (launch for launch in launches if launch.name.isdecimal())
+    latest = max(numbered, key=lambda launch: int(launch.name), default=None)
     if latest is None:
         return None
     return latest / ("masked" if (latest / "given").exists() else "spool")
