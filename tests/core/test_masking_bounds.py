@@ -96,3 +96,16 @@ def test_a_long_secret_with_many_empty_lines_masks_no_single_letters() -> None:
     mask = Mask(["a" + "\n" * 2000 + "bcdefgh"])
     assert mask.text("a b c\n\n") == "a b c\n\n"
     assert mask.text("bcdefgh") == "***"
+
+
+@pytest.mark.parametrize(
+    ("secrets", "pieces", "told"),
+    [
+        (["xxabcdefgyyyy", "abcdefgyyyyZZ", "abcdef"], [b"xxabcdefgyyyy", b"."], b"***."),
+        (["abcdefghij", "cdefgh"], [b"-abcdefgh", b"ij-"], b"-***-"),
+        (["a" * 9], [b"YWFhYWFhYWFhY\n\nWFh"], b"***\n\nWFh"),
+        (["a" * 9], [b"YWFhYWFhYWFh\n\nYWFhYWFhYWFh"], b"***\n\n***"),
+    ],
+)
+def test_one_within_another_and_one_after_another(secrets: list[str], pieces: list[bytes], told: bytes) -> None:
+    assert streamed(Mask(secrets), pieces) == told == Mask(secrets).whole(b"".join(pieces))
