@@ -11,10 +11,12 @@ import msgspec
 import pytest
 
 from sopwith.core.commands import StepResult
+from sopwith.core.masking import Mask
 from sopwith.doors.cli.logs import _log_of
 from sopwith.executors import masked, watch
 from sopwith.executors.launch import Launch, launches
-from sopwith.executors.masked import WITHHELD
+from sopwith.executors.masked import PIECE, WITHHELD
+from sopwith.executors.spool import Log
 from sopwith.ports import Confidential, Lost, WorkOrder
 from sopwith.testing.contract_executor import cancelled, ok, run
 
@@ -259,6 +261,63 @@ def test_a_disk_that_is_full_keeps_no_raw_log(folder, monkeypatch):
     assert result.output == "<***>\n"
     assert result.warnings == ("its log could not be kept whole: No space left on device",)
     assert left_with(folder) == []
+
+
+def test_one_look_takes_no_more_than_a_piece_though_nothing_may_be_shown(folder):
+    (folder / "spool").write_bytes(b"0" * 5 * PIECE)
+    launch = Launch(folder)
+    reader = masked._Masked(launch, Mask(["0" * 8]))
+    looks = [(reader.read(), reader.excerpt.taken_bytes) for _ in range(6)]
+    assert [shown for shown, _ in looks] == [b"***", b"", b"", b"", b"", None]
+    assert [taken for _, taken in looks] == [PIECE, 2 * PIECE, 3 * PIECE, 4 * PIECE, 5 * PIECE, 5 * PIECE]
+    assert reader.end() == b""
+    assert launch.masked.read_bytes() == b"***"
+    reader.close()
+
+
+def test_other_work_goes_on_while_nothing_may_be_shown(folder):
+    work = given(folder, "printf '%0524288d' 0", Confidential(values=("0" * 8,), digest="d1"))
+    looks = []
+
+    async def story() -> StepResult:
+        watch = await executor().start(work, lambda _: None)
+        waiting = asyncio.ensure_future(watch.wait())
+        while not waiting.done():
+            looks.append(watch._reader.excerpt.taken_bytes)
+            await asyncio.sleep(0)
+        return ok(await waiting)
+
+    assert run(story()).output == "***"
+    assert len({taken for taken in looks if 0 < taken < 524288}) >= 4
+
+
+def without_room(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_output_of_which_no_log_could_be_made_is_kept_masked(folder, monkeypatch):
+    work = given(folder, ECHO)
+    with monkeypatch.context() as full:
+        full.setattr(Log, "keep", without_room)
+        result, _ = whole(work)
+    assert result.warnings == ("its log could not be kept: No space left on device",)
+    assert left_with(folder) == []
+    kept = _log_of(work.folder)
+    assert kept is not None
+    assert kept.read_bytes() == b"<***>\n"
+
+
+@pytest.mark.parametrize("known", [GIVEN, Confidential()])
+def test_the_log_is_made_later_from_what_was_kept_masked(folder, monkeypatch, known):
+    work = given(folder, ECHO)
+    with monkeypatch.context() as full:
+        full.setattr(Log, "keep", without_room)
+        whole(work)
+    result, shown = recovered(msgspec.structs.replace(work, confidential=known))
+    assert shown == b"<***>\n" == (work.folder / "output.log").read_bytes()
+    assert ok(result).output == "<***>\n"
+    assert not (work.folder / "0" / "masked").exists()
+    assert ok(recovered(work)[0]).output == "<***>\n"
 
 
 def test_a_secret_of_few_characters_is_not_masked_and_that_is_told(folder):

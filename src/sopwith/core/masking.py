@@ -3,8 +3,8 @@
 What is emitted does not depend on how the bytes were cut: what may be the beginning of a secret is held back until
 more is known. Bytes that belong to no secret are never changed.
 
-A cheap search (`in`) says whether a piece holds anything at all; only then the one regular expression is compiled and
-used. Both look for the same texts, the search without line ends, which programs put anywhere into base64.
+Base64 is searched for without line ends, which programs put anywhere into it; a pattern is compiled and used only where
+it was found.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from urllib.parse import quote, quote_plus
 
@@ -38,7 +38,8 @@ class Mask:
 
     def found_in(self, text: str) -> bool:
         """Whether the text holds a secret."""
-        return next(self._spans(_encoded(text)), None) is not None
+        data = _encoded(text)
+        return next(self._spans(data, len(data)), None) is not None
 
     def text(self, text: str) -> str:
         """The text with its secrets masked."""
@@ -59,24 +60,24 @@ class Mask:
 
     # for Masking
 
-    def spans(self, data: bytes) -> list[tuple[int, int]]:
-        """Where secrets stand, in order; those that overlap as one."""
+    def spans(self, data: bytes, until: int | None = None) -> list[tuple[int, int]]:
+        """Where secrets stand that begin before `until`, in order; those that overlap as one."""
         merged: list[tuple[int, int]] = []
-        for start, end in self._spans(data):
+        for start, end in sorted(self._spans(data, len(data) if until is None else until)):
             if merged and start < merged[-1][1]:
                 merged[-1] = merged[-1][0], max(end, merged[-1][1])
             else:
                 merged.append((start, end))
         return merged
 
-    def _spans(self, data: bytes) -> Iterator[tuple[int, int]]:
-        squeezed = data.translate(None, _LINE_ENDS)
-        if not any(text in squeezed for text in self._texts):
-            return
-        at = 0
-        while (match := self._pattern.search(data, at)) is not None:
-            yield match.span()
-            at = match.start() + 1
+    def _spans(self, data: bytes, until: int) -> Iterator[tuple[int, int]]:
+        squeezed = _Squeezed(data)
+        before = squeezed.count_before(until)
+        for form in self._forms:
+            if form.wrapped:
+                yield from squeezed.spans(form, before)
+            else:
+                yield from _runs(form.text, data, until)
 
     def held_from(self, data: bytes) -> int:
         """Where what may be the beginning of a secret starts, at the end of the data; its length if nothing is."""
@@ -102,12 +103,6 @@ class Mask:
     def _firsts(self) -> frozenset[int]:
         return frozenset(text[0] for text in self._texts)
 
-    @cached_property
-    def _pattern(self) -> re.Pattern[bytes]:
-        # the longest first: of two that begin at one place it is the one that counts
-        forms = sorted(self._forms, key=lambda form: (-len(form.text), form.text))
-        return re.compile(b"|".join(form.pattern for form in forms), re.DOTALL)
-
 
 class Masking:
     """One stream of bytes through a mask."""
@@ -115,54 +110,96 @@ class Masking:
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
         self._held = b""
+        self._covered = 0
+        """So much of what is held belongs to a secret for which the mark was given."""
         self._after_mark = False
 
     def feed(self, chunk: bytes) -> bytes:
         """What can be told for sure by now; perhaps nothing."""
         data = self._held + chunk
-        spans = self._mask.spans(data)
-        until = self._mask.held_from(data)
-        for start, end in spans:
-            if start < until < end:
-                until = start
-        self._held = data[until:]
-        return self._masked(data, spans, until)
+        return self._masked(data, self._mask.held_from(data))
 
     def end(self) -> bytes:
         """What was held back: no more comes."""
-        data, self._held = self._held, b""
-        return self._masked(data, self._mask.spans(data), len(data))
+        return self._masked(self._held, len(self._held))
 
-    def _masked(self, data: bytes, spans: list[tuple[int, int]], until: int) -> bytes:
+    def _masked(self, data: bytes, until: int) -> bytes:
+        """All before `until` and the mark of what begins there; the rest is held."""
         parts: list[bytes] = []
-        at = 0
-        for start, end in spans:
-            if start >= until:
-                break
+        at = self._covered
+        for start, end in self._mask.spans(data, until):
             if start > at or not self._after_mark:
                 parts += [data[at:start], MARK]
-            at, self._after_mark = end, True
+            at, self._after_mark = max(at, end), True
         if until > at:
             parts.append(data[at:until])
             self._after_mark = False
+        self._held, self._covered = data[until:], max(0, at - until)
         return b"".join(parts)
 
 
-class _Form:
-    """One text to look for; `pattern` allows for line ends where programs put them."""
+class _Squeezed:
+    """Bytes without their line ends, and where each stood with them."""
 
-    __slots__ = ("pattern", "text")
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._bytes = data.translate(None, _LINE_ENDS)
+
+    def spans(self, form: _Form, before: int) -> Iterator[tuple[int, int]]:
+        """Where a text stands in the data, with line ends where programs put them."""
+        for start, end in _runs(form.text, self._bytes, before, lambda at: self._stands(form, at)):
+            yield self._place(start), self._place(end - 1) + 1
+
+    def count_before(self, place: int) -> int:
+        """How many of its bytes stood before a place."""
+        return len(self._data[:place].translate(None, _LINE_ENDS))
+
+    def _stands(self, form: _Form, at: int) -> bool:
+        return form.pattern.match(self._data, self._place(at)) is not None
+
+    def _place(self, at: int) -> int:
+        return at + bisect_right(self._ends, at)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Before which of the bytes there was a line end; as often as there were some."""
+        return [found.start() - count for count, found in enumerate(re.finditer(rb"[\r\n]", self._data))]
+
+
+def _runs(
+    text: bytes, data: bytes, before: int, stands: Callable[[int], bool] = lambda _: True
+) -> Iterator[tuple[int, int]]:
+    """Where a text stands that begins before a place; of those that overlap, two stand for all between them."""
+    size, last = len(text), before + len(text) - 1
+    at = data.find(text, 0, last)
+    while at >= 0:
+        to = at
+        if stands(at):
+            further = data.rfind(text, at + 1, min(at + 2 * size - 1, last))
+            to = further if further >= 0 and stands(further) else at
+            yield at, to + size
+        at = data.find(text, max(to, at + 1), last)
+
+
+class _Form:
+    """One text to look for; `wrapped`: `pattern` allows for line ends where programs put them."""
 
     def __init__(self, text: bytes, *, wrapped: bool = False) -> None:
         self.text = text
-        between = rb"\r?\n?" if wrapped else b""
-        self.pattern = between.join(re.escape(bytes([byte])) for byte in text)
+        self.wrapped = wrapped
+
+    @cached_property
+    def pattern(self) -> re.Pattern[bytes]:
+        return re.compile(rb"\r?\n?".join(re.escape(bytes([byte])) for byte in self.text))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Form) and self.pattern == other.pattern
+        return isinstance(other, _Form) and self._told() == other._told()
 
     def __hash__(self) -> int:
-        return hash(self.pattern)
+        return hash(self._told())
+
+    def _told(self) -> tuple[bytes, bool]:
+        return self.text, self.wrapped
 
 
 def _forms(secret: str) -> Iterator[_Form]:
@@ -205,10 +242,11 @@ def _as_base64(raw: bytes) -> Iterator[_Form]:
 
 
 def _parts(text: bytes) -> Iterator[bytes]:
-    """The text, or parts of about the same length where it is too long."""
+    """The text, or parts of about the same length where it is too long; line ends around them count for nothing."""
     count = -(-len(text) // _MOST)
     size = -(-len(text) // count) if count else 0
-    yield from (text[at : at + size] for at in range(0, len(text), size)) if size else ()
+    parts = (text[at : at + size].strip(_LINE_ENDS) for at in range(0, len(text), size)) if size else ()
+    yield from (part for part in parts if len(part) >= MIN_CHARACTERS)
 
 
 def _encoded(text: str) -> bytes:

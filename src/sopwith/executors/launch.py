@@ -116,6 +116,13 @@ class Launch:
         """Which folder of an attempt this is. Raises FileNotFoundError."""
         return f"{self.folder.parent.stat().st_ino:x}"
 
+    def holds_masked(self) -> bool:
+        """Whether anything was written to `masked`."""
+        try:
+            return self.masked.stat().st_size > 0
+        except FileNotFoundError:
+            return False
+
     def prepare(
         self, *, script: bytes, parameters: bytes, order: bytes, secrets_digest: str = "", task: bytes | None = None
     ) -> None:

@@ -28,6 +28,8 @@ WITHHELD = (
 )
 _OUTPUTS_WITHHELD = "its outputs are withheld: a secret that it was given is missing here or has changed"
 _NOTICE = f"… {WITHHELD} …\n".encode()
+PIECE = 16 * 1024
+"""So much is masked at once, before others get their turn."""
 _VALUES = msgspec.json.Decoder(Values)
 
 
@@ -44,6 +46,11 @@ class Secrecy:
         """Whether nobody here knows all of them."""
 
     @property
+    def stands_in(self) -> bool:
+        """Whether the masked output is all there is: the log could not be made of it, and the spool had to go."""
+        return self.hides and not self._launch.spool.exists() and self._launch.holds_masked()
+
+    @property
     def mask(self) -> Mask:
         # imported only where there are secrets
         from sopwith.core.masking import Mask
@@ -54,6 +61,8 @@ class Secrecy:
         """Reads the spool as it may be shown."""
         if not self.hides:
             return SpoolReader(self._launch.spool)
+        if self.stands_in:
+            return SpoolReader(self._launch.masked)
         if not self.withholds:
             return _Masked(self._launch, self.mask)
         # an earlier engine may have made all of the log
@@ -85,13 +94,15 @@ class Secrecy:
 class _Masked(SpoolReader):
     """Reads a spool through a mask, and writes down what may be shown."""
 
+    _piece = PIECE
+
     def __init__(self, launch: Launch, mask: Mask) -> None:
         super().__init__(launch.spool)
         self._masking = mask.stream()
         self._target = launch.masked
         self._shown: BinaryIO | None = None
 
-    def read(self) -> bytes:
+    def read(self) -> bytes | None:
         if self._shown is None and not self.trouble:
             # before anything is taken from the spool: what fails now can be tried again
             self._open_target()
@@ -142,10 +153,12 @@ class _Withheld(SpoolReader):
         self._target = launch.masked
         self._is_told = False
 
-    def read(self) -> bytes:
-        if (chunk := super().read()) or self._is_told:
+    def read(self) -> bytes | None:
+        if (chunk := super().read()) is not None:
             self._is_told |= chunk.endswith(_NOTICE)
             return chunk
+        if self._is_told:
+            return None
         self._is_told = True
         with suppress(OSError), open(self._target, "ab", opener=private) as target:
             target.write(_NOTICE)

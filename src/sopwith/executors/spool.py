@@ -63,6 +63,8 @@ class Excerpt:
 class SpoolReader:
     """Reads a spool that still grows."""
 
+    _piece = CHUNK
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = -1
@@ -70,19 +72,18 @@ class SpoolReader:
         self.trouble = ""
         """Why what it read could not be written down as well, where it does that."""
 
-    def read(self) -> bytes:
-        """The next chunk of what may be shown, empty when there is none now."""
+    def read(self) -> bytes | None:
+        """What may be shown of the next piece, perhaps nothing; None when there is no more now."""
         if self._file < 0:
             try:
                 self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                return b""
-        while chunk := os.read(self._file, CHUNK):
-            shown = self._may_be_shown(chunk)
-            self.excerpt.feed(shown, taken=len(chunk))
-            if shown:
-                return shown
-        return b""
+                return None
+        if not (chunk := os.read(self._file, self._piece)):
+            return None
+        shown = self._may_be_shown(chunk)
+        self.excerpt.feed(shown, taken=len(chunk))
+        return shown
 
     def end(self) -> bytes:
         """What was held back, when nothing more comes."""

@@ -52,7 +52,7 @@ class LaunchWatch:
         self._on_output = on_output
         self._log = Log(order.folder)
         self._secrecy = Secrecy(launch, order.confidential)
-        is_there = launch.spool.exists() or keeper is not None
+        is_there = launch.spool.exists() or keeper is not None or self._secrecy.stands_in
         self._reader = self._secrecy.reader(self._log) if is_there else SpoolReader(self._log.path)
         self._stopping = False
         self._result: StepResult | Lost | None = None
@@ -76,8 +76,9 @@ class LaunchWatch:
         pause = TAIL_SECS
         while True:
             last = self._keeper is None or self._keeper.ended
-            if chunk := self._reader.read():
-                self._on_output(chunk)
+            if (chunk := self._reader.read()) is not None:
+                if chunk:
+                    self._on_output(chunk)
                 pause = TAIL_SECS
                 await asyncio.sleep(0)
             elif last or self._keeper is None:
@@ -105,7 +106,7 @@ class LaunchWatch:
 
     async def _keep_log(self, excerpt: Excerpt) -> tuple[str, ...]:
         """Makes the log; tells what stood in the way, which takes nothing from what is known of the step."""
-        if self._secrecy.hides and not self._launch.spool.exists():
+        if self._secrecy.hides and not self._launch.spool.exists() and not self._secrecy.stands_in:
             self._launch.masked.unlink(missing_ok=True)  # nothing was started, or the log was made before
             return ()
         source = self._launch.masked if self._secrecy.hides else self._launch.spool

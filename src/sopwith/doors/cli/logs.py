@@ -94,9 +94,10 @@ def _log_of(folder: Path) -> Path | None:
     log = folder / "output.log"
     if log.exists():
         return log
-    spools = (path for path in folder.glob("*/spool") if path.parent.name.isdecimal())
-    spool = max(spools, key=lambda path: int(path.parent.name), default=None)
-    if spool is None:
+    # of a step that was given secrets only what has been masked; it may outlive the spool where no log could be made
+    launches = {path.parent for name in ("spool", "masked") for path in folder.glob(f"*/{name}")}
+    numbered = (launch for launch in launches if launch.name.isdecimal())
+    latest = max(numbered, key=lambda launch: int(launch.name), default=None)
+    if latest is None:
         return None
-    # of a step that was given secrets only what has been masked; `given` says that it was
-    return spool.with_name("masked") if spool.with_name("given").exists() else spool
+    return latest / ("masked" if (latest / "given").exists() else "spool")
