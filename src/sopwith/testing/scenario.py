@@ -42,7 +42,7 @@ from sopwith.core.run import GateStatus, Run, RunStatus, StepState, StepStatus, 
 from sopwith.engine.engine import Engine
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
-from sopwith.errors import ApproverNotAllowed, Refused
+from sopwith.errors import ApproverNotAllowed, NotAllowed, Refused
 from sopwith.ports import Batch, Workspace
 from sopwith.testing.executor import FAILED, SUCCEEDED, Play
 from sopwith.testing.laws import conceal
@@ -111,9 +111,9 @@ def bring_on(engine: Engine, run: Run) -> None:
         engine.cancel(run.run_id, actor=ANN)
     elif run.ended is RunStatus.FAILED and run.timed_out and failed and not _is_undone(run):
         # it would take too long again
-        _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=failed[0], reason="there is no time for it"))
+        _pass_over(engine, run, failed[0], "there is no time for it")
     elif (run.paused or run.ended is RunStatus.FAILED) and beyond_reach and not _is_undone(run):
-        _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=beyond_reach[0], reason="it cannot be passed"))
+        _pass_over(engine, run, beyond_reach[0], "it cannot be passed")
     elif _is_better_undone(run) and not goes_on:
         engine.rollback(run.run_id, actor=ANN)
     elif run.ended is RunStatus.FAILED or (run.paused and any(step.stuck for step in run.steps.values())):
@@ -128,6 +128,16 @@ def bring_on(engine: Engine, run: Run) -> None:
         _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=by_hand[0], reason="nothing confirms it"))
     elif by_hand:
         engine.complete(run.run_id, actor=ANN, step=by_hand[0])
+
+
+def _pass_over(engine: Engine, run: Run, step: StepId, reason: str) -> None:
+    """By whoever may; where nobody may pass all gates of the run within the step, there is no way on but the end."""
+    try:
+        _whoever_may(lambda who: engine.skip(run.run_id, actor=who, step=step, reason=reason))
+    except (ApproverNotAllowed, NotAllowed):
+        if not run.steps[step].child:
+            raise
+        engine.cancel(run.run_id, actor=ANN)
 
 
 def _is_better_undone(run: Run) -> bool:
