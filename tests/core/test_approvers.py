@@ -121,9 +121,9 @@ listed          +      +     +      +     +    +          +        +            
 member          +      +     +      +     +    +          +        +              +    +     +      +
 unlisted        +      +     +      +     +    +          +        +              +    +     +      +
 starter         +      +     +      +     +    +          +        +              +    +     +      +
-agent           +      +     +      +     +    -          +        -              +    +     -      +
-starting-agent  +      +     +      +     +    -          +        -              +    +     -      +
-other-agent     +      +     +      +     +    -          +        -              +    +     -      +
+agent           +      +     +      +     -    -          +        -              +    +     -      +
+starting-agent  +      +     +      +     -    -          +        -              +    +     -      +
+other-agent     +      +     +      +     -    -          +        -              +    +     -      +
 trigger         +      +     +      +     +    -          +        -              +    +     -      +
 system          +      +     +      +     +    -          +        -              +    +     -      +
 inside          -      -     -      -     -    -          -        -              -    +     +      +
@@ -134,9 +134,9 @@ listed          +      +     +      +     +    +          +        +            
 member          +      +     +      +     +    +          +        +              +    +     +      +
 unlisted        +      +     +      +     +    -          +        -              +    +     +      +
 starter         +      +     +      +     +    -          +        -              +    +     +      +
-agent           +      +     +      +     +    +          +        +              +    +     -      +
-starting-agent  +      +     +      +     +    -          +        -              +    +     -      +
-other-agent     +      +     +      +     +    -          +        -              +    +     -      +
+agent           +      +     +      +     -    -          +        -              +    +     -      +
+starting-agent  +      +     +      +     -    -          +        -              +    +     -      +
+other-agent     +      +     +      +     -    -          +        -              +    +     -      +
 trigger         +      +     +      +     +    -          +        -              +    +     -      +
 system          +      +     +      +     +    -          +        -              +    +     -      +
 inside          -      -     -      -     -    -          -        -              -    +     +      +
@@ -148,15 +148,16 @@ listed          +      +     +      +     +    -          +        -            
 member          +      +     -      -     -    -          -        -              -    -     -      +
 unlisted        +      +     +      +     +    +          +        +              +    +     +      +
 starter         +      +     +      +     +    -          +        -              +    +     -      +
-agent           +      +     +      +     +    -          +        -              +    +     -      +
-starting-agent  +      +     +      +     +    -          +        -              +    +     -      +
+agent           +      +     +      +     -    -          +        -              +    +     -      +
+starting-agent  +      +     +      +     -    -          +        -              +    +     -      +
 other-agent     +      +     -      -     -    -          -        -              -    -     -      +
 trigger         +      +     -      -     -    -          -        -              -    +     -      +
 system          +      +     -      -     -    -          -        -              -    +     -      +
 inside          -      -     -      -     -    -          -        -              -    +     -      +
 """,
 }
-"""Verbs beside the two answers. A gated step is skipped or done by hand only by whom its gate would let pass."""
+"""Verbs beside the two answers. A gated step is skipped or done by hand only by whom its gate would let pass; no agent
+skips anything, or calls done what failed."""
 
 
 def _cells(table: str) -> list[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ import pytest
 from sopwith.core.procedure import sha256
 from sopwith.engine.files import replace_file
 from sopwith.engine.keys import Keyring
-from sopwith.errors import ApproverNotAllowed, BadName, BadParameter, BadRequest, IllegalMove, NotFound
+from sopwith.errors import BadName, BadParameter, BadRequest, IllegalMove, NotAllowed, NotFound
 from sopwith.testing.executor import FAILED, Play
 
 from .bench import ANN, BOB, BOT, Bench
@@ -130,7 +130,7 @@ def test_a_failed_gated_step_is_done_by_hand_by_an_approver_only(bench: Bench) -
     run_id = bench.run("deploy").run_id
     bench.engine().approve(run_id, actor=ANN)
     assert bench.drive(run_id).ended == "failed"
-    with pytest.raises(ApproverNotAllowed):
+    with pytest.raises(NotAllowed, match="it failed, and a person looks first"):
         bench.engine().complete(run_id, actor=BOT, comment="trust me")
     bench.engine().complete(run_id, actor=BOB, comment="done on the console")
     run = bench.drive(run_id)

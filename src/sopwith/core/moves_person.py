@@ -297,8 +297,9 @@ def _check_reporter(run: Run, step: StepState, command: Complete | Fail) -> None
     if command.actor.kind is not ActorKind.AGENT:
         return
     if step.stuck:
+        how = "was interrupted" if step.status is StepStatus.INTERRUPTED else "failed"
         raise NotAllowed(
-            f"{command.actor} may not report step {step.number} of {run.run_id}: it was {step.status}: a person looks",
+            f"{command.actor} may not report step {step.number} of {run.run_id}: it {how}, and a person looks first",
             hint=f"a person may call it done; sop retry {run.run_id} tries a failed step again",
         )
     if run.paused and run.pause_cause == "blocked":
