@@ -1,4 +1,7 @@
-"""What a person or an agent may do to a run besides answering a gate."""
+"""What a person or an agent may do to a run besides answering a gate.
+
+Longer than other files: what people may say of a run belongs on one page, with what agents may not.
+"""
 
 from __future__ import annotations
 
