@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 
 from doors.workshop import SOP, Workshop, end_process, eventually
 
-from .test_first_path import count, processes_of, signal_process, told
+from .test_first_path import count, killed_when, processes_of, signal_process, told
 
 READS = 'cat > read\necho "note=done" >> "$SOP_OUTPUT"\n'
 WORKS = "echo begun >> trace\nuntil [ -e go ]; do sleep 0.02; done\necho ended >> trace\n"
@@ -142,12 +141,7 @@ def test_an_agent_may_decide_nothing_about_its_own_run(workshop: Workshop) -> No
 def test_an_agent_outlives_its_engine_and_is_adopted_started_once(workshop: Workshop, change: str) -> None:
     stand_in(workshop, WORKS + READS)
     reviewed(workshop)
-    driver = workshop.background("run", "review")
-    try:
-        eventually(lambda: count(workshop, "trace") == ["begun"])
-    finally:
-        driver.send_signal(signal.SIGKILL)
-        end_process(driver)
+    killed_when(workshop, ["begun"], "run", "review")
     run = workshop.run_id("review")
     shown = workshop.process("status", run, "--step", "2").out
     assert f"agent default: {shlex.join(['./agent', '-p', 'two words'])}" in shown
@@ -168,12 +162,7 @@ def test_an_agent_outlives_its_engine_and_is_adopted_started_once(workshop: Work
 def test_an_agent_that_died_with_its_keeper_is_asked_about_or_run_again_as_it_says(workshop: Workshop) -> None:
     stand_in(workshop, WORKS + READS)
     reviewed(workshop, "On Interrupt: rerun")
-    driver = workshop.background("run", "review")
-    try:
-        eventually(lambda: count(workshop, "trace") == ["begun"])
-    finally:
-        driver.send_signal(signal.SIGKILL)
-        end_process(driver)
+    killed_when(workshop, ["begun"], "run", "review")
     run = workshop.run_id("review")
     for pid in processes_of(run):
         signal_process(pid)

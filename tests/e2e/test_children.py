@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Any
 
 import pytest
 
 from doors.workshop import Workshop, end_process, eventually
 
-from .test_first_path import count, told
+from .test_first_path import count, killed_when, told
 
 PARENT = """\
 # Release
@@ -89,13 +88,7 @@ def status(workshop: Workshop, run: str) -> str:
 @pytest.fixture
 def interrupted(release: Workshop) -> str:
     """A run whose driver was killed by SIGKILL in the middle of its child's first step."""
-    driver = release.background("run", "release", "--param", "version=v1")
-    try:
-        eventually(lambda: count(release, "trace") == ["begin"])
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
-    finally:
-        end_process(driver)
+    killed_when(release, ["begin"], "run", "release", "--param", "version=v1")
     return release.run_id("release")
 
 

@@ -73,13 +73,7 @@ def test_a_killed_driver_costs_nothing_and_repeats_nothing(workshop: Workshop, r
     run = told(workshop, "run", release, code=3)["runId"]
     assert count(workshop, "trace") == ["build"]
 
-    driver = workshop.background("approve", run)
-    try:
-        eventually(lambda: count(workshop, "trace") == ["build", "ship"])
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
-    finally:
-        end_process(driver)
+    killed_when(workshop, ["build", "ship"], "approve", run)
     stranded = told(workshop, "status", run, code=0)
     assert (stranded["status"], stranded["drivenBy"], stranded["undriven"]) == ("running", None, True)
 
@@ -100,13 +94,7 @@ def test_a_killed_driver_costs_nothing_and_repeats_nothing(workshop: Workshop, r
 
 def test_a_step_that_died_with_its_keeper_is_never_run_again_unasked(workshop: Workshop, release: str) -> None:
     run = told(workshop, "run", release, code=3)["runId"]
-    driver = workshop.background("approve", run)
-    try:
-        eventually(lambda: count(workshop, "trace") == ["build", "ship"])
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
-    finally:
-        end_process(driver)
+    killed_when(workshop, ["build", "ship"], "approve", run)
     for pid in processes_of(run):
         signal_process(pid)
     eventually(lambda: not processes_of(run))
@@ -223,6 +211,17 @@ def test_the_template_can_be_run_as_it_stands(workshop: Workshop) -> None:
     told(workshop, "approve", run, code=3)
     told(workshop, "approve", run, code=3)
     assert told(workshop, "complete", run, code=0)["status"] == "completed"
+
+
+def killed_when(workshop: Workshop, trace: list[str], *command: str) -> None:
+    """Drives by this command until the steps have written that, and kills it."""
+    driver = workshop.background(*command)
+    try:
+        eventually(lambda: count(workshop, "trace") == trace)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    finally:
+        end_process(driver)
 
 
 def processes_of(run: str) -> list[int]:

@@ -13,7 +13,7 @@ import pytest
 from doors.workshop import SOP, Workshop, end_process, eventually
 from sopwith.executors.launch import launches
 
-from .test_first_path import count, processes_of, signal_process, told
+from .test_first_path import count, killed_when, processes_of, signal_process, told
 
 POLICIES = {
     "ask": (3, ["begun"], "interrupted"),
@@ -36,12 +36,7 @@ def crashed(workshop: Workshop, policy: str, *, keeper_only: bool = False) -> st
         "```bash\necho begun >> trace\nuntil [ -e go ]; do sleep 0.02; done\necho ended >> trace\n```\n\n"
         "### Step 2: Tell\n\n```bash\necho told >> trace\n```\n",
     )
-    driver = workshop.background("run", "deploy")
-    try:
-        eventually(lambda: count(workshop, "trace") == ["begun"])
-    finally:
-        driver.send_signal(signal.SIGKILL)
-        end_process(driver)
+    killed_when(workshop, ["begun"], "run", "deploy")
     run = workshop.run_id("deploy")
     if keeper_only:
         os.kill(keeper_of(workshop, run), signal.SIGKILL)

@@ -180,7 +180,8 @@ def test_the_driver_dies_while_it_runs_and_the_next_one_takes_its_end(bench: Ben
     assert (is_open(bench, run_id), len(checks(bench))) == (True, 1)
 
 
-def test_the_driver_dies_before_the_process_and_the_next_one_starts_it_once(bench: Bench) -> None:
+def begun_and_not_started(bench: Bench) -> str:
+    """A run whose driver died between recording that it verifies and starting the script."""
     run_id = opened(bench)
 
     def die(_order: WorkOrder) -> None:
@@ -191,22 +192,18 @@ def test_the_driver_dies_before_the_process_and_the_next_one_starts_it_once(benc
     report(bench, run_id)
     with pytest.raises(Killed):
         bench.drive(run_id)
+    return run_id
+
+
+def test_the_driver_dies_before_the_process_and_the_next_one_starts_it_once(bench: Bench) -> None:
+    run_id = begun_and_not_started(bench)
     assert (bench.names(run_id)[-1], checks(bench)) == ("verification_started 1", [])
     assert bench.drive(run_id).ended == "completed"
     assert len(checks(bench)) == 1
 
 
 def test_a_restart_of_the_machine_asks_again(bench: Bench) -> None:
-    run_id = opened(bench)
-
-    def die(_order: WorkOrder) -> None:
-        bench.world.checks.before_start = lambda _: None
-        raise Killed
-
-    bench.world.checks.before_start = die
-    report(bench, run_id)
-    with pytest.raises(Killed):
-        bench.drive(run_id)
+    run_id = begun_and_not_started(bench)
     bench.clock.reboot()
     bench.drive(run_id)
     assert (ended(bench, run_id).cause, is_open(bench, run_id), checks(bench)) == ("lost", True, [])

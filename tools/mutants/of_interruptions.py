@@ -72,8 +72,8 @@ MUTANTS = (
     ),
     rule(
         "a verification has a time limit",
-        "core/moves_interrupt.py:_verification",
-        "limit_ms=VERIFY_SECS * 1000",
+        "core/moves_interrupt.py:begun",
+        "limit_ms=limit_secs * 1000",
         "limit_ms=10**12",
         found_by=_CORE,
     ),
@@ -128,7 +128,7 @@ MUTANTS = (
     ),
     rule(
         "what a verification completes says so",
-        "core/moves_interrupt.py:_completed",
+        "core/moves_interrupt.py:completed",
         "verified=True",
         "verified=False",
         found_by=_CORE,

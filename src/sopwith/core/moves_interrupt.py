@@ -38,7 +38,7 @@ def interrupted(run: Run, step: StepState, command: Interrupt) -> list[ev.EventB
         case OnInterrupt.RERUN:
             return [told, _rerun(run, step, command)]
         case OnInterrupt.VERIFY:
-            return [told, _verification(run, step, rules, command)]
+            return [told, begun(run, step, command, script=rules.command, limit_secs=VERIFY_SECS)]
         case _:
             return [told, *_failed(run, step, command)]
 
@@ -84,17 +84,21 @@ def _rerun(run: Run, step: StepState, command: Command) -> ev.StepRetryScheduled
     )
 
 
-def _verification(run: Run, step: StepState, rules: InterruptRules, command: Interrupt) -> ev.VerificationStarted:
+def begun(
+    run: Run, step: StepState, command: Command, *, script: str, limit_secs: int, of_report: bool = False
+) -> ev.VerificationStarted:
+    """The intent to verify the step's present attempt with this script, for the record."""
     return ev.VerificationStarted(
         step_number=step.number,
         title=run.procedure.step(step.number).title,
         visit=step.visit,
         attempt=step.attempt,
-        command=rules.command,
+        command=script,
         digest=step.digest,
-        limit_ms=VERIFY_SECS * 1000,
+        limit_ms=limit_secs * 1000,
         boot_id=command.now.boot_id,
         boot_ms=command.now.boot_ms,
+        of_report=of_report,
     )
 
 
@@ -120,7 +124,7 @@ def end_verification(run: Run, command: EndVerification) -> list[ev.EventBody]:
     told = ended(run, step, command, outcome=outcome, then=then, because=because)
     match then:
         case "completed":
-            return [told, _completed(run, step, command)]
+            return [told, completed(run, step, command)]
         case "rerun":
             return [told, _rerun(run, step, command)]
         case _:
@@ -182,12 +186,14 @@ def ended(
     )
 
 
-def _completed(run: Run, step: StepState, command: EndVerification) -> ev.StepCompleted:
+def completed(run: Run, step: StepState, command: EndVerification, *, output: str = "") -> ev.StepCompleted:
+    """The step is done, as its verification found."""
     milliseconds = step_ms(step, command.now)
     return ev.StepCompleted(
         step_number=step.number,
         title=run.procedure.step(step.number).title,
         duration=duration_text(milliseconds),
         duration_ms=milliseconds,
+        output=output,
         verified=True,
     )

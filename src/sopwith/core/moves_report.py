@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from sopwith.core import events as ev
 from sopwith.core.commands import BeginVerification, EndVerification, StepResult
-from sopwith.core.instant import duration_text
 from sopwith.core.interruption import REPORT_VERIFY_SECS
-from sopwith.core.moves_flow import out_of_time, step_ms
-from sopwith.core.moves_interrupt import cause_of, ended
+from sopwith.core.moves_flow import out_of_time
+from sopwith.core.moves_interrupt import begun, cause_of, completed, ended
 from sopwith.core.moves_interrupt import end_verification as end_of_interrupted
 from sopwith.core.refusal import refuse
 from sopwith.core.run import Run, StepState, may_verify
@@ -25,30 +24,19 @@ def begin_verification(run: Run, command: BeginVerification) -> list[ev.EventBod
     verify = run.procedure.step(step.number).verify
     if not verify or not may_verify(run, step) or step.attempt != command.attempt:
         raise refuse(run, command, because=f"no report of step {command.step} is to be verified")
-    begun = ev.VerificationStarted(
-        step_number=step.number,
-        title=run.procedure.step(step.number).title,
-        visit=step.visit,
-        attempt=step.attempt,
-        command=verify.text,
-        digest=step.digest,
-        limit_ms=REPORT_VERIFY_SECS * 1000,
-        boot_id=command.now.boot_id,
-        boot_ms=command.now.boot_ms,
-        of_report=True,
-    )
+    told = begun(run, step, command, script=verify.text, limit_secs=REPORT_VERIFY_SECS, of_report=True)
     if not command.held:
-        return [begun]
+        return [told]
     unbelieved = ev.VerificationEnded(
         step_number=step.number,
-        title=begun.title,
+        title=told.title,
         attempt=step.attempt,
         outcome=_UNKNOWN,
         then=ev.OPEN,
         because=_not_believed(f"was not begun: {command.held}"),
         cause="start",
     )
-    return [begun, unbelieved]
+    return [told, unbelieved]
 
 
 def end_verification(run: Run, command: EndVerification) -> list[ev.EventBody]:
@@ -60,7 +48,7 @@ def end_verification(run: Run, command: EndVerification) -> list[ev.EventBody]:
     outcome = _outcome(command.result)
     if outcome == _DONE:
         told = ended(run, step, command, outcome=outcome, then="completed", because="")
-        return [told, _completed(run, step, command)]
+        return [told, completed(run, step, command, output=step.output)]
     told = ended(run, step, command, outcome=outcome, then=ev.OPEN, because=_why(run, step, command, outcome))
     return [told, out_of_time(run, step, command)] if run.timed_out and not run.cancel_requested else [told]
 
@@ -80,15 +68,3 @@ def _why(run: Run, step: StepState, command: EndVerification, outcome: str) -> s
 
 def _not_believed(why: str) -> str:
     return f"the report that it is done was not believed, for its verification {why}"
-
-
-def _completed(run: Run, step: StepState, command: EndVerification) -> ev.StepCompleted:
-    milliseconds = step_ms(step, command.now)
-    return ev.StepCompleted(
-        step_number=step.number,
-        title=run.procedure.step(step.number).title,
-        duration=duration_text(milliseconds),
-        duration_ms=milliseconds,
-        output=step.output,
-        verified=True,
-    )
