@@ -100,6 +100,8 @@ def test_a_blocked_step_stays_open_and_waits_for_a_person(workshop: Workshop, co
     assert (told["status"], told["waitingOn"]) == ("paused", "human")
     assert "task" not in told
     assert any(f"sop resume {run_id}" in move.get("tellHuman", "") for move in told["next"])
+    assert "sop_complete_step" not in [move.get("call") for move in told["next"]]
+    coder.refused("not_allowed", "sop_complete_step", runId=run_id, stepNumber=1, outcome="done")
     [step] = coder("sop_status", runId=run_id, stepNumber=1)["stepResults"]
     assert step["status"] == "running"
     assert "no access" in step["output"]

@@ -12,7 +12,7 @@ from sopwith.core import commands as cmd
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
 from sopwith.core.refusal import what_now
-from sopwith.core.run import Gate, Run, RunStatus, StepStatus, open_gates, status_of
+from sopwith.core.run import Gate, Run, RunStatus, open_gates, status_of
 from sopwith.doors.agent.tools import MOST_WAIT_MS
 from sopwith.engine.documents import addressed, gate_document
 from sopwith.engine.engine import Engine
@@ -69,11 +69,10 @@ def _by_hand(engine: Engine, run: Run, actor: Actor) -> Iterator[Move]:
 
 
 def _stuck(engine: Engine, run: Run, actor: Actor) -> Iterator[Move]:
-    """A run that failed or stands still. Of what was interrupted nobody knows how far it came: a person looks."""
+    """A run that failed or stands still."""
     if not run.paused and status_of(run) is not RunStatus.FAILED:
         return
-    interrupted = any(step.status is StepStatus.INTERRUPTED for step in run.steps.values())
-    if not interrupted and _is_taken(engine, run, cmd.Retry, actor):
+    if _is_taken(engine, run, cmd.Retry, actor):
         yield _call("sop_retry", run, when="what was in the way is gone")
     if run.paused:
         on = f"sop resume {run.run_id} to let it go on, or " if run.pause_cause == "blocked" else ""
