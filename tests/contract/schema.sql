@@ -1,3 +1,11 @@
+CREATE TABLE access (
+    position integer primary key autoincrement,
+    event_type text not null,
+    at integer not null,
+    prev_hash blob not null,
+    hash blob not null,
+    payload blob not null
+) strict;
 CREATE TABLE cache (
     key text primary key,
     value blob not null
@@ -18,6 +26,25 @@ CREATE TABLE contents (
     digest blob primary key,
     data blob not null
 ) strict, without rowid;
+CREATE TABLE cursors (
+    name text primary key,
+    value text not null
+) strict, without rowid;
+CREATE TABLE deliveries (
+    id integer primary key autoincrement,
+    procedure text not null,
+    trigger text not null,
+    delivery text not null,
+    received_at integer not null,
+    event blob not null,
+    run_id text,
+    outcome text,
+    reason text,
+    settled_at integer,
+    unique (procedure, trigger, delivery)
+) strict;
+CREATE INDEX deliveries_settled on deliveries (settled_at) where settled_at is not null;
+CREATE INDEX deliveries_waiting on deliveries (id) where outcome is null;
 CREATE TABLE events (
     position integer primary key autoincrement,
     run integer not null references runs,
@@ -29,6 +56,20 @@ CREATE TABLE events (
     payload blob,
     unique (run, seq)
 ) strict;
+CREATE TABLE notices (
+    id integer primary key autoincrement,
+    position integer not null,
+    channel text not null,
+    moment text not null,
+    run_id text not null,
+    message blob not null,
+    attempts integer not null default 0,
+    next_at integer,
+    sent_at integer,
+    failure text,
+    unique (position, channel, moment)
+) strict;
+CREATE INDEX notices_waiting on notices (next_at) where next_at is not null;
 CREATE TABLE restorations (
     id integer primary key autoincrement,
     line blob not null
@@ -61,6 +102,20 @@ CREATE INDEX runs_due on runs (due_at) where due_at is not null;
 CREATE INDEX runs_holding_slots on runs (name) where holds_slot;
 CREATE INDEX runs_last_executed on runs (name, ended_at) where executed and ended_at is not null;
 CREATE INDEX runs_of_group on runs (concurrency_group) where concurrency_group is not null and ended_at is null;
+CREATE TABLE tokens (
+    id text primary key,
+    hash blob not null unique,
+    name text not null,
+    kind text not null,
+    role text not null,
+    procedures text not null,
+    created_at integer not null,
+    created_by text not null,
+    expires_at integer,
+    revoked_at integer,
+    revoked_by text,
+    last_used_at integer
+) strict, without rowid;
 CREATE TABLE tombstones (
     id integer primary key autoincrement,
     line blob not null

@@ -293,9 +293,11 @@ def test_the_check_finds_what_was_changed_by_hand(
 def test_the_check_finds_a_damaged_page(store: SqliteStore, database: Path) -> None:
     store.append(RUN, 1, next_batch(first_batch(RUN), contents=[b"x" * 100_000]))
     store.close()
+    with apsw.Connection(str(database)) as db:
+        roots = [root for (root,) in db.execute("select rootpage from sqlite_schema where rootpage > 0")]
     content = bytearray(database.read_bytes())
-    for page in range(1, len(content) // 4096):
-        content[page * 4096 : page * 4096 + 8] = b"\xff" * 8
+    for root in roots:
+        content[(root - 1) * 4096 : (root - 1) * 4096 + 8] = b"\xff" * 8
     database.write_bytes(content)
     store = SqliteStore(database)
     assert store.check()

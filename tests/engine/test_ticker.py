@@ -212,6 +212,24 @@ def test_a_run_that_somebody_made_is_taken_up(bench: Bench) -> None:
     server.stop()
 
 
+def test_who_reads_on_in_the_log_is_stirred_by_commits_of_others_and_of_the_server(bench: Bench) -> None:
+    seen: list[int] = []
+    bench.procedure("deploy", {}, {})
+    server = Server(bench, stirred=lambda: seen.append(len(seen)))
+    bench.pass_time(1)
+    quiet = len(seen)
+    bench.pass_time(60)
+    assert len(seen) == quiet
+    run_id = bench.create("deploy")
+    bench.pass_time(POLL_SECS)
+    told = len(seen)
+    assert told > quiet
+    bench.pass_time(SOON)
+    assert ended(bench, run_id)
+    assert len(seen) > told
+    server.stop()
+
+
 def test_what_was_changed_this_moment_is_left_to_whoever_changed_it(bench: Bench) -> None:
     bench.world.plays[1] = [Play(seconds=10)]
     bench.procedure("deploy", {})

@@ -93,14 +93,16 @@ async def serve(
     ear: Ear | None = None,
     anew: asyncio.Event | None = None,
     pulse: Pulse | None = None,
+    stirred: Callable[[], None] = lambda: None,
 ) -> tuple[str, ...]:
     """Drives runs until `stop` is set, or, with `once`, until nothing is left to do now.
 
     `ear`: hears of the commits of other processes; without one, the store is asked often. `anew`: when it is set,
-    everything is looked at again at once, what was in trouble too. `pulse` shows how it is going. Tells which runs it
-    let go of on their way; their processes go on. Raises StoreError if the store stays unreadable.
+    everything is looked at again at once, what was in trouble too. `pulse` shows how it is going. `stirred` is called,
+    often and from the loop, when somebody may have committed. Tells which runs it let go of on their way; their
+    processes go on. Raises StoreError if the store stays unreadable.
     """
-    server = _Server(parts, witness, at_once, pulse or Pulse())
+    server = _Server(parts, witness, at_once, pulse or Pulse(), stirred)
     watching = [asyncio.ensure_future(_when(stop, server.wake))]
     if anew is not None:
         watching.append(asyncio.ensure_future(_whenever(anew, server.look_anew)))
@@ -187,8 +189,9 @@ class _Trouble(msgspec.Struct):
 
 
 class _Server:
-    def __init__(self, parts: Parts, witness: Witness, at_once: int, pulse: Pulse) -> None:
+    def __init__(self, parts: Parts, witness: Witness, at_once: int, pulse: Pulse, stirred: Callable[[], None]) -> None:
         self._pulse = pulse
+        self._stir = stirred
         self._board = Switchboard(self._hear_inside)
         self._parts = parts = msgspec.structs.replace(parts, bell=self._board)
         self._store = parts.store
@@ -244,6 +247,7 @@ class _Server:
         self._note(run_id, True)
 
     def _note(self, run_id: str, left: bool) -> None:
+        self._stir()
         if run_id in self._driven:
             return
         if len(self._words) < MOST_WORDS or run_id in self._words:
@@ -358,6 +362,7 @@ class _Server:
             return
         self._version = version
         self._stirred = True
+        self._stir()
         for run_id, later in self._later.items():
             if later.why is _Why.HELD:
                 self._later[run_id] = msgspec.structs.replace(later, at_ms=0)

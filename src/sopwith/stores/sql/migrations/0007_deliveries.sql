@@ -1,0 +1,24 @@
+-- What happened outside and may start a run, kept before it is acknowledged. `delivery` is the same for the same
+-- happening: it is taken once. `outcome` null: not carried out yet.
+create table deliveries (
+    id integer primary key autoincrement,
+    procedure text not null,
+    trigger text not null,
+    delivery text not null,
+    received_at integer not null,
+    event blob not null,
+    run_id text,
+    outcome text,
+    reason text,
+    settled_at integer,
+    unique (procedure, trigger, delivery)
+) strict;
+
+create index deliveries_waiting on deliveries (id) where outcome is null;
+create index deliveries_settled on deliveries (settled_at) where settled_at is not null;
+
+-- How far somebody who reads on has come: a schedule, the log, a folder.
+create table cursors (
+    name text primary key,
+    value text not null
+) strict, without rowid;
