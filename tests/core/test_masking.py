@@ -86,6 +86,43 @@ def test_base64_is_masked_wherever_the_secret_stands_in_it(before: int, width: i
     assert base64.b64encode(SECRET.encode())[4:20] not in left
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    secret=st.text("abcxyz/+~ÿ?>", min_size=6, max_size=12),
+    around=st.tuples(st.binary(max_size=5), st.binary(max_size=5)),
+    places=st.lists(st.integers(0, 100), max_size=6),
+    url_safe=st.booleans(),
+    width=st.sampled_from([0, 4, 5]),
+)
+def test_no_letter_of_base64_that_has_bits_of_the_secret_is_left(
+    secret: str, around: tuple[bytes, bytes], places: list[int], url_safe: bool, width: int
+) -> None:
+    raw = secret.encode()
+    encode = base64.urlsafe_b64encode if url_safe else base64.b64encode
+    encoded = encode(around[0] + raw + around[1])
+    first, last = len(around[0]) * 8 // 6, ((len(around[0]) + len(raw)) * 8 - 1) // 6
+    lines = [encoded[at : at + width] for at in range(0, len(encoded), width)] if width else [encoded]
+    masked = streamed(Mask([secret]), cut(b"\n".join(lines), places))
+    left = masked.replace(b"\n", b"")
+    assert MARK in left
+    before, _, after = left.partition(MARK)
+    # what stands around may begin or go on like the secret
+    assert encoded[:first].startswith(before.replace(MARK, b""))
+    assert encoded[last + 1 :].endswith(after.rpartition(MARK)[2])
+    assert masked == Mask([secret]).whole(b"\n".join(lines))
+
+
+def test_the_ends_of_base64_are_masked_only_where_they_fit() -> None:
+    # YWJjZGVmZw== and xhYmNkZWZn, of which only some letters may stand at the ends
+    mask = Mask(["abcdefg"])
+    assert mask.text("<YWJjZGVmZw==>") == "<***==>"
+    assert streamed(mask, [b"<YWJjZGVmZ", b"w", b"==>"]) == b"<***==>"
+    assert streamed(mask, [b"<YWJjZGVmZ", b"A", b"==>"]) == b"<***A==>"
+    assert mask.text("<YWJjZGVmZ\r\nw==>") == "<***==>"
+    assert mask.text("<YWJjZGVmZ\n\nw==>") == "<***\n\nw==>"
+    assert mask.text("<YWJjZGVmZ") == "<***"
+
+
 @pytest.mark.parametrize(
     "shown",
     [

@@ -246,6 +246,17 @@ def test_evidence_with_a_secret_is_refused(secret: Bench, tmp_path: Path) -> Non
     assert len(list((secret.workspace.run_folder(run_id) / "evidence").iterdir())) == 1
 
 
+@pytest.mark.parametrize("before", [2**20 - 1, 2**20 - len(VALUE) // 2, 2**20 - len(VALUE), 2**21 - 3])
+def test_evidence_is_refused_wherever_a_secret_stands_in_it(secret: Bench, tmp_path: Path, before: int) -> None:
+    """It is read in pieces of a mebibyte."""
+    secret.procedure("deploy", MANUAL, params=[TOKEN])
+    run_id = secret.run("deploy").run_id
+    file = tmp_path / "shell.txt"
+    file.write_text("." * before + VALUE + "." * 100)
+    with pytest.raises(BadRequest, match="holds a secret"):
+        secret.engine().complete(run_id, actor=BOT, evidence=(file,))
+
+
 def test_a_passed_variable_that_is_called_a_secret_is_one(bench: Bench) -> None:
     bench.environ.update(API_TOKEN=VALUE, REGION="eu-west-1")
     bench.world.plays[1] = [Play(output=f"{VALUE} eu-west-1".encode())]
