@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from itertools import pairwise
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import assume, given, settings
@@ -143,6 +144,26 @@ def test_common_encodings_are_masked(shown: str) -> None:
     assert SECRET[:12] not in Mask([SECRET]).text(f"<{shown}>")
 
 
+SPACED = "ä key/with + blanks & <more>"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        quote(SPACED),
+        quote(SPACED, safe=""),
+        re.sub("%..", lambda found: found[0].lower(), quote(SPACED)),
+        re.sub("%..", lambda found: found[0].lower(), quote(SPACED, safe="")),
+        quote_plus(SPACED),
+        json.dumps(SPACED)[1:-1],
+        json.dumps(SPACED, ensure_ascii=False)[1:-1],
+        json.dumps(SPACED)[1:-1].replace("/", "\\/"),
+    ],
+)
+def test_a_secret_with_blanks_is_masked_whole_in_each_encoding(shown: str) -> None:
+    assert Mask([SPACED]).text(f"<{shown}>") == "<***>"
+
+
 def test_each_line_of_a_secret_is_one() -> None:
     secret = "-----BEGIN KEY-----\r\nabcdefghijkl\n  mnopqrstuvwx\n}\n"
     mask = Mask([secret])
@@ -187,6 +208,16 @@ def test_long_secrets_are_masked_whole(length: int, places: list[int]) -> None:
     for shown in (secret.encode(), base64.b64encode(secret.encode()), quote(secret, safe="").encode()):
         masked = streamed(mask, cut(b"<" + shown + b">", places))
         assert len(masked) <= 8, masked[:200]
+
+
+def test_the_letters_at_the_ends_of_the_longest_base64_are_masked_however_it_comes() -> None:
+    # 1,024 letters of it alone, and one more on each side
+    secret = "".join(chr(48 + at * at % 70) for at in range(769))
+    encoded = base64.b64encode(b"x" + secret.encode() + b"yz.")
+    mask = Mask([secret])
+    told = mask.whole(encoded)
+    assert told == encoded[:1] + MARK + encoded[1027:]
+    assert streamed(mask, [bytes([byte]) for byte in encoded]) == told
 
 
 def test_bytes_that_are_no_text_stay_what_they_are() -> None:
