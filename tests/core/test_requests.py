@@ -74,6 +74,7 @@ def test_the_record_holds_no_name_of_a_call_and_nothing_to_try_guesses_of_what_w
     assert '"request"' in record
     assert name not in record
     assert hashlib.sha256(json.dumps(asked).encode()).hexdigest() not in record
+    assert request_of(ALICE, "one", asked).digest != request_of(ALICE, "other", asked).digest
 
 
 def test_a_record_with_plain_names_still_knows_its_calls() -> None:
