@@ -388,6 +388,27 @@ MUTANTS = (
         "if True:",
         found_by=_ENGINE,
     ),
+    rule(
+        "what commands bring into the record is masked, whoever made them",
+        "engine/runs.py",
+        "return command if mask is None else redacted(command, mask)",
+        "return command",
+        found_by=_ENGINE,
+    ),
+    rule(
+        "a word that is a secret is known where nobody can read that",
+        "engine/runs.py",
+        "recognised(self._parts, run, texts_of(command))",
+        "()",
+        found_by=_ENGINE,
+    ),
+    rule(
+        "a reference is read from a file outside the record only",
+        "engine/secrets.py:_of_file",
+        "        if inside:",
+        "        if False:",
+        found_by=_ENGINE,
+    ),
     # calls
     rule(
         "the name of a call is in no record",
@@ -435,6 +456,13 @@ MUTANTS = (
     rule(
         "what an agent calls failed is looked at as what it calls done is",
         "core/moves_person.py:fail",
+        "    _check_reporter(run, step, command)\n",
+        "",
+        found_by=_PEOPLE,
+    ),
+    rule(
+        "what an agent calls done is looked at before it is verified",
+        "core/moves_person.py:complete",
         "    _check_reporter(run, step, command)\n",
         "",
         found_by=_PEOPLE,
