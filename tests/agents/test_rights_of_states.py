@@ -15,16 +15,15 @@ import pytest
 
 pytest.importorskip("mcp", reason="the extra mcp is not installed")
 
-from mcp import Client
 from tests.doors.test_children import manifest
 from tests.doors.workshop import Workshop
 
 from sopwith.doors.agent.tools import TOOLS
 from sopwith.doors.caller import os_actor
-from sopwith.doors.mcp.server import make_server
 
 from .given import Agent, gated_by
 from .test_rights import NAMES, PRINCIPALS
+from .wire import answered
 
 Make = Callable[..., Agent]
 
@@ -129,13 +128,6 @@ def brought_to(state: str, starter: Agent) -> str:
     return run_id
 
 
-async def called(agent: Agent, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    async with Client(make_server(agent.desk)) as client:
-        result = await client.call_tool(tool, arguments)
-    assert result.structured_content is not None
-    return result.structured_content
-
-
 def test_each_state_has_every_call_for_everybody() -> None:
     assert [(row[0], row[1]) for row in _ROWS] == [(state, call) for state in STATES for call in CALLS]
     assert tuple(_HEAD) == PRINCIPALS
@@ -163,7 +155,7 @@ def test_the_matrix_holds(
                 if principal in ("step", "named_in", "other"):
                     patched.setenv("SOP_RUN_ID", other if principal == "other" else about)
                 caller = agents(NAMES.get(principal, principal))
-                told = asyncio.run(called(caller, tool, {"runId": about, **arguments}))
+                told = asyncio.run(answered(caller, tool, {"runId": about, **arguments}))
         expected = CODES[EXPECTED[state, call, principal]]
         assert told.get("error", {}).get("code") == expected, (call, told)
         changes = expected is None and call not in ("status", "audit")
@@ -178,7 +170,7 @@ def test_an_agent_is_offered_nothing_that_it_may_not_do(
     workshop: Workshop, agents: Make, procedures: None, principal: str, state: str
 ) -> None:
     about = brought_to(state, agents("starter"))
-    told = asyncio.run(called(agents(NAMES.get(principal, principal)), "sop_status", {"runId": about}))
+    told = asyncio.run(answered(agents(NAMES.get(principal, principal)), "sop_status", {"runId": about}))
     offered = [(move["call"], move["arguments"]) for move in told["next"] if "call" in move]
     for call, (tool, arguments, _command) in CALLS.items():
         if EXPECTED[state, call, principal] != "ok":
