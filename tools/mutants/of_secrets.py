@@ -413,7 +413,7 @@ MUTANTS = (
     rule(
         "the name of a call is in no record",
         "core/request.py:_concealed",
-        'hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()',
+        "hashlib.sha256(name.encode()).hexdigest()",
         "name",
         found_by=_REQUESTS,
     ),

@@ -57,5 +57,5 @@ def _concealed(name: str, asked: str) -> Request:
 
     Who does not know the name cannot find out by trying what was asked, which may have held a secret too.
     """
-    digest = hashlib.sha256(f"{name}\0{asked}".encode("utf-8", "surrogatepass")).hexdigest()
-    return Request(key=_CONCEALED + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest(), digest=digest)
+    digest = hashlib.sha256(f"{name}\0{asked}".encode()).hexdigest()
+    return Request(key=_CONCEALED + hashlib.sha256(name.encode()).hexdigest(), digest=digest)
