@@ -375,6 +375,13 @@ MUTANTS = (
         found_by=_ENGINE,
     ),
     rule(
+        "the copy of evidence is looked at too",
+        "engine/evidence.py:_copy",
+        "            if mask is not None:\n",
+        "            if False:\n",
+        found_by=_ENGINE,
+    ),
+    rule(
         "evidence is looked at across its pieces",
         "engine/evidence.py:_check",
         "masking.feed(chunk)",
