@@ -1,4 +1,7 @@
-"""Rules of secrets and masking, of what a call's name leaves behind, and of what agents leave to people."""
+"""Rules of secrets and masking, of what a call's name leaves behind, and of what agents leave to people.
+
+Longer than other files: a list, an entry for each rule.
+"""
 
 from tools.mutants.mutant import rule
 
