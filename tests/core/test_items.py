@@ -18,6 +18,7 @@ from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId, address_in, instance_of, number_of, read_step_id, step_id
 from sopwith.core.approval import ApprovalRules, FormField, TimeoutAction
 from sopwith.core.codec import decode_event, encode_event, event_json
+from sopwith.core.decide import decide
 from sopwith.core.due import DueKind, due
 from sopwith.core.envelope import step_envelope
 from sopwith.core.events import Policy
@@ -476,6 +477,14 @@ def test_the_deadline_of_a_gate_settles_that_instance(action: TimeoutAction, aft
     assert story.step("1:eu").status is after
     assert [each for each in story.owed() if each[1] == "1:eu"] == owed
     assert story.step("1:us").status in (ASKED, PENDING)
+
+
+@pytest.mark.parametrize("command", [cmd.Expire, cmd.Remind])
+def test_the_deadline_of_an_instance_that_is_gone_is_nobodys(command: Any) -> None:
+    """Whoever found it due reads the run anew to settle it, and its items are others then."""
+    story = Story(shell(gate=True, **EU_US), policy=Policy(approval_timeout_mins=5)).drive()
+    story.tick(300)
+    assert decide(story.run, command(actor=SYSTEM, now=story.now, step="1:gone", revision=1)).events == ()
 
 
 def test_the_envelope_holds_instance_and_item() -> None:

@@ -32,8 +32,9 @@ def approvers_at(run: Run, number: StepId | None, gate: Gate | None) -> tuple[st
 
 
 def gate_of(run: Run, number: StepId | None) -> Gate | None:
-    """The latest revision of a gate."""
-    return run.start_gate if number is None else run.steps[number].gate
+    """The latest revision of a gate; None where there is none, or not any more: a step's items may be others now."""
+    step = run.steps.get(number) if number is not None else None
+    return run.start_gate if number is None else step.gate if step is not None else None
 
 
 def check_approver(run: Run, number: StepId | None, actor: Actor, people: Directory) -> None:

@@ -224,6 +224,7 @@ class _Simulation:
         self._library.regroup(GROUPS)
         self._prepare_the_last_word()
         await self._calm()
+        self._last_calls_left = 0  # whoever has not spoken by now is silent
         await self._let_servers_finish()
         self._check_nobody_is_stranded()
         await self._servers.stop_all(self._drivers)
