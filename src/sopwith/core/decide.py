@@ -41,11 +41,14 @@ _CONSEQUENCES = (
 )
 
 
-_RIGHTS: dict[type[cmd.Command], Right] = dict.fromkeys(
-    (cmd.Resume, cmd.Retry, cmd.Rollback, cmd.Skip, cmd.Complete, cmd.Fail, cmd.Block),
-    Right.STEER,
-)
-"""What takes a right besides those of a gate. To stop something takes none."""
+_RIGHTS: dict[type[cmd.Command], Right] = {
+    **dict.fromkeys(
+        (cmd.Resume, cmd.Retry, cmd.Rollback, cmd.Skip, cmd.Complete, cmd.Fail, cmd.Block),
+        Right.STEER,
+    ),
+    **dict.fromkeys((cmd.Reject, cmd.Pause, cmd.Cancel), Right.STOP),
+}
+"""What takes a right besides those of a gate. To stop something takes none at the machine itself."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -144,7 +147,7 @@ def decide(run: Run, command: cmd.Command) -> Decision:
         )
     right = _RIGHTS.get(type(command))
     if right is not None and not _is_its_parents(run, command):
-        check_right(command.actor, right, command.people, f"{verb_of(command)} {run.run_id}")
+        check_right(command.actor, right, command.people, f"{verb_of(command)} {run.run_id}", procedure=run.name)
     if isinstance(command, cmd.Retry) and (command.from_step is not None or changes_params(run, command)):
         # to go back, or to ask for something else, is to run it again
         check_runner(run.procedure, command.actor, command.people)
