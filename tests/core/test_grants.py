@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import time
 
 import pytest
 from hypothesis import given
@@ -128,12 +127,10 @@ def test_a_star_stands_for_any_characters(pattern: str, name: str) -> None:
     assert named_by((pattern,), name) is fnmatch.fnmatchcase(name, pattern)
 
 
-def test_no_pattern_takes_long() -> None:
-    began = time.perf_counter()
-    for _ in range(100):
-        assert not named_by(("*a" * 32,), "a" * 31 + "b" * 33)
-        assert not named_by(("*ab" * 20 + "*c",), "ab" * 32)
-    assert time.perf_counter() - began < 5, "grows by more than the length"
+def test_a_pattern_of_many_stars_is_matched_as_well() -> None:
+    """One that tries every split would not come to an end."""
+    assert not named_by(("*a" * 32,), "a" * 31 + "b" * 33)
+    assert not named_by(("*ab" * 20 + "*c",), "ab" * 32)
 
 
 @pytest.mark.parametrize("text", ["", ".", "-x", "A", "a/b", "../a", "a b", "a\n", "x" * 65, "[a]", "a?"])

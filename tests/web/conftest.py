@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.doors.workshop import Workshop, terminal, workshop
+from tests.doors.workshop import Workshop, slow, terminal, workshop
 
 from sopwith.doors import ancestry
 
 from .given import Served
 from .house import House
 
-__all__ = ["terminal", "workshop"]
+__all__ = ["slow", "terminal", "workshop"]
 
 
 @pytest.fixture
