@@ -66,8 +66,7 @@ def _limits() -> list[tuple[str, str]]:
         ("a body", f"{limits.MOST_BODY_BYTES // 1024} KiB, within {limits.BODY_SECS:g} seconds"),
         (
             "a head",
-            f"{protocol.MOST_HEAD_BYTES // 1024} KiB, {protocol.MOST_FIELDS} fields, "
-            f"within {protocol.HEAD_SECS:g} seconds",
+            f"{protocol.MOST_HEAD_BYTES // 1024} KiB, {protocol.MOST_FIELDS} fields, {protocol.HEAD_SECS:g} seconds",
         ),
         ("calls of a token", f"{limits.PER_SECOND:g} a second, {limits.BURST:g} at once"),
         ("failed sign-ins of an address", f"{limits.FAILURES_PER_MINUTE} a minute; then 429 for what has no token"),
