@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import fnmatch
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sopwith.core import commands as cmd
 from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.approval import ApprovalRules
 from sopwith.core.config import Config, Role
 from sopwith.core.grants import Grant, is_pattern, named_by
 from sopwith.core.people import FREE, RIGHTS, Directory, Right, check_right
-from sopwith.errors import NotAllowed
+from sopwith.errors import NotAllowed, Refused
+
+from .given import Story, shell
 
 NAMES = ("deploy", "deploy-app", "release", "pay")
 roles = st.sampled_from(list(Role))
@@ -136,3 +142,67 @@ def test_a_pattern_of_many_stars_is_matched_as_well() -> None:
 @pytest.mark.parametrize("text", ["", ".", "-x", "A", "a/b", "../a", "a b", "a\n", "x" * 65, "[a]", "a?"])
 def test_what_is_no_pattern(text: str) -> None:
     assert not is_pattern(text)
+
+
+# where the engine asks
+
+TAKES: dict[type[cmd.Command], tuple[Right, dict[str, Any]]] = {
+    cmd.Reject: (Right.STOP, {"reason": "no"}),
+    cmd.Pause: (Right.STOP, {}),
+    cmd.Cancel: (Right.STOP, {}),
+    cmd.Resume: (Right.STEER, {}),
+    cmd.Retry: (Right.STEER, {}),
+    cmd.Rollback: (Right.STEER, {}),
+    cmd.Skip: (Right.STEER, {"reason": "not needed"}),
+    cmd.Complete: (Right.STEER, {}),
+    cmd.Fail: (Right.STEER, {"reason": "no"}),
+    cmd.Block: (Right.STEER, {"reason": "no"}),
+    cmd.Approve: (Right.APPROVE, {}),
+}
+LISTS_BOB = ApprovalRules(approvers=("user:bob", "agent:bob"))
+
+
+def bob(grant: Grant | None, kind: ActorKind = ActorKind.HUMAN) -> Actor:
+    return Actor("bob", kind, "http", grant=grant)
+
+
+def test_every_decision_of_a_person_takes_a_right_of_a_token() -> None:
+    decisions = {*cmd.PersonCommand.__subclasses__(), *cmd.Answer.__subclasses__()} - {cmd.Answer}
+    assert set(TAKES) == {each for each in decisions if not each.__subclasses__()}
+
+
+@pytest.mark.parametrize("kind", [ActorKind.HUMAN, ActorKind.AGENT])
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("command", list(TAKES), ids=lambda command: command.__name__)
+def test_a_token_decides_only_what_its_role_and_procedures_let_it(
+    command: type[cmd.Command], role: Role, kind: ActorKind
+) -> None:
+    right, fields = TAKES[command]
+    grants = [Grant(role=role, procedures=("other-*",)), *([] if right in RIGHTS[role] else [Grant(role=role)])]
+    for grant in grants:
+        story = Story(shell(gate=True, approval=LISTS_BOB)).drive()
+        story.refused(NotAllowed, command, actor=bob(grant, kind), **fields)
+    if right in RIGHTS[role]:
+        story = Story(shell(gate=True, approval=LISTS_BOB)).drive()
+        with suppress(Refused):
+            story.when(command, actor=bob(Grant(role=role, procedures=("dep*",)), kind), **fields)
+        if command in (cmd.Approve, cmd.Reject, cmd.Pause, cmd.Cancel):
+            assert story.last.actor == bob(None, kind), "done, and recorded without the grant"
+
+
+@pytest.mark.parametrize("command", [cmd.Reject, cmd.Pause, cmd.Cancel], ids=lambda command: command.__name__)
+def test_whom_config_json_makes_a_viewer_stops_nothing_over_the_network(command: type[cmd.Command]) -> None:
+    _right, fields = TAKES[command]
+    config = Config(roles={Role.VIEWER: ("user:bob",), Role.ADMIN: ("user:alice",)})
+    story = Story(shell(gate=True), config=config).drive()
+    story.refused(NotAllowed, command, actor=bob(Grant(role=Role.ADMIN)), **fields)
+    story.when(command, actor=bob(None), **fields)
+    assert story.last.actor == bob(None), "at the machine to stop something is easy"
+
+
+def test_a_gate_that_nobody_has_the_role_for_counts_the_roles_of_its_procedure() -> None:
+    config = Config(procedure_roles={"dep*": {Role.APPROVER: ("user:bob",)}, "pay": {Role.APPROVER: ("user:eve",)}})
+    people = Directory(config)
+    assert people.electorate(ApprovalRules(), None, procedure="deploy") == {"bob"}
+    assert people.electorate(ApprovalRules(), None, procedure="pay") == {"eve"}
+    assert people.electorate(ApprovalRules(), None, procedure="other") == frozenset()

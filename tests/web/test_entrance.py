@@ -136,6 +136,26 @@ def test_a_revoked_token_ends_at_once_and_its_streams_with_it(serve: Serve, work
     stream.close()
 
 
+@pytest.mark.parametrize("proxy", ["*", "proxy.example", "0.0.0.0/0", "::/0", "", "127.0.0.1:80"])
+def test_a_proxy_that_is_believed_has_an_address(workshop: Workshop, proxy: str) -> None:
+    told = workshop.process("serve", "--port", "0", "--proxy", proxy)
+    assert told.code == 2
+    assert len(told.err.splitlines()) == 2
+
+
+def test_only_a_proxy_is_believed_about_where_a_call_comes_from(serve: Serve, workshop: Workshop) -> None:
+    header = {"X-Forwarded-For": "203.0.113.9"}
+    for options, address in (((), "127.0.0.1"), (("--proxy", "127.0.0.1"), "203.0.113.9")):
+        served = serve(*options)
+        name = f"a{len(options)}"
+        assert served.call("GET", RUNS, served.token(name, "viewer"), headers=header).status == 200
+        assert served.end() == 0
+        newest = next(
+            entry for entry in workshop.json("token", "log")["entries"] if entry["details"].get("name") == name
+        )
+        assert (newest["type"], newest["details"]["address"]) == ("sign_in", address)
+
+
 def test_calls_beyond_the_rate_are_put_off(serve: Serve) -> None:
     slow = "from sopwith.doors.web import limits as l; l.PER_SECOND, l.BURST = 0.001, 3"
     served = serve(before=slow)

@@ -288,6 +288,24 @@ def test_a_run_within_a_run_is_seen_by_who_may_see_it_and_cancelled_with_it(serv
     until(served, child, whole, "cancelled")
 
 
+def test_what_goes_on_besides_a_run_is_cancelled_with_it_by_who_may_cancel_the_run(
+    serve: Serve, workshop: Workshop
+) -> None:
+    workshop.steps("inner", "Try | [ -e ok ]", "By hand")
+    uses = {"number": 1, "title": "Inner", "uses": "inner", "onFailure": "continue"}
+    by_hand = {"number": 2, "title": "By hand", "executor": "manual"}
+    workshop.steps("outer", "Inner", "By hand", steps=[uses, by_hand])
+    run = workshop.started("outer")
+    child = workshop.json("status", run)["stepResults"][0]["childRunId"]
+    (workshop.root / "ok").touch()
+    workshop.json("retry", child, code=3)
+    served = serve()
+    part = served.token("bob", "admin", "--procedures", "outer")
+    assert served.call("POST", f"{RUNS}/{child}/cancel", part, body={}).status == 404
+    assert served.call("POST", f"{RUNS}/{run}/cancel", part, body={}).status == 200
+    assert workshop.json("status", child)["status"] == "cancelled"
+
+
 def test_a_server_that_is_told_to_end_ends_with_streams_open(serve: Serve, workshop: Workshop) -> None:
     workshop.steps("wait", "By hand")
     run = workshop.started("wait")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,11 +16,12 @@ import click
 
 from sopwith.doors.cli import terminal
 from sopwith.doors.cli.door import Door
-from sopwith.errors import MissingExtra, WorkspaceError
+from sopwith.errors import BadRequest, MissingExtra, WorkspaceError
 
 if TYPE_CHECKING:
     from sopwith.doors.cli.server_log import ServerLog
     from sopwith.doors.web.server import Listening
+    from sopwith.engine.auditing import Auditing
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8321
 FIRST_TOKEN = "first-token"  # noqa: S105 the name of a file
@@ -34,7 +36,20 @@ class Place(NamedTuple):
     proxies: tuple[str, ...]
 
 
-def open_http(door: Door, place: Place, log: ServerLog) -> Listening:
+def check_proxies(proxies: tuple[str, ...]) -> None:
+    """BadRequest for what is no address: a name, or everybody, could be anybody."""
+    for proxy in proxies:
+        try:
+            network = ip_network(proxy)
+        except ValueError:
+            raise BadRequest(
+                f"{proxy[:80]!r} is no address of a proxy", hint="write it as 10.0.0.7, or 10.0.0.0/24"
+            ) from None
+        if network.prefixlen == 0:
+            raise BadRequest(f"--proxy {proxy} would believe everybody", hint="name the proxy's own address")
+
+
+def open_http(door: Door, place: Place, log: ServerLog, auditing: Auditing) -> Listening:
     """The server, with its port in hand. Raises MissingExtra or WorkspaceError."""
     try:
         from sopwith.doors.web.server import Listening
@@ -50,6 +65,7 @@ def open_http(door: Door, place: Place, log: ServerLog) -> Listening:
         port=place.port,
         allowed=place.allowed,
         proxies=place.proxies,
+        auditing=auditing,
         on_trouble=lambda error: log.on_trouble(None, error),
     )
     _first_token(door)

@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from sopwith.doors.cli.door import Document, Door, verb
-from sopwith.doors.cli.listening import DEFAULT_HOST, DEFAULT_PORT, Place, open_http
+from sopwith.doors.cli.listening import DEFAULT_HOST, DEFAULT_PORT, Place, check_proxies, open_http
 from sopwith.doors.cli.server_health import HealthSocket, Physician, ask
 from sopwith.doors.cli.server_log import ServerLog
 from sopwith.doors.cli.service_manager import ServiceManager
@@ -124,6 +124,7 @@ def _place(
         return None
     if once:
         raise BadRequest("--once leaves when nothing is left to do, and --port stays", hint="leave out one of them")
+    check_proxies(proxies)
     return Place(host or DEFAULT_HOST, DEFAULT_PORT if port is None else port, allowed, proxies)
 
 
@@ -164,7 +165,7 @@ class _Served:
 
     async def stay(self, place: Place | None = None) -> None:
         """Until it is told to end. `place`: where it listens for HTTP."""
-        web = None if place is None else open_http(self._door, place, self._log)
+        web = None if place is None else open_http(self._door, place, self._log, self._signing)
         pulse = Pulse()
         physician = Physician(self._door, pulse)
         manager = ServiceManager(os.environ)

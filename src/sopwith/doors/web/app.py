@@ -161,6 +161,10 @@ class Application:
             self.office.later(lambda desk: _sign_in(desk, token.id, now.at, details))
         return principal
 
+    def unproven(self, address: str) -> SopwithError:
+        """What a handler raises that finds no proof of who sent it: told and bounded as a token that does not hold."""
+        return self.entrance.unproven(address, self.clock.now().boot_ms)
+
     def still_holds(self, asked: Asked) -> bool:
         """Whether the token that a stream was opened with still holds."""
         return self.entrance.still_holds(self._tokens, asked.headers)
@@ -186,7 +190,9 @@ class Application:
                 hint=f"it takes {path.methods()}",
                 headers={"allow": path.methods()},
             )
-        self._check_rate(visit)
+        if route.right is not Proof.SIGNATURE:
+            # who may send how much there is known only once it is proven who it is
+            self._check_rate(visit)
         if principal is not None and isinstance(route.right, Right):
             check_route(principal, route, visit.address)
         return await self._handled(visit, route, principal)
@@ -199,6 +205,7 @@ class Application:
             path=visit.path_parameters,
             query={} if route.raw else read_query(route, visit.request.scope.get("query_string", b"")),
             data=data,
+            query_string=visit.request.scope.get("query_string", b""),
             headers=headers,
             address=visit.address,
             principal=principal,

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from sopwith.doors.web import limits
 from sopwith.doors.web.problems import ForeignOrigin, TooMany, Unauthenticated, WrongHost
 from sopwith.engine.tokens import Principal, Tokens
+from sopwith.errors import SopwithError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ANY = ("", "0.0.0.0", "::")  # noqa: S104 compared with, not bound to
@@ -40,11 +41,13 @@ class Entrance:
         """Raises Unauthenticated; TooMany where the address failed too often, and still has no token that holds."""
         found = tokens.holder(_token(headers))
         if found is None:
-            secs = self._failures.take(address, now_ms)
-            if secs:
-                raise self.too_many("failed sign-ins", secs)
-            raise Unauthenticated
+            raise self.unproven(address, now_ms)
         return found
+
+    def unproven(self, address: str, now_ms: int) -> SopwithError:
+        """What somebody is answered who has not proven who they are, and cannot try as often as they like."""
+        secs = self._failures.take(address, now_ms)
+        return self.too_many("failed sign-ins", secs) if secs else Unauthenticated()
 
     def still_holds(self, tokens: Tokens, headers: Mapping[str, str]) -> bool:
         """Whether the token that let this request in would still do so."""

@@ -23,6 +23,7 @@ from sopwith.doors.web.routes import ROUTES
 from sopwith.errors import WorkspaceError
 
 if TYPE_CHECKING:
+    from sopwith.engine.auditing import Auditing
     from sopwith.engine.engine import Engine
 
 _BACKLOG = 1024
@@ -42,12 +43,13 @@ class Listening:
         port: int,
         allowed: Iterable[str] = (),
         proxies: Iterable[str] = (),
+        auditing: Auditing | None = None,
         on_trouble: Callable[[BaseException], None],
     ) -> None:
         """`port` 0 takes any free one. Raises WorkspaceError where it cannot listen."""
         self._socket = listen(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
-        self._office = Office(engine.parts.workspace)
+        self._office = Office(engine.parts.workspace, auditing=auditing or engine.parts.auditing, on_trouble=on_trouble)
         self._app = Application(
             ROUTES,
             office=self._office,

@@ -44,6 +44,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     body: Mapping[str, Any] = msgspec.field(default_factory=dict)
     data: bytes = b""
     """The body as it came."""
+    query_string: bytes = b""
+    """What stands behind the `?`, as it came."""
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     """By lower-case name, as the caller sent them: proof of nothing."""
     address: str = ""
@@ -100,7 +102,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     long: bool = False
     """Whether it may take long, and is kept out of the way of what changes something."""
     raw: bool = False
-    """Whether the body is the handler's to read, as bytes of any type."""
+    """Whether query and body are the handler's to read, as bytes of any type."""
 
     @property
     def name(self) -> str:
