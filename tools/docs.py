@@ -15,6 +15,7 @@ from sopwith.parse.schema import config_schema, manifest_schema, scenario_schema
 from tools.cli_page import cli_page
 from tools.error_page import errors_page
 from tools.event_page import events_page
+from tools.http_page import http_page
 from tools.log_page import log_page
 from tools.schema_pages import config_page, manifest_page, scenario_page, schema_text
 from tools.states_page import states_part
@@ -29,6 +30,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "scenario.md": scenario_page,
     REFERENCE / "events.md": events_page,
     REFERENCE / "errors.md": errors_page,
+    REFERENCE / "http-api.md": http_page,
     REFERENCE / "server-log.md": log_page,
     REFERENCE / "manifest.schema.json": lambda: schema_text(manifest_schema()),
     REFERENCE / "config.schema.json": lambda: schema_text(config_schema()),

@@ -24,7 +24,7 @@ def errors_page() -> str:
         "Each error has a code that stays the same, one sentence, and a hint. With `--json` it is printed as "
         '`{"success": false, "error": {"code", "message", "hint", …}}`. A refusal changes nothing.',
         table(["Code", "Exit", "HTTP", "Meaning"], rows),
-        "The HTTP status is what the web door will answer; it is not built yet.",
+        "The HTTP status is what [the HTTP API](http-api.md) answers, which has a few codes of its own.",
         "## Of the command alone",
         table(
             ["Code", "Exit", "Meaning"], [(code(name), exit_code, text) for name, exit_code, text in _OF_THE_COMMAND]

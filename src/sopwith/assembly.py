@@ -26,6 +26,7 @@ from sopwith.stores.views import FileViews
 
 if TYPE_CHECKING:
     from sopwith.audit.keeper import Keeper
+    from sopwith.engine.tokens import Tokens
 
 # asking for the umask means setting it, so it is done once, before any thread
 _UMASK = os.umask(0o077)
@@ -71,6 +72,15 @@ def _engine_on(workspace: Workspace, store: SqliteStore, library: Library, audit
             bell=DatagramBell(workspace.runs),
         )
     )
+
+
+def tokens_of(engine: Engine) -> Tokens:
+    """The tokens of the workspace, and the server's own log, on the engine's own database."""
+    from sopwith.engine.tokens import Tokens
+
+    parts = engine.parts
+    assert isinstance(parts.store, SqliteStore)
+    return Tokens(parts.store.tokens, parts.library, parts.clock, parts.ids)
 
 
 @contextmanager

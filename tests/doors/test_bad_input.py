@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sopwith.doors.cli.logs import _log_of
+from sopwith.engine.outputs import output_of
 
 from .workshop import SOP, Told, Workshop
 
@@ -62,7 +62,7 @@ def test_a_command_line_that_cannot_be_understood_exits_2(workshop: Workshop, ar
     is_told_well(workshop.sop(*args), 2)
 
 
-@pytest.mark.parametrize("verb", ["token", "import"])
+@pytest.mark.parametrize("verb", ["worker", "import"])
 def test_a_designed_verb_says_that_it_is_not_built_yet(workshop: Workshop, verb: str) -> None:
     told = workshop.sop(verb, "--port", "80")
     is_told_well(told, 2)
@@ -250,4 +250,4 @@ def test_the_log_of_the_newest_launch_is_read(tmp_path: Path) -> None:
     for number in (2, 9, 10):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "spool").touch()
-    assert _log_of(tmp_path) == tmp_path / "10" / "spool"
+    assert output_of(tmp_path) == tmp_path / "10" / "spool"

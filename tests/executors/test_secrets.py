@@ -12,7 +12,7 @@ import pytest
 
 from sopwith.core.commands import StepResult
 from sopwith.core.masking import Mask
-from sopwith.doors.cli.logs import _log_of
+from sopwith.engine.outputs import output_of
 from sopwith.executors import masked, watch
 from sopwith.executors.launch import Launch, launches
 from sopwith.executors.masked import PIECE, WITHHELD
@@ -141,7 +141,7 @@ def test_raw_files_are_there_only_while_the_step_runs(folder):
         assert not launch.params.exists()
         for path in (launch.spool, launch.secret_params, launch.masked):
             assert path.stat().st_mode & 0o077 == 0
-        looked_at = _log_of(work.folder)
+        looked_at = output_of(work.folder)
         told = looked_at.read_bytes() if looked_at else b""
         await open_gate(work)
         return looked_at, told, ok(await waiting)
@@ -326,7 +326,7 @@ def test_output_of_which_no_log_could_be_made_is_kept_masked(folder, monkeypatch
         result, _ = whole(work)
     assert result.warnings == ("its log could not be kept: No space left on device",)
     assert left_with(folder) == []
-    kept = _log_of(work.folder)
+    kept = output_of(work.folder)
     assert kept is not None
     assert kept.read_bytes() == b"<***>\n"
 

@@ -374,7 +374,7 @@ MUTANTS = (
     rule(
         "a right takes a role",
         "core/people.py:check_right",
-        "if people.standing(actor).may(right):",
+        "if people.standing(actor, procedure).may(right):",
         "if True:",
         found_by="tests/core/test_rollback.py",
     ),

@@ -7,6 +7,8 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
+from sopwith.core.grants import Grant
+
 
 class ActorKind(StrEnum):
     HUMAN = "human"
@@ -30,7 +32,8 @@ class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
     """`id` is the name within its kind (an OS user for the CLI), `via` the door it came through.
 
     `inside` names the run one of whose steps this is a process of: such an actor decides nothing about that run.
-    `session` goes into signatures and is recorded nowhere else.
+    `session` goes into signatures and is recorded nowhere else. `grant` is what a token gives; None: it came through no
+    token. It is recorded nowhere.
     """
 
     id: str
@@ -38,11 +41,12 @@ class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
     via: str
     inside: str | None = None
     session: Session | None = None
+    grant: Grant | None = None
 
     @property
     def recorded(self) -> Actor:
         """As events name it."""
-        return self if self.session is None else replace(self, session=None)
+        return self if self.session is None and self.grant is None else replace(self, session=None, grant=None)
 
     def __str__(self) -> str:
         return self.id if self.kind is ActorKind.HUMAN else f"{self.id} ({self.kind})"

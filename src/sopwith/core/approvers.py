@@ -8,7 +8,7 @@ from sopwith.core.actor import Actor, ActorKind, Session
 from sopwith.core.address import StepId
 from sopwith.core.approval import NO_RULES, ApprovalRules
 from sopwith.core.events import Signature
-from sopwith.core.people import USER, Directory, Right, check_right, matches
+from sopwith.core.people import USER, Directory, Right, check_grant, check_right, matches
 from sopwith.core.run import Gate, Run
 from sopwith.errors import ApproverNotAllowed, BadRequest, Refused
 
@@ -44,6 +44,7 @@ def check_approver(run: Run, number: StepId | None, actor: Actor, people: Direct
     asked = f"ask {' or '.join(others)}" if others else "ask somebody else"
     look = f"{asked} to look at it: sop approve {run.run_id}"
     is_starter = actor.id == run.created_by.id
+    check_grant(actor, Right.APPROVE, f"approve in {run.run_id}", procedure=run.name)
     if actor.kind is ActorKind.AGENT:
         if not matches(approvers, actor, ()):
             raise ApproverNotAllowed(
@@ -56,7 +57,7 @@ def check_approver(run: Run, number: StepId | None, actor: Actor, people: Direct
     if actor.kind is not ActorKind.HUMAN:
         raise ApproverNotAllowed(f"{actor} may not approve in {run.run_id}: approval is a person's decision", hint=look)
     if not approvers:
-        check_right(actor, Right.APPROVE, people, f"approve in {run.run_id}")
+        check_right(actor, Right.APPROVE, people, f"approve in {run.run_id}", procedure=run.name)
     elif not matches(approvers, actor, people.standing(actor).groups):
         raise ApproverNotAllowed(f"{actor} is none of the approvers of {run.run_id}: {', '.join(approvers)}", hint=look)
     if is_starter and not rules_of(run, number).self_approval:
@@ -93,7 +94,7 @@ def votes_left(
 ) -> int | None:
     """How many could still agree, besides those who did (by id). None: any person may, which nobody can count."""
     escalates = gate.escalated or gate.due_at is not None
-    able = people.electorate(rules_of(run, number), run.created_by, escalates=escalates)
+    able = people.electorate(rules_of(run, number), run.created_by, procedure=run.name, escalates=escalates)
     return None if able is None else len(able - set(voted))
 
 
@@ -106,10 +107,12 @@ def check_comment(run: Run, number: StepId | None, comment: str) -> None:
         )
 
 
-def signature(meaning: str, actor: Actor, people: Directory, *, seen: bool = False) -> Signature:
+def signature(
+    meaning: str, actor: Actor, people: Directory, *, procedure: str | None = None, seen: bool = False
+) -> Signature:
     """What stands beside a decision: who it was, and by which rights."""
     session = actor.session or Session()
-    standing = people.standing(actor)
+    standing = people.standing(actor, procedure)
     return Signature(
         meaning=meaning,
         printed_name=standing.name or session.printed_name,

@@ -51,6 +51,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Group name -> the ids of its users."""
     roles: dict[Role, tuple[str, ...]] = msgspec.field(default_factory=dict)
     """Role -> who has it, as `user:…`, `group:…`, `agent:…`. Empty: roles hold nobody back."""
+    procedure_roles: dict[str, dict[Role, tuple[str, ...]]] = msgspec.field(default_factory=dict)
+    """Patterns of names -> who has a role for these procedures only, besides `roles`."""
     digest: str = ""
     """SHA-256 of the file as it was read; empty where there is none."""
     agents_see_all_steps: bool = False

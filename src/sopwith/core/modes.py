@@ -50,7 +50,8 @@ def choose_mode(
                 hint="leave out the mode, or ask for a stricter one",
             )
         people = Directory(config)
-        check_right(actor, Right.OPERATE, people, f"run {procedure.name} as {wanted}, which is {own}")
+        to = f"run {procedure.name} as {wanted}, which is {own}"
+        check_right(actor, Right.OPERATE, people, to, procedure=procedure.name)
         rules = procedure.approval
         if rules is not None and (rules.approvers or rules.quorum) and people.standing(actor).roles is None:
             raise NotAllowed(

@@ -143,7 +143,7 @@ def _approved(run: Run, number: StepId | None, gate: Gate, command: Approve) -> 
         return []
     check_comment(run, number, command.comment)
     voters.append(command.actor.id)
-    signed = signature("approved", command.actor, command.people, seen=command.seen)
+    signed = signature("approved", command.actor, command.people, procedure=run.name, seen=command.seen)
     if len(voters) < rules.votes_needed:
         voted = ev.ApprovalVoteRecorded(
             step_number=number,
@@ -175,5 +175,5 @@ def _approved(run: Run, number: StepId | None, gate: Gate, command: Approve) -> 
 
 
 def _rejected(run: Run, number: StepId | None, gate: Gate, command: Reject) -> list[ev.EventBody]:
-    signed = signature("rejected", command.actor, command.people, seen=command.seen)
+    signed = signature("rejected", command.actor, command.people, procedure=run.name, seen=command.seen)
     return rejection(run, number, gate, reason=command.reason, signed=signed)

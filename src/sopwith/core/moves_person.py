@@ -317,7 +317,7 @@ def _signed(run: Run, step: StepState, command: Skip | Complete, meaning: str) -
     if not is_gated(run, step.number):
         return None
     check_approver(run, step.number, command.actor, command.people)
-    return signature(meaning, command.actor, command.people)
+    return signature(meaning, command.actor, command.people, procedure=run.name)
 
 
 def _reported(

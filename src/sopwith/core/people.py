@@ -5,7 +5,7 @@ What was read here is stored with each decision, so a record shows by which righ
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.config import Config, Role
+from sopwith.core.grants import Grant, named_by
 from sopwith.core.procedure import Procedure
 from sopwith.errors import NotAllowed
 
@@ -20,29 +21,39 @@ USER, GROUP, AGENT = "user:", "group:", "agent:"
 
 
 class Right(StrEnum):
-    """What a role allows. Looking, rejecting, pausing and cancelling need none."""
+    """What a role allows. At the machine itself looking, rejecting, pausing and cancelling need none."""
 
+    LOOK = "look"
+    """Asked of who comes through a token: anybody else can read the files."""
+    STOP = "stop"
+    """Reject, pause, cancel. Asked of who comes through a token: to stop something at the machine must be easy."""
     START = "start"
     STEER = "steer"
-    """Resume, retry, skip, complete, fail."""
+    """Resume, retry, roll back, skip, complete, fail, block."""
     APPROVE = "approve"
     OPERATE = "operate"
     """Run a procedure in a looser mode than its own."""
     PRUNE = "prune"
     """Drop the records of ended runs, as the retention allows."""
+    MANAGE = "manage"
+    """Make and revoke tokens, read the server's own log, have the workspace examined."""
 
 
 RIGHTS: dict[Role, frozenset[Right]] = {
-    Role.VIEWER: frozenset(),
-    Role.RUNNER: frozenset({Right.START, Right.STEER}),
-    Role.APPROVER: frozenset({Right.APPROVE}),
-    Role.AUTHOR: frozenset(),
+    Role.VIEWER: frozenset({Right.LOOK}),
+    Role.RUNNER: frozenset({Right.LOOK, Right.STOP, Right.START, Right.STEER}),
+    Role.APPROVER: frozenset({Right.LOOK, Right.STOP, Right.APPROVE}),
+    Role.AUTHOR: frozenset({Right.LOOK}),
     Role.ADMIN: frozenset(Right),
 }
+FREE = frozenset({Right.LOOK, Right.STOP})
+"""Rights that everybody at the machine has."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What config.json says of one actor at one moment. `roles` None: it names no roles, and nobody is held by them.
+
+    `grant` and `covered`: what the actor's token gives, and whether it holds for the procedure that is asked about.
 
     `config_digest` is the SHA-256 of config.json as it was read, empty where there was none.
     """
@@ -51,9 +62,18 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[str, ...] = ()
     roles: tuple[Role, ...] | None = None
     config_digest: str = ""
+    grant: Grant | None = None
+    covered: bool = True
 
     def may(self, right: Right) -> bool:
-        return self.roles is None or any(right in RIGHTS[role] for role in self.roles)
+        if self.grant is None and right in FREE:
+            return True
+        by_config = self.roles is None or any(right in RIGHTS[role] for role in self.roles)
+        return by_config and self.is_granted(right)
+
+    def is_granted(self, right: Right) -> bool:
+        """Whether the token, where there is one, leaves the right."""
+        return self.grant is None or (self.covered and right in RIGHTS[self.grant.role])
 
 
 class Directory:
@@ -62,19 +82,36 @@ class Directory:
     def __init__(self, config: Config | None) -> None:
         self._config = config or Config()
 
-    def standing(self, actor: Actor) -> Standing:
-        """What the actor is and may. An agent belongs to no group: it counts by name only."""
+    def standing(self, actor: Actor, procedure: str | None = None) -> Standing:
+        """What the actor is and may, about this procedure. An agent belongs to no group: it counts by name only."""
         groups = tuple(sorted(name for name, members in self._config.groups.items() if actor.id in members))
         if actor.kind is not ActorKind.HUMAN:
             groups = ()
         user = self._config.users.get(actor.id) if actor.kind is ActorKind.HUMAN else None
-        roles = tuple(role for role, members in self._config.roles.items() if matches(members, actor, groups))
+        roles = (role for role, members in self._holders(procedure) if matches(members, actor, groups))
         return Standing(
             name=user.name if user else "",
             groups=groups,
-            roles=roles if self._config.roles else None,
+            roles=tuple(dict.fromkeys(roles)) if self._names_roles else None,
             config_digest=self._config.digest,
+            grant=actor.grant,
+            covered=actor.grant is None or actor.grant.covers(procedure),
         )
+
+    def sees(self, actor: Actor, procedure: str) -> bool:
+        """Whether the actor may know that this procedure, and its runs, are there."""
+        return self.standing(actor, procedure).may(Right.LOOK)
+
+    @property
+    def _names_roles(self) -> bool:
+        return bool(self._config.roles or self._config.procedure_roles)
+
+    def _holders(self, procedure: str | None) -> Iterator[tuple[Role, tuple[str, ...]]]:
+        """Each role and who has it: for everything, and for this procedure."""
+        yield from self._config.roles.items()
+        for pattern, roles in self._config.procedure_roles.items():
+            if procedure is not None and named_by((pattern,), procedure):
+                yield from roles.items()
 
     def members(self, principals: Iterable[str]) -> frozenset[str]:
         """Everybody whom the principals name, as `user:…` and `agent:…`; groups are opened, unknown ones are empty."""
@@ -87,7 +124,7 @@ class Directory:
         return frozenset(found)
 
     def electorate(
-        self, rules: ApprovalRules, starter: Actor | None, *, escalates: bool = True
+        self, rules: ApprovalRules, starter: Actor | None, *, procedure: str, escalates: bool = True
     ) -> frozenset[str] | None:
         """The ids of everybody who could still come to approve at a gate with these rules.
 
@@ -97,10 +134,10 @@ class Directory:
         principals = rules.approvers
         if rules.approvers and escalates and rules.on_timeout is TimeoutAction.ESCALATE:
             principals += rules.escalate_to
-        if not principals and not self._config.roles:
+        if not principals and not self._names_roles:
             return None
         if not principals:
-            holders = (who for role, who in self._config.roles.items() if Right.APPROVE in RIGHTS[role])
+            holders = (who for role, who in self._holders(procedure) if Right.APPROVE in RIGHTS[role])
             principals = tuple(each for who in holders for each in who if not each.startswith(AGENT))
         able = self.members(principals)
         if starter is not None:
@@ -113,22 +150,44 @@ NO_PEOPLE = Directory(None)
 """Nobody in particular: config.json was not asked."""
 
 
-def check_right(actor: Actor, right: Right, people: Directory, to: str) -> None:
-    """NotAllowed unless the actor has the right; `to` says what for: "start procedures"."""
-    if people.standing(actor).may(right):
+def check_right(actor: Actor, right: Right, people: Directory, to: str, *, procedure: str | None = None) -> None:
+    """NotAllowed unless the actor has the right, about this procedure; `to` says what for: "start procedures"."""
+    check_grant(actor, right, to, procedure=procedure)
+    if people.standing(actor, procedure).may(right):
         return
-    able = " or ".join(role.value for role in RIGHTS if right in RIGHTS[role])
+    able = _able(right)
     raise NotAllowed(
         f"{actor} may not {to}: config.json gives that to the role {able}",
         hint="ask somebody who has the role, or have it given to you in config.json",
     )
 
 
+def check_grant(actor: Actor, right: Right, to: str, *, procedure: str | None = None) -> None:
+    """NotAllowed unless the token that the actor came through, if it did, gives the right about this procedure."""
+    if actor.grant is None:
+        return
+    if right not in RIGHTS[actor.grant.role]:
+        raise NotAllowed(
+            f"{actor} may not {to}: the token has the role {actor.grant.role}, and that takes {_able(right)}",
+            hint="use a token that has the role",
+        )
+    if not actor.grant.covers(procedure):
+        what = "everything" if procedure is None else procedure
+        raise NotAllowed(
+            f"{actor} may not {to}: the token is not for {what}, only for {', '.join(actor.grant.procedures)}",
+            hint="use a token that is for it",
+        )
+
+
+def _able(right: Right) -> str:
+    return " or ".join(role.value for role in RIGHTS if right in RIGHTS[role])
+
+
 def check_runner(procedure: Procedure, actor: Actor, people: Directory) -> None:
     """NotAllowed unless the actor may start the procedure: by right, and by its `runners` where it names some."""
     if actor.kind in (ActorKind.SYSTEM, ActorKind.TRIGGER):
         return  # the procedure's own triggers are not people
-    check_right(actor, Right.START, people, "start procedures")
+    check_right(actor, Right.START, people, "start procedures", procedure=procedure.name)
     if procedure.runners and not matches(procedure.runners, actor, people.standing(actor).groups):
         raise NotAllowed(
             f"{actor} may not start {procedure.name}: its runners are {', '.join(procedure.runners)}",

@@ -30,17 +30,17 @@ def unsatisfiable(
         named = ", ".join(procedure.runners)
         yield None, f"nobody could start it: its runners, {named}, are nobody", "fill the group in config.json"
     if needs_start_gate(mode):
-        yield from _gate(None, "the start", procedure.approval or NO_RULES, directory, starter)
+        yield from _gate(None, "the start", procedure.approval or NO_RULES, directory, starter, procedure.name)
     for step in procedure.steps:
         rules = step.approval or procedure.approval or NO_RULES
         asked_anyway = starter is None or rules.when is None or mode is ExecutionMode.STEP_BY_STEP
         found: list[Unsatisfiable] = []
         if needs_gate(mode, step) and asked_anyway:
-            found += _gate(step.number, f"step {step.number}", rules, directory, starter)
+            found += _gate(step.number, f"step {step.number}", rules, directory, starter, procedure.name)
         if not found and step.rollback is not None and step.rollback.requires_approval:
             # it asks in every mode, whatever `when` says, and is never handed on: it has no time-out
             gate = f"the rollback of step {step.number}"
-            found += _gate(step.number, gate, rules, directory, starter, escalates=False)
+            found += _gate(step.number, gate, rules, directory, starter, procedure.name, escalates=False)
         yield from found
 
 
@@ -50,14 +50,16 @@ def _gate(
     rules: ApprovalRules,
     directory: Directory,
     starter: Actor | None,
+    procedure: str,
     *,
     escalates: bool = True,
 ) -> Iterator[Unsatisfiable]:
-    able = directory.electorate(rules, starter, escalates=escalates)
+    able = directory.electorate(rules, starter, procedure=procedure, escalates=escalates)
     if able is None or len(able) >= rules.votes_needed:
         return
     needed = "an approval" if rules.votes_needed == 1 else f"{rules.votes_needed} approvals"
-    besides = starter is not None and able != directory.electorate(rules, None, escalates=escalates)
+    anybody = directory.electorate(rules, None, procedure=procedure, escalates=escalates)
+    besides = starter is not None and able != anybody
     nobody, others = ("nobody else", " others") if besides else ("nobody", "")
     could = f"only {len(able)}{others}" if able else nobody
     named = ", ".join(rules.approvers) or "those whose role lets them approve"

@@ -22,7 +22,7 @@ from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import check_approver, gate_of, why_not
-from sopwith.core.decide import decide, was_carried_out
+from sopwith.core.decide import check_revision, decide, was_carried_out
 from sopwith.core.due import Due, DueKind, overdue
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant
@@ -37,8 +37,9 @@ from sopwith.engine.children import bring_in_line, gates_not_passed, going_on_be
 from sopwith.engine.creation import Order, limits_now, make_run
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
-from sopwith.engine.runs import Loaded, Runs
+from sopwith.engine.runs import Loaded, Runs, check_run_id
 from sopwith.engine.secrets import mask_of, secrets_at_creation
+from sopwith.engine.sight import Sight, check_reach
 from sopwith.engine.uses import used_by
 from sopwith.errors import (
     IllegalMove,
@@ -122,6 +123,7 @@ class Engine:
 
         Of several calls that have one name, at once or one after the other, one makes the run.
         """
+        Sight(self.parts.library, actor).check_procedure(request.name)
         if (made := self._made_before()) is not None:
             return made
         try:
@@ -217,7 +219,8 @@ class Engine:
         """
         run = self._settle(run_id, actor)
         if run.ended is None and not run.paused and (run.stopping or not run.pause_requested):
-            check_right(actor, Right.STEER, self._people(), f"resume {run_id}")
+            check_revision(run, self._call.expected_seq)
+            check_right(actor, Right.STEER, self._people(), f"resume {run_id}", procedure=run.name)
             return run
         return self._in_line(self._do(run_id, lambda now: cmd.Resume(actor=actor, now=now)))
 
@@ -226,7 +229,8 @@ class Engine:
         self._check_outside(run_id, actor)
         run = self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason))
         for _step, child in going_on_besides(self.runs, run):
-            Engine(self.parts).cancel(child, actor=actor, reason=f"{run_id} is cancelled")
+            # it belongs to the run: whoever may end that one may end all of it
+            Engine(self.parts).cancel(child, actor=actor.recorded, reason=f"{run_id} is cancelled")
         return self._in_line(run)
 
     def retry(
@@ -429,7 +433,12 @@ class Engine:
         return run
 
     def _check_outside(self, run_id: str, actor: Actor) -> None:
-        """NotAllowed where the actor is a step of a run that is within this one, around it, or beside it in a third."""
+        """NotAllowed where the actor is a step of a run that is within this one, around it, or beside it in a third.
+
+        NotFound where the actor may not know of the run.
+        """
+        check_run_id(run_id)
+        check_reach(self.parts.store, self.parts.library, actor, run_id)
         if actor.inside in (None, run_id):
             return  # its own run refuses it itself
         if outermost(self.runs, actor.inside or "") == outermost(self.runs, run_id):

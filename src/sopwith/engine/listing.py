@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from sopwith.core.actor import Actor
 from sopwith.engine.documents import Document, procedure_document
 from sopwith.engine.library import Library
+from sopwith.engine.sight import Sight
 from sopwith.errors import Problem, Severity, SopwithError
 
 
-def list_procedures(library: Library) -> tuple[list[Document], tuple[Problem, ...]]:
+def list_procedures(library: Library, actor: Actor | None = None) -> tuple[list[Document], tuple[Problem, ...]]:
     """Each procedure that index.json or the disk knows, and whether it can run; and what is wrong with the registry.
 
+    With an actor that came through a token, only what it may know of.
     One that can be read has `title, description, version, priority, executionMode, totalSteps, gates`.
     """
     config = library.config()
     entries, problems = library.entries()
     listed = []
+    sight = Sight(library, actor)
+    if not sight.is_whole:
+        problems = ()  # they name files
     for entry in entries:
+        if not sight.sees(entry.name):
+            continue
         try:
             parsed = library.read(entry)
         except SopwithError as error:

@@ -46,11 +46,15 @@ from sopwith.engine.documents import (
 from sopwith.engine.engine import Engine
 from sopwith.engine.environment import attempt_folder, verification_folder, working_dir
 from sopwith.engine.library import Library
+from sopwith.engine.outputs import Output, output_of, verifications_of
 from sopwith.engine.runs import check_run_id
+from sopwith.engine.sight import Sight, no_such_run
 from sopwith.errors import NotFound, VerificationFailed
-from sopwith.ports import RunFilter, Workspace
+from sopwith.ports import RunFilter, RunSummary, Workspace
 
 PENDING = "pending"
+_PAGE = 200
+"""So many runs are looked through at a time, where not all may be told of."""
 _NEEDS_A_PERSON = (
     RunStatus.PENDING,
     RunStatus.WAITING_APPROVAL,
@@ -60,15 +64,40 @@ _NEEDS_A_PERSON = (
 )
 
 
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a record. `more`: there is more already; `over`: the run has ended."""
+
+    events: tuple[Document, ...]
+    more: bool
+    over: bool
+
+
 class Reader:
     """Questions about runs."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, actor: Actor | None = None) -> None:
+        """`actor`: who asks, where that one came through a token: what it may not know of is not found or listed."""
         self._engine = engine
         self._parts = engine.parts
+        self._asking = actor
+
+    @property
+    def _sight(self) -> Sight:
+        return Sight(self._parts.library, self._asking)
+
+    def check(self, run_id: str) -> None:
+        """BadName, or NotFound where whoever asks may not know of the run."""
+        check_run_id(run_id)
+        self._sight.check_run(self._parts.store, run_id)
+
+    def run(self, run_id: str) -> Run:
+        """The run as it is now. Raises NotFound."""
+        self.check(run_id)
+        return self._engine.runs.load(run_id).run
 
     def status(self, run_id: str) -> Document:
         """The run with what is overdue, who drives it, and whether its record was changed by hand. Raises NotFound."""
+        self.check(run_id)
         loaded = self._engine.runs.load(run_id)
         run = loaded.run
         driver = self._parts.store.holder(run_id)
@@ -78,25 +107,59 @@ class Reader:
 
     def step(self, run_id: str, number: StepId) -> Document:
         """One step of a run, with its definition. Raises NotFound."""
-        run = self._engine.runs.load(run_id).run
+        run = self.run(run_id)
         _check_step(run, number)
         return {**step_definition(run.procedure.step(number)), **step_document(run, run.steps[number])}
 
     def history(
-        self, *, name: str | None = None, statuses: tuple[RunStatus, ...] = (), limit: int | None = None
+        self,
+        *,
+        name: str | None = None,
+        statuses: tuple[RunStatus, ...] = (),
+        limit: int | None = None,
+        before: str | None = None,
     ) -> Document:
-        """`{runs, total}`, newest first; `total` counts all that match."""
-        summaries, total = self._parts.store.summaries(RunFilter(name=name, statuses=statuses, limit=limit))
-        return {"runs": [summary_document(summary) for summary in summaries], "total": total}
+        """`{runs, total}`, newest first; `total` counts all that match. `before`: only runs older than this one.
+
+        Where whoever asks may not know of all of them, nothing tells how many there are: `total` is null.
+        """
+        which = RunFilter(name=name, statuses=statuses, limit=limit, before=before)
+        sight = self._sight
+        if sight.is_whole or (name is not None and sight.sees(name)):
+            summaries, total = self._parts.store.summaries(which)
+            return {"runs": [summary_document(summary) for summary in summaries], "total": total}
+        seen = [] if name is not None else self._seen(sight, which)
+        return {"runs": [summary_document(summary) for summary in seen], "total": None}
+
+    def _seen(self, sight: Sight, which: RunFilter) -> list[RunSummary]:
+        """Those that whoever asks may know of, up to the limit."""
+        found: list[RunSummary] = []
+        while which.limit is None or len(found) < which.limit:
+            page, _total = self._parts.store.summaries(msgspec.structs.replace(which, limit=_PAGE))
+            found += (summary for summary in page if sight.sees(summary.name))
+            if len(page) < _PAGE:
+                break
+            which = msgspec.structs.replace(which, before=page[-1].run_id)
+        return found[: which.limit]
 
     def audit(self, run_id: str) -> Document:
         """`{runId, events}`: the whole record of a run, or what retention left of it. Raises NotFound."""
-        check_run_id(run_id)
+        self.check(run_id)
         events = self._parts.store.events(run_id)
         if not events:
-            raise NotFound(f"no run is called {run_id}", hint="sop history shows all runs")
+            raise no_such_run(run_id)
         gone = not all(event.payload for event in events)
         return audit_document(run_id, events, self._parts.auditing.dropped(run_id) if gone else None)
+
+    def events_after(self, run_id: str, after_seq: int, limit: int) -> Recorded:
+        """The next events of a run's record, as `audit` shows them. Raises NotFound."""
+        self.check(run_id)
+        summary = self._parts.store.summary(run_id)
+        if summary is None:
+            raise no_such_run(run_id)
+        sealed = self._parts.store.events(run_id, after_seq)
+        events = audit_document(run_id, sealed[:limit])["events"]
+        return Recorded(events=tuple(events), more=len(sealed) > limit, over=summary.ended_at is not None)
 
     def inbox(self, actor: Actor | None = None) -> Document:
         """`{items, total}`: what waits for a person, the longest waiting first.
@@ -104,10 +167,13 @@ class Reader:
         With `actor`, each gate tells whether this actor could approve it now, and if not, why.
         """
         people = None if actor is None else Directory(self._parts.library.config())
+        sight = self._sight
         summaries, _total = self._parts.store.summaries(RunFilter(statuses=_NEEDS_A_PERSON))
         now = self._parts.clock.now().at
         items: list[Document] = []
         for summary in reversed(summaries):
+            if not sight.sees(summary.name):
+                continue
             run = self._engine.runs.load(summary.run_id).run
             waiting = [
                 inbox_entry(run, number, gate, now) | self._around(run) | _open_to(run, number, actor, people)
@@ -122,7 +188,11 @@ class Reader:
         """The run around it by its procedure's name, where there is one: people know that one."""
         summary = self._parts.store.summary(run.parent.run_id) if run.parent is not None else None
         document = parent_of(run)
-        return {"parent": {**document["parent"], "sopName": summary.name}} if summary is not None else document
+        if summary is None:
+            return document
+        if not self._sight.sees(summary.name):
+            return {"parent": None}
+        return {"parent": {**document["parent"], "sopName": summary.name}}
 
     def _standing_still(self, run: Run) -> list[Document]:
         """A run that was paused, or is queued, or that a driver left: nothing waits in it, and nothing happens."""
@@ -155,7 +225,7 @@ class Reader:
 
         Of a step with instances those of all of them; of a step by hand that of the verification of its report.
         """
-        run = self._engine.runs.load(run_id).run
+        run = self.run(run_id)
         if step is not None:
             _check_step(run, step)
         wanted = [
@@ -170,6 +240,14 @@ class Reader:
             )
             for state in wanted
         )
+
+    def outputs(self, run_id: str, step: StepId | None = None) -> tuple[Output, ...]:
+        """The output of the latest attempts that exist, each followed by that of its verifications. Raises NotFound."""
+        found: list[Output] = []
+        for number, folder in self.log_files(run_id, step):
+            found.append(Output(number, False, output_of(folder)))
+            found += (Output(number, True, output_of(each)) for each in verifications_of(folder))
+        return tuple(found)
 
     def envelope(self, digest: str) -> Document | None:
         """The fields of an envelope as they were asked about, or None if the database has lost or changed it."""

@@ -40,6 +40,7 @@ from sopwith.core.run import Run, children, current_step, holds_slot, status_of
 from sopwith.engine.documents import run_document
 from sopwith.engine.parts import Parts
 from sopwith.engine.secrets import mask_of, recognised
+from sopwith.engine.sight import no_such_run
 from sopwith.errors import BadName, Conflict, IllegalMove, NotFound, Refused, SopwithError, StoreError
 from sopwith.ports import Batch, Claim, RunSummary
 
@@ -71,7 +72,7 @@ class Runs:
         check_run_id(run_id)
         sealed = self._parts.store.events(run_id)
         if not sealed:
-            raise NotFound(f"no run is called {run_id}", hint="sop history shows all runs")
+            raise no_such_run(run_id)
         payloads = [each.payload for each in sealed]
         if not all(payloads):
             raise self._parts.auditing.why_empty(run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field, json
@@ -9,6 +10,7 @@ from msgspec import Meta, Struct, field, json
 from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.config import Config, Notifications, Role, User
+from sopwith.core.grants import PATTERN
 from sopwith.core.people import GROUP, USER
 from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority
 from sopwith.errors import Problem
@@ -21,6 +23,9 @@ from sopwith.parse.strict_json import read_json
 _NAME = "a name of A-Z a-z 0-9 . _ @ - (64 at most)"
 FilePath = Annotated[
     str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,1000}$", title="a path (1000 characters at most, none a control character)")
+]
+NamePattern = Annotated[
+    str, Meta(pattern=f"^{PATTERN}$", title="the name of a procedure, or a pattern of names with * (64 at most)")
 ]
 UserId = Annotated[str, Meta(pattern=f"^{USER_ID}$", title=_NAME)]
 
@@ -115,6 +120,13 @@ class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
             description="What people and agents may do, as user:NAME, group:NAME, agent:NAME; unset holds nobody back."
         ),
     ] = field(default_factory=dict)
+    procedure_roles: Annotated[
+        Annotated[dict[NamePattern, dict[Role, Principals]], Meta(max_length=500)],
+        Meta(
+            description="Roles for some procedures only, besides roles: a name, or a pattern with * for any "
+            "characters. Where this or roles is set, who has no role may not do what takes one."
+        ),
+    ] = field(default_factory=dict)
     agents_see_all_steps: Annotated[
         bool, Meta(description="Whether agents may read the text of all steps by sop_describe, not only of their own.")
     ] = False
@@ -155,9 +167,9 @@ def _check_people(stated: ConfigFile, places: Places, findings: Findings) -> Non
     for group, members in stated.groups.items():
         for index, member in enumerate(members):
             _check_user(member.removeprefix(USER), stated, places.at(("groups", group, index)), findings)
-    for role, principals in stated.roles.items():
+    for path, principals in _role_holders(stated):
         for index, principal in enumerate(principals):
-            at = places.at(("roles", role.value, index))
+            at = places.at((*path, index))
             if principal.startswith(USER):
                 _check_user(principal.removeprefix(USER), stated, at, findings)
             elif principal.startswith(GROUP) and (name := principal.removeprefix(GROUP)) not in stated.groups:
@@ -168,6 +180,15 @@ def _check_people(stated: ConfigFile, places: Places, findings: Findings) -> Non
                     at=at,
                     hint=findings.did_you_mean(name, stated.groups) or f'add "{name}" to "groups"',
                 )
+
+
+def _role_holders(stated: ConfigFile) -> Iterator[tuple[tuple[str, ...], Principals]]:
+    """Where the holders of each role stand, and who they are."""
+    for role, principals in stated.roles.items():
+        yield ("roles", role.value), principals
+    for pattern, roles in stated.procedure_roles.items():
+        for role, principals in roles.items():
+            yield ("procedureRoles", pattern, role.value), principals
 
 
 def _check_user(name: str, stated: ConfigFile, at: Place, findings: Findings) -> None:
@@ -203,6 +224,7 @@ def _config(stated: ConfigFile) -> Config:
             for group, members in stated.groups.items()
         },
         roles=stated.roles,
+        procedure_roles=stated.procedure_roles,
         agents_see_all_steps=stated.agents_see_all_steps,
         agents={name: _agent(agent) for name, agent in stated.agents.items()},
         checkpoint_copies=stated.checkpoint_copies or (),

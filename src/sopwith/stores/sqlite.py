@@ -31,6 +31,7 @@ from sopwith.stores.rows import (
     sealed_event,
     stored_run,
 )
+from sopwith.stores.tokens import RESTORED, SqliteTokens
 
 _EPOCHS_OF_A_HISTORY = 1_000_000
 """More claims than one run ever sees: those of a restored copy are newer than any of what it replaces."""
@@ -45,6 +46,7 @@ class SqliteStore:
         self._db = Database(path)
         self._claims = Claims(self._db)
         self.log = SqliteLog(self._db)
+        self.tokens = SqliteTokens(self._db)
 
     def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
         with self._db.writing() as connection:
@@ -104,8 +106,9 @@ class SqliteStore:
         found: list[StoredRun] = []
         total = 0
         with self._db.snapshot():
+            before = _NOT_YET if which.before is None else self._db.value("ordinal_of_run", run_id=which.before) or 0
             for kind, values in _lookups(which):
-                found += map(stored_run, self._db.rows(f"newest_{kind}", limit=limit, **values))
+                found += map(stored_run, self._db.rows(f"newest_{kind}", limit=limit, before=before, **values))
                 total += self._db.value(f"count_{kind}", **values)
         found.sort(key=lambda run: run.ordinal, reverse=True)
         return tuple(run.summary for run in found[: which.limit]), total
@@ -160,10 +163,14 @@ class SqliteStore:
         self._db.copy_to(path)
 
     def begin_anew(self, restoration: bytes, now: datetime) -> None:
-        """In a restored copy: who claimed a run in another history is fenced off; the restoration's line is kept."""
+        """In a restored copy: who claimed a run in another history is fenced off; the restoration's line is kept.
+
+        No token holds there: one of them may have been revoked since.
+        """
         with self._db.writing():
             self._db.run("void_claims", epochs=_EPOCHS_OF_A_HISTORY, now=milliseconds(now))
             self._db.run("insert_restoration", line=restoration)
+            self._db.run("revoke_all_tokens", at=milliseconds(now), by=RESTORED)
 
     def damage(self) -> str:
         """What is first found to be wrong with the file itself; empty if nothing is. Reads it all: 2 ms for a MiB."""

@@ -61,6 +61,17 @@ class StoreContract(WriteContract, ClaimContract, LogContract):
         assert self._found(RunFilter(name="deploy")) == (["c", "b", "a"], 3)
         assert self._found(RunFilter(name="nothing")) == ([], 0)
 
+    def test_summaries_go_on_from_a_place_that_does_not_move_when_runs_come_in(self) -> None:
+        for run_id in "abcd":
+            self.begin(run_id)
+        self.begin("e", status=RunStatus.PAUSED)
+        assert self._found(RunFilter(limit=2)) == (["e", "d"], 5)
+        self.begin("f")
+        assert self._found(RunFilter(limit=2, before="d")) == (["c", "b"], 6)
+        assert self._found(RunFilter(before="b")) == (["a"], 6)
+        assert self._found(RunFilter(before="e", statuses=(RunStatus.PAUSED,))) == ([], 1)
+        assert self._found(RunFilter(before="no such run")) == ([], 6)
+
     def test_due_runs_are_the_longest_overdue_first(self) -> None:
         for minutes, run_id in ((3, "a"), (1, "b"), (2, "c"), (None, "d"), (9, "e")):
             self.begin(run_id, due_at=None if minutes is None else START + timedelta(minutes=minutes))

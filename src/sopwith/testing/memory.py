@@ -81,7 +81,8 @@ class MemoryStore:
     def summaries(self, which: RunFilter) -> tuple[tuple[RunSummary, ...], int]:
         with self._using() as shelf:
             found = [run.summary for run in reversed(shelf.runs.values()) if _fits(run.summary, which)]
-        return tuple(found[: which.limit]), len(found)
+            older = found if which.before is None else _after(which.before, shelf, which)
+        return tuple(older[: which.limit]), len(found)
 
     def due(self, now: datetime, limit: int) -> tuple[str, ...]:
         with self._using() as shelf:
@@ -242,6 +243,14 @@ def _check_claim(run: Kept, claim: Claim) -> None:
 def _fits(summary: RunSummary, which: RunFilter) -> bool:
     fits_name = which.name is None or summary.name == which.name
     return fits_name and (not which.statuses or summary.status in which.statuses)
+
+
+def _after(run_id: str, shelf: Shelf, which: RunFilter) -> list[RunSummary]:
+    """Those that were made before the run, the newest first; none where there is no such run."""
+    newest_first = [run.summary for run in reversed(shelf.runs.values())]
+    ids = [summary.run_id for summary in newest_first]
+    older = newest_first[ids.index(run_id) + 1 :] if run_id in ids else []
+    return [summary for summary in older if _fits(summary, which)]
 
 
 def _occupancy(shelf: Shelf, name: str, group: str, *, asking: str | None) -> Occupancy:

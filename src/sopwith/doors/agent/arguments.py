@@ -34,6 +34,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "integer": (int, "a whole number"),
     "object": (dict, "an object"),
     "array": (list, "a list"),
+    "boolean": (bool, "true or false"),
 }
 
 
@@ -93,8 +94,10 @@ def _unknown(tool: Tool, given: Arguments) -> Iterator[str]:
 
 def _wrong(name: str, value: Any, schema: Schema) -> Iterator[str]:
     kind, words = _KINDS[schema["type"]]
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         yield f"{name}: expected {words}"
+    elif isinstance(value, bool):
+        return
     elif isinstance(value, str):
         yield from _wrong_text(name, value, schema)
     elif isinstance(value, int):

@@ -46,13 +46,17 @@ _VERBS = {
     "mcp": ("agents", "Serve the workspace to an AI agent as MCP tools"),
     "tools": ("agents", "Print the agents' tools for hosts without MCP"),
     "skill install": ("agents", "Write the skill file for agents"),
+    "token create": ("tokens", "Make a token for somebody who calls over the network"),
+    "token list": ("tokens", "Show the tokens of the workspace"),
+    "token revoke": ("tokens", "End a token at once"),
+    "token log": ("tokens", "Show the server's own log: sign-ins, refusals, tokens"),
     "doctor": ("keeping", "Check the workspace and mend what can be mended"),
     "backup": ("safekeeping", "Copy the record into one file, while others work"),
     "restore": ("safekeeping", "Put a backup in the place of the record"),
     "completion": ("completing", "Print the shell completion script"),
 }
 SECOND_WORDS = tuple(name.partition(" ")[2] for name in _VERBS if name.startswith("audit "))
-_PLANNED = frozenset({"token", "import", "edit", "worker"})
+_PLANNED = frozenset({"import", "edit", "worker"})
 _INTERRUPTED = 130
 
 
@@ -77,6 +81,9 @@ class Verbs(click.Group):
         word = args[0]
         if " ".join(args[:2]) in _VERBS:  # a run is never called by such a second word
             word, args = " ".join(args[:2]), [" ".join(args[:2]), *args[2:]]
+        if word == "token":
+            words = ", ".join(name.partition(" ")[2] for name in _VERBS if name.startswith("token "))
+            raise click.UsageError(f"sop token needs a second word: {words}", ctx)
         if word in _PLANNED:
             raise click.UsageError(f"sop {word} is designed but not built yet", ctx)
         if word not in _VERBS and not ctx.resilient_parsing:

@@ -17,12 +17,14 @@ def doctor(door: Door, dry_run: bool, kill_orphans: bool) -> None:
     """Check database, log, views, registry, claims, files, disk and processes, and mend what can be mended. Exit code 1
     if trouble is left.
     """
+    from sopwith.assembly import tokens_of
+    from sopwith.engine.access import examine_access
     from sopwith.engine.doctor import examine
     from sopwith.stores.surroundings import troubles
 
     if dry_run and kill_orphans:
         raise BadRequest("--dry-run changes nothing, and --kill-orphans ends processes", hint="leave out one of them")
-    around = troubles(door.workspace.database)
+    around = (*troubles(door.workspace.database), *examine_access(tokens_of(door.engine).store))
     findings = examine(door.engine, mend=not dry_run, around=around, kill_orphans=kill_orphans)
     left = [finding for finding in findings if not finding.mended]
     document = {"findings": [finding.document() for finding in findings], "healthy": not left}

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sopwith.core.address import StepId
 from sopwith.engine.documents import addressed
+from sopwith.engine.outputs import output_of, verifications_of
 from sopwith.engine.reading import Reader
 
 _CHUNK = 256 * 1024
@@ -40,7 +41,7 @@ class LogReader:
     def pieces(self) -> Iterator[Piece]:
         """The same, and after each step's own what its verifications printed."""
         for number, folder in self._reader.log_files(self._run_id, self._step):
-            for each in (folder, *_verifications(folder)):
+            for each in (folder, *verifications_of(folder)):
                 for chunk in self._rest(each):
                     yield Piece(number, each is not folder, chunk)
 
@@ -61,11 +62,11 @@ class LogReader:
         found = []
         for number, folder in self._reader.log_files(self._run_id, self._step):
             found.append({**addressed(number), **_place(folder)})
-            found += [{**addressed(number), **_place(each), "verification": True} for each in _verifications(folder)]
+            found += [{**addressed(number), **_place(each), "verification": True} for each in verifications_of(folder)]
         return found
 
     def _rest(self, folder: Path) -> Iterator[bytes]:
-        path = _log_of(folder)
+        path = output_of(folder)
         if path is None:
             return
         try:
@@ -80,24 +81,5 @@ class LogReader:
 
 
 def _place(folder: Path) -> dict[str, Any]:
-    path = _log_of(folder)
+    path = output_of(folder)
     return {"path": str(path) if path else None, "sizeBytes": path.stat().st_size if path is not None else 0}
-
-
-def _verifications(attempt: Path) -> list[Path]:
-    """The folders of what verified the attempt after an interruption, in order."""
-    found = (each for each in attempt.glob("verify*") if _log_of(each) is not None)
-    return sorted(found, key=lambda folder: (len(folder.name), folder.name))
-
-
-def _log_of(folder: Path) -> Path | None:
-    log = folder / "output.log"
-    if log.exists():
-        return log
-    # of a step that was given secrets only what has been masked; it may outlive the spool where no log could be made
-    launches = {path.parent for name in ("spool", "masked") for path in folder.glob(f"*/{name}")}
-    numbered = (launch for launch in launches if launch.name.isdecimal())
-    latest = max(numbered, key=lambda launch: int(launch.name), default=None)
-    if latest is None:
-        return None
-    return latest / ("masked" if (latest / "given").exists() else "spool")

@@ -43,6 +43,7 @@ class Level(StrEnum):
 
 OWN_TYPES = {
     "serving": (Level.INFO, "It serves; `workspace`, `pid`, `openRuns`"),
+    "listening": (Level.INFO, "It answers HTTP; `address`"),
     "stopped": (Level.INFO, "It ends; `left`: the runs that it drove, for the next one"),
     "taken_over": (Level.INFO, "Steps whose driver is gone are watched from now on; `steps`"),
     "pruned": (Level.INFO, "Retention dropped the records of `runs`"),
@@ -90,6 +91,10 @@ class ServerLog:
             {"type": "serving", "workspace": root, "pid": self._door.engine.parts.owner().pid, "openRuns": total},
             lambda: f"{click.style('serving', fg='green')} {safe(root)}{' once' if once else ''}, {runs}",
         )
+
+    def listening(self, address: str) -> None:
+        words = f"{click.style('listening', fg='green')} {safe(address)}"
+        self._own({"type": "listening", "address": address}, lambda: words)
 
     def ended(self, left: tuple[str, ...]) -> None:
         runs = "1 run is" if len(left) == 1 else f"{len(left)} runs are"

@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from sopwith.doors.cli.door import Document, Door, verb
+from sopwith.doors.cli.listening import DEFAULT_HOST, DEFAULT_PORT, Place, check_proxies, open_http
 from sopwith.doors.cli.server_health import HealthSocket, Physician, ask
 from sopwith.doors.cli.server_log import ServerLog
 from sopwith.doors.cli.service_manager import ServiceManager
@@ -23,7 +24,7 @@ from sopwith.engine.auditing import Deferred
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.ticker import Pulse
 from sopwith.engine.ticker import serve as serve_runs
-from sopwith.errors import NotAllowed, NotFound, Refused, SopwithError, StoreError
+from sopwith.errors import BadRequest, NotAllowed, NotFound, Refused, SopwithError, StoreError
 from sopwith.ports import Clock, Owner
 from sopwith.stores.bell import DatagramEar
 from sopwith.stores.failures import DAMAGED
@@ -57,13 +58,42 @@ _BEAT_SECS = 5.0
     flag_value="user",
     help="Print a systemd unit for this workspace: of your own service manager, or of the system's.",
 )
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Serve HTTP on this port too, on the loopback interface; 0: any free one. See --host.",
+)
+@click.option("--host", metavar="ADDRESS", help="The address to listen on; else 127.0.0.1. Without --port: port 8321.")
+@click.option(
+    "--allow-host",
+    "allowed",
+    multiple=True,
+    metavar="NAME",
+    help="A name under which it is called too.",
+)
+@click.option(
+    "--proxy", "proxies", multiple=True, metavar="ADDRESS", help="A proxy whose X-Forwarded headers are believed."
+)
 @verb
-def serve(door: Door, once: bool, log_format: str | None, status: bool, unit: str | None) -> None:
+def serve(
+    door: Door,
+    once: bool,
+    log_format: str | None,
+    status: bool,
+    unit: str | None,
+    port: int | None,
+    host: str | None,
+    allowed: tuple[str, ...],
+    proxies: tuple[str, ...],
+) -> None:
     """Drive all runs of the workspace that nobody else drives: those whose time has come, whose turn it is, or whose
     driver is gone. Goes on until SIGTERM or Ctrl-C; running steps are not hurt. SIGHUP: look at everything again.
 
+    With --port or --host programs on this machine, or others, can call it: see docs/how-to/http-api.md.
+
     Prints a line for what happens; with --json, one JSON document a line.
     """
+    place = _place(host, port, allowed, proxies, once=once)
     if status:
         _show_status(door)
         return
@@ -81,7 +111,25 @@ def serve(door: Door, once: bool, log_format: str | None, status: bool, unit: st
         if not lock.take(door.engine.parts.owner(), staying=not once):
             raise _served_already(door, lock.holder())
         log = ServerLog(door, as_json=log_format == "json" if log_format else door.as_json)
-        asyncio.run(_Served(door, lock, log).once() if once else _Served(door, lock, log).stay())
+        asyncio.run(_Served(door, lock, log).once() if once else _Served(door, lock, log).stay(place))
+
+
+def _place(
+    host: str | None, port: int | None, allowed: tuple[str, ...], proxies: tuple[str, ...], *, once: bool
+) -> Place | None:
+    """Where to listen for HTTP; None: nowhere, which nobody asked for."""
+    if host is None and port is None:
+        if allowed or proxies:
+            raise BadRequest("--allow-host and --proxy are for a server that listens", hint="add --port 8321")
+        return None
+    if once:
+        raise BadRequest("--once leaves when nothing is left to do, and --port stays", hint="leave out one of them")
+    check_proxies(proxies)
+    return Place(host or DEFAULT_HOST, DEFAULT_PORT if port is None else port, allowed, proxies)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _refuse_damaged(door: Door) -> None:
@@ -115,8 +163,9 @@ class _Served:
             await keeping_house
         await self._end(left, keeping_house)
 
-    async def stay(self) -> None:
-        """Until it is told to end."""
+    async def stay(self, place: Place | None = None) -> None:
+        """Until it is told to end. `place`: where it listens for HTTP."""
+        web = None if place is None else open_http(self._door, place, self._log, self._signing)
         pulse = Pulse()
         physician = Physician(self._door, pulse)
         manager = ServiceManager(os.environ)
@@ -129,6 +178,9 @@ class _Served:
                 reason = error.strerror or str(error)
                 self._log.on_trouble(None, SopwithError(f"nobody can ask how the server is: {reason}"))
             self._log.began(once=False)
+            if web is not None:
+                web.start()
+                self._log.listening(web.address)
             manager.ready("serving")
             aside = [
                 asyncio.ensure_future(_keep_house(self._door, self._log, once=False)),
@@ -141,8 +193,11 @@ class _Served:
                 ear=DatagramEar(self._door.workspace.runs),
                 anew=self._anew,
                 pulse=pulse,
+                stirred=_nothing if web is None else web.stir,
             )
             manager.stopping()
+            if web is not None:
+                await web.stop()
             await self._end(left, *aside)
 
     async def _end(self, left: tuple[str, ...], *aside: asyncio.Future[None]) -> None:

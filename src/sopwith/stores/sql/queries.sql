@@ -49,12 +49,12 @@ from runs where run_id = :run_id
 select ordinal from runs where run_id = :run_id
 
 -- name: newest_runs
--- Runs of any name and status, the newest first; a limit of -1 means all.
+-- Runs of any name and status before an ordinal, the newest first; a limit of -1 means all.
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
     parent
-from runs order by ordinal desc limit :limit
+from runs where ordinal < :before order by ordinal desc limit :limit
 
 -- name: newest_runs_of_name
 -- The same, of one procedure.
@@ -62,7 +62,7 @@ select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
     parent
-from runs where name = :name order by ordinal desc limit :limit
+from runs where name = :name and ordinal < :before order by ordinal desc limit :limit
 
 -- name: newest_runs_of_status
 -- The same, in one status.
@@ -70,7 +70,7 @@ select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
     parent
-from runs where status = :status order by ordinal desc limit :limit
+from runs where status = :status and ordinal < :before order by ordinal desc limit :limit
 
 -- name: newest_runs_of_name_and_status
 -- The same, of one procedure in one status.
@@ -78,7 +78,8 @@ select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
     parent
-from runs where name = :name and status = :status order by ordinal desc limit :limit
+from runs
+where name = :name and status = :status and ordinal < :before order by ordinal desc limit :limit
 
 -- name: count_runs
 -- How many runs there are.
@@ -264,6 +265,57 @@ select line from restorations order by id
 -- name: insert_restoration
 -- Keeps the line that says from what this database was restored.
 insert into restorations (line) values (:line)
+
+-- name: insert_token
+-- A new token by its hash; the token itself is kept nowhere.
+insert into tokens (id, hash, name, kind, role, procedures, created_at, created_by, expires_at)
+values (:id, :hash, :name, :kind, :role, :procedures, :created_at, :created_by, :expires_at)
+
+-- name: token_by_id
+-- One token by the part of it that names it.
+select
+    id, hash, name, kind, role, procedures, created_at, created_by, expires_at, revoked_at, revoked_by, last_used_at
+from tokens where id = :id
+
+-- name: all_tokens
+-- All tokens, those that hold no more too.
+select
+    id, hash, name, kind, role, procedures, created_at, created_by, expires_at, revoked_at, revoked_by, last_used_at
+from tokens order by created_at, id
+
+-- name: revoke_token
+-- A token holds no more, from now on; one that was revoked stays as it is.
+update tokens set revoked_at = :at, revoked_by = :by where id = :id and revoked_at is null
+
+-- name: revoke_all_tokens
+-- No token of another history holds: some may have been revoked since.
+update tokens set revoked_at = :at, revoked_by = :by where revoked_at is null
+
+-- name: note_token_use
+-- When a token was used; noted at most once an hour for each address.
+update tokens set last_used_at = :at where id = :id
+
+-- name: insert_access
+-- One entry at the end of the server's own log.
+insert into access (event_type, at, prev_hash, hash, payload) values (:event_type, :at, :prev_hash, :hash, :payload)
+
+-- name: newest_access
+-- The hash of the newest entry of the server's own log.
+select hash from access order by position desc limit 1
+
+-- name: access_before
+-- Entries of the server's own log, the newest first.
+select position, event_type, at, prev_hash, hash, payload from access
+where position < :before order by position desc limit :limit
+
+-- name: access_after
+-- The same in order.
+select position, event_type, at, prev_hash, hash, payload from access
+where position > :after order by position limit :limit
+
+-- name: access_high_water
+-- The greatest position that was ever given out in the server's own log.
+select seq from sqlite_sequence where name = 'access'
 
 -- name: void_claims
 -- Makes every claim of another history worthless: no run was ever claimed so often.

@@ -1,0 +1,203 @@
+"""Server-sent events: the record of a run as it grows, and the inbox as it changes.
+
+A stream asks again at each batch whether its token still holds and what its principal may see, takes up from the id
+that the client had last, and ends when the server stops, so that nothing keeps the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.responses import Response
+
+from sopwith.doors.web import limits
+from sopwith.doors.web.problems import Busy, Unauthenticated
+from sopwith.errors import BadRequest, SopwithError
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
+    from sopwith.doors.web.app import Application
+    from sopwith.doors.web.office import Desk
+    from sopwith.doors.web.table import Asked
+    from sopwith.engine.documents import Document
+
+LOOK_SECS = 15.0
+"""How often a stream looks and says that it lives, where nothing is told to have happened."""
+BATCH = 200
+PAUSE_SECS = 0.05
+INBOX_PAUSE_SECS = 0.5
+"""So long after a batch what comes in is gathered for the next one."""
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One event of a stream."""
+
+    id: str
+    event: str
+    data: Document
+
+    def encoded(self) -> bytes:
+        # JSON has no line feed of its own, so nothing that others wrote can end the frame
+        data = msgspec.json.encode(self.data)
+        return b"id: %s\nevent: %s\ndata: %s\n\n" % (self.id.encode(), self.event.encode(), data)
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What is new, and whether there is more at once, or no more for good."""
+
+    frames: tuple[Frame, ...]
+    last: str
+    more: bool = False
+    over: bool = False
+
+
+Look = Callable[["Desk", str], Batch]
+"""What is new after this id."""
+
+
+class EventStream(Response):
+    """A response of our own, which ends with the server."""
+
+    def __init__(
+        self, app: Application, asked: Asked, look: Look, *, first: Batch, seen: int, pause_secs: float
+    ) -> None:
+        super().__init__(media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._app = app
+        self._asked = asked
+        self._look = look
+        self._first = first
+        self._seen = seen
+        self._pause_secs = pause_secs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with _counted(self._app, self._asked):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            gone = _Gone(receive)
+            try:
+                async for part in self._parts(gone):
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                await send({"type": "http.response.body", "body": b""})
+            finally:
+                gone.forget()
+
+    async def _parts(self, gone: _Gone) -> AsyncIterator[bytes]:
+        app, batch, seen = self._app, self._first, self._seen
+        yield b"retry: 1000\n\n"
+        while True:
+            if batch.frames:
+                yield b"".join(frame.encoded() for frame in batch.frames)
+            if batch.over:
+                yield b"event: end\ndata: {}\n\n"
+                return
+            if not batch.more:
+                await app.clock.sleep(self._pause_secs)
+                await app.stirred(seen, 0.0 if gone.is_gone else LOOK_SECS)
+                if not batch.frames:
+                    yield b": \n\n"
+            if app.stopping.is_set() or gone.is_gone:
+                return
+            # before the look: what is told during it is looked at again
+            last, seen = batch.last, app.stirs
+            try:
+                if not app.still_holds(self._asked):
+                    raise Unauthenticated
+                batch = await app.office.read(partial(_looked, self._look, last))
+            except SopwithError as error:
+                # the principal may see it no more, or it is gone
+                yield b"event: end\ndata: %s\n\n" % msgspec.json.encode({"code": error.code})
+                return
+
+
+def _looked(look: Look, last: str, desk: Desk) -> Batch:
+    return look(desk, last)
+
+
+class _Gone:
+    """Whether the client has left, which only reading tells."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.is_gone = False
+        self._task = asyncio.ensure_future(self._wait(receive))
+
+    async def _wait(self, receive: Receive) -> None:
+        while True:
+            message: Message = await receive()
+            if message["type"] == "http.disconnect":
+                self.is_gone = True
+                return
+
+    def forget(self) -> None:
+        self._task.cancel()
+
+
+async def run_events(app: Application, asked: Asked) -> Response:
+    """The events of a run after Last-Event-ID, or `after`, or all. An ended run of which all was told is 204."""
+    run_id = asked.path["runId"]
+    after = _resumed_at(asked)
+
+    def look(desk: Desk, last: str) -> Batch:
+        whole = desk.reader(asked).events_after(run_id, int(last), BATCH)
+        frames = tuple(Frame(str(event["seq"]), str(event["type"]), event) for event in whole.events)
+        return Batch(frames, frames[-1].id if frames else last, more=whole.more, over=whole.over and not whole.more)
+
+    seen = app.stirs
+    first = await app.office.read(lambda desk: look(desk, str(after)))
+    if first.over and not first.frames:
+        return Response(status_code=204)
+    return _opened(app, EventStream(app, asked, look, first=first, seen=seen, pause_secs=PAUSE_SECS), asked)
+
+
+async def inbox_events(app: Application, asked: Asked) -> Response:
+    """The whole inbox at first, and whenever it is another; the id is a digest of it."""
+
+    def look(desk: Desk, last: str) -> Batch:
+        inbox = desk.reader(asked).inbox(asked.who)
+        digest = hashlib.sha256(msgspec.json.encode(inbox)).hexdigest()[:32]
+        return Batch((), last) if digest == last else Batch((Frame(digest, "inbox", inbox),), digest)
+
+    last = asked.headers.get("last-event-id", "")
+    seen = app.stirs
+    first = await app.office.read(lambda desk: look(desk, last))
+    return _opened(app, EventStream(app, asked, look, first=first, seen=seen, pause_secs=INBOX_PAUSE_SECS), asked)
+
+
+def _opened(app: Application, stream: EventStream, asked: Asked) -> EventStream:
+    mine = app.streams.get(_owner(asked), 0)
+    if mine >= limits.STREAMS_EACH:
+        raise app.entrance.too_many("open streams", 1)
+    if sum(app.streams.values()) >= limits.MOST_STREAMS:
+        raise Busy("as many streams are open as can be", hint="come again later", headers={"retry-after": "10"})
+    return stream
+
+
+@contextmanager
+def _counted(app: Application, asked: Asked) -> Iterator[None]:
+    owner = _owner(asked)
+    app.streams[owner] = app.streams.get(owner, 0) + 1
+    try:
+        yield
+    finally:
+        app.streams[owner] -= 1
+        if not app.streams[owner]:
+            del app.streams[owner]
+
+
+def _owner(asked: Asked) -> str:
+    return asked.principal.token.id if asked.principal is not None else ""
+
+
+def _resumed_at(asked: Asked) -> int:
+    given = asked.headers.get("last-event-id")
+    if given is None:
+        return int(asked.query.get("after", 0))
+    if not (given.isascii() and given.isdecimal()) or len(given) > 15:
+        raise BadRequest("the Last-Event-ID cannot be read", hint="it is the id of the last event that came")
+    return int(given)

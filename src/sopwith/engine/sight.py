@@ -1,0 +1,68 @@
+"""What an actor may know of: the one rule by which procedures and their runs are there for somebody, or are not found.
+
+It is asked of everybody who came through a token; whoever is at the machine itself can read the files.
+"""
+
+from __future__ import annotations
+
+from sopwith.core.actor import Actor
+from sopwith.core.people import Directory
+from sopwith.core.procedure import check_name
+from sopwith.engine.library import Library
+from sopwith.errors import InvalidProcedure, NotFound, WorkspaceError
+from sopwith.ports import RunSummary, Store
+
+
+class Sight:
+    """What this actor may know of, with config.json as it is now; None: everything."""
+
+    def __init__(self, library: Library, actor: Actor | None) -> None:
+        self._library = library
+        self._actor = actor if actor is not None and actor.grant is not None else None
+        self._people = Directory(library.config()) if self._actor is not None else None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing at all is kept from the actor, without a look at anything."""
+        return self._actor is None
+
+    def sees(self, procedure: str) -> bool:
+        """Whether the procedure of this name, and its runs, are there for the actor."""
+        return self._actor is None or self._people is None or self._people.sees(self._actor, procedure)
+
+    def check_procedure(self, name: str) -> None:
+        """BadName, or NotFound where the actor sees none of this name: in the same words, whether there is one."""
+        check_name(name)
+        if self._actor is None:
+            return
+        known = {entry.name for entry in self._library.entries()[0]}
+        if name not in known or not self.sees(name):
+            raise NotFound(f"no procedure is called {name}", hint="sop list shows those that you may see")
+
+    def check_run(self, store: Store, run_id: str) -> None:
+        """NotFound where the actor sees no such run. One that is not there at all is left to whoever reads it."""
+        if self._actor is not None:
+            summary = store.summary(run_id)
+            if summary is not None and not self.sees(summary.name):
+                raise no_such_run(run_id)
+
+
+def check_reach(store: Store, library: Library, actor: Actor, run_id: str) -> None:
+    """NotFound where the actor may not know of the run that it is about to change.
+
+    Where config.json cannot be read the token alone counts: to stop something must be easy, and all else is refused
+    without it anyway.
+    """
+    if actor.grant is None:
+        return
+    try:
+        Sight(library, actor).check_run(store, run_id)
+    except (InvalidProcedure, WorkspaceError):
+        summary: RunSummary | None = store.summary(run_id)
+        if summary is not None and not actor.grant.covers(summary.name):
+            raise no_such_run(run_id) from None
+
+
+def no_such_run(run_id: str) -> NotFound:
+    """The same words for a run that is not there, and for one that somebody may not know of."""
+    return NotFound(f"no run is called {run_id}", hint="sop history shows all runs")
