@@ -41,6 +41,25 @@ def test_a_key_stands_for_one_call(workshop: Workshop, coder: Agent) -> None:
     coder("sop_complete_step", runId=run_id, stepNumber=1, outcome="done", idempotencyKey="r", waitMs=1)
 
 
+def test_a_key_that_is_a_secret_is_written_nowhere(
+    workshop: Workshop, agents: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where it is the secret of the run that it makes: what has not been made has no mask yet."""
+    monkeypatch.setenv("TOKEN", "s3cr3t-value")
+    token = {"name": "token", "type": "secret", "default": "env:TOKEN"}
+    workshop.steps("byhand", "Walk", "Run", params=[token])
+    one, key = agents(), "my s3cr3t-value"
+    run_id = one("sop_execute", sopName="byhand", idempotencyKey=key)["runId"]
+    report = {"runId": run_id, "stepNumber": 1, "outcome": "done", "idempotencyKey": "s3cr3t-value"}
+    one("sop_complete_step", **report)
+    assert one("sop_complete_step", **report)["replayed"]
+    assert agents()("sop_execute", sopName="byhand", idempotencyKey=key)["replayed"]
+    assert "s3cr3t" not in str(one("sop_get_audit", runId=run_id))
+    kept = [path for path in workshop.sops.rglob("*") if path.is_file()]
+    assert kept
+    assert [path.name for path in kept if b"s3cr3t" in path.read_bytes()] == []
+
+
 def test_calls_at_once_with_one_key_start_one_run(workshop: Workshop, agents: Make) -> None:
     workshop.steps("single", "Walk", maxConcurrent=1)
     workshop.steps("other", "Walk")
@@ -128,7 +147,7 @@ def test_the_record_names_the_request(coder: Agent, workshop: Workshop) -> None:
     run_id = coder("sop_execute", sopName="byhand", idempotencyKey="k")["runId"]
     first = (workshop.sops / "runs" / f"{run_id}.audit.jsonl").read_text().splitlines()[0]
     assert '"request":{"digest":"' in first
-    assert '"key":"agent:coder/k"' in first
+    assert '"key":"sha256:' in first
     assert workshop.json("audit", "--verify-all")["success"] is True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from sopwith.doors.agent.tools import TOOLS
 from sopwith.doors.caller import os_actor
 from sopwith.errors import BadRequest
 
-from .given import Agent, gated_by
+from .given import Agent, Document, gated_by
 
 Make = Callable[..., Agent]
 
@@ -80,9 +81,11 @@ def test_the_matrix_names_every_tool() -> None:
 
 
 @pytest.mark.parametrize("principal", PRINCIPALS)
+@pytest.mark.parametrize("door", ["tools", "mcp"])
 def test_the_matrix_holds(
-    workshop: Workshop, agents: Make, procedures: None, principal: str, monkeypatch: pytest.MonkeyPatch
+    workshop: Workshop, agents: Make, procedures: None, door: str, principal: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    call = _by_door(door)
     starter = agents("approver" if principal == "self" else "starter")
     for tool, (arguments, command) in CALLS.items():
         runs = {name: starter("sop_execute", sopName=name)["runId"] for name in ("gated", "byhand", "broken", "free")}
@@ -98,12 +101,22 @@ def test_the_matrix_holds(
                     patched.setenv("SOP_RUN_ID", runs["free"] if principal == "other" else about)
                 caller = agents(NAMES.get(principal, principal))
                 meant = {key: about if key == "runId" else value for key, value in arguments.items()}
-                told = caller.answer(tool, **meant).document
+                told = call(caller, tool, meant)
         expected = CODES[EXPECTED[tool, principal]]
         assert told.get("error", {}).get("code") == expected, (tool, principal, told)
         if expected is not None:
             after = {name: starter("sop_status", runId=run_id)["revision"] for name, run_id in runs.items()}
             assert after == before, (tool, principal)
+
+
+def _by_door(door: str) -> Callable[[Agent, str, Document], Document]:
+    """How a tool is called: as any host may, or by the SDK's own client at our server, in this process."""
+    if door == "tools":
+        return lambda agent, tool, arguments: agent.answer(tool, **arguments).document
+    pytest.importorskip("mcp", reason="the extra mcp is not installed")
+    from .wire import answered
+
+    return lambda agent, tool, arguments: asyncio.run(answered(agent, tool, arguments))
 
 
 def test_an_agent_never_approves_in_a_run_that_it_started(workshop: Workshop, agents: Make) -> None:

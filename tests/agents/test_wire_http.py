@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 pytest.importorskip("mcp", reason="the extra mcp is not installed")
 
 from tests.doors.workshop import Workshop, end_process
+
+from sopwith.doors.agent.caller import agent_actor
+from sopwith.doors.agent.desk import Desk
+from sopwith.doors.mcp.http import application
+from sopwith.doors.opened import Opened
 
 from .wire import INITIALIZE, HttpServer
 
@@ -122,6 +129,23 @@ def test_every_method_needs_the_token(door: HttpServer, method: str) -> None:
         spoken(door, HOST, "Origin: http://rebound.example", "Access-Control-Request-Method: POST", method=method)
         == 401
     )
+
+
+@pytest.mark.parametrize("hosts", [[], [b"127.0.0.1:1", b"rebound.example"], [b"127.0.0.1:1", b"127.0.0.1:1"]])
+def test_there_is_one_host_whatever_parses_the_request(workshop: Workshop, hosts: list[bytes]) -> None:
+    """Some parsers refuse two by themselves, and some take them."""
+    opened = Opened(str(workshop.root))
+    guarded = application(Desk(opened, agent_actor("coder")), port=1, token="t")
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", b"Bearer t"), *((b"host", host) for host in hosts)]
+    scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": headers}
+    asyncio.run(guarded(scope, pytest.fail, send))
+    assert sent[0]["status"] == 400
+    assert sent[1]["body"] == b"one Host is expected\n"
 
 
 def test_a_token_in_the_address_is_none(door: HttpServer) -> None:

@@ -21,6 +21,10 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from tests.doors.workshop import SOP, Workshop, end_process
 
+from sopwith.doors.mcp.server import make_server
+
+from .given import Agent
+
 PRELUDE = ""
 """What a server does before it begins: a test sets it where something of ours has to go wrong."""
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
@@ -131,6 +135,15 @@ async def told(client: Client, tool: str, **arguments: Any) -> Document:
     assert not result.is_error, result.structured_content
     assert result.content[0].text  # type: ignore[union-attr]
     document: Document = result.structured_content
+    return document
+
+
+async def answered(agent: Agent, tool: str, arguments: Document) -> Document:
+    """The structured content of a call, whatever comes of it, by a client and our server in this process."""
+    async with Client(make_server(agent.desk)) as client:
+        result = await client.call_tool(tool, arguments)
+    document: Document = result.structured_content or {}
+    assert result.is_error is not document["success"]
     return document
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from itertools import pairwise
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import assume, given, settings
@@ -86,6 +87,43 @@ def test_base64_is_masked_wherever_the_secret_stands_in_it(before: int, width: i
     assert base64.b64encode(SECRET.encode())[4:20] not in left
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    secret=st.text("abcxyz/+~ÿ?>", min_size=6, max_size=12),
+    around=st.tuples(st.binary(max_size=5), st.binary(max_size=5)),
+    places=st.lists(st.integers(0, 100), max_size=6),
+    url_safe=st.booleans(),
+    width=st.sampled_from([0, 4, 5]),
+)
+def test_no_letter_of_base64_that_has_bits_of_the_secret_is_left(
+    secret: str, around: tuple[bytes, bytes], places: list[int], url_safe: bool, width: int
+) -> None:
+    raw = secret.encode()
+    encode = base64.urlsafe_b64encode if url_safe else base64.b64encode
+    encoded = encode(around[0] + raw + around[1])
+    first, last = len(around[0]) * 8 // 6, ((len(around[0]) + len(raw)) * 8 - 1) // 6
+    lines = [encoded[at : at + width] for at in range(0, len(encoded), width)] if width else [encoded]
+    masked = streamed(Mask([secret]), cut(b"\n".join(lines), places))
+    left = masked.replace(b"\n", b"")
+    assert MARK in left
+    before, _, after = left.partition(MARK)
+    # what stands around may begin or go on like the secret
+    assert encoded[:first].startswith(before.replace(MARK, b""))
+    assert encoded[last + 1 :].endswith(after.rpartition(MARK)[2])
+    assert masked == Mask([secret]).whole(b"\n".join(lines))
+
+
+def test_the_ends_of_base64_are_masked_only_where_they_fit() -> None:
+    # YWJjZGVmZw== and xhYmNkZWZn, of which only some letters may stand at the ends
+    mask = Mask(["abcdefg"])
+    assert mask.text("<YWJjZGVmZw==>") == "<***==>"
+    assert streamed(mask, [b"<YWJjZGVmZ", b"w", b"==>"]) == b"<***==>"
+    assert streamed(mask, [b"<YWJjZGVmZ", b"A", b"==>"]) == b"<***A==>"
+    assert mask.text("<YWJjZGVmZ\r\nw==>") == "<***==>"
+    assert mask.text("<YWJjZGVmZ\n\nw==>") == "<***\n\nw==>"
+    assert mask.text("<YWJjZGVmZ") == "<***"
+
+
 @pytest.mark.parametrize(
     "shown",
     [
@@ -104,6 +142,26 @@ def test_base64_is_masked_wherever_the_secret_stands_in_it(before: int, width: i
 def test_common_encodings_are_masked(shown: str) -> None:
     assert Mask([SECRET]).text(f"<{shown}>") in ("<***>", '<"***">', "<***=>", "<***==>") or "%2F" in shown
     assert SECRET[:12] not in Mask([SECRET]).text(f"<{shown}>")
+
+
+SPACED = "ä key/with + blanks & <more>"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        quote(SPACED),
+        quote(SPACED, safe=""),
+        re.sub("%..", lambda found: found[0].lower(), quote(SPACED)),
+        re.sub("%..", lambda found: found[0].lower(), quote(SPACED, safe="")),
+        quote_plus(SPACED),
+        json.dumps(SPACED)[1:-1],
+        json.dumps(SPACED, ensure_ascii=False)[1:-1],
+        json.dumps(SPACED)[1:-1].replace("/", "\\/"),
+    ],
+)
+def test_a_secret_with_blanks_is_masked_whole_in_each_encoding(shown: str) -> None:
+    assert Mask([SPACED]).text(f"<{shown}>") == "<***>"
 
 
 def test_each_line_of_a_secret_is_one() -> None:
@@ -150,6 +208,16 @@ def test_long_secrets_are_masked_whole(length: int, places: list[int]) -> None:
     for shown in (secret.encode(), base64.b64encode(secret.encode()), quote(secret, safe="").encode()):
         masked = streamed(mask, cut(b"<" + shown + b">", places))
         assert len(masked) <= 8, masked[:200]
+
+
+def test_the_letters_at_the_ends_of_the_longest_base64_are_masked_however_it_comes() -> None:
+    # 1,024 letters of it alone, and one more on each side
+    secret = "".join(chr(48 + at * at % 70) for at in range(769))
+    encoded = base64.b64encode(b"x" + secret.encode() + b"yz.")
+    mask = Mask([secret])
+    told = mask.whole(encoded)
+    assert told == encoded[:1] + MARK + encoded[1027:]
+    assert streamed(mask, [bytes([byte]) for byte in encoded]) == told
 
 
 def test_bytes_that_are_no_text_stay_what_they_are() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
+from msgspec.structs import replace
+
 from sopwith.core import commands as cmd
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.codec import decode_event, encode_event, seal
 from sopwith.core.evolve import replay
-from sopwith.core.request import request_of, run_id_of
+from sopwith.core.request import Request, request_of, run_id_of
 from sopwith.core.run import RunStatus, StepStatus
 from sopwith.engine.runs import RUN_ID
 from sopwith.errors import BadRequest, IllegalMove, KeyReused, RevisionConflict
@@ -58,6 +63,35 @@ def test_requests_are_in_the_record_and_read_back_from_it() -> None:
     assert all(decode_event(encode_event(event)) == event for event in story.events)
     assert all(b'"request"' in sealed.payload for sealed in seal(made, "0" * 64))
     assert replay(story.procedure, story.events).requests[ONE.key].seq == story.run.seq
+
+
+def test_the_record_holds_no_name_of_a_call_and_nothing_to_try_guesses_of_what_was_asked_by() -> None:
+    """Either may hold a secret: what a caller writes down of its own is masked nowhere else."""
+    name, asked = "s3cr3t-value", {"comment": "s3cr3t-value"}
+    story = Story(manual()).drive()
+    story.when(cmd.Complete, step=1, request=request_of(ALICE, name, asked))
+    record = b"".join(encode_event(event) for event in story.events).decode()
+    assert '"request"' in record
+    assert name not in record
+    assert hashlib.sha256(json.dumps(asked).encode()).hexdigest() not in record
+    assert request_of(ALICE, "one", asked).digest != request_of(ALICE, "other", asked).digest
+
+
+def test_a_record_with_plain_names_still_knows_its_calls() -> None:
+    """As versions before wrote it: the caller and its name for the call, and the SHA-256 of what was asked."""
+    plain = Request(key=f"human:{ALICE.id}/k", digest=hashlib.sha256(b'{"step": 1}').hexdigest())
+    story = Story(manual(), manual()).drive()
+    story.when(cmd.Complete, step=1, request=ONE)
+    story.events = [replace(event, request=event.request and plain) for event in story.events]
+    story.run = replay(story.procedure, [decode_event(encode_event(event)) for event in story.events])
+    assert story.run.requests.keys() == {ONE.key}
+    assert story.when(cmd.Complete, step=1, request=ONE) == []
+    story.refused(KeyReused, cmd.Complete, step=2, request=request_of(ALICE, "k", {"step": 2}))
+    assert run_id_of(plain) == run_id_of(ONE)
+
+
+def test_the_run_of_a_key_is_the_one_that_it_always_was() -> None:
+    assert (ALICE.id, run_id_of(ONE)) == ("alice", "sop_run_75j2rehizjpp")
 
 
 def test_a_record_without_requests_is_as_it_always_was() -> None:

@@ -91,4 +91,5 @@ def test_every_dependency_says_what_it_saves():
 def test_no_page_speaks_of_one_machine(page):
     absolute = re.findall(r"(?<![\w./:&;*)-])/[a-z]+/[\w./-]*", page.read_text())
     everywhere = ("/dev/", "/proc/", "/srv/", "/etc/", "/var/tmp", "/usr/local/bin/sop", "/bin/kill")
-    assert [path for path in absolute if not path.startswith(everywhere)] == []
+    routes = ("/api/", "/hooks/")
+    assert [path for path in absolute if not path.startswith(everywhere + routes)] == []

@@ -13,8 +13,10 @@ import pytest
 
 from sopwith.assembly import open_engine
 from sopwith.core.actor import Actor, ActorKind
+from sopwith.doors.cli.text import run_text
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import RunRequest
+from sopwith.engine.reading import Reader
 from sopwith.errors import Refused
 from sopwith.ports import Workspace
 
@@ -71,6 +73,16 @@ def test_it_can_still_be_ended(workspace: Workspace, changed: str, verb: str) ->
     else:
         engine.reject(changed, actor=ANN, reason="tampered with")
         assert not (workspace.root / "shipped").exists()
+
+
+def test_whoever_looks_is_told(workspace: Workspace, changed: str) -> None:
+    reader = Reader(open_engine(workspace))
+    document = reader.status(changed)
+    assert document["recordChangedAt"] == 4
+    assert "its record was changed by hand: event 4 does not fit" in run_text(document)
+    sound = open_engine(workspace).create_run(RunRequest(name="deploy"), actor=ANN).run_id
+    assert "recordChangedAt" not in reader.status(sound)
+    assert "changed by hand" not in run_text(reader.status(sound))
 
 
 def test_other_runs_go_on(workspace: Workspace, changed: str) -> None:

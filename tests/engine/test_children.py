@@ -1649,6 +1649,19 @@ def test_nor_past_the_gates_of_runs_within_that(bench: Bench) -> None:
         settled(bench, run_id, "complete", ANN)
 
 
+def test_nor_past_the_gate_at_the_start_of_the_child_run(bench: Bench) -> None:
+    bench.procedure("build", {}, executionMode="supervised", approval=THEIRS["approval"])
+    bench.procedure("deploy", USES, {})
+    run_id = bench.run("deploy").run_id
+    child = child_of(bench, run_id)
+    bench.engine().cancel(child, actor=ANN)
+    bench.drive(run_id)
+    with pytest.raises(ApproverNotAllowed, match=child):
+        settled(bench, run_id, "complete", ANN)
+    settled(bench, run_id, "complete", BOB)
+    assert bench.drive(run_id).ended == "completed"
+
+
 def test_a_gate_of_the_child_that_was_passed_is_no_obstacle(bench: Bench) -> None:
     nested(bench, THEIRS, {}, then=({},))
     bench.world.plays[2] = [Play(result=FAILED), Play()]

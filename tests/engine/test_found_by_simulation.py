@@ -168,6 +168,131 @@ def test_a_pause_comes_where_a_step_is_stuck_and_a_child_waits_for_its_slot(
     assert bench.now(run_id).ended is RunStatus.COMPLETED
 
 
+class _Killed(Exception):
+    pass
+
+
+def _begun_again_and_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch, **keys: Any) -> tuple[str, str]:
+    """A run whose step is to go on with a child that failed, and whose driver died before it told the child so."""
+    bench.procedure("build", {})
+    bench.procedure("deploy", {"run": None, "uses": "build", **keys})
+    bench.world.plays[1] = [Play(result=FAILED), Play()]
+    run_id = bench.run("deploy").run_id
+    child = _child_of(bench, run_id)
+    assert bench.now(child).ended is RunStatus.FAILED
+    bench.engine().retry(run_id, actor=ANN)
+    engine = bench.engine()
+    append = engine.parts.store.append
+
+    def killed(changed: str, after_seq: int, batch: Any, **options: Any) -> None:
+        append(changed, after_seq, batch, **options)
+        if b'"step_started"' in batch.events[0].payload:
+            raise _Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.parts.store, "append", killed)
+        with pytest.raises(_Killed):
+            bench.finish(bench.loop.create_task(drive(engine.parts, run_id)))
+    assert bench.now(run_id).steps[1].child == child
+    assert bench.now(child).ended is RunStatus.FAILED
+    return run_id, child
+
+
+def test_a_run_is_cancelled_whose_child_had_failed_and_was_not_tried_again_yet(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, child = _begun_again_and_killed(bench, monkeypatch)
+    before = bench.now(child)
+    bench.engine().cancel(run_id, actor=ANN)
+    driving = bench.begin(run_id)
+    bench.pass_time(5)
+    assert driving.done()
+    run = bench.now(run_id)
+    assert run.ended is RunStatus.CANCELLED
+    assert run.steps[1].error == f"it was given up before {child} was tried again"
+    assert bench.now(child) == before
+
+
+def test_a_step_whose_time_is_up_ends_though_its_child_was_not_tried_again_yet(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, child = _begun_again_and_killed(bench, monkeypatch, timeoutSecs=60)
+    bench.pass_time(61)
+    driving = bench.begin(run_id)
+    bench.pass_time(5)
+    assert driving.done()
+    run = bench.now(run_id)
+    assert run.ended is RunStatus.FAILED
+    assert run.steps[1].error == "not done within 1m 0s"
+    assert len(bench.starts(child)) == 1
+
+
+def test_a_run_pauses_whose_child_had_failed_and_tries_that_again_when_it_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, child = _begun_again_and_killed(bench, monkeypatch)
+    bench.engine().pause(run_id, actor=ANN)
+    driving = bench.begin(run_id)
+    bench.pass_time(5)
+    assert driving.done()
+    assert bench.now(run_id).paused
+    assert len(bench.starts(child)) == 1
+    bench.engine().resume(run_id, actor=ANN)
+    driving = bench.begin(run_id)
+    bench.pass_time(5)
+    assert driving.done()
+    assert bench.now(run_id).ended is RunStatus.COMPLETED
+    assert len(bench.starts(child)) == 2
+
+
+def test_what_goes_on_by_itself_need_not_ask_a_run_that_has_begun_another_in_its_place(bench: Bench) -> None:
+    """That one's time is up, and nobody has ended what runs within it yet: this is no part of that any more."""
+    bench.procedure("build", {"run": None, "executor": "manual"}, {})
+    bench.procedure("deploy", {}, {"run": None, "uses": "build"}, timeoutSecs=60)
+    run_id = bench.run("deploy").run_id
+    first = _child_of(bench, run_id, 2)
+    bench.engine().fail(first, actor=ANN, reason="broken")
+    bench.drive(first)
+    assert bench.now(run_id).ended is RunStatus.FAILED
+    bench.engine().retry(run_id, actor=ANN, from_step=1)
+    bench.drive(run_id)
+    assert _child_of(bench, run_id, 2) != first
+    bench.engine().retry(first, actor=ANN)
+    bench.drive(first)
+    bench.pass_time(61)
+    bench.engine().resume(run_id, actor=ANN)
+    around = bench.now(run_id)
+    assert around.timed_out
+    assert around.ended is None
+    bench.engine().complete(first, actor=ANN, step=1)
+    driving = bench.loop.create_task(drive(bench.engine().parts, first, upwards=False))
+    bench.pass_time(5)
+    assert driving.done()
+    assert bench.now(first).ended is RunStatus.COMPLETED
+
+
+def test_the_clock_is_read_once_for_a_run_that_leaves_the_queue(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set forward between two readings, it would let a run begin that its own first event says has not rested."""
+    bench.procedure("deploy", {}, cooldownSecs=60)
+    bench.run("deploy")
+    bench.pass_time(10)
+    run_id = bench.create("deploy", queue=True)
+    assert bench.now(run_id).queued
+    engine = bench.engine()
+    nonce = engine.parts.ids.nonce
+
+    def set_forward() -> str:
+        bench.clock.set_wall_by(3600)
+        return nonce()
+
+    monkeypatch.setattr(engine.parts.ids, "nonce", set_forward)
+    bench.finish(bench.loop.create_task(drive(engine.parts, run_id)))
+    assert bench.now(run_id).queued
+    monkeypatch.undo()
+    bench.drive(run_id)
+    assert bench.now(run_id).ended is RunStatus.COMPLETED
+
+
 def _handing_on(items: list[str]) -> Any:
     from sopwith.core.commands import StepResult
 

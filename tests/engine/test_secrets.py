@@ -11,6 +11,7 @@ import pytest
 from sopwith.core.commands import StepResult
 from sopwith.core.events import ApprovalStale, StepCompleted
 from sopwith.core.run import RunStatus, status_of
+from sopwith.engine import evidence
 from sopwith.engine.engine import RunRequest
 from sopwith.engine.secrets import MAX_VALUE_BYTES
 from sopwith.errors import BadParameter, BadRequest, InvalidProcedure, NotAllowed
@@ -244,6 +245,40 @@ def test_evidence_with_a_secret_is_refused(secret: Bench, tmp_path: Path) -> Non
     file.write_text("curl")
     secret.engine().complete(run_id, actor=BOT, evidence=(file,))
     assert len(list((secret.workspace.run_folder(run_id) / "evidence").iterdir())) == 1
+
+
+@pytest.mark.parametrize("before", [2**20 - 1, 2**20 - len(VALUE) // 2, 2**20 - len(VALUE), 2**21 - 3])
+def test_evidence_is_refused_wherever_a_secret_stands_in_it(secret: Bench, tmp_path: Path, before: int) -> None:
+    """It is read in pieces of a mebibyte."""
+    secret.procedure("deploy", MANUAL, params=[TOKEN])
+    run_id = secret.run("deploy").run_id
+    file = tmp_path / "shell.txt"
+    file.write_text("." * before + VALUE + "." * 100)
+    with pytest.raises(BadRequest, match="holds a secret"):
+        secret.engine().complete(run_id, actor=BOT, evidence=(file,))
+
+
+def test_evidence_that_is_written_to_meanwhile_is_refused_too(
+    secret: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret.procedure("deploy", MANUAL, params=[TOKEN])
+    run_id = secret.run("deploy").run_id
+    file = tmp_path / "shell.txt"
+    file.write_text("fine so far\n")
+    opened = evidence.open_named
+
+    def written_to(path: Path, *more: Any, **named: Any) -> int:
+        descriptor = opened(path, *more, **named)
+        seen.append(path)
+        if seen == [file, file]:  # it was looked at, and is now copied
+            file.write_text(f"then {VALUE} came\n")
+        return descriptor
+
+    seen: list[Path] = []
+    monkeypatch.setattr(evidence, "open_named", written_to)
+    with pytest.raises(BadRequest, match=r"shell\.txt holds a secret"):
+        secret.engine().complete(run_id, actor=BOT, evidence=(file,))
+    assert list((secret.workspace.run_folder(run_id) / "evidence").iterdir()) == []
 
 
 def test_a_passed_variable_that_is_called_a_secret_is_one(bench: Bench) -> None:

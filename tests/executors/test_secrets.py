@@ -16,7 +16,7 @@ from sopwith.engine.outputs import output_of
 from sopwith.executors import masked, watch
 from sopwith.executors.launch import Launch, launches
 from sopwith.executors.masked import PIECE, WITHHELD
-from sopwith.executors.spool import Log
+from sopwith.executors.spool import CHUNK, Log
 from sopwith.ports import Confidential, Lost, WorkOrder
 from sopwith.testing.contract_executor import cancelled, ok, run
 
@@ -216,6 +216,30 @@ def test_a_log_that_was_made_outlives_an_engine_that_lacks_the_secret(folder):
     assert shown == b"<***>\n" == (work.folder / "output.log").read_bytes()
     assert ok(result).output == "<***>\n"
     assert left_with(folder) == []
+
+
+def test_a_log_that_was_cut_still_stands_for_all_of_it_where_the_secret_is_lacking(folder, monkeypatch):
+    monkeypatch.setattr("sopwith.executors.spool.LOG_HALF_BYTES", 1000)
+    work = given(folder, 'for i in {1..5000}; do echo "$i $TOKEN"; done')
+    first, _ = whole(work)
+    (work.folder / "0" / "spool").write_bytes(SECRET.encode() * 9)  # it died before the spool was removed
+    result, _ = recovered(msgspec.structs.replace(work, confidential=Confidential()))
+    assert (ok(result).output_bytes, ok(result).output_sha256) == (first.output_bytes, first.output_sha256)
+    assert left_with(folder) == []
+
+
+@pytest.mark.parametrize("earlier", [CHUNK - 1, CHUNK - 20, CHUNK, CHUNK + 5])
+def test_that_the_rest_is_withheld_is_told_once_wherever_a_piece_ends(folder, earlier):
+    launch = Launch(folder)
+    (folder / "spool").write_bytes(b"")
+    (folder / "masked").write_bytes(b"." * earlier)
+    told = []
+    for _ in range(3):
+        reader = masked._Withheld(launch)
+        told.append(b"".join(iter(reader.read, None)))
+        reader.close()
+    assert told == [b"." * earlier + f"… {WITHHELD} …\n".encode()] * 3
+    assert (folder / "masked").read_bytes() == told[0]
 
 
 def test_a_lost_attempt_leaves_nothing_raw(folder):

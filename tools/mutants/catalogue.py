@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.mutants import of_agents, of_gates, of_interruptions, of_runs, of_the_engine
+from tools.mutants import of_agents, of_gates, of_interruptions, of_runs, of_secrets, of_the_engine
 from tools.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -13,6 +13,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *of_runs.MUTANTS,
     *of_interruptions.MUTANTS,
     *of_the_engine.MUTANTS,
+    *of_secrets.MUTANTS,
 )
 
 

@@ -88,6 +88,7 @@ def _run(arguments: list[str], package: Path) -> subprocess.CompletedProcess[str
         env=environ,
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
         timeout=_SLOW_SECS,
     )

@@ -84,12 +84,18 @@ def told_of(run: Run, child: Run, number: StepId, now: Instant) -> cmd.Command |
     """What a run has to be told of the child that carries the step out; None where it knows, or the child goes on."""
     step = run.steps[number]
     stands = standing(child)
-    if child.ended is not None and not is_to_be_retried(run, number, child):
-        left_ms = time_left_ms(run, step, now)
-        stopped = run.cancel_requested or run.timed_out or (left_ms is not None and left_ms <= 0)
+    left_ms = time_left_ms(run, step, now)
+    stopped = run.cancel_requested or run.timed_out or (left_ms is not None and left_ms <= 0)
+    if is_to_be_retried(run, number, child):
+        if stopped:
+            result = StepResult(error=f"it was given up before {child.run_id} was tried again", cause="cancelled")
+            return cmd.Finish(actor=SYSTEM, now=now, step=number, attempt=step.attempt, result=result)
+        # it is tried again when its parent goes on
+        stands = RunStatus.PAUSED if run.pause_requested or run.paused else None
+    elif child.ended is not None:
         result = result_of(child, declared=run.procedure.step(number).outputs, stopped=stopped)
         return cmd.Finish(actor=SYSTEM, now=now, step=number, attempt=step.attempt, result=result)
-    if child.ended is not None or stands is None or stands is step.child_standing:
+    if stands is None or stands is step.child_standing:
         return None
     return cmd.Notice(actor=SYSTEM, now=now, step=number, child_run_id=child.run_id, standing=stands)
 

@@ -108,7 +108,8 @@ def _with_request(run: Run | None, event: Event) -> dict[str, Carried]:
     known = {} if run is None else run.requests
     if event.request is None:
         return known
-    return {**known, event.request.key: Carried(digest=event.request.digest, seq=event.seq)}
+    request = event.request.concealed
+    return {**known, request.key: Carried(digest=request.digest, seq=event.seq)}
 
 
 def _followers(procedure: Procedure) -> dict[int, tuple[int, ...]]:

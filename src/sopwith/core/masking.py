@@ -23,6 +23,8 @@ MARK = b"***"
 _MOST = 1024
 """The longest text that is looked for in one; a longer one is looked for in parts, which are as telling."""
 _LINE_ENDS = b"\r\n"
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _WINDOW = 3 * _MOST
 """In so many bytes a text of `_MOST` bytes has room, with a line end after each."""
 
@@ -82,7 +84,7 @@ class Mask:
     def held_from(self, data: bytes) -> int:
         """Where what may be the beginning of a secret starts, at the end of the data; its length if nothing is."""
         window = data[-_WINDOW:]
-        places = [at for at, byte in enumerate(window) if byte not in _LINE_ENDS][-_MOST + 1 :]
+        places = [at for at, byte in enumerate(window) if byte not in _LINE_ENDS][-_MOST:]
         tail = bytes(window[at] for at in places)
         for at, place in enumerate(places):
             if tail[at] in self._firsts and self._begins(tail[at:]):
@@ -97,7 +99,7 @@ class Mask:
     @cached_property
     def _texts(self) -> list[bytes]:
         """All of them without line ends, in order."""
-        return sorted({form.text.translate(None, _LINE_ENDS) for form in self._forms})
+        return sorted({text.translate(None, _LINE_ENDS) for form in self._forms for text in form.texts()})
 
     @cached_property
     def _firsts(self) -> frozenset[int]:
@@ -147,8 +149,13 @@ class _Squeezed:
 
     def spans(self, form: _Form, before: int) -> Iterator[tuple[int, int]]:
         """Where a text stands in the data, with line ends where programs put them."""
-        for start, end in _runs(form.text, self._bytes, before, lambda at: self._stands(form, at)):
-            yield self._place(start), self._place(end - 1) + 1
+        # one more place: the letter before it may be of the secret too
+        for at, to in _runs(form.text, self._bytes, before + 1, lambda at: self._stands(form, at)):
+            start = at - 1 if at and self._bytes[at - 1] in form.lead and self._joined(at - 1) else at
+            is_followed = to < len(self._bytes) and self._bytes[to] in form.trail and self._joined(to - 1)
+            end = to + 1 if is_followed else to
+            if start < before:
+                yield self._place(start), self._place(end - 1) + 1
 
     def count_before(self, place: int) -> int:
         """How many of its bytes stood before a place."""
@@ -156,6 +163,10 @@ class _Squeezed:
 
     def _stands(self, form: _Form, at: int) -> bool:
         return form.pattern.match(self._data, self._place(at)) is not None
+
+    def _joined(self, at: int) -> bool:
+        """Whether a line end at most stands between one of its bytes and the next."""
+        return self._data[self._place(at) + 1 : self._place(at + 1)] in (b"", b"\n", b"\r", b"\r\n")
 
     def _place(self, at: int) -> int:
         return at + bisect_right(self._ends, at)
@@ -182,11 +193,22 @@ def _runs(
 
 
 class _Form:
-    """One text to look for; `wrapped`: `pattern` allows for line ends where programs put them."""
+    """One text to look for; `wrapped`: `pattern` allows for line ends where programs put them.
 
-    def __init__(self, text: bytes, *, wrapped: bool = False) -> None:
+    `lead` and `trail`: the letters of which one stands before and after it where it is the end of something longer.
+    """
+
+    def __init__(self, text: bytes, *, wrapped: bool = False, lead: bytes = b"", trail: bytes = b"") -> None:
         self.text = text
         self.wrapped = wrapped
+        self.lead = lead
+        self.trail = trail
+
+    def texts(self) -> Iterator[bytes]:
+        """The text by itself, and with a letter before or after it."""
+        yield self.text
+        yield from (bytes([letter]) + self.text for letter in self.lead)
+        yield from (self.text + bytes([letter]) for letter in self.trail)
 
     @cached_property
     def pattern(self) -> re.Pattern[bytes]:
@@ -198,8 +220,8 @@ class _Form:
     def __hash__(self) -> int:
         return hash(self._told())
 
-    def _told(self) -> tuple[bytes, bool]:
-        return self.text, self.wrapped
+    def _told(self) -> tuple[bytes, bool, bytes, bytes]:
+        return self.text, self.wrapped, self.lead, self.trail
 
 
 def _forms(secret: str) -> Iterator[_Form]:
@@ -235,10 +257,32 @@ def _as_base64(raw: bytes) -> Iterator[_Form]:
     """What base64 makes of it wherever it stands in what is encoded: three alignments, two alphabets."""
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + raw).rstrip(b"=")
+        after = (before + len(raw)) % 3
         # the ends share their bits with what stands around
-        whole = encoded[(0, 2, 3)[before] : len(encoded) - ((before + len(raw)) % 3 != 0)]
-        for form in {whole, whole.translate(bytes.maketrans(b"+/", b"-_"))}:
-            yield from (_Form(part, wrapped=True) for part in _parts(form))
+        whole = encoded[(0, 2, 3)[before] : len(encoded) - (after != 0)]
+        lead, trail = _leads(before, raw[0]), _trails(after, raw[-1])
+        for form in {whole, whole.translate(_URL_SAFE)}:
+            parts = list(_parts(form))
+            for at, part in enumerate(parts):
+                is_last = at == len(parts) - 1
+                yield _Form(part, wrapped=True, lead=b"" if at else lead, trail=trail if is_last else b"")
+
+
+def _leads(before: int, first: int) -> bytes:
+    """The letters that hold the first bits of a byte, behind bits of the one before it that nobody knows."""
+    shift, bits = ((0, 8), (4, 4), (2, 6))[before]
+    return _letters((other << shift) | (first >> bits) for other in range(64 >> shift if shift else 0))
+
+
+def _trails(after: int, last: int) -> bytes:
+    """The letters that hold the last bits of a byte, in front of bits of the one after it that nobody knows."""
+    mask, shift = ((0, 0), (3, 4), (15, 2))[after]
+    return _letters(((last & mask) << shift) | other for other in range(1 << shift if shift else 0))
+
+
+def _letters(values: Iterable[int]) -> bytes:
+    letters = bytes(_BASE64[value] for value in values)
+    return bytes(sorted({*letters, *letters.translate(_URL_SAFE)}))
 
 
 def _parts(text: bytes) -> Iterator[bytes]:

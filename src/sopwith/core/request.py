@@ -1,6 +1,7 @@
 """A call that its caller has named, so that it can be sent again when its answer got lost.
 
-The name is recorded with the events that the call made; the run itself knows what was carried out already.
+The digest of the name is recorded with the events that the call made; the run itself knows what was carried out
+already. The name itself is in no record, for it may hold a secret. Records of older versions have it as it was.
 """
 
 from __future__ import annotations
@@ -16,13 +17,20 @@ import msgspec
 from sopwith.core.actor import Actor
 
 MAX_KEY = 64
+_CONCEALED = "sha256:"
+"""No key of an older version begins so: it has the kind of the caller there."""
 
 
 class Request(msgspec.Struct, frozen=True):
-    """`key` is the caller's name for the call, behind the caller's own; `digest` the SHA-256 of all that was asked."""
+    """`key` stands for the caller and its name for the call, `digest` for that name and all that was asked."""
 
     key: str
     digest: str
+
+    @property
+    def concealed(self) -> Request:
+        """Without the name of the call, which was recorded once; otherwise as it is."""
+        return self if self.key.startswith(_CONCEALED) else _concealed(self.key, self.digest)
 
 
 class Carried(msgspec.Struct, frozen=True):
@@ -35,10 +43,19 @@ class Carried(msgspec.Struct, frozen=True):
 def request_of(actor: Actor, key: str, asked: Mapping[str, Any]) -> Request:
     """The request that `actor` calls `key`; two callers never mean the same one. `asked` holds JSON values."""
     content = json.dumps(asked, sort_keys=True).encode()
-    return Request(key=f"{actor.kind}:{actor.id}/{key}", digest=hashlib.sha256(content).hexdigest())
+    return _concealed(f"{actor.kind}:{actor.id}/{key}", hashlib.sha256(content).hexdigest())
 
 
 def run_id_of(request: Request) -> str:
     """The id of the run that the request makes: always the same, so that a second one collides with the first."""
-    digest = hashlib.sha256(request.key.encode()).digest()
+    digest = bytes.fromhex(request.concealed.key.removeprefix(_CONCEALED))
     return "sop_run_" + base64.b32encode(digest).decode().lower()[:12]
+
+
+def _concealed(name: str, asked: str) -> Request:
+    """`name`: the caller and its name for the call; `asked`: the SHA-256 of what was asked.
+
+    Who does not know the name cannot find out by trying what was asked, which may have held a secret too.
+    """
+    digest = hashlib.sha256(f"{name}\0{asked}".encode()).hexdigest()
+    return Request(key=_CONCEALED + hashlib.sha256(name.encode()).hexdigest(), digest=digest)

@@ -133,14 +133,20 @@ def gates_not_passed(runs: Runs, run: Run, number: StepId) -> Iterator[tuple[Run
 
 def may_begin(runs: Runs, run: Run) -> bool:
     """Whether the run around this one, if there is one, has not been stopped meanwhile."""
-    around = _loaded(runs, run.parent.run_id) if run.parent is not None else None
+    around = _around(runs, run)
     stopped = around is not None and (around.paused or around.pause_requested)
     return not stopped and not is_called_off(around)
 
 
 def is_over_around(runs: Runs, run: Run) -> bool:
     """Whether the run around this one is being ended, and may not have been able to tell it."""
-    return run.parent is not None and is_called_off(_loaded(runs, run.parent.run_id))
+    return is_called_off(_around(runs, run))
+
+
+def _around(runs: Runs, run: Run) -> Run | None:
+    """The run whose step this one carries out; None where that has ended, and this one goes on by itself."""
+    around = _loaded(runs, run.parent.run_id) if run.parent is not None else None
+    return around if around is not None and any(step.child == run.run_id for step in children(around)) else None
 
 
 def is_called_off(run: Run | None) -> bool:

@@ -249,15 +249,17 @@ class _Driver:
             return False
         config = self._parts.library.config()
         limits = limits_now(self._runs, run, config)
+        # one reading: by another one, the clock could have been set between them
+        now = self._parts.clock.now()
 
         def check(occupancy: Occupancy) -> None:
-            admit(run.name, limits, occupancy, self._parts.clock.now().at)
+            admit(run.name, limits, occupancy, now.at)
 
         nonce = self._parts.ids.nonce()
         contents = envelope_bytes(start_envelope(run, asking=nonce))
         command = cmd.Admit(
             actor=SYSTEM,
-            now=self._parts.clock.now(),
+            now=now,
             people=Directory(config),
             start_digest=sha256(contents),
             nonce=nonce,

@@ -27,11 +27,11 @@ def keep_evidence(run_folder: Path, files: tuple[Path, ...], *, mask: Mask | Non
     """
     if mask is not None:
         for path in files:
-            _check(path, mask.stream())
-    return tuple(_keep(run_folder / "evidence", path) for path in files)
+            _check(path, mask.stream(), name=path.name)
+    return tuple(_keep(run_folder / "evidence", path, mask) for path in files)
 
 
-def _check(path: Path, masking: Masking) -> None:
+def _check(path: Path, masking: Masking, *, name: str) -> None:
     """Raises BadRequest where masking would change the file."""
     with os.fdopen(open_named(path, "evidence", hint=_HINT), "rb") as source:
         read, told = hashlib.sha256(), hashlib.sha256()
@@ -41,19 +41,19 @@ def _check(path: Path, masking: Masking) -> None:
     told.update(masking.end())
     if read.digest() != told.digest():
         raise BadRequest(
-            f"the evidence {path.name} holds a secret of the run",
+            f"the evidence {name} holds a secret of the run",
             hint="nothing was reported; take the secret out of it",
         )
 
 
-def _keep(folder: Path, path: Path) -> Evidence:
+def _keep(folder: Path, path: Path, mask: Mask | None) -> Evidence:
     descriptor = open_named(path, "evidence", hint=_HINT)
     with os.fdopen(descriptor, "rb") as source:
         ensure_private_folder(folder)
-        return _copy(source, folder, path)
+        return _copy(source, folder, path, mask)
 
 
-def _copy(source: BinaryIO, folder: Path, path: Path) -> Evidence:
+def _copy(source: BinaryIO, folder: Path, path: Path, mask: Mask | None) -> Evidence:
     digest = hashlib.sha256()
     size = 0
     try:
@@ -62,6 +62,10 @@ def _copy(source: BinaryIO, folder: Path, path: Path) -> Evidence:
                 digest.update(chunk)
                 size += len(chunk)
                 draft.file.write(chunk)
+            if mask is not None:
+                # it may have been written to since it was looked at
+                draft.file.flush()
+                _check(draft.path, mask.stream(), name=path.name)
             draft.replace(folder / digest.hexdigest())
         for above in folder.parents[:_FOLDERS_ABOVE]:
             sync_folder(above)

@@ -96,11 +96,14 @@ class Reader:
         return self._engine.runs.load(run_id).run
 
     def status(self, run_id: str) -> Document:
-        """The run with what is overdue and who drives it. Raises NotFound."""
-        run = self.run(run_id)
+        """The run with what is overdue, who drives it, and whether its record was changed by hand. Raises NotFound."""
+        self.check(run_id)
+        loaded = self._engine.runs.load(run_id)
+        run = loaded.run
         driver = self._parts.store.holder(run_id)
         lease = lease_elsewhere(self._parts, run_id) if driver is None else None
-        return run_document(run, now=self._parts.clock.now().at, driver=driver, lease=lease)
+        document = run_document(run, now=self._parts.clock.now().at, driver=driver, lease=lease)
+        return document if loaded.changed_at is None else {**document, "recordChangedAt": loaded.changed_at}
 
     def step(self, run_id: str, number: StepId) -> Document:
         """One step of a run, with its definition. Raises NotFound."""

@@ -65,9 +65,11 @@ class Secrecy:
             return SpoolReader(self._launch.masked)
         if not self.withholds:
             return _Masked(self._launch, self.mask)
-        # an earlier engine may have made all of the log
-        was_kept = log.path.exists() and not self._launch.masked.exists()
-        return SpoolReader(log.path) if was_kept else _Withheld(self._launch)
+        return SpoolReader(log.path) if self.reads_log(log) else _Withheld(self._launch)
+
+    def reads_log(self, log: Log) -> bool:
+        """Whether the log is all that can be read: an earlier engine made all of it, and died before it had tidied."""
+        return self.withholds and log.path.exists() and not self._launch.masked.exists()
 
     def values(self, values: Values) -> Values:
         """What may be kept of what the step handed on; kept beside it, for $SOP_OUTPUT itself goes."""
@@ -152,10 +154,12 @@ class _Withheld(SpoolReader):
         self._spool = launch.spool
         self._target = launch.masked
         self._is_told = False
+        self._last = b""
 
     def read(self) -> bytes | None:
         if (chunk := super().read()) is not None:
-            self._is_told |= chunk.endswith(_NOTICE)
+            self._last = (self._last + chunk)[-len(_NOTICE) :]
+            self._is_told |= self._last == _NOTICE
             return chunk
         if self._is_told:
             return None

@@ -91,7 +91,9 @@ class LaunchWatch:
 
     async def _conclude(self) -> StepResult | Lost:
         excerpt = self._reader.excerpt
-        if not self._launch.spool.exists() and (whole := self._log.whole()):
+        # what was read is the log, which may have been cut
+        is_log = not self._launch.spool.exists() or self._secrecy.reads_log(self._log)
+        if is_log and (whole := self._log.whole()):
             excerpt.stand_for(*whole)
         ending = self._launch.ending()
         result = self._without_result(excerpt) if ending is None else self._with(ending, excerpt)

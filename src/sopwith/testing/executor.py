@@ -123,6 +123,8 @@ class FakeWorld:
             self.started.pop(key, None)
             self.lost.pop(key, None)
             self.void.discard(key)
+            # the one before has ended, or was lost
+            self.finish_at[key] = 0
         self._verifies[key] = order.verifies
 
     def _play(self, step: int) -> Play:

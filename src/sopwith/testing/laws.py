@@ -589,7 +589,7 @@ class Laws:
             self.breaks(f"{where} was launched without a step_started before it")
         elif run.steps[key[1]].status is not StepStatus.RUNNING or _key(run, key[1]) != key:
             self.breaks(f"{where} was launched after its step had ended")
-        elif driver is not None and driver.drives == order.run_id and _stops(driver.knows[order.run_id]):
+        elif driver is not None and driver.drives == order.run_id and _stops(driver.knew[order.run_id]):
             self.breaks(f"{where} was launched by a driver that knew that nothing more was to start")
         elif not started[0].rollback and self._gated(run, key[1]):
             self._check_bytes(where, order, started[0].digest)

@@ -48,8 +48,12 @@ class Process:
         self.superseded = False
         """Its claims were given to others although it lives: a lease ran out, a machine slept."""
         self.calls = 0
+        """How many it has made in this minute."""
+        self.minute = 0
         self.knows: dict[str, Run] = {}
         """The runs as it has last seen them."""
+        self.knew: dict[str, Run] = {}
+        """The same when it last asked for a process to be started: what it hears after that comes too late."""
         self.tasks: list[asyncio.Task[Any]] = []
         self.store: Any = None
 
@@ -196,10 +200,12 @@ class MortalExecutor:
         self._delay = delay
 
     async def start(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch:
+        self._process.knew |= self._process.knows
         watch = await self._call("start", lambda: self._executor.start(order, on_output))
         return MortalWatch(self._process, watch, self._fate, self._delay)
 
     async def recover(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch | Lost:
+        self._process.knew |= self._process.knows
         watch = await self._call("recover", lambda: self._executor.recover(order, on_output))
         return watch if isinstance(watch, Lost) else MortalWatch(self._process, watch, self._fate, self._delay)
 

@@ -58,9 +58,12 @@ from sopwith.testing.troubles import Troubles
 from sopwith.testing.virtual_time import Stalled, VirtualClock, VirtualLoop
 
 _MAX_CALLS = 6000
-"""A driver that makes more calls than this in one life turns on the spot."""
+"""A process that makes more calls than this in one minute turns on the spot."""
 _MAX_RUNS = 3
 _ROUNDS = 400
+_MOVES = 8
+_LONG_PAUSES = {9: 3600, 19: 3600, 29: 90}
+"""How many seconds a patient person rests in some of forty rounds."""
 _SERVERS_LOOK_SECS = 70
 """After their longest rest from a run that failed them, they have looked at all runs."""
 
@@ -239,6 +242,9 @@ class _Simulation:
     def pass_by(self, process: Process, call: str) -> None:
         if not process.alive:
             raise Died
+        minute = self._clock.now().boot_ms // 60_000
+        if minute != process.minute:
+            process.minute, process.calls = minute, 0
         process.calls += 1
         if process.calls > _MAX_CALLS:
             self.laws.breaks(f"{process.name} turns on the spot: {process.calls} calls, the last one {call}")
@@ -686,14 +692,23 @@ class _Simulation:
             if not unfinished or self.laws.broken:
                 return
             for run_id in unfinished:
-                self._resolve(self.laws.runs[run_id])
-                await self._drive_in_peace(run_id)
-            # some gates close soon or ask others, and some resting times and deadlines are long
+                await self._attend_to(run_id)
+            # some gates close soon or ask others, within a limit of time too, and some deadlines are long
             waits = patience % 10 == 4 or any(run.queued for run in self.laws.runs.values())
-            await self._clock.sleep(3600 if patience % 40 in (9, 19) else 5 if waits else 0.1)
+            await self._clock.sleep(_LONG_PAUSES.get(patience % 40, 5 if waits else 0.1))
         for run_id in unfinished:
             run = self.laws.runs[run_id]
             self.laws.breaks(f"{run_id} is {status_of(run)} and no person can end it: {run.reason}")
+
+    async def _attend_to(self, run_id: str) -> None:
+        """Brings one run on until nothing more comes of that: its time may be short, and others wait for long."""
+        for _ in range(_MOVES):
+            before = self.laws.runs[run_id].seq
+            self._resolve(self.laws.runs[run_id])
+            await self._drive_in_peace(run_id)
+            run = self.laws.runs[run_id]
+            if self.laws.broken or is_final(run) or run.seq == before:
+                return
 
     def _resolve(self, run: Run) -> None:
         process = self._process(drives=None)

@@ -120,6 +120,9 @@ def problem_text(problem: Problem) -> str:
 def run_text(run: Document) -> str:
     """A run as `sop status` shows it."""
     lines = [f"{bold(run['sopName'])}  {run['runId']}  {coloured(run['status'])}{_flags(run)}"]
+    if changed_at := run.get("recordChangedAt"):
+        told = f"its record was changed by hand: event {changed_at} does not fit the one before"
+        lines.append(click.style(f"  {told}; sop audit {run['runId']} --verify", fg="red"))
     if run["parent"] is not None:
         lines.append(dim(f"  {within(run['parent'])}"))
     if run["reason"]:

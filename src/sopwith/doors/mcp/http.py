@@ -75,15 +75,29 @@ def application(desk: Desk, *, port: int, token: str) -> Application:
         scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
     ) -> None:
         if scope["type"] == "http":
-            given = [value for name, value in scope["headers"] if name == b"authorization"]
+            # not every parser of HTTP refuses two, and only the first is compared with ours
+            if len(_given(scope, b"host")) != 1:
+                await _refuse(send, 400, b"one Host is expected\n")
+                return
+            given = _given(scope, b"authorization")
             if len(given) != 1 or not hmac.compare_digest(given[0], expected):
-                headers = [(b"www-authenticate", b"Bearer"), (b"content-type", b"text/plain")]
-                await send({"type": "http.response.start", "status": 401, "headers": headers})
-                await send({"type": "http.response.body", "body": b"the token is missing or wrong\n"})
+                await _refuse(send, 401, b"the token is missing or wrong\n", (b"www-authenticate", b"Bearer"))
                 return
         await app(scope, receive, send)
 
     return guarded
+
+
+def _given(scope: Message, header: bytes) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name == header]
+
+
+async def _refuse(
+    send: Callable[[Message], Awaitable[None]], status: int, why: bytes, *headers: tuple[bytes, bytes]
+) -> None:
+    told = [*headers, (b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": status, "headers": told})
+    await send({"type": "http.response.body", "body": why})
 
 
 async def serve_http(desk: Desk, listening: socket.socket, token: str) -> None:
