@@ -195,6 +195,7 @@ class RevisionConflict(Refused):
     """The run has moved on since the caller looked; `details["revision"]` is what it is now."""
 
     code = "revision_conflict"
+    http_status = 412
 
 
 class KeyReused(Refused):

@@ -139,12 +139,7 @@ def decide(run: Run, command: cmd.Command) -> Decision:
         )
     if command.request is not None and was_carried_out(run, command.request):
         return Decision((), run)
-    if command.expected_seq not in (None, run.seq):
-        raise RevisionConflict(
-            f"{run.run_id} has moved on: it has revision {run.seq}, not {command.expected_seq}",
-            hint=f"look again before you decide: sop status {run.run_id}",
-            revision=run.seq,
-        )
+    check_revision(run, command.expected_seq)
     right = _RIGHTS.get(type(command))
     if right is not None and not _is_its_parents(run, command):
         check_right(command.actor, right, command.people, f"{verb_of(command)} {run.run_id}", procedure=run.name)
@@ -170,6 +165,16 @@ def decide(run: Run, command: cmd.Command) -> Decision:
         events.extend(followed.events)
         run = followed.run
     return Decision(tuple(events), run)
+
+
+def check_revision(run: Run, expected_seq: int | None) -> None:
+    """RevisionConflict where the run is not as it was when the caller decided."""
+    if expected_seq not in (None, run.seq):
+        raise RevisionConflict(
+            f"{run.run_id} has moved on: it has revision {run.seq}, not {expected_seq}",
+            hint=f"look again before you decide: sop status {run.run_id}",
+            revision=run.seq,
+        )
 
 
 def was_carried_out(run: Run, request: Request) -> bool:

@@ -22,7 +22,7 @@ from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import check_approver, gate_of, why_not
-from sopwith.core.decide import decide, was_carried_out
+from sopwith.core.decide import check_revision, decide, was_carried_out
 from sopwith.core.due import Due, DueKind, overdue
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant
@@ -219,6 +219,7 @@ class Engine:
         """
         run = self._settle(run_id, actor)
         if run.ended is None and not run.paused and (run.stopping or not run.pause_requested):
+            check_revision(run, self._call.expected_seq)
             check_right(actor, Right.STEER, self._people(), f"resume {run_id}", procedure=run.name)
             return run
         return self._in_line(self._do(run_id, lambda now: cmd.Resume(actor=actor, now=now)))

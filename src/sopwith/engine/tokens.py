@@ -164,7 +164,7 @@ class Tokens:
 
     def _make(self, asked: Asked, by: str) -> tuple[str, TokenRow]:
         now = self._clock.now().at
-        token_id = base64.b32encode(bytes.fromhex(self._ids.nonce())[:5]).decode().lower()
+        token_id = base64.b32encode(bytes.fromhex(self._ids.nonce())[-5:]).decode().lower()
         secret = base64.urlsafe_b64encode(bytes.fromhex(self._ids.nonce() + self._ids.nonce())).decode().rstrip("=")
         text = f"{PREFIX}{token_id}_{secret}"
         row = TokenRow(

@@ -1,0 +1,49 @@
+"""One server for the tests that try each route with each caller: runs of two procedures, and a token of every kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+from tests.doors.workshop import Workshop
+
+from sopwith.core.config import Role
+
+from .given import Reply, Served, database, token
+
+ROLES = [role.value for role in Role]
+
+
+class House:
+    """`deploy` and `other` each have a run that waits at its start gate."""
+
+    def __init__(self, folder: Path) -> None:
+        self.workshop = Workshop(folder / "w")
+        for name in ("deploy", "other"):
+            self.workshop.steps(name, "Build | echo built", "?Ship | echo shipped", mode="auto", maxConcurrent=500)
+        self.runs = {name: self.workshop.started(name) for name in ("deploy", "other")}
+        self.tokens = {role: token(self.workshop, f"u-{role}", role) for role in ROLES}
+        self.elsewhere = {role: token(self.workshop, f"e-{role}", role, "--procedures", "oth*") for role in ROLES}
+        self.agents = {role: token(self.workshop, f"a-{role}", role, "--kind", "agent") for role in ROLES}
+        self.services = {role: token(self.workshop, f"s-{role}", role, "--kind", "service") for role in ROLES}
+        self.dead = {"none": "", "garbage": "nothing", "wrong": self._wrong(), **self._ended()}
+        self.served = Served(self.workshop)
+
+    def _wrong(self) -> str:
+        """A token that is there, with another secret."""
+        right = self.tokens["admin"]
+        return right[:-43] + ("A" * 43)
+
+    def _ended(self) -> dict[str, str]:
+        expired = token(self.workshop, "late", "admin", "--expires", "1m")
+        revoked = token(self.workshop, "gone", "admin")
+        self.workshop.json("token", "revoke", "gone")
+        with apsw.Connection(str(database(self.workshop))) as db:
+            db.execute("update tokens set expires_at = created_at where name = 'late'")
+        return {"expired": expired, "revoked": revoked}
+
+    def call(self, method: str, path: str, token: str = "", **more: object) -> Reply:
+        return self.served.call(method, path, token, **more)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self.served.close()

@@ -1,0 +1,157 @@
+"""Every route with every caller and every object, made from the table of routes: a route that is added is tried too."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from sopwith.core.config import Role
+from sopwith.core.people import RIGHTS, Right
+from sopwith.doors.web.routes import ROUTES
+from sopwith.doors.web.table import Proof, Route
+
+from .given import Reply
+from .house import ROLES, House
+
+OPEN = [route for route in ROUTES if isinstance(route.right, Proof)]
+CLOSED = [route for route in ROUTES if isinstance(route.right, Right)]
+OF_OBJECTS = [route for route in CLOSED if re.search(r"\{(runId|name)\}", route.path)]
+UNKNOWN = "sop_run_nobodyhasit"
+MEMBERS: dict[str, Any] = {
+    "sopName": "deploy",
+    "reason": "because",
+    "name": "somebody",
+    "role": "viewer",
+}
+"""What the routes require in a body."""
+
+
+def each_by_name(routes: list[Route]) -> Any:
+    return pytest.mark.parametrize("route", routes, ids=lambda route: route.name)
+
+
+def tried(house: House, route: Route, token: str, *, of: str = "deploy", run: str | None = None) -> Reply:
+    """One well-formed call on an object; what would change a run names a revision that it does not have."""
+    path = route.path.replace("{runId}", run or house.runs[of]).replace("{step}", "1").replace("{name}", of)
+    path = path.replace("{tokenId}", "nobody")
+    headers = {"If-Match": '"999999"'} if route.conditional else {}
+    body = None
+    if route.body is not None:
+        body = {**{name: MEMBERS[name] for name in route.required}}
+        if "sopName" in body:
+            body["sopName"] = of
+    if route.media_type == "text/event-stream":
+        return _started(house, path, token)
+    return house.call(route.method, path, token, body=body, headers=headers)
+
+
+def _started(house: House, path: str, token: str) -> Reply:
+    stream = house.served.stream(path, token)
+    try:
+        streams = stream.status == 200
+        data = b"" if streams else stream.answer.read()
+        return Reply(stream.status, {k.lower(): v for k, v in stream.answer.getheaders()}, data)
+    finally:
+        stream.close()
+
+
+def test_nothing_is_open_but_the_health() -> None:
+    assert [route.name for route in OPEN if route.right is Proof.NOTHING] == ["GET /healthz"]
+    assert all(route.path.startswith("/api/v1/") for route in CLOSED)
+
+
+@each_by_name(CLOSED)
+def test_without_a_token_that_holds_no_route_answers(house: House, route: Route) -> None:
+    answers = {name: tried(house, route, token) for name, token in house.dead.items()}
+    assert {reply.status for reply in answers.values()} == {401}
+    assert len({reply.data for reply in answers.values()}) == 1, "the answers tell why"
+    for reply in answers.values():
+        assert reply.code == "unauthenticated"
+        assert reply.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("kind", ["tokens", "agents", "services"])
+@each_by_name(CLOSED)
+def test_a_role_opens_the_routes_whose_right_it_has_and_no_other(
+    house: House, route: Route, kind: str, role: str
+) -> None:
+    reply = tried(house, route, getattr(house, kind)[role])
+    if route.right not in RIGHTS[Role(role)]:
+        assert (reply.status, reply.code) == (403, "not_allowed")
+        return
+    if kind != "tokens" and route.right is Right.MANAGE and route.method == "POST":
+        assert (reply.status, reply.code) == (403, "not_allowed"), "only a person gives and takes"
+        return
+    if route.conditional:
+        assert (reply.status, reply.code) == (412, "revision_conflict"), reply
+    elif "{tokenId}" in route.path:
+        assert reply.status == 404
+    else:
+        assert reply.status == route.status, reply
+
+
+@pytest.mark.parametrize("role", ROLES)
+@each_by_name(OF_OBJECTS)
+def test_what_a_token_is_not_for_is_not_found(house: House, route: Route, role: str) -> None:
+    token = house.elsewhere[role]
+    if route.right not in RIGHTS[Role(role)]:
+        assert tried(house, route, token).status == 403
+        return
+    hidden = tried(house, route, token)
+    assert hidden.status == 404
+    unknown = "nosuchprocedure" if "{name}" in route.path else UNKNOWN
+    missing = tried(house, route, token, of="deploy" if "{runId}" in route.path else unknown, run=unknown)
+    known = "deploy" if "{name}" in route.path else house.runs["deploy"]
+    assert hidden.data.replace(known.encode(), b"X") == missing.data.replace(unknown.encode(), b"X")
+    seen = tried(house, route, token, of="other")
+    assert seen.status == (412 if route.conditional else route.status)
+
+
+def test_lists_hold_only_what_a_token_is_for(house: House) -> None:
+    everything, part = house.tokens["admin"], house.elsewhere["admin"]
+    runs = house.call("GET", "/api/v1/runs?limit=200", everything).json
+    assert {run["sopName"] for run in runs["runs"]} == {"deploy", "other"}
+    seen = house.call("GET", "/api/v1/runs?limit=200", part).json
+    assert {run["sopName"] for run in seen["runs"]} == {"other"}
+    assert seen["total"] is None
+    assert house.call("GET", "/api/v1/runs?sopName=other", part).json["total"] >= 1
+    assert house.call("GET", "/api/v1/runs?sopName=deploy", part).json == {
+        "runs": [],
+        "total": None,
+        "nextCursor": None,
+    }
+    inbox = house.call("GET", "/api/v1/inbox", part).json
+    assert {item["sopName"] for item in inbox["items"]} == {"other"}
+    assert len(inbox["items"]) == inbox["total"]
+    shown = house.call("GET", "/api/v1/procedures", part).json
+    assert [sop["name"] for sop in shown["sops"]] == ["other"]
+    stream = house.served.stream("/api/v1/inbox/events", part)
+    assert {item["sopName"] for item in stream.take(1)[0].data["items"]} == {"other"}
+    stream.close()
+
+
+def test_a_run_of_what_a_token_is_not_for_is_not_made(house: House) -> None:
+    token = house.elsewhere["runner"]
+    assert house.call("POST", "/api/v1/runs", token, body={"sopName": "deploy"}).status == 404
+    assert house.call("POST", "/api/v1/runs", token, body={"sopName": "other"}).status == 201
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api", "/api/v1", "/api/v1/nothing", "/hooks", "/HEALTHZ", "/healthz/", "/healthz%2f"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE", "TRACE"])
+def test_what_is_not_served_is_told_only_to_who_has_a_token(house: House, path: str, method: str) -> None:
+    assert house.call(method, path).status == 401
+    assert house.call(method, path, house.tokens["viewer"]).code == "no_such_route"
+
+
+@each_by_name(list(ROUTES))
+def test_a_method_that_a_route_does_not_have_is_told(house: House, route: Route) -> None:
+    path = route.path.replace("{runId}", house.runs["deploy"])
+    reply = house.call("PUT", path, house.tokens["admin"])
+    assert reply.code == "method_not_allowed"
+    assert route.method in reply.headers["allow"]
+    assert house.call("PUT", path).status == 401
