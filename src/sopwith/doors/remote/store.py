@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import datetime
 from hashlib import sha256
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
@@ -16,6 +16,12 @@ from sopwith.ports import Lease, Owner
 
 _BEYOND = 10**9
 """No run has so many events."""
+
+
+class Seen(NamedTuple):
+    """The one thing of a summary that is asked for from afar."""
+
+    seq: int
 
 
 class RemoteStore:
@@ -53,6 +59,10 @@ class RemoteStore:
         """Who drives the run, or is about to."""
         driver = self._record(run_id, _BEYOND)["driver"]
         return None if driver is None else msgspec.convert(driver, Owner)
+
+    def summary(self, run_id: str) -> Seen:
+        """How far the run's record has come; lists are the server's to make."""
+        return Seen(self._record(run_id, _BEYOND)["revision"])
 
     def lease(self, run_id: str) -> Lease | None:
         """What a lease keeps out is the server's to know."""

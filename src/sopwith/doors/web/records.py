@@ -43,6 +43,7 @@ def _record(desk: Desk, asked: Asked) -> Answer:
     return Answer(
         {
             "runId": run_id,
+            "revision": run.seq,
             "events": shown,
             "more": len(events) > len(page),
             "driver": None if driver is None else msgspec.to_builtins(driver),
@@ -74,7 +75,9 @@ ROUTES: tuple[Route, ...] = (
         about="The events as they are kept, with their hashes, to build the run from.",
         handler=_record,
         query={"after": number("Only events after this one")},
-        answer=record(events={"type": "array", "items": OBJECT}, more={"type": "boolean"}),
+        answer=record(
+            revision={"type": "integer"}, events={"type": "array", "items": OBJECT}, more={"type": "boolean"}
+        ),
     ),
     Route(
         method="GET",
