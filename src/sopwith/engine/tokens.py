@@ -21,7 +21,7 @@ from sopwith.core.config import Role
 from sopwith.core.grants import Grant, is_pattern
 from sopwith.core.instant import iso
 from sopwith.core.people import Directory, Right, check_right
-from sopwith.engine.access import TOKEN_CREATED, TOKEN_REVOKED, entry_maker
+from sopwith.engine.access import TOKEN_CREATED, TOKEN_REVOKED, access_document, entry_maker
 from sopwith.engine.documents import Document
 from sopwith.engine.library import Library
 from sopwith.errors import BadRequest, NotAllowed, NotFound, Refused
@@ -113,6 +113,11 @@ class Tokens:
     def check_reader(self, actor: Actor) -> None:
         """NotAllowed unless the actor may read the server's own log."""
         check_right(actor, Right.MANAGE, self._people(), "read the server's log")
+
+    def log(self, *, limit: int, actor: Actor) -> list[Document]:
+        """The newest entries of the server's own log. Raises NotAllowed."""
+        self.check_reader(actor)
+        return [access_document(entry) for entry in self.store.entries(limit=limit)]
 
     def revoke(self, which: str, *, actor: Actor) -> list[Document]:
         """Ends the token of this id, or all of this name. From now on nothing can be done with it.

@@ -108,17 +108,18 @@ class Verbs(click.Group):
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--workspace", metavar="DIR", help="The folder that holds .pi/sops; else the nearest one above.")
+@click.option("--server", metavar="URL", help="Ask this server, with the token in SOPWITH_TOKEN.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, errors too.")
 @click.version_option(__version__, prog_name="sop", message="%(prog)s %(version)s")
 @click.pass_context
-def sop(ctx: click.Context, workspace: str | None, as_json: bool) -> None:
+def sop(ctx: click.Context, workspace: str | None, server: str | None, as_json: bool) -> None:
     """Carry out Standard Operating Procedures: step by step, approved by people, proven by a record.
 
     Exit codes: 0 done, 1 error, 2 usage, 3 a person is needed, 4 failed or cancelled, 5 refused, 6 not found.
 
-    Both options may also stand after the command.
+    These options may also stand after the command. SOPWITH_WORKSPACE and SOPWITH_SERVER name the place where none does.
     """
-    ctx.obj = {"workspace": workspace, "as_json": as_json}
+    ctx.obj = {"workspace": workspace, "server": server, "as_json": as_json}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sopwith.audit.export import Exported
     from sopwith.audit.keeper import Verified
     from sopwith.audit.retention import Dropped
+    from sopwith.doors.remote.door import RemoteDoor
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -127,6 +128,8 @@ def audit_prune(door: Door, dry_run: bool) -> None:
 
 
 def _verify(door: Door, run_id: str | None, brought: tuple[Path, ...]) -> None:
+    if door.server is not None:
+        _verify_from_afar(door.server, run_id, brought)
     _must_have_a_record(door)
     from sopwith.assembly import open_keeper
 
@@ -134,6 +137,17 @@ def _verify(door: Door, run_id: str | None, brought: tuple[Path, ...]) -> None:
         verified = keeper.verify(run_id, brought=brought)
     door.say({"runId": run_id, **verified.document()}, lambda: _verified_text(run_id, verified))
     door.leave(0 if verified.report.fine else 1)
+
+
+def _verify_from_afar(door: RemoteDoor, run_id: str | None, brought: tuple[Path, ...]) -> NoReturn:
+    """What the server says of its own record. Whoever does not believe it takes an export and verifies that."""
+    if run_id is None or brought:
+        raise BadRequest(
+            "a server verifies one run at a time, with the checkpoints it has", hint="sop audit RUN --verify"
+        )
+    document = door.reader.verify(run_id)
+    door.say(document, lambda: _told_by_server(document))
+    door.leave(0 if document["fine"] else 1)
 
 
 def _must_have_a_record(door: Door) -> None:
@@ -211,6 +225,13 @@ def _verdict(run_id: str | None, verified: Verified) -> str:
     if run_id is not None:
         what = f"{run_id}: {_count(report.events, 'event')}"
     return f"{click.style(terminal.mark('✔'), fg='green')} {what}, as recorded"
+
+
+def _told_by_server(document: Document) -> str:
+    if document["firstBad"] is not None:
+        return f"{click.style(terminal.mark('✘'), fg='red')} {safe(document['firstBad']['what'])}"
+    told = f"{document['runId']}: {_count(document['events'], 'event')}, as recorded, says the server"
+    return f"{click.style(terminal.mark('✔'), fg='green')} {told}"
 
 
 def _exported_text(exported: Exported) -> str:

@@ -6,15 +6,13 @@ import json
 from pathlib import Path
 
 import click
+import msgspec
 
-from sopwith.core.config import Config
 from sopwith.doors.cli import terminal, text
-from sopwith.doors.cli.door import Door, complete_procedure, procedure_argument, verb
+from sopwith.doors.cli.door import Document, Door, complete_procedure, procedure_argument, verb
 from sopwith.doors.cli.terminal import shown
 from sopwith.doors.opened import here
-from sopwith.engine.documents import problem_document, procedure_document
-from sopwith.engine.listing import list_procedures
-from sopwith.errors import BadRequest, Problem, Severity
+from sopwith.errors import BadRequest, Problem
 
 
 @click.command()
@@ -52,9 +50,8 @@ def create(door: Door, name: str) -> None:
 @verb
 def list_(door: Door) -> None:
     """Show all procedures: version, priority, mode, steps, and whether they can run."""
-    sops, problems = list_procedures(door.library)
-    told = [problem_document(problem) for problem in problems]
-    door.say({"sops": sops, "total": len(sops), "problems": told}, lambda: _list_text(sops, problems))
+    document = door.catalog.listed()
+    door.say(document, lambda: _list_text(document["sops"], _problems(document)))
 
 
 @click.command()
@@ -74,8 +71,8 @@ def show(door: Door, name: str, *, as_graph: bool, format_: str | None, file: Pa
         return
     if format_ is not None or file is not None:
         raise BadRequest("--format and -o are for --graph", hint=f"sop show {name} --graph")
-    sop = procedure_document(door.library.procedure(name), door.library.config())
-    door.say({"sop": sop}, lambda: text.procedure_text(sop))
+    document = door.catalog.shown(name)
+    door.say(document, lambda: text.procedure_text(document["sop"]))
 
 
 @click.command()
@@ -83,25 +80,9 @@ def show(door: Door, name: str, *, as_graph: bool, format_: str | None, file: Pa
 @verb
 def validate(door: Door, name: str | None) -> None:
     """Check NAME, or every procedure, index.json and config.json. Exit code 1 if there are errors."""
-    entries, found = door.library.entries()
-    # each unregistered procedure says so itself
-    found = tuple(problem for problem in found if problem.code != "unregistered")
-    checked = [name] if name is not None else [entry.name for entry in entries]
-    config, of_config = door.library.parsed_config()
-    problems: list[Problem] = [*([] if name is not None else found), *of_config]
-    for each in checked:
-        problems.extend(_validated(door, each, config))
-    errors = sum(problem.severity is Severity.ERROR for problem in problems)
-    door.say(
-        {
-            "valid": errors == 0,
-            "checked": checked,
-            "errors": errors,
-            "warnings": len(problems) - errors,
-            "problems": [problem_document(problem) for problem in problems],
-        },
-        lambda: _validation_text(checked, problems, errors),
-    )
+    document = door.catalog.validated(name)
+    errors = document["errors"]
+    door.say(document, lambda: _validation_text(document["checked"], _problems(document), errors))
     door.leave(1 if errors else 0)
 
 
@@ -126,11 +107,18 @@ def _show_graph(door: Door, name: str, format_: str, file: Path | None) -> None:
     from sopwith.doors.cli.graph.flow import flow_of
     from sopwith.doors.cli.graph.pen import pen_for_stdout
 
-    flow, form = flow_of(door.library.procedure(name), door.library.config()), Format(format_)
+    form = Format(format_)
+    if door.server is not None:
+        _write_graph(door, form, door.server.catalog.drawn(name, form), file)
+        return
+    flow = flow_of(door.library.procedure(name), door.library.config())
     if not door.as_json and file is None and form is Format.TEXT:
         terminal.echo(picture(flow, form, columns=terminal.columns(), pen=pen_for_stdout()))
         return
-    drawn = click.unstyle(picture(flow, form))
+    _write_graph(door, form, click.unstyle(picture(flow, form)), file)
+
+
+def _write_graph(door: Door, form: str, drawn: str, file: Path | None) -> None:
     if file is not None:
         file.write_text(drawn + "\n", encoding="utf-8")
         door.say({"format": form, "file": str(file)}, lambda: f"wrote {shown(str(file))}")
@@ -147,22 +135,8 @@ def _init_text(root: str, made: list[str]) -> str:
     return "\n".join([*lines, text.next_line("sop create NAME")])
 
 
-def _validated(door: Door, name: str, config: Config | None) -> tuple[Problem, ...]:
-    """The problems of one procedure; who may pass its gates is looked at where config.json can be read."""
-    parsed = door.library.parsed(name)
-    if parsed.procedure is None or config is None:
-        return parsed.problems
-    import os
-
-    from sopwith.engine.checks import check_procedure
-    from sopwith.engine.uses import problems_of_uses
-    from sopwith.plugins import Registry
-
-    return (
-        *parsed.problems,
-        *problems_of_uses(parsed.procedure, door.library.procedure),
-        *check_procedure(parsed.procedure, Registry(), os.environ, config, door.library.workspace.root),
-    )
+def _problems(document: Document) -> tuple[Problem, ...]:
+    return tuple(msgspec.convert(each, Problem) for each in document["problems"])
 
 
 def _list_text(sops: list[dict[str, object]], problems: tuple[Problem, ...]) -> str:
@@ -184,7 +158,7 @@ def _list_text(sops: list[dict[str, object]], problems: tuple[Problem, ...]) -> 
     return "\n".join([listing, *(["", *notes] if notes else [])])
 
 
-def _validation_text(checked: list[str], problems: list[Problem], errors: int) -> str:
+def _validation_text(checked: list[str], problems: tuple[Problem, ...], errors: int) -> str:
     lines = [text.problem_text(problem) for problem in problems]
     what = f"{checked[0]}" if len(checked) == 1 else f"{len(checked)} procedures"
     warnings = len(problems) - errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,9 +18,17 @@ from sopwith.doors.opened import Opened
 if TYPE_CHECKING:
     from sopwith.core.events import Event
     from sopwith.core.run import Run
+    from sopwith.doors.cli.logs import LogReader
+    from sopwith.doors.remote.catalog import RemoteCatalog
+    from sopwith.doors.remote.door import RemoteDoor
+    from sopwith.doors.remote.reader import RemoteLogs
+    from sopwith.engine.catalog import Catalog
     from sopwith.engine.engine import Engine
 
 Document = dict[str, Any]
+SERVER = "SOPWITH_SERVER"
+_HERE = frozenset({"init", "schema", "serve", "mcp", "tools", "skill install", "completion"})
+"""Verbs that are about this machine, whatever server the environment names."""
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
 NEEDS_A_PERSON = 3
@@ -46,6 +55,24 @@ class Door(Opened):
         from sopwith.doors.caller import os_actor
 
         return os_actor("cli")
+
+    @property
+    def server(self) -> RemoteDoor | None:
+        """This door itself, where its engine is a server's."""
+        return None
+
+    @functools.cached_property
+    def catalog(self) -> Catalog | RemoteCatalog:
+        from sopwith.engine.catalog import Catalog
+        from sopwith.plugins import Registry
+
+        return Catalog(self.library, Registry(), os.environ)
+
+    def logs(self, run_id: str, step: StepId | None) -> LogReader | RemoteLogs:
+        """Reads what the steps print. Raises NotFound."""
+        from sopwith.doors.cli.logs import LogReader
+
+        return LogReader(self.reader, run_id, step)
 
     def say(self, document: Document, text: Callable[[], str]) -> None:
         """Prints the document with --json, the text otherwise; `success`: the command was carried out."""
@@ -82,17 +109,37 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
     """Gives a verb its Door as the first argument, and the options that every verb has."""
 
     @click.option("--workspace", metavar="DIR", help="The folder that holds .pi/sops; else the nearest one above.")
+    @click.option("--server", metavar="URL", help="Ask this server, with the token in SOPWITH_TOKEN.")
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, errors too.")
     @functools.wraps(function)
-    def wrapped(*args: Any, workspace: str | None, as_json: bool, **kwargs: Any) -> None:
-        before = click.get_current_context().obj
-        door = Door(workspace=workspace or before["workspace"], as_json=as_json or before["as_json"])
+    def wrapped(*args: Any, workspace: str | None, server: str | None, as_json: bool, **kwargs: Any) -> None:
+        context = click.get_current_context()
+        before = context.obj
+        door = _door(
+            context.command.name or "",
+            workspace=workspace or before["workspace"],
+            server=server or before["server"],
+            as_json=as_json or before["as_json"],
+        )
         try:
             function(door, *args, **kwargs)
         finally:
             door.tell_warnings()
 
     return wrapped
+
+
+def _door(verb: str, *, workspace: str | None, server: str | None, as_json: bool) -> Door:
+    """To the workspace or the server that is named; else to the server that SOPWITH_SERVER names."""
+    if workspace and server:
+        raise click.UsageError("--workspace and --server name two places: leave one out")
+    if not workspace and verb not in _HERE:
+        server = server or os.environ.get(SERVER)
+    if not server:
+        return Door(workspace=workspace, as_json=as_json)
+    from sopwith.doors.remote.door import RemoteDoor
+
+    return RemoteDoor(server, verb=verb, as_json=as_json)
 
 
 def complete_procedure(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -13,7 +13,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sopwith.core import events as ev
 from sopwith.core.address import StepId
@@ -23,11 +23,16 @@ from sopwith.core.run import Run, children, open_gates, status_of
 from sopwith.doors.cli.display import Display, is_interactive
 from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Door
 from sopwith.doors.cli.driving import OnExit
-from sopwith.doors.cli.logs import LogReader
 from sopwith.engine.driver import drive
 from sopwith.errors import RunBusy, SopwithError
 
+if TYPE_CHECKING:
+    from sopwith.doors.cli.logs import LogReader
+    from sopwith.doors.remote.reader import RemoteLogs
+
 LOOK_SECS = 0.2
+_FROM_AFAR_SECS = 1.0
+"""How often a server is asked how it goes on."""
 _TICK_SECS = 0.1
 _QUEUE_SECS = 1.0
 
@@ -118,7 +123,7 @@ class _Foreground:
         self._driving = False
         self._pause_asked = False
         self._stop_asked = False
-        self._logs: LogReader | None = None
+        self._logs: LogReader | RemoteLogs | None = None
 
     async def carry_on(self) -> Run:
         task = asyncio.current_task()
@@ -149,12 +154,20 @@ class _Foreground:
                 self._display.show(self._engine.runs.load(self._run_id).run)
 
     async def _drive(self) -> Run:
+        if self._door.server is not None:
+            return self._as_its_server_has_it()
         async with self._showing():
             self._driving = True
             try:
                 return await drive(self._parts, self._run_id, self._after_following())
             finally:
                 self._driving = False
+
+    def _as_its_server_has_it(self) -> Run:
+        """Nobody drives a run from afar. Raises RunBusy while the server does, or is about to."""
+        if self._parts.store.holder(self._run_id) is not None:
+            raise RunBusy(f"{self._run_id} is driven by its server", hint=f"sop status {self._run_id} --watch")
+        return self._engine.runs.load(self._run_id).run
 
     def _after_following(self) -> Display:
         shown = self._logs.lengths() if self._logs is not None else {}
@@ -173,11 +186,11 @@ class _Foreground:
         """Shows what another driver does, until it lets go of the run."""
         loaded = self._engine.runs.load(self._run_id)
         self._display.show(loaded.run)
-        logs = self._logs = self._logs or LogReader(self._door.reader, self._run_id, None)
+        logs = self._logs = self._logs or self._door.logs(self._run_id, None)
         logs.skip_ended()
         async with self._showing():
             while self._parts.store.holder(self._run_id) is not None:
-                await asyncio.sleep(LOOK_SECS)
+                await asyncio.sleep(LOOK_SECS if self._door.server is None else _FROM_AFAR_SECS)
                 for step, chunk in logs.more():
                     self._display.on_output(step, chunk)
                 loaded, events = self._engine.runs.refresh(loaded)

@@ -17,6 +17,7 @@ from sopwith.errors import InvalidProcedure, WorkspaceError
 
 if TYPE_CHECKING:
     from sopwith.doors.cli.logs import LogReader
+    from sopwith.doors.remote.reader import RemoteLogs
 
 _FINISHED = ("completed", "cancelled", "failed")
 _LOOK_SECS = 0.3
@@ -63,7 +64,7 @@ def history(door: Door, name: str | None, statuses: tuple[str, ...], limit: int)
     document: Document = {"runs": [], "total": 0}
     if door.has_runs:
         document = door.reader.history(name=name, statuses=wanted, limit=limit)
-    if name is not None and not document["total"]:
+    if name is not None and not document["runs"] and door.server is None:
         door.library.find(name)  # a procedure that ran once and is gone keeps its history; any other is an error
     door.say(document, lambda: _history_text(document, name, statuses))
 
@@ -87,11 +88,9 @@ def inbox(door: Door, mine: bool) -> None:
 @verb
 def logs(door: Door, run_id: str, step: StepId | None, follow: bool) -> None:
     """Print what the steps printed: the last attempt of each, as it is on disk, and what verified it."""
-    from sopwith.doors.cli.logs import LogReader
-
     door.check_run(run_id)
     _check_step(door, run_id, step)
-    reader = LogReader(door.reader, run_id, step)
+    reader = door.logs(run_id, step)
     printer = LogPrinter(with_headings=step is None, is_silent=door.as_json)
     while follow and _goes_on(door, run_id, step):
         printer.print_more(reader)
@@ -178,7 +177,7 @@ class LogPrinter:
         self._is_silent = is_silent
         self._heading = ""
 
-    def print_more(self, reader: LogReader) -> None:
+    def print_more(self, reader: LogReader | RemoteLogs) -> None:
         """Prints what is new, with a heading where another step's output begins, or that of its verification."""
         if self._is_silent:
             return
@@ -220,8 +219,10 @@ def _history_text(document: Document, name: str | None, statuses: tuple[str, ...
         for run in document["runs"]
     ]
     listed = text.table(["RUN", "PROCEDURE", "STATUS", "STEP", "CREATED", "BY"], rows)
-    left = document["total"] - len(rows)
-    return listed + (text.dim(f"\n{terminal.mark('…')} and {left} more: --limit {document['total']}") if left else "")
+    total = document["total"]
+    # a server does not count what somebody may not know of
+    left = 0 if total is None else total - len(rows)
+    return listed + (text.dim(f"\n{terminal.mark('…')} and {left} more: --limit {total}") if left else "")
 
 
 def _inbox_text(document: Document, *, mine: bool) -> str:

@@ -65,25 +65,23 @@ def run(
         # told at once: whoever reads this may have to come back to the run
         with terminal.optional():
             terminal.echo(f"run {created.run_id} of {name} ({created.mode})")
-    carry_on_and_leave(door, created, ask=True)
+    # a server drives it: this follows, as it would drive itself
+    carry_on_and_leave(door, created, ask=True, wait=door.server is not None)
 
 
 def _show_plan(door: Door, name: str, params: dict[str, object], mode: ExecutionMode | None) -> None:
     from sopwith.doors.cli.plan import plan_text
-    from sopwith.engine.library import Library
-    from sopwith.engine.reading import plan_document
 
-    # without the cache: a dry run writes nothing at all
-    library = Library(door.workspace)
-    plan = plan_document(door.workspace, library, name, params=params, mode=mode, actor=door.actor)
-    door.say({"dryRun": True, **plan}, lambda: plan_text(plan))
+    plan = door.catalog.planned(name, params=params, mode=mode, actor=door.actor)
+    door.say(plan, lambda: plan_text(plan))
 
 
 def _detach(door: Door, run_id: str) -> None:
     from sopwith.doors.detached import start_detached
     from sopwith.engine.documents import run_document
 
-    start_detached(door.workspace, run_id)
+    if door.server is None:
+        start_detached(door.workspace, run_id)
     document = run_document(door.engine.runs.load(run_id).run)
     word = "is queued and starts when its turn comes" if document["status"] == "pending" else "was started"
     door.say(document, lambda: f"{run_id} {word}\n{text.next_line(f'sop status {run_id} --watch')}")

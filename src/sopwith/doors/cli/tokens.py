@@ -12,6 +12,7 @@ from sopwith.doors.cli.door import Document, Door, verb
 from sopwith.doors.cli.terminal import crop, safe, shown
 
 if TYPE_CHECKING:
+    from sopwith.doors.remote.tokens import RemoteTokens
     from sopwith.engine.tokens import Tokens
 
 
@@ -70,17 +71,15 @@ def token_revoke(door: Door, which: str) -> None:
 @verb
 def token_log(door: Door, limit: int) -> None:
     """Show the server's own log, the newest first: sign-ins, refusals, tokens made and revoked."""
-    from sopwith.engine.access import access_document
-
-    entries: list[Document] = []
-    if door.has_runs:
-        tokens = _tokens(door)
-        tokens.check_reader(door.actor)
-        entries = [access_document(entry) for entry in tokens.store.entries(limit=limit)]
+    entries: list[Document] = _tokens(door).log(limit=limit, actor=door.actor) if door.has_runs else []
     door.say({"entries": entries}, lambda: "\n".join(map(_entry_text, entries)) or "nobody has called yet")
 
 
-def _tokens(door: Door) -> Tokens:
+def _tokens(door: Door) -> Tokens | RemoteTokens:
+    if door.server is not None:
+        from sopwith.doors.remote.tokens import RemoteTokens
+
+        return RemoteTokens(door.server.client)
     from sopwith.assembly import tokens_of
 
     return tokens_of(door.engine)

@@ -13,15 +13,11 @@ from sopwith.doors.web import schemas
 from sopwith.doors.web.office import Desk
 from sopwith.doors.web.schemas import OBJECT, record
 from sopwith.doors.web.table import API, Answer, Asked, Route
-from sopwith.engine.checks import check_procedure
-from sopwith.engine.documents import problem_document, procedure_document
+from sopwith.engine.catalog import Catalog
 from sopwith.engine.files import read_bounded
 from sopwith.engine.library import MANIFEST, SHEET, Library
-from sopwith.engine.listing import list_procedures
-from sopwith.engine.reading import plan_document
 from sopwith.engine.sight import Sight
-from sopwith.engine.uses import problems_of_uses
-from sopwith.errors import InvalidProcedure, Severity
+from sopwith.errors import InvalidProcedure
 
 PROCEDURES = f"{API}/procedures"
 PROCEDURE = f"{PROCEDURES}/{{name}}"
@@ -29,13 +25,11 @@ _FORMATS = ["text", "mermaid", "svg"]
 
 
 def _list(desk: Desk, asked: Asked) -> Answer:
-    found, problems = list_procedures(_library(desk), asked.who)
-    return Answer({"sops": found, "total": len(found), "problems": [problem_document(each) for each in problems]})
+    return Answer(_catalog(desk, asked).listed())
 
 
 def _show(desk: Desk, asked: Asked) -> Answer:
-    library, name = _library(desk), _seen(desk, asked)
-    return Answer({"sop": procedure_document(library.procedure(name), library.config())})
+    return Answer(_catalog(desk, asked).shown(asked.path["name"]))
 
 
 def _source(desk: Desk, asked: Asked) -> Answer:
@@ -49,25 +43,7 @@ def _source(desk: Desk, asked: Asked) -> Answer:
 
 
 def _validation(desk: Desk, asked: Asked) -> Answer:
-    library, name = _library(desk), _seen(desk, asked)
-    parsed = library.parsed(name)
-    config, of_config = library.parsed_config()
-    problems = [*of_config, *parsed.problems]
-    if parsed.procedure is not None and config is not None:
-        problems += problems_of_uses(parsed.procedure, library.procedure)
-        problems += check_procedure(
-            parsed.procedure, desk.engine.parts.kinds, os.environ, config, library.workspace.root
-        )
-    errors = sum(problem.severity is Severity.ERROR for problem in problems)
-    return Answer(
-        {
-            "valid": errors == 0,
-            "checked": [name],
-            "errors": errors,
-            "warnings": len(problems) - errors,
-            "problems": [problem_document(problem) for problem in problems],
-        }
-    )
+    return Answer(_catalog(desk, asked).validated(asked.path["name"]))
 
 
 def _graph(desk: Desk, asked: Asked) -> Answer:
@@ -81,11 +57,14 @@ def _graph(desk: Desk, asked: Asked) -> Answer:
 
 
 def _plan(desk: Desk, asked: Asked) -> Answer:
-    library, name = _library(desk), _seen(desk, asked)
     body = asked.body
     mode = ExecutionMode(body["executionMode"]) if "executionMode" in body else None
-    plan = plan_document(desk.workspace, library, name, params=body.get("params", {}), mode=mode, actor=asked.who)
-    return Answer({"dryRun": True, **plan})
+    catalog = _catalog(desk, asked)
+    return Answer(catalog.planned(asked.path["name"], params=body.get("params", {}), mode=mode, actor=asked.who))
+
+
+def _catalog(desk: Desk, asked: Asked) -> Catalog:
+    return Catalog(_library(desk), desk.engine.parts.kinds, os.environ, asked.who)
 
 
 def _library(desk: Desk) -> Library:

@@ -1,0 +1,196 @@
+"""Calls a Sopwith server over HTTP. What it refuses is raised here as the error that it was there."""
+
+from __future__ import annotations
+
+import http.client
+import secrets
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from sopwith.errors import BadRequest, Problem, SopwithError
+from sopwith.version import __version__
+
+Document = dict[str, Any]
+SECS = 40.0
+"""How long an answer may take: longer than the server itself lets a call take."""
+_TRIES = 2
+_OF_STATUS = {401: 5, 403: 5, 404: 6, 409: 5, 410: 6, 412: 5}
+"""Exit codes of what this version does not know by its code; otherwise 2 below 500, and 1 above."""
+
+
+class ServerUnreachable(SopwithError):
+    """Nobody answered under the server's address, or not as a Sopwith server does."""
+
+    code = "server_unreachable"
+    http_status = 502
+
+
+class ToldByServer(SopwithError):
+    """An error of the server's that this version does not know."""
+
+    def __init__(self, code: str, status: int, message: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code  # type: ignore[misc]
+        self.exit_code = _OF_STATUS.get(status, 2 if status < 500 else 1)  # type: ignore[misc]
+
+
+class Client:
+    """One server and one token."""
+
+    def __init__(self, address: str, token: str | None) -> None:
+        """Raises BadRequest for what is no address of a server, and where the token is missing."""
+        self.address = _checked(address)
+        if not token:
+            raise BadRequest(
+                f"no token for {self.address}", hint="set SOPWITH_TOKEN to one that sop token create printed there"
+            )
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise BadRequest("SOPWITH_TOKEN holds no token", hint="it is one word, as sop token create printed it")
+        self._token = token
+        self._opener = urllib.request.build_opener(
+            urllib.request.HTTPSHandler(context=ssl.create_default_context()), _NoRedirects()
+        )
+
+    def get(self, path: str, **query: Any) -> Document:
+        """The document under this path; members of `query` that are None are left out."""
+        data, _headers = self._call("GET", path, query=query)
+        return _document(data)
+
+    def data(self, path: str, *, first: int = 0) -> bytes:
+        """Bytes under this path, from this one on; empty where there are no more."""
+        try:
+            data, headers = self._call("GET", path, headers={"range": f"bytes={first}-"} if first else {})
+        except SopwithError as error:
+            if error.code == "range_not_satisfiable":
+                return b""
+            raise
+        # whoever knows no ranges answers the whole
+        return data if not first or "content-range" in headers else data[first:]
+
+    def post(self, path: str, body: Document, *, revision: int | None = None, keyed: bool = True) -> Document:
+        """Does it once, also where the answer is lost and it is sent again. `revision`: only if the run is at it.
+
+        `keyed`: the route takes the name of a call; without one it is not sent again.
+        """
+        headers = {"content-type": "application/json"}
+        if keyed:
+            headers["idempotency-key"] = secrets.token_hex(16)
+        if revision is not None:
+            headers["if-match"] = f'"{revision}"'
+        data, _headers = self._call("POST", path, body=msgspec.json.encode(body), headers=headers)
+        return _document(data)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[bytes, Mapping[str, str]]:
+        asked = urlencode(list(_flat(query or {})))
+        request = urllib.request.Request(  # noqa: S310 the scheme was checked
+            f"{self.address}/api/v1{path}{'?' if asked else ''}{asked}",
+            data=body,
+            method=method,
+            headers={
+                "authorization": f"Bearer {self._token}",
+                "user-agent": f"sopwith/{__version__}",
+                "accept": "*/*",
+                **(headers or {}),
+            },
+        )
+        repeatable = method == "GET" or request.has_header("Idempotency-key")
+        for left in reversed(range(_TRIES if repeatable else 1)):
+            try:
+                with self._opener.open(request, timeout=SECS) as response:
+                    return response.read(), {name.lower(): value for name, value in response.headers.items()}
+            except urllib.error.HTTPError as error:
+                with error:
+                    _raise(error.status or 500, error.read())
+            except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+                # what was sent may have been carried out: by its key the server knows it again
+                if not left:
+                    raise self._unreachable(error) from error
+        raise AssertionError
+
+    def _unreachable(self, error: Exception) -> ServerUnreachable:
+        reason = getattr(error, "reason", error)
+        words = getattr(reason, "strerror", None) or str(reason) or type(error).__name__
+        return ServerUnreachable(
+            f"no answer from {self.address}: {words}", hint="is it the address, and does sop serve run there?"
+        )
+
+
+def in_path(*parts: object) -> str:
+    """The parts as a path, none of which can leave its place."""
+    return "".join("/" + quote(str(part), safe="") for part in parts)
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A token goes to nobody else."""
+
+    def redirect_request(self, *_args: Any) -> None:
+        return None
+
+
+def _checked(address: str) -> str:
+    try:
+        parts = urlsplit(address)
+        fits = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+        fits = fits and parts.username is None and (parts.port or 1) > 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise BadRequest(f"{address!r} is no address of a server", hint="write it as https://sop.example.com")
+    return address.rstrip("/")
+
+
+def _flat(query: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in query.items():
+        for each in value if isinstance(value, tuple | list) else (value,):
+            if each is not None:
+                yield name, str(each).lower() if isinstance(each, bool) else str(each)
+
+
+def _document(data: bytes) -> Document:
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        raise ServerUnreachable("the answer is no JSON", hint="is a Sopwith server at this address?") from None
+
+
+def _raise(status: int, data: bytes) -> NoReturn:
+    try:
+        told = msgspec.json.decode(data, type=dict[str, Any])
+        code, message = str(told["code"]), str(told["detail"])
+    except (msgspec.MsgspecError, KeyError):
+        raise ServerUnreachable(
+            f"the answer is {status}, and not a Sopwith server's", hint="is a Sopwith server at this address?"
+        ) from None
+    hint = str(told.get("hint", ""))
+    kind = {each.code: each for each in _kinds(SopwithError)}.get(code)
+    if kind is None:
+        raise ToldByServer(code, status, message, hint)
+    error = kind.__new__(kind)
+    details = {key: value for key, value in told.items() if key not in _NO_DETAILS}
+    if "problems" in details:
+        details["problems"] = tuple(msgspec.convert(each, Problem) for each in details["problems"])
+    SopwithError.__init__(error, message, hint=hint, **details)
+    raise error
+
+
+_NO_DETAILS = frozenset({"type", "title", "status", "detail", "code", "hint"})
+
+
+def _kinds(kind: type[SopwithError]) -> Iterator[type[SopwithError]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _kinds(each)

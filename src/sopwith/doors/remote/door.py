@@ -1,0 +1,93 @@
+"""One call of the command against a server: what a verb asks its door for, from there."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.address import StepId
+from sopwith.doors.cli.door import Door
+from sopwith.doors.remote.client import Client, in_path
+from sopwith.errors import BadRequest
+
+if TYPE_CHECKING:
+    from sopwith.doors.remote.catalog import RemoteCatalog
+    from sopwith.doors.remote.engine import RemoteEngine
+    from sopwith.doors.remote.reader import RemoteLogs, RemoteReader
+
+TOKEN = "SOPWITH_TOKEN"  # noqa: S105 the name of a variable
+FROM_AFAR = frozenset(
+    {
+        *("list", "show", "validate", "run", "approve", "reject", "status", "history", "inbox", "logs", "audit"),
+        *("cancel", "pause", "resume", "retry", "rollback", "skip", "complete", "fail"),
+        *("token create", "token list", "token revoke", "token log"),
+    }
+)
+"""Verbs that need no file of the workspace."""
+
+
+class RemoteDoor(Door):
+    """A door whose engine and reader are a server's."""
+
+    def __init__(self, server: str, *, verb: str, as_json: bool) -> None:
+        """Raises BadRequest where the verb works on files, and for what is no address or token."""
+        super().__init__(workspace=None, as_json=as_json)
+        if verb not in FROM_AFAR:
+            raise BadRequest(
+                f"sop {verb} works on the files of a workspace, and {server} has them",
+                hint="run it there; without --server and SOPWITH_SERVER it works here",
+            )
+        self.client = Client(server, os.environ.get(TOKEN))
+
+    @property
+    def server(self) -> RemoteDoor:
+        return self
+
+    @functools.cached_property
+    def catalog(self) -> RemoteCatalog:
+        from sopwith.doors.remote.catalog import RemoteCatalog
+
+        return RemoteCatalog(self.client)
+
+    @functools.cached_property
+    def engine(self) -> RemoteEngine:
+        from sopwith.doors.remote.engine import RemoteEngine
+
+        return RemoteEngine(self.client)
+
+    @functools.cached_property
+    def reader(self) -> RemoteReader:
+        from sopwith.doors.remote.reader import RemoteReader
+
+        return RemoteReader(self.engine, self.client)
+
+    def logs(self, run_id: str, step: StepId | None) -> RemoteLogs:
+        from sopwith.doors.remote.reader import RemoteLogs
+
+        return RemoteLogs(self.client, run_id, step)
+
+    @functools.cached_property
+    def actor(self) -> Actor:
+        """Whose token it is, for what is shown; the server knows by itself."""
+        told = self.client.get(in_path("whoami"))
+        kind = ActorKind.HUMAN if told["kind"] == "user" else ActorKind.AGENT
+        return Actor(str(told["name"]), kind, "http")
+
+    @property
+    def has_runs(self) -> bool:
+        return True
+
+    def check_run(self, run_id: str) -> None:
+        from sopwith.engine.runs import check_run_id
+
+        check_run_id(run_id)
+
+    @functools.cached_property
+    def library(self) -> NoReturn:
+        raise BadRequest("the procedures lie with the server", hint="sop show NAME shows one")
+
+    @functools.cached_property
+    def workspace(self) -> NoReturn:
+        raise BadRequest("the workspace lies with the server", hint="leave --server out to work here")

@@ -1,0 +1,89 @@
+"""What can be asked about procedures without running them: list, show, validate, plan. One answer for every door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sopwith.core.actor import Actor
+from sopwith.core.config import Config
+from sopwith.core.procedure import ExecutionMode
+from sopwith.engine.checks import check_procedure
+from sopwith.engine.documents import Document, problem_document, procedure_document
+from sopwith.engine.library import Library
+from sopwith.engine.listing import list_procedures
+from sopwith.engine.reading import plan_document
+from sopwith.engine.sight import Sight
+from sopwith.engine.uses import problems_of_uses
+from sopwith.errors import Problem, Severity
+from sopwith.ports import ExecutorKinds
+
+
+class Catalog:
+    """The procedures of one workspace."""
+
+    def __init__(
+        self, library: Library, kinds: ExecutorKinds, environ: Mapping[str, str], actor: Actor | None = None
+    ) -> None:
+        """`actor`: who asks, where that one came through a token: what it may not know of is not found or listed."""
+        self._library = library
+        self._kinds = kinds
+        self._environ = environ
+        self._actor = actor
+
+    def listed(self) -> Document:
+        """`{sops, total, problems}`: all procedures, and what is wrong with the registry."""
+        sops, problems = list_procedures(self._library, self._actor)
+        return {"sops": sops, "total": len(sops), "problems": [problem_document(problem) for problem in problems]}
+
+    def shown(self, name: str) -> Document:
+        """`{sop}`. Raises NotFound, InvalidProcedure."""
+        self._check(name)
+        return {"sop": procedure_document(self._library.procedure(name), self._library.config())}
+
+    def validated(self, name: str | None = None) -> Document:
+        """`{valid, checked, errors, warnings, problems}` of one, or of all, index.json and config.json."""
+        found: tuple[Problem, ...] = ()
+        if name is not None:
+            self._check(name)
+            checked = [name]
+        else:
+            entries, found = self._library.entries()
+            checked = [entry.name for entry in entries]
+        config, of_config = self._library.parsed_config()
+        # each unregistered procedure says so itself
+        problems = [*(problem for problem in found if problem.code != "unregistered"), *of_config]
+        for each in checked:
+            problems += self._problems(each, config)
+        errors = sum(problem.severity is Severity.ERROR for problem in problems)
+        return {
+            "valid": errors == 0,
+            "checked": checked,
+            "errors": errors,
+            "warnings": len(problems) - errors,
+            "problems": [problem_document(problem) for problem in problems],
+        }
+
+    def planned(self, name: str, *, params: Mapping[str, Any], mode: ExecutionMode | None, actor: Actor) -> Document:
+        """`{dryRun, …}`: what a run would do, in order. Writes nothing and starts nothing."""
+        self._check(name)
+        workspace = self._library.workspace
+        return {
+            "dryRun": True,
+            **plan_document(workspace, self._library, name, params=params, mode=mode, actor=actor),
+        }
+
+    def _check(self, name: str) -> None:
+        if self._actor is not None:
+            Sight(self._library, self._actor).check_procedure(name)
+
+    def _problems(self, name: str, config: Config | None) -> tuple[Problem, ...]:
+        """Of one procedure; who may pass its gates is looked at where config.json can be read."""
+        parsed = self._library.parsed(name)
+        if parsed.procedure is None or config is None:
+            return parsed.problems
+        return (
+            *parsed.problems,
+            *problems_of_uses(parsed.procedure, self._library.procedure),
+            *check_procedure(parsed.procedure, self._kinds, self._environ, config, self._library.workspace.root),
+        )

@@ -1,0 +1,146 @@
+"""The verbs against a server: the same answers, the same exit codes, and nothing that the token does not give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tests.doors.workshop import Terminal, Workshop
+from tests.web.given import Served
+
+from .conftest import Away
+
+STEPS = ("Build | echo built", "?Ship | echo shipped $SOP_PARAM_V", "Look")
+
+
+def test_a_run_from_its_start_to_its_end(workshop: Workshop, away: Away) -> None:
+    workshop.steps("deploy", *STEPS)
+    told = away.sop("run", "deploy", "--param", "V=1.2")
+    assert told.code == 3
+    assert "built" in told.out
+    run_id = away.run_id("deploy")
+    shown = away.sop("approve", run_id, "--show").out
+    assert "echo shipped $SOP_PARAM_V" in shown
+    assert 'V = "1.2"' in shown
+    told = away.sop("approve", run_id, "--comment", "looked at it", "--wait")
+    assert told.code == 3
+    assert "shipped 1.2" in told.out
+    told = away.sop("complete", run_id, "--comment", "saw it", "--wait")
+    assert told.code == 0
+    events = away.json("audit", run_id)["events"]
+    granted = next(event for event in events if event["type"] == "approval_granted")
+    assert granted["actor"] == {"id": "ann", "kind": "human", "via": "http"}
+    assert away.sop("audit", run_id, "--verify").code == 0
+    assert "shipped 1.2" in away.sop("logs", run_id).out
+
+
+READERS: list[Callable[[str], list[str]]] = [
+    lambda run_id: ["list"],
+    lambda run_id: ["show", "deploy"],
+    lambda run_id: ["show", "deploy", "--graph", "--format", "mermaid"],
+    lambda run_id: ["validate", "deploy"],
+    lambda run_id: ["validate"],
+    lambda run_id: ["run", "deploy", "--dry-run", "--param", "V=1"],
+    lambda run_id: ["status", run_id],
+    lambda run_id: ["status", run_id, "--step", "1"],
+    lambda run_id: ["approve", run_id, "--show"],
+    lambda run_id: ["audit", run_id],
+    lambda run_id: ["audit", run_id, "--verify"],
+    lambda run_id: ["token", "list"],
+]
+
+
+@pytest.mark.parametrize("args", READERS, ids=lambda args: " ".join(args("RUN")))
+def test_what_a_server_shows_is_what_the_workspace_shows(
+    workshop: Workshop, away: Away, args: Callable[[str], list[str]]
+) -> None:
+    workshop.steps("deploy", *STEPS)
+    run_id = away.json("run", "deploy", "--param", "V=1", code=3)["runId"]
+    told = away.json(*args(run_id))
+    away.here()
+    assert told == workshop.json(*args(run_id))
+
+
+def test_lists_are_told_page_by_page(workshop: Workshop, away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop.steps("quick", "A | true")
+    made = [away.json("run", "quick")["runId"] for _ in range(5)]
+    monkeypatch.setattr("sopwith.doors.remote.reader._PAGE", 2)
+    assert [run["runId"] for run in away.json("history")["runs"]] == made[::-1]
+    assert [run["runId"] for run in away.json("history", "--limit", "3")["runs"]] == made[:1:-1]
+    assert [event["seq"] for event in away.json("audit", made[0])["events"]] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("verb", "code"),
+    [
+        (("pause",), 0),
+        (("cancel", "--reason", "enough"), 0),
+        (("reject", "--reason", "no"), 0),
+        (("approve", "--wait"), 3),
+        (("skip", "--reason", "not needed", "--wait"), 3),
+        (("resume",), 3),
+        (("retry",), 5),
+        (("rollback",), 5),
+        (("complete",), 5),
+        (("fail", "--reason", "broken"), 5),
+    ],
+    ids=lambda given: given[0] if isinstance(given, tuple) else "",
+)
+def test_each_verb_that_steers_ends_as_it_does_here(
+    workshop: Workshop, away: Away, verb: tuple[str, ...], code: int
+) -> None:
+    workshop.steps("deploy", *STEPS)
+    run_id = away.json("run", "deploy", "--param", "V=1", code=3)["runId"]
+    told = away.sop(verb[0], run_id, *verb[1:], "--json")
+    assert told.code == code, told
+    assert told.json["success"] is (code != 5)
+
+
+def test_a_token_gives_its_role_and_its_procedures_and_nothing_else(
+    workshop: Workshop, served: Served, away: Away
+) -> None:
+    workshop.steps("deploy", *STEPS)
+    workshop.steps("other", "A | true")
+    run_id = away.json("run", "deploy", "--param", "V=1", code=3)["runId"]
+    away.here()
+    viewer, elsewhere = served.token("vic", "viewer"), served.token("eve", "admin", "--procedures", "oth*")
+    away.use(viewer)
+    assert away.sop("status", run_id).code == 0
+    assert away.sop("run", "deploy").code == 5
+    assert away.sop("approve", run_id).code == 5
+    away.use(elsewhere)
+    assert away.sop("status", run_id).code == 6
+    assert away.sop("approve", run_id).code == 6
+    assert [sop["name"] for sop in away.json("list")["sops"]] == ["other"]
+
+
+@pytest.mark.parametrize("verb", [["doctor"], ["backup", "x"], ["restore", "x"], ["test", "deploy"], ["create", "new"]])
+def test_verbs_that_work_on_files_say_so_and_do_nothing(away: Away, verb: list[str]) -> None:
+    told = away.sop(*verb)
+    assert told.code == 2
+    assert "works on the files of a workspace" in told.err
+    assert list(away.root.iterdir()) == []
+
+
+def test_which_place_is_meant(workshop: Workshop, away: Away) -> None:
+    workshop.steps("deploy", *STEPS)
+    assert away.sop("schema", "manifest").code == 0
+    assert away.sop("--workspace", str(workshop.root), "doctor", "--dry-run").code == 0
+    assert away.sop("list", "--workspace", str(workshop.root), "--json").json["total"] == 1
+    both = away.sop("list", "--workspace", str(workshop.root), "--server", "http://127.0.0.1:1")
+    assert (both.code, "name two places" in both.err) == (2, True)
+
+
+def test_a_person_at_a_terminal_is_asked_there(
+    workshop: Workshop, away: Away, terminal: Callable[..., Terminal]
+) -> None:
+    workshop.steps("deploy", "Build | echo built", "?Ship | echo shipped")
+    screen = terminal("run", "deploy")
+    screen.expect("[d]etach")
+    screen.type("a\n")
+    screen.expect("completed in")
+    assert screen.end() == 0
+    away.here()
+    run_id = workshop.run_id("deploy")
+    granted = [e for e in workshop.json("audit", run_id)["events"] if e["type"] == "approval_granted"]
+    assert granted[0]["actor"]["id"] == "ann"
