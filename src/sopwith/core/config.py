@@ -8,6 +8,7 @@ import msgspec
 
 from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import TimeoutAction
+from sopwith.core.notifications import Notifications
 from sopwith.core.procedure import ExecutionMode, Priority
 
 
@@ -25,15 +26,6 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     """A person. `name` is the printed name that stands beside their decisions."""
 
     name: str = ""
-
-
-class Notifications(msgspec.Struct, frozen=True, kw_only=True):
-    """Which moments are told to people. Kept and checked; sent once a notifier is configured."""
-
-    on_approval_required: bool = True
-    on_step_completed: bool = False
-    on_run_completed: bool = True
-    on_run_failed: bool = True
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

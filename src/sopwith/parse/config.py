@@ -8,12 +8,13 @@ from msgspec import Meta, Struct, field, json
 
 from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import TimeoutAction
-from sopwith.core.config import Config, Notifications, Role, User
+from sopwith.core.config import Config, Role, User
 from sopwith.core.people import GROUP, USER
 from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority
 from sopwith.errors import Problem
 from sopwith.parse.findings import Findings, Place, shown
 from sopwith.parse.model import USER_ID, AgentName, EnvironmentFile, Line, Minutes, Principals
+from sopwith.parse.notifications import NotificationsFile, check_notifications, notifications_of
 from sopwith.parse.shape import Places, read_shape
 from sopwith.parse.source import SourceFile, read_text
 from sopwith.parse.strict_json import read_json
@@ -63,15 +64,6 @@ class AgentFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknow
     ] = None
 
 
-class NotificationsFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Which moments are told to people."""
-
-    on_approval_required: Annotated[bool, Meta(description="A gate waits for somebody.")] = True
-    on_step_completed: Annotated[bool, Meta(description="A step is done.")] = False
-    on_run_completed: Annotated[bool, Meta(description="A run is done.")] = True
-    on_run_failed: Annotated[bool, Meta(description="A run failed.")] = True
-
-
 class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """A workspace's config.json."""
 
@@ -94,8 +86,8 @@ class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="Days to keep the records of ended runs; for ever if not said."),
     ] = None
-    notifications: Annotated[NotificationsFile, Meta(description="Which moments are told to people.")] = (
-        NotificationsFile()
+    notifications: Annotated[NotificationsFile, Meta(description="Which moments are told to people, and how.")] = field(
+        default_factory=NotificationsFile
     )
     priority_modes: Annotated[
         dict[Priority, Literal["auto", "supervised", "step_by_step"]],
@@ -147,6 +139,7 @@ def parse_config(source: SourceFile) -> tuple[Config | None, tuple[Problem, ...]
 def checked_config(stated: ConfigFile, places: Places, findings: Findings) -> Config | None:
     """The config that is stated; None, and every problem in `findings`, if there is any error."""
     _check_people(stated, places, findings)
+    check_notifications(stated.notifications, stated.groups, places, findings)
     return None if findings.has_errors else _config(stated)
 
 
@@ -182,7 +175,6 @@ def _check_user(name: str, stated: ConfigFile, at: Place, findings: Findings) ->
 
 
 def _config(stated: ConfigFile) -> Config:
-    notifications = stated.notifications
     action = stated.approval_timeout_action
     return Config(
         default_execution_mode=stated.default_execution_mode,
@@ -190,12 +182,7 @@ def _config(stated: ConfigFile) -> Config:
         approval_timeout_action=action and TimeoutAction(action),
         max_concurrent_runs=stated.max_concurrent_runs,
         audit_retention_days=stated.audit_retention_days,
-        notifications=Notifications(
-            on_approval_required=notifications.on_approval_required,
-            on_step_completed=notifications.on_step_completed,
-            on_run_completed=notifications.on_run_completed,
-            on_run_failed=notifications.on_run_failed,
-        ),
+        notifications=notifications_of(stated.notifications),
         priority_modes={priority: ExecutionMode(mode) for priority, mode in stated.priority_modes.items()},
         users={name: User(name=user.name or "") for name, user in stated.users.items()},
         groups={
