@@ -19,6 +19,8 @@ NO_INDEX_NEEDED = {
     "insert_checkpoint",
     "insert_tombstone",
     "insert_restoration",
+    "insert_notice",
+    "set_notices_cursor",
 }
 WHOLE_STORE = {
     "runs_with_gaps",
@@ -56,6 +58,7 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
         small |= name == "log_high_water"  # a table of one row
         small |= step.startswith("CORRELATED SCALAR SUBQUERY")  # whose own lookup is the next line
         by_age |= name == "newest_checkpoint" and step == "SCAN checkpoints"
+        by_age |= name == "newest_notices" and step == "SCAN notices"
         assert by_age or small or (" USING " in step and "TEMP B-TREE" not in step), steps
 
 
@@ -73,6 +76,9 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
         ("queued_in_group", "runs_of_group"),
         ("last_executed_end", "runs_last_executed"),
         ("due_runs", "runs_due"),
+        ("waiting_channels", "notices_waiting"),
+        ("due_notices", "notices_waiting"),
+        ("prune_notices", "notices_ended"),
     ],
 )
 def test_the_index_is_the_one_made_for_the_query(db: apsw.Connection, name: str, index: str) -> None:

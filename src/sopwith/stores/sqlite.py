@@ -21,6 +21,7 @@ from sopwith.stores.claims import Claims
 from sopwith.stores.database import Database
 from sopwith.stores.integrity import findings
 from sopwith.stores.log import SqliteLog
+from sopwith.stores.notices import SqliteNotices
 from sopwith.stores.rows import (
     StoredRun,
     event_values,
@@ -45,6 +46,7 @@ class SqliteStore:
         self._db = Database(path)
         self._claims = Claims(self._db)
         self.log = SqliteLog(self._db)
+        self.notices = SqliteNotices(self._db)
 
     def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
         with self._db.writing() as connection:

@@ -270,3 +270,52 @@ insert into restorations (line) values (:line)
 insert into claims (run, epoch, owner, claimed_at, lease_until)
 select ordinal, :epochs, null, :now, null from runs where true
 on conflict do update set epoch = epoch + :epochs, owner = null, lease_until = null
+
+-- name: notices_cursor
+-- How far the log was read for notices.
+select value from cursors where name = 'notices'
+
+-- name: set_notices_cursor
+-- Moves that.
+insert into cursors (name, value) values ('notices', :position) on conflict do update set value = excluded.value
+
+-- name: drop_notices_cursor
+-- Reads on no more.
+delete from cursors where name = 'notices'
+
+-- name: insert_notice
+-- One that waits and is due; nothing where there is one for this position and channel.
+insert into notices (position, channel, moment, run_id, message, made_at, next_at)
+values (:position, :channel, :moment, :run_id, :message, :now, :now) on conflict do nothing
+
+-- name: waiting_channels
+-- The channels that something waits for, and when the first of it is due.
+select channel, min(next_at) from notices indexed by notices_waiting where outcome is null group by channel
+
+-- name: due_notices
+-- What is due over a channel, the longest waiting first.
+select id, position, channel, moment, run_id, message, made_at, attempts, next_at, outcome, ended_at, told
+from notices indexed by notices_waiting
+where channel = :channel and outcome is null and next_at <= :now order by next_at, id limit :limit
+
+-- name: settle_notice
+-- One that waits no more.
+update notices set outcome = :outcome, ended_at = :now, told = :told, attempts = attempts + :tries, next_at = null
+where id = :id and outcome is null
+
+-- name: put_off_notice
+-- One that was tried in vain and is due again later.
+update notices set attempts = attempts + 1, next_at = :next_at, told = :told where id = :id and outcome is null
+
+-- name: hurry_notices
+-- Those that are due after an instant are due now.
+update notices indexed by notices_waiting set next_at = :now where outcome is null and next_at > :latest
+
+-- name: newest_notices
+-- The newest notices, whatever became of them.
+select id, position, channel, moment, run_id, message, made_at, attempts, next_at, outcome, ended_at, told
+from notices order by id desc limit :limit
+
+-- name: prune_notices
+-- Drops those that ended before an instant.
+delete from notices where ended_at < :before returning id
