@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import cache, partial
@@ -17,6 +17,7 @@ from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
 from sopwith.engine.parts import Parts
+from sopwith.errors import BadRequest, NotSent
 from sopwith.plugins import Registry
 from sopwith.ports import Cache, Owner, Workspace
 from sopwith.stores.bell import DatagramBell
@@ -26,6 +27,9 @@ from sopwith.stores.views import FileViews
 
 if TYPE_CHECKING:
     from sopwith.audit.keeper import Keeper
+    from sopwith.core.notifications import ChannelConfig
+    from sopwith.engine.postman import Postman, PostWitness
+    from sopwith.ports import Messenger, Notices
 
 # asking for the umask means setting it, so it is done once, before any thread
 _UMASK = os.umask(0o077)
@@ -82,6 +86,38 @@ def open_keeper(workspace: Workspace) -> Iterator[Keeper]:
     refuse_lost(workspace)
     with closing(SqliteStore(workspace.database)) as store:
         yield Keeper(store, workspace, Library(workspace).config)
+
+
+def notices_of(engine: Engine) -> Notices:
+    """What waits to be told in the workspace of an engine that was opened here."""
+    assert isinstance(engine.parts.store, SqliteStore)
+    return engine.parts.store.notices
+
+
+def make_messenger(parts: Parts) -> Callable[[ChannelConfig], Messenger]:
+    """What makes a channel ready to send. It raises NotSent where it cannot be used here."""
+    from sopwith.plugins import Channels
+    from sopwith.ports import Premises
+
+    kinds = Channels()
+    premises = Premises(environ=parts.environ, root=parts.workspace.root, now=parts.clock.now)
+
+    def make(channel: ChannelConfig) -> Messenger:
+        try:
+            return kinds.kind(channel.kind).make(channel, premises)
+        except BadRequest as error:
+            raise NotSent(error.message, hint=error.hint) from error
+
+    return make
+
+
+def make_postman(engine: Engine, witness: PostWitness) -> Postman:
+    """Who sends what is to be told, on the store of an engine that was opened here."""
+    from sopwith.engine.postman import Postman
+
+    store = engine.parts.store
+    assert isinstance(store, SqliteStore)
+    return Postman(engine.parts, store.log, store.notices, make_messenger(engine.parts), witness)
 
 
 def open_library(workspace: Workspace, *, cache: bool = True) -> Library:

@@ -664,9 +664,16 @@ class Messenger(Protocol):
         ...
 
 
+class Premises(msgspec.Struct, frozen=True, kw_only=True):
+    """What a channel may use of the process that sends: its environment, the project folder, the time."""
+
+    environ: Mapping[str, str]
+    root: Path
+    now: Callable[[], Instant]
+
+
 class ChannelKind(msgspec.Struct, frozen=True, kw_only=True):
     """How a kind of channel registers itself. `make` reads secrets from the environment; raises NotSent without."""
 
     name: str
-    make: Callable[[ChannelConfig, Mapping[str, str], Path], Messenger]
-    """Given the project folder too."""
+    make: Callable[[ChannelConfig, Premises], Messenger]

@@ -7,7 +7,8 @@ It says what is asked, of whom, until when, what happens then, and the command t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -28,6 +29,7 @@ from sopwith.core.visible import in_one_line, visible
 MAX_CHARACTERS = 4000
 """Of a text."""
 _MOST_NAMES = 10
+_ROOM_FOR_LEFT = 80
 _TITLE, _NAME, _REASON = 120, 80, 600
 _DIGEST = 12
 """So many characters of a digest name the envelope."""
@@ -48,6 +50,17 @@ class Tone(StrEnum):
     BAD = "bad"
 
 
+_HEADS = {
+    Moment.APPROVAL_REQUIRED: "Approval needed",
+    Moment.APPROVAL_REMINDER: "Still waits for approval",
+    Moment.APPROVAL_ESCALATED: "Nobody answered in time, approval needed",
+    Moment.APPROVAL_EXPIRED: "Nobody answered in time",
+    Moment.MANUAL_STEP: "To be done by hand",
+    Moment.STEP_COMPLETED: "Step done",
+    Moment.RUN_PAUSED: "Paused",
+    Moment.RUN_COMPLETED: "Completed",
+    Moment.RUN_FAILED: "Failed",
+}
 _TONES = {
     Moment.STEP_COMPLETED: Tone.NEWS,
     Moment.RUN_COMPLETED: Tone.GOOD,
@@ -67,9 +80,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class _Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs from moment to moment. `lines` stand below the title; `answers` are commands."""
+    """What differs from moment to moment. `head` where it is not the moment's own; `answers` are commands."""
 
-    head: str
+    head: str = ""
     asked: str = ""
     of: tuple[str, ...] = ()
     votes_needed: int = 1
@@ -89,7 +102,7 @@ def compose(
     def say(text: str, most: int = _NAME) -> str:
         return harmless(mask(text), most)
 
-    told = _told(event.body, run, moment, say)
+    told = _told(event.body, run, say)
     number = getattr(event.body, "step_number", None)
     where = _where(run, number, say)
     lines = [
@@ -99,13 +112,57 @@ def compose(
         f"Run: {run.run_id}, started by {say(str(run.created_by))}{_around(run)}",
     ]
     link = f"{public_url}/runs/{run.run_id}" if public_url else ""
-    title = f"{told.head}: {where}"
+    title = f"{told.head or _HEADS[moment]}: {where}"
     return Message(
         id=message_id,
         title=title,
         text=_cut("\n".join([title, "", *lines, *([link] if link else [])]), MAX_CHARACTERS),
         tone=_TONES.get(moment, Tone.ASKS),
         document=_document(event, run, moment, told, say) | ({"link": link} if link else {}),
+    )
+
+
+def unreadable(run_id: str, name: str, moment: Moment, *, message_id: str) -> Message:
+    """What is told of a run whose record cannot be read."""
+    title = f"{_HEADS[moment]}: {name}"
+    lines = (
+        title,
+        "",
+        "The record of the run cannot be read, so no more is known.",
+        f"Look: sop status {run_id}",
+        "Or: sop doctor",
+        f"Run: {run_id}",
+    )
+    return Message(
+        id=message_id,
+        title=title,
+        text="\n".join(lines),
+        tone=Tone.BAD,
+        document={"moment": moment.value, "runId": run_id, "sopName": name, "answers": [f"sop status {run_id}"]},
+    )
+
+
+def gathered(messages: Sequence[Message]) -> Message:
+    """Many at once as one: what each is about, and the command that answers it, as far as there is room."""
+    heads = Counter(message.title.partition(":")[0] for message in messages)
+    title = f"{len(messages)} messages: " + ", ".join(f"{head} ({count})" for head, count in heads.most_common())
+    lines: list[str] = []
+    room = MAX_CHARACTERS - len(title) - _ROOM_FOR_LEFT
+    for message in messages:
+        answers = message.document.get("answers") or [f"sop status {message.document.get('runId')}"]
+        line = f"{message.title}\n  {answers[0]}"
+        room -= len(line) + 1
+        if room < 0:
+            lines.append(f"and {len(messages) - len(lines)} more: sop inbox, sop history")
+            break
+        lines.append(line)
+    tones = {message.tone for message in messages}
+    return Message(
+        id=f"{messages[0].id}-{len(messages)}",
+        title=title,
+        text="\n".join([title, "", *lines]),
+        tone=next(tone for tone in (Tone.ASKS, Tone.BAD, Tone.NEWS, Tone.GOOD) if tone in tones),
+        document={"moment": "gathered", "messages": [{"id": each.id, **each.document} for each in messages]},
     )
 
 
@@ -132,25 +189,23 @@ def _cut(shown: str, most: int) -> str:
     return _TORN.sub("", shown[: most - len(_CUT)]) + _CUT
 
 
-def _told(body: EventBody, run: Run, moment: Moment, say: Callable[..., str]) -> _Told:
+def _told(body: EventBody, run: Run, say: Callable[..., str]) -> _Told:
     match body:
         case ev.ApprovalTimeout():
             return _expired(body, run)
         case ev.GateBody():
-            return _gate(body, run, moment)
+            return _gate(body, run)
         case ev.StepStarted():
             step = f" --step {body.step_number}"
             return _Told(
-                head="To be done by hand",
                 asked="to carry the step out, and to report it",
                 answers=(f"sop complete {run.run_id}{step}", f'sop fail {run.run_id}{step} --reason "why"'),
                 more={"visit": body.visit, "attempt": body.attempt},
             )
         case ev.StepCompleted():
-            return _Told(head="Step done", more=_lasted(body.duration))
+            return _Told(more=_lasted(body.duration))
         case ev.RunPaused():
             return _Told(
-                head="Paused",
                 asked="what now",
                 reason=say(body.reason, _REASON) or body.cause,
                 answers=(what_now(run),),
@@ -158,11 +213,10 @@ def _told(body: EventBody, run: Run, moment: Moment, say: Callable[..., str]) ->
             )
         case ev.RunCompleted():
             how = "every step was skipped" if body.nothing_ran else "with failures" if body.with_failures else ""
-            return _Told(head="Completed", reason=how, more=_lasted(body.duration))
+            return _Told(reason=how, more=_lasted(body.duration))
         case ev.RunFailed():
             undone = _undone(body)
             return _Told(
-                head="Failed",
                 asked="what now",
                 reason="; ".join(filter(None, (say(body.error, _REASON), undone))),
                 answers=(what_now(run),),
@@ -171,10 +225,10 @@ def _told(body: EventBody, run: Run, moment: Moment, say: Callable[..., str]) ->
         case ev.RunCancelled():
             return _Told(head="Cancelled, and not all was rolled back", reason=_undone(body))
         case _:
-            return _Told(head=moment.value)
+            return _Told()
 
 
-def _gate(body: ev.GateBody, run: Run, moment: Moment) -> _Told:
+def _gate(body: ev.GateBody, run: Run) -> _Told:
     number = body.step_number
     gate = _gate_now(run, body)
     if isinstance(body, ev.ApprovalRequested):
@@ -183,13 +237,7 @@ def _gate(body: ev.GateBody, run: Run, moment: Moment) -> _Told:
         until, action = (gate.due_at, gate.on_timeout) if gate is not None else (None, None)
         is_rollback, digest = gate is not None and gate.rollback, gate.digest if gate is not None else ""
     of = body.to if isinstance(body, ev.ApprovalEscalated) else approvers_of(run, number)
-    heads = {
-        Moment.APPROVAL_REQUIRED: "Approval needed",
-        Moment.APPROVAL_REMINDER: "Still waits for approval",
-        Moment.APPROVAL_ESCALATED: "Nobody answered in time, approval needed",
-    }
     return _Told(
-        head=heads[moment],
         asked=_asked(number, is_rollback),
         of=of,
         votes_needed=rules_of(run, number).votes_needed,
@@ -211,7 +259,6 @@ def _expired(body: ev.ApprovalTimeout, run: Run) -> _Told:
         TimeoutAction.ESCALATE: "others were asked",
     }
     return _Told(
-        head="Nobody answered in time",
         reason=led_to[body.action],
         answers=(what_now(run),) if run.paused else (),
         more={"revision": body.revision, "action": body.action.value, "dueAt": iso(body.due_at)},

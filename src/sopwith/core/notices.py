@@ -61,6 +61,7 @@ MOMENTS: dict[type[Body], Moment | None] = {
 """What each event may be; `moment_of` says when it is."""
 NOTABLE = frozenset(str(kind.__struct_config__.tag) for kind, moment in MOMENTS.items() if moment is not None)
 """The types of events that are to be looked at."""
+_OF_TYPE = {str(kind.__struct_config__.tag): moment for kind, moment in MOMENTS.items()}
 _ASKING = (Moment.APPROVAL_REQUIRED, Moment.APPROVAL_REMINDER, Moment.APPROVAL_ESCALATED)
 
 
@@ -80,6 +81,12 @@ def moment_of(body: EventBody, run: Run, notifications: Notifications) -> Moment
             return None  # the run around it tells what came of it
         case _:
             return moment
+
+
+def moment_of_type(event_type: str) -> Moment | None:
+    """What an event most likely is, where nothing but its type can be read. Steps tell too little by that."""
+    moment = _OF_TYPE.get(event_type)
+    return None if moment in (Moment.MANUAL_STEP, Moment.STEP_COMPLETED) else moment
 
 
 def channels_for(
