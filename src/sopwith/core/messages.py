@@ -86,6 +86,8 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     asked: str = ""
     of: tuple[str, ...] = ()
     votes_needed: int = 1
+    but: str = ""
+    """Who may not answer, though asked."""
     until: datetime | None = None
     waits: bool = False
     then: str = ""
@@ -236,11 +238,13 @@ def _gate(body: ev.GateBody, run: Run) -> _Told:
     else:
         until, action = (gate.due_at, gate.on_timeout) if gate is not None else (None, None)
         is_rollback, digest = gate is not None and gate.rollback, gate.digest if gate is not None else ""
+    rules = rules_of(run, number)
     of = body.to if isinstance(body, ev.ApprovalEscalated) else approvers_of(run, number)
     return _Told(
         asked=_asked(number, is_rollback),
         of=of,
-        votes_needed=rules_of(run, number).votes_needed,
+        votes_needed=rules.votes_needed,
+        but="" if rules.self_approval else f"; not {harmless(str(run.created_by), _NAME)}, who started it",
         until=until,
         waits=True,
         then="" if until is None else _then(action, number, run),
@@ -325,7 +329,7 @@ def _facts(told: _Told) -> list[str]:
         facts.append(f"Asked: {told.asked}")
     if told.waits:
         quorum = f"; {told.votes_needed} of them must agree" if told.votes_needed > 1 else ""
-        facts.append(f"Of: {_names(told.of) if told.of else 'any person'}{quorum}")
+        facts.append(f"Of: {_names(told.of) if told.of else 'any person'}{quorum}{told.but}")
         facts.append("Until: " + ("somebody answers" if told.until is None else _minute(told.until)))
     if told.then:
         facts.append(f"Then: {told.then}")
