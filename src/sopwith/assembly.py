@@ -27,9 +27,12 @@ from sopwith.stores.views import FileViews
 
 if TYPE_CHECKING:
     from sopwith.audit.keeper import Keeper
+    from sopwith.core.config import Config
     from sopwith.core.notifications import ChannelConfig
     from sopwith.engine.postman import Postman, PostWitness
+    from sopwith.engine.tracer import Tracer
     from sopwith.ports import Messenger, Notices
+    from sopwith.telemetry.metrics import Metrics
 
 # asking for the umask means setting it, so it is done once, before any thread
 _UMASK = os.umask(0o077)
@@ -118,6 +121,35 @@ def make_postman(engine: Engine, witness: PostWitness) -> Postman:
     store = engine.parts.store
     assert isinstance(store, SqliteStore)
     return Postman(engine.parts, store.log, store.notices, make_messenger(engine.parts), witness)
+
+
+def make_metrics(engine: Engine) -> Metrics:
+    """What is counted from now on, for whoever serves it as text. Raises MissingExtra."""
+    from sopwith.telemetry.metrics import Metrics
+
+    store = engine.parts.store
+    assert isinstance(store, SqliteStore)
+    return Metrics(store, store.log, store.tally, engine.parts.clock)
+
+
+def make_tracer(engine: Engine, on_trouble: Callable[[BaseException], None]) -> Tracer:
+    """Who sends spans to the collector that config.json or the environment names."""
+    from sopwith.engine.tracer import Exporter, Tracer
+
+    store = engine.parts.store
+    assert isinstance(store, SqliteStore)
+    made: dict[str, Exporter] = {}
+
+    def collector(config: Config) -> Exporter | None:
+        from sopwith.telemetry.otlp import Otlp, endpoint_of
+
+        endpoint = endpoint_of(config, engine.parts.environ)
+        if endpoint and endpoint not in made:
+            made.clear()
+            made[endpoint] = Otlp(endpoint)
+        return made[endpoint] if endpoint else None
+
+    return Tracer(engine.parts, store.log, store.traced, collector, on_trouble)
 
 
 def open_library(workspace: Workspace, *, cache: bool = True) -> Library:

@@ -606,6 +606,40 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     told: str = ""
 
 
+class ReadingCursor(Protocol):
+    """How far somebody has read the log; durable."""
+
+    def read(self) -> int | None:
+        """The position; None: it was never begun."""
+        ...
+
+    def move(self, position: int | None) -> None:
+        """On to there, or, with None, as if it had never begun."""
+        ...
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one delivery of a trigger."""
+
+    id: int
+    procedure: str
+    trigger: str
+    outcome: str
+    settled_at: datetime
+
+
+class Tally(Protocol):
+    """What triggers brought, to be counted."""
+
+    def settled(self, since: datetime, limit: int) -> Sequence[Outcome]:
+        """What was settled at that time or later, the earliest first."""
+        ...
+
+    def waiting(self) -> tuple[int, datetime | None]:
+        """How many deliveries nobody has carried out yet, and since when the first of them waits."""
+        ...
+
+
 class Notices(Protocol):
     """What is to be told of the log, until it was, and how far the log was read for it. All writes are durable."""
 

@@ -20,7 +20,7 @@ NO_INDEX_NEEDED = {
     "insert_tombstone",
     "insert_restoration",
     "insert_notice",
-    "set_notices_cursor",
+    "move_reading_cursor",
 }
 WHOLE_STORE = {
     "runs_with_gaps",
@@ -79,6 +79,9 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
         ("waiting_channels", "notices_waiting"),
         ("due_notices", "notices_waiting"),
         ("prune_notices", "notices_ended"),
+        ("void_notices", "notices_waiting"),
+        ("settled_deliveries", "deliveries_settled"),
+        ("oldest_waiting_delivery", "deliveries_waiting"),
     ],
 )
 def test_the_index_is_the_one_made_for_the_query(db: apsw.Connection, name: str, index: str) -> None:

@@ -138,7 +138,7 @@ MISTAKES = {
     "a pattern with other signs": (
         {"channels": {"a": {"command": ["x"]}}, "routes": [{"channels": ["a"], "procedures": ["[a-z]"]}]},
         "$.notifications.routes[0].procedures[0]",
-        "* and ?",
+        "names with *",
     ),
     "a public address that is none": ({"publicUrl": "sop.example.com"}, "$.notifications.publicUrl", "https://"),
     "an unknown key": ({"onRunFaild": True}, "$.notifications.onRunFaild", "a known key"),

@@ -28,6 +28,13 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
 
 
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
+    """What monitoring is told."""
+
+    otlp_endpoint: str = ""
+    """Where spans are sent, without a slash at its end; empty: where the standard variables say, or nowhere."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """config.json. Every key is optional; None means unset (no default timeout, no limit, keep for ever)."""
 
@@ -51,3 +58,4 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The commands that may carry steps out, by the names that procedures use."""
     checkpoint_copies: tuple[str, ...] = ()
     """Further files that each checkpoint of the log is appended to."""
+    telemetry: Telemetry = Telemetry()

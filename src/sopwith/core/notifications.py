@@ -51,7 +51,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     channels: tuple[str, ...]
     procedures: tuple[str, ...] = ()
-    """Names, with `*` and `?`."""
+    """Names, and patterns of names with `*`."""
     priorities: tuple[Priority, ...] = ()
     groups: tuple[str, ...] = ()
     """Those whom the gate asks."""

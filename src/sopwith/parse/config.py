@@ -8,13 +8,19 @@ from msgspec import Meta, Struct, field, json
 
 from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import TimeoutAction
-from sopwith.core.config import Config, Role, User
+from sopwith.core.config import Config, Role, Telemetry, User
 from sopwith.core.people import GROUP, USER
 from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority
 from sopwith.errors import Problem
 from sopwith.parse.findings import Findings, Place, shown
 from sopwith.parse.model import USER_ID, AgentName, EnvironmentFile, Line, Minutes, Principals
-from sopwith.parse.notifications import NotificationsFile, check_notifications, notifications_of
+from sopwith.parse.notifications import (
+    Address,
+    NotificationsFile,
+    check_notifications,
+    check_web_address,
+    notifications_of,
+)
 from sopwith.parse.shape import Places, read_shape
 from sopwith.parse.source import SourceFile, read_text
 from sopwith.parse.strict_json import read_json
@@ -61,6 +67,15 @@ class AgentFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknow
     env: Annotated[
         EnvironmentFile | None,
         Meta(description="Its variables beyond those of every step. Where both set one, this counts."),
+    ] = None
+
+
+class TelemetryFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What monitoring is told."""
+
+    otlp_endpoint: Annotated[
+        Address | None,
+        Meta(description="A collector of OpenTelemetry that takes OTLP over HTTP, such as http://localhost:4318."),
     ] = None
 
 
@@ -120,6 +135,9 @@ class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
             description="Further files that each checkpoint of the log is appended to; relative to the project folder."
         ),
     ] = None
+    telemetry: Annotated[TelemetryFile, Meta(description="What monitoring is told.")] = field(
+        default_factory=TelemetryFile
+    )
 
 
 # made now: where threads meet a type for the first time the JSON library crashes
@@ -140,6 +158,8 @@ def checked_config(stated: ConfigFile, places: Places, findings: Findings) -> Co
     """The config that is stated; None, and every problem in `findings`, if there is any error."""
     _check_people(stated, places, findings)
     check_notifications(stated.notifications, stated.groups, places, findings)
+    if stated.telemetry.otlp_endpoint is not None:
+        check_web_address(stated.telemetry.otlp_endpoint, places.at(("telemetry", "otlpEndpoint")), findings)
     return None if findings.has_errors else _config(stated)
 
 
@@ -193,6 +213,7 @@ def _config(stated: ConfigFile) -> Config:
         agents_see_all_steps=stated.agents_see_all_steps,
         agents={name: _agent(agent) for name, agent in stated.agents.items()},
         checkpoint_copies=stated.checkpoint_copies or (),
+        telemetry=Telemetry(otlp_endpoint=(stated.telemetry.otlp_endpoint or "").rstrip("/")),
     )
 
 

@@ -30,7 +30,7 @@ Address = Annotated[
 ]
 Pattern = Annotated[
     str,
-    Meta(pattern=r"^[a-z0-9*?][a-z0-9._*?-]{0,63}$", title="the name of a procedure, where * and ? stand for others"),
+    Meta(pattern=r"^[a-z0-9*][a-z0-9._*-]{0,63}$", title="the name of a procedure, or a pattern of names with *"),
 ]
 GroupName = Annotated[str, Meta(pattern=f"^{USER_ID}$", title="the name of a group, without group:")]
 Word = Annotated[
@@ -81,7 +81,7 @@ class RouteFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknow
     ]
     procedures: Annotated[
         Annotated[tuple[Pattern, ...], Meta(min_length=1, max_length=500)] | None,
-        Meta(description="Names of procedures; * stands for any characters, ? for one."),
+        Meta(description="Names of procedures; * stands for any characters."),
     ] = None
     priorities: Annotated[
         Annotated[tuple[Priority, ...], Meta(min_length=1, max_length=10)] | None,
@@ -130,7 +130,7 @@ def check_notifications(stated: NotificationsFile, groups: Collection[str], plac
     """What the model cannot say: one kind for each channel, addresses that are some, names that exist."""
     at = ("notifications",)
     if stated.public_url is not None:
-        _check_web_address(stated.public_url, places.at((*at, "publicUrl")), findings)
+        check_web_address(stated.public_url, places.at((*at, "publicUrl")), findings)
     for name, channel in stated.channels.items():
         _check_channel(channel, (*at, "channels", name), places, findings)
     for index, route in enumerate(stated.routes or ()):
@@ -216,7 +216,7 @@ def _check_webhook(stated: ChannelFile, at: tuple[str | int, ...], places: Place
             hint="name the variable with the signing key; openssl rand -base64 32 makes one",
         )
     if isinstance(stated.webhook, str):
-        _check_web_address(stated.webhook, places.at((*at, "webhook")), findings)
+        check_web_address(stated.webhook, places.at((*at, "webhook")), findings)
 
 
 def _check_apprise(url: str, at: Place, findings: Findings) -> None:
@@ -237,7 +237,7 @@ def _check_apprise(url: str, at: Place, findings: Findings) -> None:
     )
 
 
-def _check_web_address(url: str, at: Place, findings: Findings) -> None:
+def check_web_address(url: str, at: Place, findings: Findings) -> None:
     """http or https, a host, and neither a name nor a password in it: addresses are shown."""
     try:
         parts = urlsplit(url)

@@ -10,22 +10,41 @@ from sopwith.stores.database import Database
 from sopwith.stores.rows import Row, instant, milliseconds
 
 
+class SqliteCursor:
+    """A ReadingCursor on an open database."""
+
+    def __init__(self, db: Database, name: str) -> None:
+        self._db = db
+        self._name = name
+
+    def read(self) -> int | None:
+        value = self._db.value("reading_cursor", name=self._name)
+        return None if value is None else int(value)
+
+    def move(self, position: int | None) -> None:
+        with self._db.writing():
+            self.moved(position)
+
+    def moved(self, position: int | None) -> None:
+        """The same inside a transaction of the caller's."""
+        if position is None:
+            self._db.run("drop_reading_cursor", name=self._name)
+        else:
+            self._db.run("move_reading_cursor", name=self._name, position=str(position))
+
+
 class SqliteNotices:
     """Notices on an open database."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._cursor = SqliteCursor(db, "notices")
 
     def cursor(self) -> int | None:
-        value = self._db.value("notices_cursor")
-        return None if value is None else int(value)
+        return self._cursor.read()
 
     def begin(self, position: int | None) -> None:
-        with self._db.writing():
-            if position is None:
-                self._db.run("drop_notices_cursor")
-            else:
-                self._db.run("set_notices_cursor", position=str(position))
+        self._cursor.move(position)
 
     def add(self, notices: Sequence[NewNotice], *, read_to: int, now: datetime) -> None:
         with self._db.writing():
@@ -39,7 +58,12 @@ class SqliteNotices:
                     message=notice.message,
                     now=milliseconds(now),
                 )
-            self._db.run("set_notices_cursor", position=str(read_to))
+            self._cursor.moved(read_to)
+
+    def void(self, now: datetime) -> None:
+        """In a restored copy, inside its transaction: what waits is told no more, and reading begins anew."""
+        self._db.run("void_notices", now=milliseconds(now))
+        self._cursor.moved(None)
 
     def waiting(self) -> Mapping[str, datetime]:
         return {channel: instant(next_at) for channel, next_at in self._db.rows("waiting_channels")}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from sopwith.assembly import make_postman
+from sopwith.assembly import make_postman, make_tracer
 from sopwith.doors.cli.door import Document, Door, verb
 from sopwith.doors.cli.server_health import HealthSocket, Physician, ask
 from sopwith.doors.cli.server_log import ServerLog
@@ -105,6 +105,7 @@ class _Served:
         self._signing = Deferred(door.engine.parts.auditing)
         self._parts = msgspec.structs.replace(door.engine.parts, auditing=self._signing)
         self._postman = make_postman(door.engine, log)
+        self._tracer = make_tracer(door.engine, log.on_post_trouble)
 
     async def once(self) -> None:
         """Until nothing is left to do now."""
@@ -136,6 +137,7 @@ class _Served:
                 asyncio.ensure_future(_keep_house(self._door, self._log, once=False)),
                 asyncio.ensure_future(_beat(manager, physician)),
                 asyncio.ensure_future(self._postman.stay()),
+                asyncio.ensure_future(self._tracer.stay()),
             ]
             left = await serve_runs(
                 self._parts,
@@ -144,10 +146,14 @@ class _Served:
                 ear=DatagramEar(self._door.workspace.runs),
                 anew=self._anew,
                 pulse=pulse,
-                stirred=self._postman.stir,
+                stirred=self._stir,
             )
             manager.stopping()
             await self._end(left, *aside)
+
+    def _stir(self) -> None:
+        self._postman.stir()
+        self._tracer.stir()
 
     async def _unless_told_to_end(self, work: Coroutine[None, None, None]) -> None:
         working, told = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())

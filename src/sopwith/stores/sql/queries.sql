@@ -271,17 +271,17 @@ insert into claims (run, epoch, owner, claimed_at, lease_until)
 select ordinal, :epochs, null, :now, null from runs where true
 on conflict do update set epoch = epoch + :epochs, owner = null, lease_until = null
 
--- name: notices_cursor
--- How far the log was read for notices.
-select value from cursors where name = 'notices'
+-- name: reading_cursor
+-- How far somebody has read the log.
+select value from cursors where name = :name
 
--- name: set_notices_cursor
--- Moves that.
-insert into cursors (name, value) values ('notices', :position) on conflict do update set value = excluded.value
+-- name: move_reading_cursor
+-- Remembers how far that is.
+insert into cursors (name, value) values (:name, :position) on conflict do update set value = excluded.value
 
--- name: drop_notices_cursor
+-- name: drop_reading_cursor
 -- Reads on no more.
-delete from cursors where name = 'notices'
+delete from cursors where name = :name
 
 -- name: insert_notice
 -- One that waits and is due; nothing where there is one for this position and channel.
@@ -319,3 +319,18 @@ from notices order by id desc limit :limit
 -- name: prune_notices
 -- Drops those that ended before an instant.
 delete from notices where ended_at < :before returning id
+
+-- name: void_notices
+-- In a restored copy: what waited was most likely told in the history that is gone.
+update notices indexed by notices_waiting
+set outcome = 'dropped', told = 'the record was restored from a backup', ended_at = :now, next_at = null
+where outcome is null
+
+-- name: settled_deliveries
+-- What became of deliveries from an instant on, in the order in which that was settled.
+select id, procedure, trigger, outcome, settled_at from deliveries indexed by deliveries_settled
+where settled_at >= :since order by settled_at, id limit :limit
+
+-- name: oldest_waiting_delivery
+-- How many deliveries nobody has carried out yet, and since when the first of them waits.
+select count(*), min(received_at) from deliveries indexed by deliveries_waiting where outcome is null
