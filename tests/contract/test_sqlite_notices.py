@@ -25,6 +25,23 @@ def test_where_one_notice_cannot_be_kept_none_is_and_the_cursor_stays(tmp_path: 
     store.close()
 
 
+def test_where_the_cursor_cannot_be_moved_no_notice_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteStore(tmp_path / "runs.db")
+    run = store._db.run
+
+    def fail_at_the_cursor(query: str, **values: Any) -> None:
+        if query == "move_reading_cursor":
+            raise StoreError("the disk is full")
+        run(query, **values)
+
+    monkeypatch.setattr(store._db, "run", fail_at_the_cursor)
+    good = NewNotice(position=5, channel="chat", moment="m", run_id="r", message=b"{}")
+    with pytest.raises(StoreError):
+        store.notices.add([good], read_to=5, now=START)
+    assert list(store.notices.newest(9)) == []
+    store.close()
+
+
 def test_in_a_restored_copy_nothing_of_the_other_history_is_told_again(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "runs.db")
     store.traced.move(5)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sopwith.core import commands as cmd
@@ -173,6 +173,9 @@ def test_an_expired_gate_says_what_came_of_it() -> None:
 
 
 @given(text=HOSTILE)
+@example(text="\\<")
+@example(text="a\\\\@here ](x)")
+@example(text="\\u{003c}<")
 def test_foreign_text_stays_in_one_line_with_nothing_active_and_can_be_read_back(text: str) -> None:
     shown = harmless(text, 10_000)
     assert "\n" not in shown

@@ -146,6 +146,6 @@ def _why_gate_is_stale(number: StepId | None, revision: Any, run: Run) -> str:
     gate = gate_of(run, number) if known else None
     if gate is None or gate.revision != revision:
         return "the gate asked anew before it left"
-    if run.ended is not None or gate.status is not GateStatus.OPEN:
+    if gate.status is not GateStatus.OPEN:
         return "the gate was answered before it left"
     return ""

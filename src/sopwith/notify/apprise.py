@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from importlib.util import find_spec
 from typing import Any
@@ -25,9 +24,6 @@ class Apprise:
             raise NotSent("apprise is not installed", hint='pip install "sopwith[notify]"')
         import apprise
 
-        # what it logs may hold parts of the URL
-        logging.getLogger("apprise").propagate = False
-        logging.getLogger("apprise").addHandler(logging.NullHandler())
         # no files of its own, no plugins, no redirects, no templates in what is sent
         asset: Any = apprise.AppriseAsset(
             app_id="Sopwith",

@@ -39,7 +39,6 @@ class Otlp:
         from opentelemetry.sdk.resources import Resource
 
         # its own words would go to stderr
-        logging.getLogger("opentelemetry").propagate = False
         logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
         self._exporter: Any = OTLPSpanExporter(endpoint=endpoint, timeout=LIMIT_SECS)
         self._resource = Resource.create({"service.name": "sopwith", "service.version": __version__})
