@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,18 @@ def test_one_that_goes_on_is_ended_with_all_that_it_started(tmp_path: Path, monk
 
 def test_what_it_leaves_in_the_background_holds_nothing_up(tmp_path: Path) -> None:
     assert made(tmp_path, "sh", "-c", "sleep 3 & echo done").send(MESSAGE) == "exit code 0: done"
+
+
+def test_one_that_is_under_way_when_the_server_ends_is_ended_too(tmp_path: Path) -> None:
+    code = (
+        "import threading, time; from pathlib import Path; from tests.notify.test_command import MESSAGE, made\n"
+        f"root = Path({str(tmp_path)!r}); words = 'echo $$ > pid.part; mv pid.part pid; sleep 300 & wait'\n"
+        "send = lambda: made(root, 'sh', '-c', words).send(MESSAGE)\n"
+        "threading.Thread(target=send, daemon=True).start()\n"
+        "while not (root / 'pid').exists(): time.sleep(0.01)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    assert not _runs(int((tmp_path / "pid").read_text()))
 
 
 def _runs(pid: int) -> bool:

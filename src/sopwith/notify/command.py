@@ -5,6 +5,7 @@ It decides nothing: whatever it asks of Sopwith counts as an agent's.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -26,6 +27,9 @@ _MARK = "SOPWITH_NOTICE"
 _MOST_SAID = 200
 _ROUNDS = 50
 """So often what is found is ended: whoever starts processes faster than that is left to the kernel."""
+
+_RUNNING: dict[subprocess.Popen[bytes], str] = {}
+"""The commands under way, with their marks."""
 
 
 class Command:
@@ -54,8 +58,23 @@ class Command:
             except (OSError, ValueError) as error:
                 told = error.strerror if isinstance(error, OSError) else str(error)
                 raise NotSent(f"{harmless(self._command[0], 80)} cannot be started: {told}") from error
-            code = _waited(process, mark)
+            _RUNNING[process] = mark
+            try:
+                code = _waited(process, mark)
+            finally:
+                _RUNNING.pop(process, None)
             return _judged(code, _last_line(said.fileno()))
+
+
+@atexit.register
+def _end_all() -> None:
+    """When the server ends: nobody would watch over their time any more, and the messages are sent again."""
+    for process, mark in list(_RUNNING.items()):
+        _end_tree(process, _cookie(mark))
+
+
+def _cookie(mark: str) -> bytes:
+    return f"{_MARK}={mark}".encode()
 
 
 def _waited(process: subprocess.Popen[bytes], mark: str) -> int | None:
@@ -63,7 +82,7 @@ def _waited(process: subprocess.Popen[bytes], mark: str) -> int | None:
     try:
         return process.wait(LIMIT_SECS)
     except subprocess.TimeoutExpired:
-        _end_tree(process, f"{_MARK}={mark}".encode())
+        _end_tree(process, _cookie(mark))
         return None
 
 
