@@ -24,6 +24,10 @@ _HEADINGS = {
     "EnvironmentFile": "`env`",
     "ConfigFile": "config.json",
     "NotificationsFile": "`notifications`",
+    "ChannelFile": "An entry of `channels`",
+    "FromVariable": "An address in a variable",
+    "RouteFile": "An entry of `routes`",
+    "TelemetryFile": "`telemetry`",
     "UserFile": "An entry of `users`",
     "ScenarioFile": "A scenario",
     "StepStub": "An entry of `steps`",
@@ -31,7 +35,15 @@ _HEADINGS = {
     "ActFile": "An entry of `acts`",
     "ExpectFile": "`expect`",
 }
-_OF_CONFIG = ("ConfigFile", "NotificationsFile", "UserFile")
+_OF_CONFIG = (
+    "ConfigFile",
+    "NotificationsFile",
+    "ChannelFile",
+    "FromVariable",
+    "RouteFile",
+    "TelemetryFile",
+    "UserFile",
+)
 _BOUNDS = (("exclusiveMinimum", "above {}"), ("minimum", "at least {}"), ("maximum", "at most {}"))
 
 

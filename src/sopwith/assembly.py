@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import cache, partial
@@ -17,6 +17,7 @@ from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
 from sopwith.engine.parts import Parts
+from sopwith.errors import BadRequest, NotSent
 from sopwith.plugins import Registry
 from sopwith.ports import Cache, Owner, Workspace
 from sopwith.stores.bell import DatagramBell
@@ -26,7 +27,13 @@ from sopwith.stores.views import FileViews
 
 if TYPE_CHECKING:
     from sopwith.audit.keeper import Keeper
+    from sopwith.core.config import Config
+    from sopwith.core.notifications import ChannelConfig
+    from sopwith.engine.postman import Postman, PostWitness
     from sopwith.engine.tokens import Tokens
+    from sopwith.engine.tracer import Tracer
+    from sopwith.ports import Messenger, Notices
+    from sopwith.telemetry.metrics import Metrics
 
 # asking for the umask means setting it, so it is done once, before any thread
 _UMASK = os.umask(0o077)
@@ -92,6 +99,67 @@ def open_keeper(workspace: Workspace) -> Iterator[Keeper]:
     refuse_lost(workspace)
     with closing(SqliteStore(workspace.database)) as store:
         yield Keeper(store, workspace, Library(workspace).config)
+
+
+def notices_of(engine: Engine) -> Notices:
+    """What waits to be told in the workspace of an engine that was opened here."""
+    assert isinstance(engine.parts.store, SqliteStore)
+    return engine.parts.store.notices
+
+
+def make_messenger(parts: Parts) -> Callable[[ChannelConfig], Messenger]:
+    """What makes a channel ready to send. It raises NotSent where it cannot be used here."""
+    from sopwith.plugins import Channels
+    from sopwith.ports import Premises
+
+    kinds = Channels()
+    premises = Premises(environ=parts.environ, root=parts.workspace.root, now=parts.clock.now)
+
+    def make(channel: ChannelConfig) -> Messenger:
+        try:
+            return kinds.kind(channel.kind).make(channel, premises)
+        except BadRequest as error:
+            raise NotSent(error.message, hint=error.hint) from error
+
+    return make
+
+
+def make_postman(engine: Engine, witness: PostWitness) -> Postman:
+    """Who sends what is to be told, on the store of an engine that was opened here."""
+    from sopwith.engine.postman import Postman
+
+    store = engine.parts.store
+    assert isinstance(store, SqliteStore)
+    return Postman(engine.parts, store.log, store.notices, make_messenger(engine.parts), witness)
+
+
+def make_metrics(engine: Engine) -> Metrics:
+    """What is counted from now on, for whoever serves it as text. Raises MissingExtra."""
+    from sopwith.telemetry.metrics import Metrics
+
+    store = engine.parts.store
+    assert isinstance(store, SqliteStore)
+    return Metrics(store, store.log, store.tally, engine.parts.clock)
+
+
+def make_tracer(engine: Engine, on_trouble: Callable[[BaseException], None]) -> Tracer:
+    """Who sends spans to the collector that config.json or the environment names."""
+    from sopwith.engine.tracer import Exporter, Tracer
+
+    store = engine.parts.store
+    assert isinstance(store, SqliteStore)
+    made: dict[str, Exporter] = {}
+
+    def collector(config: Config) -> Exporter | None:
+        from sopwith.telemetry.otlp import Otlp, endpoint_of
+
+        endpoint = endpoint_of(config, engine.parts.environ)
+        if endpoint and endpoint not in made:
+            made.clear()
+            made[endpoint] = Otlp(endpoint)
+        return made[endpoint] if endpoint else None
+
+    return Tracer(engine.parts, store.log, store.traced, collector, on_trouble)
 
 
 def open_library(workspace: Workspace, *, cache: bool = True) -> Library:

@@ -243,6 +243,13 @@ class MissingExtra(SopwithError):
     code = "missing_extra"
 
 
+class NotSent(SopwithError):
+    """A message that a channel did not take; whoever sends it tries again."""
+
+    code = "not_sent"
+    http_status = 502
+
+
 class NoScenario(SopwithError):
     """There is nothing to test: no scenario was found."""
 

@@ -1,4 +1,5 @@
-"""Kinds of steps by name: the built-in ones in a table, an outsider's through the entry point `sopwith.executors`.
+"""Kinds of steps and of channels by name: the built-in ones in a table, an outsider's through the entry points
+`sopwith.executors` and `sopwith.channels`.
 
 Both pass the same registration. Entry points are scanned only for a name that the table lacks.
 """
@@ -9,7 +10,7 @@ import threading
 from importlib import import_module
 
 from sopwith.errors import BadRequest
-from sopwith.ports import ExecutorKind
+from sopwith.ports import ChannelKind, ExecutorKind
 
 ENTRY_POINTS = "sopwith.executors"
 _BUILT_IN = {
@@ -18,6 +19,12 @@ _BUILT_IN = {
     "wait": "sopwith.executors.wait:KIND",
     "procedure": "sopwith.executors.procedure:KIND",
     "agent": "sopwith.executors.agent:KIND",
+}
+CHANNELS = "sopwith.channels"
+_BUILT_IN_CHANNELS = {
+    "apprise": "sopwith.notify.apprise:KIND",
+    "webhook": "sopwith.notify.webhook:KIND",
+    "command": "sopwith.notify.command:KIND",
 }
 
 
@@ -64,4 +71,46 @@ def _load(name: str) -> ExecutorKind:
 def _checked(name: str, kind: object) -> ExecutorKind:
     if not isinstance(kind, ExecutorKind) or kind.name != name:
         raise BadRequest(f"the entry point {name} is not an ExecutorKind of that name", hint="see ports.ExecutorKind")
+    return kind
+
+
+class Channels:
+    """Kinds of channels that are known so far."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, ChannelKind] = {}
+        self._loading = threading.RLock()
+
+    def register(self, kind: ChannelKind) -> None:
+        """Adds a kind of channel. Raises BadRequest for a name that is taken."""
+        if kind.name in self._kinds:
+            raise BadRequest(f"channel {kind.name} is registered twice", hint="give one of them another name")
+        self._kinds[kind.name] = kind
+
+    def kind(self, name: str) -> ChannelKind:
+        """The kind called `name`. Raises BadRequest if nothing registers it."""
+        with self._loading:
+            if name not in self._kinds:
+                self.register(_load_channel(name))
+            return self._kinds[name]
+
+
+def _load_channel(name: str) -> ChannelKind:
+    place = _BUILT_IN_CHANNELS.get(name)
+    if place is not None:
+        module, attribute = place.split(":")
+        return _checked_channel(name, getattr(import_module(module), attribute))
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=CHANNELS, name=name):
+        return _checked_channel(name, point.load())
+    raise BadRequest(
+        f"no channel is called {name}",
+        hint=f"built in: {', '.join(_BUILT_IN_CHANNELS)}; others register the entry point {CHANNELS}",
+    )
+
+
+def _checked_channel(name: str, kind: object) -> ChannelKind:
+    if not isinstance(kind, ChannelKind) or kind.name != name:
+        raise BadRequest(f"the entry point {name} is not a ChannelKind of that name", hint="see ports.ChannelKind")
     return kind

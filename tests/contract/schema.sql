@@ -63,13 +63,16 @@ CREATE TABLE notices (
     moment text not null,
     run_id text not null,
     message blob not null,
+    made_at integer not null,
     attempts integer not null default 0,
     next_at integer,
-    sent_at integer,
-    failure text,
-    unique (position, channel, moment)
+    outcome text,
+    ended_at integer,
+    told text not null default '',
+    unique (position, channel)
 ) strict;
-CREATE INDEX notices_waiting on notices (next_at) where next_at is not null;
+CREATE INDEX notices_ended on notices (ended_at) where ended_at is not null;
+CREATE INDEX notices_waiting on notices (channel, next_at) where outcome is null;
 CREATE TABLE restorations (
     id integer primary key autoincrement,
     line blob not null

@@ -21,6 +21,8 @@ NO_INDEX_NEEDED = {
     "insert_restoration",
     "insert_token",
     "insert_access",
+    "insert_notice",
+    "move_reading_cursor",
 }
 WHOLE_STORE = {
     "runs_with_gaps",
@@ -62,6 +64,7 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
         small |= step.startswith("CORRELATED SCALAR SUBQUERY")  # whose own lookup is the next line
         by_age |= name == "newest_checkpoint" and step == "SCAN checkpoints"
         by_age |= name == "newest_access" and step == "SCAN access"
+        by_age |= name == "newest_notices" and step == "SCAN notices"
         assert by_age or small or (" USING " in step and "TEMP B-TREE" not in step), steps
 
 
@@ -79,6 +82,12 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
         ("queued_in_group", "runs_of_group"),
         ("last_executed_end", "runs_last_executed"),
         ("due_runs", "runs_due"),
+        ("waiting_channels", "notices_waiting"),
+        ("due_notices", "notices_waiting"),
+        ("prune_notices", "notices_ended"),
+        ("void_notices", "notices_waiting"),
+        ("settled_deliveries", "deliveries_settled"),
+        ("oldest_waiting_delivery", "deliveries_waiting"),
     ],
 )
 def test_the_index_is_the_one_made_for_the_query(db: apsw.Connection, name: str, index: str) -> None:

@@ -83,6 +83,7 @@ def test_what_a_rollback_script_is_given(bench: Bench) -> None:
         "SOP_ROLLBACK": "1",
         "SOP_STEP_2_ID": "7",
         "SOP_IDEMPOTENCY_KEY": f"{run_id}.2.1.rollback",
+        "TRACEPARENT": traceparent(context_of(run_id).trace_id, step_span_id(run_id, 2, 1, -2)),
     }
     assert order.environment == expected
     assert (expected["PLACE"], expected["SOP_STEP_1_URL"], expected["SOP_PARAM_TAG"]) == ("here", "x", "v1")
@@ -303,7 +304,8 @@ def test_a_step_done_by_hand_is_rolled_back_by_its_script(bench: Bench) -> None:
 
 
 def test_a_plan_and_a_procedure_show_the_rollback(bench: Bench) -> None:
-    from sopwith.engine.documents import procedure_document
+    from sopwith.core.tracing import context_of, step_span_id, traceparent
+from sopwith.engine.documents import procedure_document
 
     bench.procedure("deploy", ASKED, LEADS)
     library = bench.engine().parts.library

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from sopwith.core.approval import TimeoutAction
-from sopwith.core.config import Config, Notifications, Role, User
+from sopwith.core.config import Config, Role, User
+from sopwith.core.notifications import TOLD, Moment, Notifications
 from sopwith.core.procedure import ExecutionMode, Priority
 from sopwith.parse.config import ConfigFile, parse_config
 from sopwith.parse.index import parse_index
@@ -41,7 +42,7 @@ def test_the_specifications_config_is_read() -> None:
         approval_timeout_mins=30,
         max_concurrent_runs=3,
         audit_retention_days=90,
-        notifications=Notifications(on_run_completed=False),
+        notifications=Notifications(moments=tuple(each for each in TOLD if each is not Moment.RUN_COMPLETED)),
         approval_timeout_action=TimeoutAction.REJECT,
         priority_modes={Priority.CRITICAL: ExecutionMode.STEP_BY_STEP},
     )

@@ -8,6 +8,7 @@ import msgspec
 
 from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import TimeoutAction
+from sopwith.core.notifications import Notifications
 from sopwith.core.procedure import ExecutionMode, Priority
 
 
@@ -27,13 +28,11 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
 
 
-class Notifications(msgspec.Struct, frozen=True, kw_only=True):
-    """Which moments are told to people. Kept and checked; sent once a notifier is configured."""
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
+    """What monitoring is told."""
 
-    on_approval_required: bool = True
-    on_step_completed: bool = False
-    on_run_completed: bool = True
-    on_run_failed: bool = True
+    otlp_endpoint: str = ""
+    """Where spans are sent, without a slash at its end; empty: where the standard variables say, or nowhere."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,3 +60,4 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The commands that may carry steps out, by the names that procedures use."""
     checkpoint_copies: tuple[str, ...] = ()
     """Further files that each checkpoint of the log is appended to."""
+    telemetry: Telemetry = Telemetry()

@@ -18,6 +18,7 @@ from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, ancestors
 from sopwith.engine.parts import Parts
 from sopwith.engine.secrets import Lacking, confidential, resolved_secrets
+from sopwith.engine.tracing import trace_variable
 from sopwith.ports import WorkOrder, verification_name
 
 _CAPTURED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ")
@@ -97,7 +98,11 @@ def work_order(
         attempt=state.attempt,
         folder=attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt),
         working_dir=working_dir(parts.workspace.root, run.procedure, definition),
-        environment=step_variables(parts, run, number, equipped(definition, agent), secrets=found),
+        environment={
+            # first: what the step sets itself counts
+            "TRACEPARENT": trace_variable(parts, run, number, state.attempt),
+            **step_variables(parts, run, number, equipped(definition, agent), secrets=found),
+        },
         parameters_json=canonical({**run.params, **found}),
         confidential=confidential(parts, run, equipped(definition, agent), found),
         umask=run.umask,

@@ -9,13 +9,20 @@ from msgspec import Meta, Struct, field, json
 
 from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import TimeoutAction
-from sopwith.core.config import Config, Notifications, Role, User
+from sopwith.core.config import Config, Role, Telemetry, User
 from sopwith.core.grants import PATTERN
 from sopwith.core.people import GROUP, USER
 from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority
 from sopwith.errors import Problem
 from sopwith.parse.findings import Findings, Place, shown
 from sopwith.parse.model import USER_ID, AgentName, EnvironmentFile, Line, Minutes, Principals
+from sopwith.parse.notifications import (
+    Address,
+    NotificationsFile,
+    check_notifications,
+    check_web_address,
+    notifications_of,
+)
 from sopwith.parse.shape import Places, read_shape
 from sopwith.parse.source import SourceFile, read_text
 from sopwith.parse.strict_json import read_json
@@ -68,13 +75,13 @@ class AgentFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknow
     ] = None
 
 
-class NotificationsFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Which moments are told to people."""
+class TelemetryFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What monitoring is told."""
 
-    on_approval_required: Annotated[bool, Meta(description="A gate waits for somebody.")] = True
-    on_step_completed: Annotated[bool, Meta(description="A step is done.")] = False
-    on_run_completed: Annotated[bool, Meta(description="A run is done.")] = True
-    on_run_failed: Annotated[bool, Meta(description="A run failed.")] = True
+    otlp_endpoint: Annotated[
+        Address | None,
+        Meta(description="A collector of OpenTelemetry that takes OTLP over HTTP, such as http://localhost:4318."),
+    ] = None
 
 
 class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -99,8 +106,8 @@ class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="Days to keep the records of ended runs; for ever if not said."),
     ] = None
-    notifications: Annotated[NotificationsFile, Meta(description="Which moments are told to people.")] = (
-        NotificationsFile()
+    notifications: Annotated[NotificationsFile, Meta(description="Which moments are told to people, and how.")] = field(
+        default_factory=NotificationsFile
     )
     priority_modes: Annotated[
         dict[Priority, Literal["auto", "supervised", "step_by_step"]],
@@ -140,6 +147,9 @@ class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
             description="Further files that each checkpoint of the log is appended to; relative to the project folder."
         ),
     ] = None
+    telemetry: Annotated[TelemetryFile, Meta(description="What monitoring is told.")] = field(
+        default_factory=TelemetryFile
+    )
 
 
 # made now: where threads meet a type for the first time the JSON library crashes
@@ -159,6 +169,9 @@ def parse_config(source: SourceFile) -> tuple[Config | None, tuple[Problem, ...]
 def checked_config(stated: ConfigFile, places: Places, findings: Findings) -> Config | None:
     """The config that is stated; None, and every problem in `findings`, if there is any error."""
     _check_people(stated, places, findings)
+    check_notifications(stated.notifications, stated.groups, places, findings)
+    if stated.telemetry.otlp_endpoint is not None:
+        check_web_address(stated.telemetry.otlp_endpoint, places.at(("telemetry", "otlpEndpoint")), findings)
     return None if findings.has_errors else _config(stated)
 
 
@@ -203,7 +216,6 @@ def _check_user(name: str, stated: ConfigFile, at: Place, findings: Findings) ->
 
 
 def _config(stated: ConfigFile) -> Config:
-    notifications = stated.notifications
     action = stated.approval_timeout_action
     return Config(
         default_execution_mode=stated.default_execution_mode,
@@ -211,12 +223,7 @@ def _config(stated: ConfigFile) -> Config:
         approval_timeout_action=action and TimeoutAction(action),
         max_concurrent_runs=stated.max_concurrent_runs,
         audit_retention_days=stated.audit_retention_days,
-        notifications=Notifications(
-            on_approval_required=notifications.on_approval_required,
-            on_step_completed=notifications.on_step_completed,
-            on_run_completed=notifications.on_run_completed,
-            on_run_failed=notifications.on_run_failed,
-        ),
+        notifications=notifications_of(stated.notifications),
         priority_modes={priority: ExecutionMode(mode) for priority, mode in stated.priority_modes.items()},
         users={name: User(name=user.name or "") for name, user in stated.users.items()},
         groups={
@@ -228,6 +235,7 @@ def _config(stated: ConfigFile) -> Config:
         agents_see_all_steps=stated.agents_see_all_steps,
         agents={name: _agent(agent) for name, agent in stated.agents.items()},
         checkpoint_copies=stated.checkpoint_copies or (),
+        telemetry=Telemetry(otlp_endpoint=(stated.telemetry.otlp_endpoint or "").rstrip("/")),
     )
 
 

@@ -21,6 +21,7 @@ from sopwith.stores.claims import Claims
 from sopwith.stores.database import Database
 from sopwith.stores.integrity import findings
 from sopwith.stores.log import SqliteLog
+from sopwith.stores.notices import SqliteCursor, SqliteNotices
 from sopwith.stores.rows import (
     StoredRun,
     event_values,
@@ -31,6 +32,7 @@ from sopwith.stores.rows import (
     sealed_event,
     stored_run,
 )
+from sopwith.stores.tally import SqliteTally
 from sopwith.stores.tokens import RESTORED, SqliteTokens
 
 _EPOCHS_OF_A_HISTORY = 1_000_000
@@ -47,6 +49,9 @@ class SqliteStore:
         self._claims = Claims(self._db)
         self.log = SqliteLog(self._db)
         self.tokens = SqliteTokens(self._db)
+        self.notices = SqliteNotices(self._db)
+        self.traced = SqliteCursor(self._db, "traces")
+        self.tally = SqliteTally(self._db)
 
     def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
         with self._db.writing() as connection:
@@ -171,6 +176,8 @@ class SqliteStore:
             self._db.run("void_claims", epochs=_EPOCHS_OF_A_HISTORY, now=milliseconds(now))
             self._db.run("insert_restoration", line=restoration)
             self._db.run("revoke_all_tokens", at=milliseconds(now), by=RESTORED)
+            self.notices.void(now)
+            SqliteCursor(self._db, "traces").moved(None)
 
     def damage(self) -> str:
         """What is first found to be wrong with the file itself; empty if nothing is. Reads it all: 2 ms for a MiB."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.codec import SealedEvent
-from sopwith.ports import KeptCheckpoint, Owner, RunSummary
+from sopwith.ports import KeptCheckpoint, Notice, Owner, RunSummary
 
 
 class Kept(msgspec.Struct):
@@ -39,3 +39,6 @@ class Shelf:
         """Runs whose payloads up to a seq are gone."""
         self.checkpoints: dict[int, KeptCheckpoint] = {}
         self.tombstones: list[bytes] = []
+        self.notices: dict[int, Notice] = {}
+        self.notices_made = 0
+        self.notices_cursor: int | None = None

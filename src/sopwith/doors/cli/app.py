@@ -43,6 +43,8 @@ _VERBS = {
     "complete": ("deciding", "Report a step as done by hand"),
     "fail": ("deciding", "Report a manual step as failed"),
     "serve": ("serving", "Drive all runs that nobody else drives"),
+    "notify test": ("notifying", "Send a test message over the channels of config.json"),
+    "notify list": ("notifying", "Show what was told to whom, and what waits"),
     "mcp": ("agents", "Serve the workspace to an AI agent as MCP tools"),
     "tools": ("agents", "Print the agents' tools for hosts without MCP"),
     "skill install": ("agents", "Write the skill file for agents"),
@@ -70,7 +72,7 @@ class Verbs(click.Group):
         if cmd_name not in _VERBS:
             return None
         module = import_module(f"sopwith.doors.cli.{_VERBS[cmd_name][0]}")
-        command = getattr(module, cmd_name.replace("list", "list_").replace(" ", "_"))
+        command = getattr(module, "list_" if cmd_name == "list" else cmd_name.replace(" ", "_"))
         assert isinstance(command, click.Command)
         command.name = cmd_name
         return command

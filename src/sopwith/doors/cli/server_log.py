@@ -52,6 +52,12 @@ OWN_TYPES = {
         Level.WARNING,
         "The wall clock was set by `seconds`, back if negative, since the last look",
     ),
+    "channel_failing": (Level.WARNING, "A channel did not take a message, which is tried again; `channel`, `reason`"),
+    "channel_well": (Level.INFO, "A channel that failed takes messages again; `channel`"),
+    "messages_given_up": (
+        Level.ERROR,
+        "So many messages, `count`, for a `channel` are tried no more; `reason`. See `sop notify list`",
+    ),
     "lines_lost": (Level.WARNING, "So many lines, `count`, were not written before this one: nobody took them"),
     "trouble": (Level.ERROR, "A run, or without `runId` the store, is in trouble and is tried again; `error`"),
 }
@@ -148,6 +154,26 @@ class ServerLog:
         way = "forward" if seconds > 0 else "back"
         words = f"{click.style('!', fg='yellow')} the clock was set {way} by {abs(seconds):.1f}s"
         self._own({"type": "clock_jump", "seconds": round(seconds, 3)}, lambda: self._line_now("", "", words))
+
+    def on_channel_failing(self, channel: str, reason: str) -> None:
+        words = f"{click.style('!', fg='yellow')} channel {safe(channel)} fails: {safe(reason)}; it is tried again"
+        self._own({"type": "channel_failing", "channel": channel, "reason": reason}, lambda: self._told_now(words))
+
+    def on_channel_well(self, channel: str) -> None:
+        words = f"channel {safe(channel)} takes messages again"
+        self._own({"type": "channel_well", "channel": channel}, lambda: self._told_now(words))
+
+    def on_given_up(self, channel: str, count: int, reason: str) -> None:
+        messages = "1 message" if count == 1 else f"{count} messages"
+        words = f"{click.style(mark('✘'), fg='red')} gave up {messages} for channel {safe(channel)}: {safe(reason)}"
+        document = {"type": "messages_given_up", "channel": channel, "count": count, "reason": reason}
+        self._own(document, lambda: self._told_now(words), err=True)
+
+    def on_post_trouble(self, error: BaseException) -> None:
+        self.on_trouble(None, error)
+
+    def _told_now(self, words: str) -> str:
+        return self._line_now("", "", words)
 
     def _line_now(self, run_id: str, name: str, words: str) -> str:
         return _line(self._now().at, run_id, name, words)

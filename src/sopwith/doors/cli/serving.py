@@ -7,19 +7,20 @@ import os
 import pwd
 import signal
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Coroutine
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from sopwith.assembly import make_postman, make_tracer
 from sopwith.doors.cli.door import Document, Door, verb
 from sopwith.doors.cli.listening import DEFAULT_HOST, DEFAULT_PORT, Place, check_proxies, open_http
 from sopwith.doors.cli.server_health import HealthSocket, Physician, ask
 from sopwith.doors.cli.server_log import ServerLog
 from sopwith.doors.cli.service_manager import ServiceManager
+from sopwith.engine.aside import aside as _aside
 from sopwith.engine.auditing import Deferred
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.ticker import Pulse
@@ -33,8 +34,8 @@ from sopwith.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from sopwith.audit.retention import Dropped
+    from sopwith.doors.web.server import Listening
 
-_T = TypeVar("_T")
 _SIGNING_SECS = 3.0
 """How long the end waits for the last signature; longer than it takes to give up on a place that somebody keeps."""
 _DAY_SECS = 24 * 60 * 60
@@ -128,10 +129,6 @@ def _place(
     return Place(host or DEFAULT_HOST, DEFAULT_PORT if port is None else port, allowed, proxies)
 
 
-def _nothing() -> None:
-    pass
-
-
 def _refuse_damaged(door: Door) -> None:
     """A server writes for weeks: it does not begin on a file that is damaged already."""
     store = door.engine.parts.store
@@ -152,6 +149,8 @@ class _Served:
         self._anew = asyncio.Event()
         self._signing = Deferred(door.engine.parts.auditing)
         self._parts = msgspec.structs.replace(door.engine.parts, auditing=self._signing)
+        self._postman = make_postman(door.engine, log)
+        self._tracer = make_tracer(door.engine, log.on_post_trouble)
 
     async def once(self) -> None:
         """Until nothing is left to do now."""
@@ -161,6 +160,7 @@ class _Served:
         left = await serve_runs(self._parts, self._log, stop=self._stop, once=True)
         if not self._stop.is_set():
             await keeping_house
+            await self._unless_told_to_end(self._postman.once())
         await self._end(left, keeping_house)
 
     async def stay(self, place: Place | None = None) -> None:
@@ -185,6 +185,8 @@ class _Served:
             aside = [
                 asyncio.ensure_future(_keep_house(self._door, self._log, once=False)),
                 asyncio.ensure_future(_beat(manager, physician)),
+                asyncio.ensure_future(self._postman.stay()),
+                asyncio.ensure_future(self._tracer.stay()),
             ]
             left = await serve_runs(
                 self._parts,
@@ -193,16 +195,30 @@ class _Served:
                 ear=DatagramEar(self._door.workspace.runs),
                 anew=self._anew,
                 pulse=pulse,
-                stirred=_nothing if web is None else web.stir,
+                stirred=lambda: self._stir(web),
             )
             manager.stopping()
             if web is not None:
                 await web.stop()
             await self._end(left, *aside)
 
+    def _stir(self, web: Listening | None) -> None:
+        self._postman.stir()
+        self._tracer.stir()
+        if web is not None:
+            web.stir()
+
+    async def _unless_told_to_end(self, work: Coroutine[None, None, None]) -> None:
+        working, told = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
+        for each in (working, told):
+            each.cancel()
+
     async def _end(self, left: tuple[str, ...], *aside: asyncio.Future[None]) -> None:
         for task in aside:
             task.cancel()
+        with suppress(StoreError):
+            self._postman.finish()
         signing = asyncio.ensure_future(_aside(lambda: self._signing.finish(_SIGNING_SECS)))
         hurry = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait({signing, hurry}, return_when=asyncio.FIRST_COMPLETED)
@@ -261,33 +277,6 @@ async def _a_day(clock: Clock) -> None:
     began = clock.now()
     while (now := clock.now()).boot_id == began.boot_id and now.boot_ms - began.boot_ms < _DAY_SECS * 1000:
         await clock.sleep(_HOUR_SECS)
-
-
-async def _aside(work: Callable[[], _T]) -> _T:
-    """Does it in a thread that nobody waits for when the process ends, as one of asyncio's own would be."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[_T] = loop.create_future()
-
-    def tell(result: _T | None, error: Exception | None) -> None:
-        if done.done():
-            return  # cancelled
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(cast(_T, result))
-
-    def run() -> None:
-        result, failed = None, None
-        try:
-            result = work()
-        except Exception as error:
-            failed = error
-        # a server that has ended listens no more
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(tell, result, failed)
-
-    threading.Thread(target=run, name="retention", daemon=True).start()
-    return await done
 
 
 def _retain(door: Door) -> Dropped:

@@ -322,3 +322,67 @@ select seq from sqlite_sequence where name = 'access'
 insert into claims (run, epoch, owner, claimed_at, lease_until)
 select ordinal, :epochs, null, :now, null from runs where true
 on conflict do update set epoch = epoch + :epochs, owner = null, lease_until = null
+
+-- name: reading_cursor
+-- How far somebody has read the log.
+select value from cursors where name = :name
+
+-- name: move_reading_cursor
+-- Remembers how far that is.
+insert into cursors (name, value) values (:name, :position) on conflict do update set value = excluded.value
+
+-- name: drop_reading_cursor
+-- Reads on no more.
+delete from cursors where name = :name
+
+-- name: insert_notice
+-- One that waits and is due; nothing where there is one for this position and channel.
+insert into notices (position, channel, moment, run_id, message, made_at, next_at)
+values (:position, :channel, :moment, :run_id, :message, :now, :now) on conflict do nothing
+
+-- name: waiting_channels
+-- The channels that something waits for, and when the first of it is due.
+select channel, min(next_at) from notices indexed by notices_waiting where outcome is null group by channel
+
+-- name: due_notices
+-- What is due over a channel, the longest waiting first.
+select id, position, channel, moment, run_id, message, made_at, attempts, next_at, outcome, ended_at, told
+from notices indexed by notices_waiting
+where channel = :channel and outcome is null and next_at <= :now order by next_at, id limit :limit
+
+-- name: settle_notice
+-- One that waits no more.
+update notices set outcome = :outcome, ended_at = :now, told = :told, attempts = attempts + :tries, next_at = null
+where id = :id and outcome is null
+
+-- name: put_off_notice
+-- One that was tried in vain and is due again later.
+update notices set attempts = attempts + 1, next_at = :next_at, told = :told where id = :id and outcome is null
+
+-- name: hurry_notices
+-- Those that are due after an instant are due now.
+update notices indexed by notices_waiting set next_at = :now where outcome is null and next_at > :latest
+
+-- name: newest_notices
+-- The newest notices, whatever became of them.
+select id, position, channel, moment, run_id, message, made_at, attempts, next_at, outcome, ended_at, told
+from notices order by id desc limit :limit
+
+-- name: prune_notices
+-- Drops those that ended before an instant.
+delete from notices where ended_at < :before returning id
+
+-- name: void_notices
+-- In a restored copy: what waited was most likely told in the history that is gone.
+update notices indexed by notices_waiting
+set outcome = 'dropped', told = 'the record was restored from a backup', ended_at = :now, next_at = null
+where outcome is null
+
+-- name: settled_deliveries
+-- What became of deliveries from an instant on, in the order in which that was settled.
+select id, procedure, trigger, outcome, settled_at from deliveries indexed by deliveries_settled
+where settled_at >= :since order by settled_at, id limit :limit
+
+-- name: oldest_waiting_delivery
+-- How many deliveries nobody has carried out yet, and since when the first of them waits.
+select count(*), min(received_at) from deliveries indexed by deliveries_waiting where outcome is null

@@ -1,4 +1,5 @@
--- What is to be told to somebody about an event of the log, until it was. `next_at` null: sent, or given up.
+-- What is to be told over a channel of an event of the log, until it was. `outcome` null: it waits, until `next_at`.
+-- How far the log was read for it is the cursor `notices`.
 create table notices (
     id integer primary key autoincrement,
     position integer not null,
@@ -6,11 +7,14 @@ create table notices (
     moment text not null,
     run_id text not null,
     message blob not null,
+    made_at integer not null,
     attempts integer not null default 0,
     next_at integer,
-    sent_at integer,
-    failure text,
-    unique (position, channel, moment)
+    outcome text,
+    ended_at integer,
+    told text not null default '',
+    unique (position, channel)
 ) strict;
 
-create index notices_waiting on notices (next_at) where next_at is not null;
+create index notices_waiting on notices (channel, next_at) where outcome is null;
+create index notices_ended on notices (ended_at) where ended_at is not null;

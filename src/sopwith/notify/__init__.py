@@ -1,0 +1,1 @@
+"""Channels: one file, one way to somebody. None of them is imported before a message goes its way."""
