@@ -19,6 +19,9 @@ NO_INDEX_NEEDED = {
     "insert_checkpoint",
     "insert_tombstone",
     "insert_restoration",
+    "insert_delivery",
+    "move_trigger_cursor",
+    "keep_watched_file",
 }
 WHOLE_STORE = {
     "runs_with_gaps",
@@ -28,6 +31,8 @@ WHOLE_STORE = {
     "tombstones",
     "restorations",
     "void_claims",
+    "void_deliveries",
+    "forget_watched_files",
 }
 """For sop doctor and sop audit --verify-all, which read everything."""
 
@@ -55,6 +60,7 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
         small = name == "slots_of_workspace" and "TEMP B-TREE" in step
         small |= name == "log_high_water"  # a table of one row
         small |= step.startswith("CORRELATED SCALAR SUBQUERY")  # whose own lookup is the next line
+        by_age |= name == "waiting_deliveries" and step == "SCAN deliveries USING INDEX deliveries_waiting"
         by_age |= name == "newest_checkpoint" and step == "SCAN checkpoints"
         assert by_age or small or (" USING " in step and "TEMP B-TREE" not in step), steps
 
@@ -73,6 +79,9 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
         ("queued_in_group", "runs_of_group"),
         ("last_executed_end", "runs_last_executed"),
         ("due_runs", "runs_due"),
+        ("waiting_deliveries", "deliveries_waiting"),
+        ("count_waiting_of_trigger", "deliveries_waiting_of_trigger"),
+        ("prune_deliveries", "deliveries_settled"),
     ],
 )
 def test_the_index_is_the_one_made_for_the_query(db: apsw.Connection, name: str, index: str) -> None:

@@ -17,13 +17,14 @@ from sopwith.errors import StoreError
 from sopwith.ports import Cache, RunFilter
 from sopwith.testing.clock import START
 from sopwith.testing.store_claims import ClaimContract
+from sopwith.testing.store_deliveries import DeliveryContract
 from sopwith.testing.store_log import LogContract
 from sopwith.testing.store_suite import raises
 from sopwith.testing.store_writes import WriteContract
 
 
-class StoreContract(WriteContract, ClaimContract, LogContract):
-    """The whole suite: what is here, and the promises of writing, of claiming and of the log."""
+class StoreContract(WriteContract, ClaimContract, LogContract, DeliveryContract):
+    """The whole suite: what is here, and the promises of writing, of claiming, of the log and of deliveries."""
 
     def test_events_can_be_read_from_a_seq_on(self) -> None:
         batch = self.begin(count=4)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.codec import SealedEvent
-from sopwith.ports import KeptCheckpoint, Owner, RunSummary
+from sopwith.ports import Delivery, KeptCheckpoint, Owner, RunSummary
 
 
 class Kept(msgspec.Struct):
@@ -39,3 +39,6 @@ class Shelf:
         """Runs whose payloads up to a seq are gone."""
         self.checkpoints: dict[int, KeptCheckpoint] = {}
         self.tombstones: list[bytes] = []
+        self.deliveries: dict[int, Delivery] = {}
+        self.last_delivery = 0
+        self.cursors: dict[tuple[str, str], str] = {}
