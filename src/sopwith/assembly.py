@@ -26,6 +26,7 @@ from sopwith.stores.views import FileViews
 
 if TYPE_CHECKING:
     from sopwith.audit.keeper import Keeper
+    from sopwith.engine.triggering import Triggering, TriggerWitness
 
 # asking for the umask means setting it, so it is done once, before any thread
 _UMASK = os.umask(0o077)
@@ -71,6 +72,27 @@ def _engine_on(workspace: Workspace, store: SqliteStore, library: Library, audit
             bell=DatagramBell(workspace.runs),
         )
     )
+
+
+@contextmanager
+def open_triggering(workspace: Workspace, witness: TriggerWitness) -> Iterator[Triggering]:
+    """All triggers of the workspace, on a store of their own: their threads hold up nobody else's."""
+    from sopwith.engine.triggering import Triggering
+    from sopwith.triggers.folder import FileFolder
+    from sopwith.triggers.watching import FileWatcher
+
+    engine = open_engine(workspace)
+    store = engine.parts.store
+    assert isinstance(store, SqliteStore)
+    with closing(store):
+        yield Triggering(
+            engine,
+            store.deliveries,
+            store.log,
+            FileFolder(workspace.root),
+            witness,
+            watcher=FileWatcher(workspace.root),
+        )
 
 
 @contextmanager

@@ -320,6 +320,8 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str]
     """The whole environment of the process, SOP_* variables included."""
     parameters_json: bytes
+    event_json: bytes | None = None
+    """What happened outside and started the run, for the step to read; None where nothing did."""
     umask: int
     output_types: Mapping[str, str]
     confidential: Confidential = Confidential()
@@ -659,4 +661,25 @@ class Deliveries(Protocol):
 
     def files(self, name: str) -> Mapping[str, str]:
         """What the source of this name knows, by path."""
+        ...
+
+
+class FileStamp(msgspec.Struct, frozen=True, kw_only=True):
+    """What tells that a file has changed, without reading it."""
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+
+
+class Folder(Protocol):
+    """The project folder, as triggers see it: regular files only, and no link is followed."""
+
+    def scan(self, pattern: str) -> Mapping[str, FileStamp]:
+        """The files that the pattern matches, by path; none where their folder is not there. Raises WorkspaceError."""
+        ...
+
+    def digest(self, path: str, stamp: FileStamp) -> str | None:
+        """The SHA-256 of the file, read from one descriptor; None if it is another one than the stamp says."""
         ...

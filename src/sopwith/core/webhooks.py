@@ -112,14 +112,15 @@ def delivery_of_caller(trigger: Trigger, signed: Signed) -> str:
 
 def _named(signed: Signed, header: str) -> str:
     stated = signed.headers.get(header.lower(), "") if header else ""
-    return stated if _ID.fullmatch(stated) else _digest_of(stated.encode("utf-8", "surrogateescape")) if stated else ""
+    return stated if _ID.fullmatch(stated) else digest_of(stated.encode("utf-8", "surrogateescape")) if stated else ""
 
 
 def _digest(signed: Signed) -> str:
-    return _digest_of(signed.body)
+    return digest_of(signed.body)
 
 
-def _digest_of(data: bytes) -> str:
+def digest_of(data: bytes) -> str:
+    """A name for bytes that have none, or one that is too long."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 

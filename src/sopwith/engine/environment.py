@@ -17,6 +17,7 @@ from sopwith.core.procedure import Procedure, Step, canonical
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, ancestors
 from sopwith.engine.parts import Parts
+from sopwith.engine.runs import Runs
 from sopwith.engine.secrets import Lacking, confidential, resolved_secrets
 from sopwith.ports import WorkOrder, verification_name
 
@@ -99,6 +100,7 @@ def work_order(
         working_dir=working_dir(parts.workspace.root, run.procedure, definition),
         environment=step_variables(parts, run, number, equipped(definition, agent), secrets=found),
         parameters_json=canonical({**run.params, **found}),
+        event_json=Runs(parts).event_bytes(run) or None,
         confidential=confidential(parts, run, equipped(definition, agent), found),
         umask=run.umask,
         output_types=definition.outputs,

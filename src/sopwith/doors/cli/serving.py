@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import click
 import msgspec
 
+from sopwith.assembly import open_triggering
 from sopwith.doors.cli.door import Document, Door, verb
 from sopwith.doors.cli.server_health import HealthSocket, Physician, ask
 from sopwith.doors.cli.server_log import ServerLog
@@ -110,6 +111,8 @@ class _Served:
         self._heed_signals()
         self._log.began(once=True)
         keeping_house = asyncio.ensure_future(_keep_house(self._door, self._log, once=True))
+        with open_triggering(self._door.workspace, self._log) as triggering:
+            await triggering.once()
         left = await serve_runs(self._parts, self._log, stop=self._stop, once=True)
         if not self._stop.is_set():
             await keeping_house
@@ -122,7 +125,7 @@ class _Served:
         manager = ServiceManager(os.environ)
         self._heed_signals()
         health = HealthSocket(self._door.workspace.runs, physician.examine)
-        with closing(health):
+        with closing(health), open_triggering(self._door.workspace, self._log) as triggering:
             try:
                 await health.open()
             except OSError as error:
@@ -133,6 +136,7 @@ class _Served:
             aside = [
                 asyncio.ensure_future(_keep_house(self._door, self._log, once=False)),
                 asyncio.ensure_future(_beat(manager, physician)),
+                asyncio.ensure_future(triggering.serve()),
             ]
             left = await serve_runs(
                 self._parts,
@@ -141,6 +145,7 @@ class _Served:
                 ear=DatagramEar(self._door.workspace.runs),
                 anew=self._anew,
                 pulse=pulse,
+                stirred=triggering.stir,
             )
             manager.stopping()
             await self._end(left, *aside)
