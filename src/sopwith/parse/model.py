@@ -220,6 +220,7 @@ class TriggerFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkn
     ] = None
 
     never_null: ClassVar[frozenset[str]] = frozenset({"secretEnv", "scheme", "condition"})
+    designed_keys: ClassVar[frozenset[str]] = frozenset({"topic", "queue"})
     designed_values: ClassVar[Values] = MappingProxyType({"type": frozenset({"mqtt", "amqp"})})
 
 

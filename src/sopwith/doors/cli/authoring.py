@@ -155,12 +155,14 @@ def _validated(door: Door, name: str, config: Config | None) -> tuple[Problem, .
     import os
 
     from sopwith.engine.checks import check_procedure
+    from sopwith.engine.trigger_checks import check_ends
     from sopwith.engine.uses import problems_of_uses
     from sopwith.plugins import Registry
 
     return (
         *parsed.problems,
         *problems_of_uses(parsed.procedure, door.library.procedure),
+        *check_ends(parsed.procedure, door.library.procedure),
         *check_procedure(parsed.procedure, Registry(), os.environ, config, door.library.workspace.root),
     )
 
