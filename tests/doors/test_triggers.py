@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
+from msgspec.structs import replace
+
+from sopwith.clock import SystemClock
+from sopwith.core.instant import Instant
 
 from .test_serve import Server
 from .workshop import Workshop, eventually
@@ -157,8 +165,6 @@ def test_a_server_looks_at_definitions_anew_and_starts_after_another_run(
 
 def _has_begun(workshop: Workshop) -> bool:
     """Whether any source of events has a cursor."""
-    import apsw
-
     with apsw.Connection(str(workshop.sops / "runs.db"), flags=apsw.SQLITE_OPEN_READONLY) as db:
         return bool(db.execute("select count(*) from cursors").fetchall()[0][0])
 
@@ -177,3 +183,51 @@ def test_once_does_what_can_be_done_now(workshop: Workshop) -> None:
         workshop.run_id("deploy"),
     )
     assert workshop.json("trigger", "log", "build")["deliveries"] == []
+
+
+def triggered(workshop: Workshop) -> str:
+    """A run that the end of another one started; tells its id."""
+    workshop.steps("build", "Go|true")
+    workshop.steps("deploy", "Go|true", triggers=[{"type": "procedure", "procedure": "build"}])
+    workshop.sop("serve", "--once")
+    workshop.sop("run", "build")
+    workshop.sop("serve", "--once")
+    return workshop.run_id("deploy")
+
+
+def test_a_changed_event_is_found_by_whoever_verifies(workshop: Workshop) -> None:
+    run_id = triggered(workshop)
+    digest = workshop.json("status", run_id)["event"]["digest"]
+    assert workshop.sop("audit", run_id, "--verify").code == 0
+    bundle = workshop.root / "bundle"
+    exported = workshop.sop("audit", "export", run_id, "--to", str(bundle))
+    assert exported.code == 0, exported
+    tool = Path(__file__).parents[2] / "tools" / "verify_audit.py"
+    verified = subprocess.run([sys.executable, tool, bundle], capture_output=True, text=True)
+    assert "is bad" not in verified.stdout + verified.stderr
+    assert verified.returncode == 0, verified.stderr
+    (bundle / "triggers" / f"{digest}.json").unlink()
+    verified = subprocess.run([sys.executable, tool, bundle], capture_output=True, text=True)
+    assert verified.returncode != 0
+    with apsw.Connection(str(workshop.sops / "runs.db")) as db:
+        db.execute("update contents set data = cast(data || ' ' as blob) where digest = ?", [bytes.fromhex(digest)])
+    told = workshop.sop("audit", run_id, "--verify")
+    assert told.code == 1
+    assert "the event that it names was changed" in told.out + told.err
+
+
+def test_what_retention_drops_takes_the_event_along(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = triggered(workshop)
+    digest = workshop.json("status", run_id)["event"]["digest"]
+    (workshop.sops / "config.json").write_text('{"auditRetentionDays": 1}')
+    real = SystemClock.now
+    monkeypatch.setattr(SystemClock, "now", lambda self: _later(real(self), timedelta(days=2)))
+    assert workshop.sop("audit", "prune").code == 0
+    with apsw.Connection(str(workshop.sops / "runs.db")) as db:
+        left = db.execute("select count(*) from contents where digest = ?", [bytes.fromhex(digest)]).fetchall()
+    assert left == [(0,)]
+    assert workshop.sop("audit", "--verify-all").code == 0
+
+
+def _later(now: Instant, span: timedelta) -> Instant:
+    return replace(now, at=now.at + span)

@@ -76,7 +76,7 @@ class Desk:
     async def _look(self) -> None:
         await self.triggering.begin()
         self.triggering.touch()
-        self.triggering._looked_ms = -(2**62)
+        self.triggering._looked_ms = self.triggering._read_ms = -(2**62)
         while await self.triggering._try(self.triggering._looking, self.triggering._see):
             pass
         await self._carry_out()

@@ -51,9 +51,9 @@ class Schedules:
         self._next: dict[str, tuple[datetime, datetime]] = {}
         """By cursor: from when to when nothing comes."""
 
-    def forget(self, armed: Armed) -> None:
+    def forget(self) -> None:
         """What was told could not be kept: it is told again."""
-        self._next.pop(armed.cursor, None)
+        self._next.clear()
 
     def look(self, armed: Armed, now: Instant) -> Seen:
         """What has come of one schedule."""

@@ -11,9 +11,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from sopwith.core.globs import fixed_folder
+from sopwith.core.instant import Instant
 from sopwith.core.procedure import TriggerType
 from sopwith.core.request import run_id_of
 from sopwith.core.trigger_events import BadEvent, encode_event
@@ -26,17 +28,22 @@ from sopwith.engine.engine import Engine
 from sopwith.engine.hooks import Answer, Hook, Hooks, MayStart, Refusal
 from sopwith.engine.intake import Intake
 from sopwith.engine.sources import Ends, Folders, Happening, Schedules, Seen
-from sopwith.errors import SopwithError
 from sopwith.ports import Deliveries, Delivery, Folder, Log, NewDelivery
 
 LOOK_SECS = 1.0
-"""How often definitions and schedules are looked at, and how late a schedule may be."""
+"""How often schedules are looked at, and how late one may be."""
+READ_SECS = 2.0
+"""How often it is looked whether files of procedures have changed."""
 SCAN_SECS = 10.0
 """How often folders are looked through where somebody tells of changes: the net below words that were lost."""
 POLL_SECS = 2.0
 """The same where nobody tells."""
 KEPT = timedelta(days=30)
 """How long what was carried out is remembered."""
+_AGAIN_MS = 10 * 60 * 1000
+"""What stays in the way is told again after so long."""
+_MOST_TOLD = 100
+_T = TypeVar("_T")
 _PRUNE_MS = 24 * 60 * 60 * 1000
 
 
@@ -125,8 +132,9 @@ class Triggering:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._to_do = asyncio.Event()
         self._to_see = asyncio.Event()
-        self._told: set[str] = set()
-        self._looked_ms = self._scanned_ms = self._pruned_ms = -(2**62)
+        self._told: dict[str, int] = {}
+        """What was in the way, and when that was told last."""
+        self._read_ms = self._looked_ms = self._scanned_ms = self._pruned_ms = -(2**62)
         self._touched = True
         self._hears = False
 
@@ -191,7 +199,7 @@ class Triggering:
             await asyncio.sleep(LOOK_SECS / 20)
 
     async def _try(self, aside: Aside, work: Callable[[], bool | None]) -> bool:
-        """What the work tells; what it raises is told once, until it goes well again."""
+        """What the work tells; what it raises is told, and nothing more."""
         try:
             more = await aside.do(work)
         except Exception as error:
@@ -200,8 +208,11 @@ class Triggering:
         return bool(more)
 
     def _trouble(self, error: Exception) -> None:
-        if str(error) not in self._told:
-            self._told.add(str(error))
+        now_ms = self._clock.now().boot_ms
+        if now_ms - self._told.get(str(error), -_AGAIN_MS) >= _AGAIN_MS:
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            self._told[str(error)] = now_ms
             self._witness.on_trouble(None, error)
 
     def _in_loop(self, tell: Callable[[], None]) -> None:
@@ -218,32 +229,51 @@ class Triggering:
     def _see(self) -> bool:
         """One look at every source that may have something; tells whether there is more at once."""
         now = self._clock.now()
+        if now.boot_ms - self._read_ms >= READ_SECS * 1000:
+            self._read_ms = now.boot_ms
+            self._guarded(self.armory.look)
         if now.boot_ms - self._looked_ms >= LOOK_SECS * 1000:
             self._looked_ms = now.boot_ms
-            self.armory.look()
-            for each in self.armory.of(TriggerType.CRON):
-                self._keep(self._schedules.look(each, now), lambda each=each: self._schedules.forget(each))  # type: ignore[misc]
-        self._look_at_folders()
+            self._look_at_schedules(now)
+        self._look_at_folders(now)
         if now.boot_ms - self._pruned_ms >= _PRUNE_MS:
             self._pruned_ms = now.boot_ms
-            self._deliveries.prune(now.at - KEPT)
+            self._guarded(lambda: self._deliveries.prune(now.at - KEPT))
         seen = self._ends.look(self.armory.of(TriggerType.PROCEDURE), now)
         self._keep(seen, self._ends.forget)
         return bool(seen.happenings)
 
-    def _look_at_folders(self) -> None:
+    def _guarded(self, work: Callable[[], _T]) -> _T | None:
+        """What is wrong with one trigger keeps no other from being looked at."""
+        try:
+            return work()
+        except Exception as error:
+            trouble = error
+            self._in_loop(lambda: self._trouble(trouble))
+            return None
+
+    def _look_at_schedules(self, now: Instant) -> None:
+        armed = self.armory.of(TriggerType.CRON)
+        seen = [found for each in armed if (found := self._guarded(partial(self._schedules.look, each, now)))]
+        happenings = tuple(each for found in seen for each in found.happenings)
+        self._guarded(
+            lambda: self._keep(
+                Seen(happenings, tuple(m for found in seen for m in found.moves)), self._schedules.forget
+            )
+        )
+
+    def _look_at_folders(self, now: Instant) -> None:
         armed = self.armory.of(TriggerType.FILESYSTEM)
-        now = self._clock.now()
         if armed and (self._touched or now.boot_ms - self._scanned_ms >= self._pause_secs * 1000):
             self._touched, self._scanned_ms = False, now.boot_ms
-            self._in_loop(lambda: self._watch(armed))
+            self._in_loop(partial(self._watch, armed))
         else:
             armed = tuple(each for each in armed if self._folders.is_restless(each))
         for each in armed:
-            try:
-                self._keep(self._folders.look(each, now), lambda each=each: self._folders.forget(each))  # type: ignore[misc]
-            except SopwithError as error:
-                self._in_loop(lambda error=error: self._trouble(error))  # type: ignore[misc]
+            self._guarded(partial(self._look_at_folder, each, now))
+
+    def _look_at_folder(self, armed: Armed, now: Instant) -> None:
+        self._keep(self._folders.look(armed, now), lambda: self._folders.forget(armed))
 
     @property
     def _pause_secs(self) -> float:
