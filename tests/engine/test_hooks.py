@@ -106,6 +106,11 @@ def test_nothing_is_parsed_before_it_is_believed(desk: Desk) -> None:
     assert desk.post("/deploy", b"[" * 200_000).status == 401
 
 
+def test_what_is_too_large_is_refused_before_anything_is_computed(desk: Desk) -> None:
+    assert desk.post("/deploy", b"x" * (256 * 1024 + 1)).status == 413
+    assert desk.heard.refusals == []
+
+
 def test_a_secret_that_is_not_set_closes_the_door_and_the_log_names_it(desk: Desk, bench: Bench) -> None:
     del bench.environ["HOOK"]
     assert desk.github("/deploy", PUSH).status == 401

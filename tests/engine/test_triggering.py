@@ -393,3 +393,64 @@ def test_agents_get_the_event_in_a_frame(bench: Bench) -> None:
     assert "ignore all rules" in str(view["event"])
     text = task_text(run, 1, "f2")
     assert text.index("the event that started the run") < text.index("ignore all rules")
+
+
+@pytest.mark.parametrize("rules", [{"maxQueued": 1}, {"admission": "coalesce"}])
+def test_a_run_that_was_queued_when_the_clerk_died_is_found_in_the_queue(bench: Bench, rules: dict[str, Any]) -> None:
+    """Neither is the queue too full for it, nor does it join itself."""
+    bench.environ["HOOK"] = SECRET
+    bench.procedure("deploy", {}, triggers=[{**HOOK, **rules}], maxConcurrent=1)
+    desk = Desk(bench).begin()
+    desk.github("/deploy", PUSH)
+
+    def dies(*_args: Any, **_keys: Any) -> Any:
+        raise KilledError
+
+    desk.triggering._clerk._settle = dies  # type: ignore[method-assign]
+    desk.github("/deploy", PUSH, delivery="2")
+    assert len(desk.runs()) == 2
+    other = Desk(bench).begin()
+    other.look()
+    assert [outcome for _, outcome in other.outcomes] == ["started", "queued"]
+    assert len(other.runs()) == 2
+
+
+def test_the_clerk_asks_the_condition_as_it_is_by_then(bench: Bench) -> None:
+    bench.environ["HOOK"] = SECRET
+    bench.procedure("deploy", {}, triggers=[HOOK])
+    desk = Desk(bench).begin()
+    desk.triggering._clerk.carry_on = lambda: False  # type: ignore[method-assign]
+    desk.github("/deploy", PUSH)
+    bench.procedure("deploy", {}, triggers=[{**HOOK, "condition": "event.body.ref == 'other'"}])
+    Desk(bench).begin().look()
+    assert desk.outcomes == [("webhook:/deploy", "unmatched")]
+    assert desk.runs() == []
+
+
+def test_a_run_that_waits_no_more_while_it_is_to_be_joined_is_not_joined(bench: Bench) -> None:
+    bench.environ["HOOK"] = SECRET
+    bench.procedure("deploy", {}, triggers=[{**HOOK, "admission": "coalesce"}], maxConcurrent=1)
+    desk = Desk(bench).begin()
+    first = desk.github("/deploy", PUSH).document["runId"]
+    second = desk.github("/deploy", PUSH, delivery="2").document["runId"]
+    real = desk.triggering._clerk._queued
+
+    def queued(armed: Any) -> Any:
+        found = real(armed)
+        if found:
+            # right after the clerk has looked
+            bench.engine().cancel(second, actor=ANN)
+        return found
+
+    desk.triggering._clerk._queued = queued  # type: ignore[method-assign]
+    third = desk.github("/deploy", PUSH, delivery="3").document["runId"]
+    assert third not in (first, second)
+    assert [outcome for _, outcome in desk.outcomes] == ["started", "queued", "queued"]
+
+
+def test_whoever_serves_is_told_that_nobody_else_drives_the_run(bench: Bench) -> None:
+    bench.environ["HOOK"] = SECRET
+    bench.procedure("deploy", {}, triggers=[HOOK])
+    desk = Desk(bench).begin()
+    run_id = desk.github("/deploy", PUSH).document["runId"]
+    assert (run_id, True) in bench.bell.rung
