@@ -175,6 +175,10 @@ def test_the_project_s_own_folder_is_never_watched(bench: Bench) -> None:
     (bench.workspace.sops / "new.json").write_text("{}")
     (bench.workspace.root / "a.json").write_text("{}")
     assert settle(desk) == [("a.json", "created")]
+    (bench.workspace.root / ".pi" / "own.json").write_text("{}")
+    (bench.workspace.root / ".other").mkdir()
+    (bench.workspace.root / ".other" / "a.json").write_text("{}")
+    assert set(FileFolder(bench.workspace.root).scan(".*/*.json")) == {".other/a.json"}
 
 
 def test_a_burst_of_ten_thousand_files_loses_none_and_repeats_none(bench: Bench, folder: Path) -> None:
