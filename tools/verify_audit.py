@@ -223,6 +223,8 @@ class Verification:
         require(digest == event["hash"], "its content is not what its hash says")
         if event["eventType"] == "run_created":
             self.needed.setdefault(f"procedures/{event['details']['procedureDigest']}.json", event)
+            if event["details"].get("eventDigest"):
+                self.needed.setdefault(f"triggers/{event['details']['eventDigest']}.json", event)
         if event["eventType"] == "approval_requested":
             self.needed.setdefault(f"envelopes/{event['details']['digest']}.json", event)
 

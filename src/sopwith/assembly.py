@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sopwith.engine.postman import Postman, PostWitness
     from sopwith.engine.tokens import Tokens
     from sopwith.engine.tracer import Tracer
+    from sopwith.engine.triggering import Triggering, TriggerWitness
     from sopwith.ports import Messenger, Notices
     from sopwith.telemetry.metrics import Metrics
 
@@ -88,6 +89,27 @@ def tokens_of(engine: Engine) -> Tokens:
     parts = engine.parts
     assert isinstance(parts.store, SqliteStore)
     return Tokens(parts.store.tokens, parts.library, parts.clock, parts.ids)
+
+
+@contextmanager
+def open_triggering(workspace: Workspace, witness: TriggerWitness) -> Iterator[Triggering]:
+    """All triggers of the workspace, on a store of their own: their threads hold up nobody else's."""
+    from sopwith.engine.triggering import Triggering
+    from sopwith.triggers.folder import FileFolder
+    from sopwith.triggers.watching import FileWatcher
+
+    engine = open_engine(workspace)
+    store = engine.parts.store
+    assert isinstance(store, SqliteStore)
+    with closing(store):
+        yield Triggering(
+            engine,
+            store.deliveries,
+            store.log,
+            FileFolder(workspace.root),
+            witness,
+            watcher=FileWatcher(workspace.root),
+        )
 
 
 @contextmanager

@@ -37,14 +37,15 @@ CREATE TABLE deliveries (
     delivery text not null,
     received_at integer not null,
     event blob not null,
-    run_id text,
+    run_id text not null,
     outcome text,
-    reason text,
+    reason text not null default '',
     settled_at integer,
     unique (procedure, trigger, delivery)
 ) strict;
 CREATE INDEX deliveries_settled on deliveries (settled_at) where settled_at is not null;
 CREATE INDEX deliveries_waiting on deliveries (id) where outcome is null;
+CREATE INDEX deliveries_waiting_of_trigger on deliveries (procedure, trigger) where outcome is null;
 CREATE TABLE events (
     position integer primary key autoincrement,
     run integer not null references runs,
@@ -123,3 +124,9 @@ CREATE TABLE tombstones (
     id integer primary key autoincrement,
     line blob not null
 ) strict;
+CREATE TABLE watched_files (
+    trigger text not null,
+    path text not null,
+    value text not null,
+    primary key (trigger, path)
+) strict, without rowid;

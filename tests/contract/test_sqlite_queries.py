@@ -23,6 +23,9 @@ NO_INDEX_NEEDED = {
     "insert_access",
     "insert_notice",
     "move_reading_cursor",
+    "insert_delivery",
+    "move_trigger_cursor",
+    "keep_watched_file",
 }
 WHOLE_STORE = {
     "runs_with_gaps",
@@ -34,6 +37,8 @@ WHOLE_STORE = {
     "void_claims",
     "all_tokens",
     "revoke_all_tokens",
+    "void_deliveries",
+    "forget_watched_files",
 }
 """For sop doctor and sop audit --verify-all, which read everything."""
 
@@ -62,6 +67,7 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
         small |= name == "log_high_water"  # a table of one row
         small |= name == "access_high_water"
         small |= step.startswith("CORRELATED SCALAR SUBQUERY")  # whose own lookup is the next line
+        by_age |= name == "waiting_deliveries" and step == "SCAN deliveries USING INDEX deliveries_waiting"
         by_age |= name == "newest_checkpoint" and step == "SCAN checkpoints"
         by_age |= name == "newest_access" and step == "SCAN access"
         by_age |= name == "newest_notices" and step == "SCAN notices"
@@ -88,6 +94,9 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
         ("void_notices", "notices_waiting"),
         ("settled_deliveries", "deliveries_settled"),
         ("oldest_waiting_delivery", "deliveries_waiting"),
+        ("waiting_deliveries", "deliveries_waiting"),
+        ("count_waiting_of_trigger", "deliveries_waiting_of_trigger"),
+        ("prune_deliveries", "deliveries_settled"),
     ],
 )
 def test_the_index_is_the_one_made_for_the_query(db: apsw.Connection, name: str, index: str) -> None:

@@ -108,6 +108,7 @@ CHANGES: dict[str, Any] = {
     "agent": {"name": "default", "command": ["another"]},
     "agents": {"default": {"command": ["another"]}},
     "rollback": True,
+    "event": "d" * 64,
 }
 
 

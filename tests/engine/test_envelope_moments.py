@@ -190,6 +190,7 @@ OTHER: dict[str, Any] = {
     "environment": {"LANG": "xx"},
     "passed": {"TOKEN": "0" * 64},
     "secrets": {"token": "0" * 64},
+    "event": "0" * 64,
     "policy": Policy(approval_timeout_mins=1),
     "approval": ApprovalRules(approvers=("user:mallory",)),
     "timeout_mins": 1,

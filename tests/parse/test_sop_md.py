@@ -41,7 +41,7 @@ def test_the_examples_of_the_specification_parse(document: str, gates: list[bool
 
 def test_the_deploy_example_parses_with_both_files() -> None:
     parsed = parse(DEPLOY, DEPLOY_MANIFEST, name="deploy-production")
-    assert set(codes(parsed, Severity.WARNING)) == {"webhook_not_served", "auto_approval"}
+    assert set(codes(parsed, Severity.WARNING)) == {"auto_approval"}
     procedure = parsed.procedure
     assert procedure is not None
     assert (procedure.name, procedure.title) == ("deploy-production", "Deploy to Production")

@@ -21,6 +21,7 @@ events.jsonl      every event of the runs, one JSON object a line, in canonical 
 checkpoint.json   the signed head of the whole log (Ed25519 over the Merkle root of RFC 9162)
 proofs.json       that each run's last event is in that log, and that older checkpoints are its beginning
 procedures/       the procedures that ran, under the SHA-256 of their content
+triggers/         what happened outside and started runs, under the SHA-256 of its content
 envelopes/        what each approver was asked about, whole, under the SHA-256 that the approval names
 tombstones.jsonl  signed notes about contents that retention dropped, if there are any
 bundle.json       the SHA-256 of all these files, signed

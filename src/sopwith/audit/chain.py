@@ -26,6 +26,7 @@ Content = Callable[[str], bytes | None]
 class _Details(msgspec.Struct, rename="camel"):
     digest: str = ""
     procedure_digest: str = ""
+    event_digest: str = ""
 
 
 class _Said(msgspec.Struct, rename="camel"):
@@ -112,7 +113,9 @@ class Chains:
         if said.event_type != entry.event_type or (said.timestamp - _EPOCH) // _MILLISECOND != entry.at_ms:
             return "its row names another type or time than its content"
         if said.event_type == "run_created":
-            return self._wrong_reference("procedure", said.details.procedure_digest)
+            wrong = self._wrong_reference("procedure", said.details.procedure_digest)
+            started_by = said.details.event_digest
+            return wrong or (self._wrong_reference("event", started_by) if started_by else None)
         if said.event_type == "approval_requested":
             return self._wrong_reference("envelope", said.details.digest)
         return None

@@ -24,7 +24,11 @@ from sopwith.ports import Log, LogEntry, Seals
 
 _PAGE = 1000
 _NEWEST_CHECKPOINTS = 64
-_FOLDERS = {"run_created": ("procedures", "procedureDigest"), "approval_requested": ("envelopes", "digest")}
+_FOLDERS = {
+    "run_created": (("procedures", "procedureDigest"), ("triggers", "eventDigest")),
+    "approval_requested": (("envelopes", "digest"),),
+}
+"""Where the contents go that events of a type refer to, and under which key."""
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -128,12 +132,13 @@ class Exporter:
         for entry in (entry for entries in runs for entry in entries):
             if entry.payload is None or entry.event_type not in _FOLDERS:
                 continue
-            folder, key = _FOLDERS[entry.event_type]
-            digest = str(msgspec.json.decode(entry.payload)["details"].get(key, ""))
-            data = self._content(digest)
-            if data is not None and digest not in written:
-                written[digest] = data
-                bundle.write(f"{folder}/{digest}.json", data)
+            details = msgspec.json.decode(entry.payload)["details"]
+            for folder, key in _FOLDERS[entry.event_type]:
+                digest = str(details.get(key, ""))
+                data = self._content(digest)
+                if data is not None and digest not in written:
+                    written[digest] = data
+                    bundle.write(f"{folder}/{digest}.json", data)
         return written
 
     def _write_tombstones(self, bundle: Bundle, runs: list[list[LogEntry]]) -> None:

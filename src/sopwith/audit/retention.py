@@ -33,7 +33,9 @@ _LAST = 100
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as its last event shows it. `contents` are the digests of the envelopes that only its events refer to."""
+    """A run as its last event shows it. `contents` are the digests of the envelopes, and of the
+    event that started it, that only its events refer to.
+    """
 
     run_id: str
     seq: int
@@ -224,7 +226,12 @@ def forget_files(folder: Path, run_ids: Iterable[str]) -> tuple[str, ...]:
 
 
 def _envelopes(entry: LogEntry) -> list[str]:
-    """Envelopes name their run, so no other run refers to the same one. Procedures are shared, and stay."""
+    """Envelopes name their run, and events their delivery, so no other run refers to the same one. Procedures are
+    shared, and stay.
+    """
+    if entry.event_type == "run_created" and entry.payload is not None:
+        started_by = str(_SAID.decode(entry.payload).details.get("eventDigest", ""))
+        return [started_by] if started_by else []
     if entry.event_type != "approval_requested" or entry.payload is None:
         return []
     return [str(_SAID.decode(entry.payload).details["digest"])]

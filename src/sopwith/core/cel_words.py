@@ -25,7 +25,7 @@ _TOKEN = re.compile(
     r"|(?P<sign>[\s\S])"
 )
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_ROOTS = frozenset({"params", "run", "steps"})
+_ROOTS = frozenset({"event", "params", "run", "steps"})
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -78,6 +78,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     agents: dict[str, AgentCommand] = msgspec.field(default_factory=dict)
     policy: ev.Policy
     trigger: str
+    event_digest: str = ""
     concurrency_group: str = ""
     engine_version: str = ""
     nonce: str = ""
@@ -116,6 +117,7 @@ def create(new: NewRun, *, actor: Actor, now: Instant, people: Directory = NO_PE
             parent=new.parent,
             policy=new.policy,
             trigger=new.trigger,
+            event_digest=new.event_digest,
             concurrency_group=new.concurrency_group,
             engine_version=new.engine_version,
         ),

@@ -88,6 +88,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """Whose command carries the step out, and the command. Left out likewise."""
     agents: dict[str, AgentCommand] | msgspec.UnsetType = msgspec.UNSET
     """At the start approval: those of all steps, by name."""
+    event: str | msgspec.UnsetType = msgspec.UNSET
+    """The SHA-256 of the event that started the run, which its steps may read. Left out likewise."""
 
 
 def step_envelope(
@@ -153,6 +155,7 @@ def step_envelope(
         on_interrupt=_on_interrupt(definition, verifier),
         verify=_verify(definition, verifier),
         agent=msgspec.UNSET if agent is None else {"name": agent_of(definition), **msgspec.to_builtins(agent)},
+        event=run.event_digest or msgspec.UNSET,
     )
 
 
@@ -208,6 +211,7 @@ def start_envelope(run: Run, *, asking: str | None = None) -> Envelope:
         timeout_mins=terms.timeout_mins,
         on_timeout=terms.action,
         agents=run.agents or msgspec.UNSET,
+        event=run.event_digest or msgspec.UNSET,
     )
 
 

@@ -136,6 +136,8 @@ class RunCreated(Body, frozen=True, kw_only=True, tag="run_created"):
     parent: ParentRun | None = None
     policy: Policy = Policy()
     trigger: str = "manual"
+    event_digest: str = ""
+    """The SHA-256 of the event that started it, which is kept with the run; empty where none did."""
     concurrency_group: str = ""
     """Only one run of this group may hold a slot at a time; empty: it belongs to none."""
     engine_version: str = ""

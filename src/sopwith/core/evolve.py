@@ -64,6 +64,7 @@ def begin(procedure: Procedure, event: Event) -> Run:
         uses=body.uses,
         parent=body.parent,
         trigger=body.trigger,
+        event_digest=body.event_digest,
         passed=body.passed,
         secrets=body.secrets,
         pins=body.pins,

@@ -184,11 +184,83 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Declared outputs: name -> type (string, integer, number, boolean, json)."""
 
 
+class TriggerType(StrEnum):
+    MANUAL = "manual"
+    WEBHOOK = "webhook"
+    CRON = "cron"
+    FILESYSTEM = "filesystem"
+    PROCEDURE = "procedure"
+
+
+class Scheme(StrEnum):
+    """How a webhook proves where it comes from."""
+
+    STANDARD = "standard-webhooks"
+    GITHUB = "github"
+    TIMESTAMPED = "timestamped"
+    TOKEN = "token"  # noqa: S105 - a scheme, not a secret
+
+
+class Misfire(StrEnum):
+    """What becomes of the times of a schedule that came while nobody served."""
+
+    SKIP = "skip"
+    ONCE = "once"
+    ALL = "all"
+
+
+class Change(StrEnum):
+    """What happened to a file."""
+
+    CREATED = "created"
+    MODIFIED = "modified"
+    DELETED = "deleted"
+
+
+class End(StrEnum):
+    """How a run of another procedure ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class AdmissionRule(StrEnum):
+    """What a trigger does where limits keep its run from starting at once."""
+
+    QUEUE = "queue"
+    REJECT = "reject"
+    COALESCE = "coalesce"
+
+
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
-    """What may start the procedure besides a person: `manual`, or `webhook` with its path."""
+    """What may start the procedure besides a person. What a kind of trigger has not, and what nobody said, is left out
+    of the bytes; `core/triggers.py` says what holds then.
+    """
 
     type: str
     path: str | None = None
+    """A webhook's path, or the files that a filesystem trigger watches."""
+    key: str | msgspec.UnsetType = msgspec.UNSET
+    """Its name among the triggers of the procedure."""
+    secret_env: str | msgspec.UnsetType = msgspec.UNSET
+    """The variables that hold the secret, separated by spaces."""
+    scheme: Scheme | msgspec.UnsetType = msgspec.UNSET
+    signature_header: str | msgspec.UnsetType = msgspec.UNSET
+    id_header: str | msgspec.UnsetType = msgspec.UNSET
+    expression: str | msgspec.UnsetType = msgspec.UNSET
+    timezone: str | msgspec.UnsetType = msgspec.UNSET
+    misfire: Misfire | msgspec.UnsetType = msgspec.UNSET
+    events: tuple[Change, ...] | msgspec.UnsetType = msgspec.UNSET
+    settle_secs: int | float | msgspec.UnsetType = msgspec.UNSET
+    procedure: str | msgspec.UnsetType = msgspec.UNSET
+    status: tuple[End, ...] | msgspec.UnsetType = msgspec.UNSET
+    condition: str | msgspec.UnsetType = msgspec.UNSET
+    """In CEL, over `event`: where it does not hold nothing starts."""
+    params: dict[str, Item] | msgspec.UnsetType = msgspec.UNSET
+    """The parameters of the run: text is CEL over `event`, everything else stands for itself."""
+    admission: AdmissionRule | msgspec.UnsetType = msgspec.UNSET
+    max_queued: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class Procedure(msgspec.Struct, frozen=True, kw_only=True):

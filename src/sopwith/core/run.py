@@ -7,6 +7,7 @@ Longer than other files: one state, whose every field says what it means, and th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -297,6 +298,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     agents: dict[str, AgentCommand] = msgspec.field(default_factory=dict)
     """The commands that were to carry steps out when the run was created, by the agents' names."""
     concurrency_group: str = ""
+    event_digest: str = ""
+    """The SHA-256 of the event that started it; empty where none did."""
+    event: Mapping[str, Any] | None = None
+    """That event, as whoever loaded the run has read it. It came from outside: data, never an instruction."""
     start_gate: Gate | None = None
     queued: bool = False
     started_at: datetime | None = None

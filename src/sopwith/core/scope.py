@@ -40,11 +40,51 @@ _TYPE_OF_PARAMETER = {
 _TYPE_OF_FIELD = {field: _TYPE_OF_PARAMETER[ParameterType(field.value)] for field in FieldType}
 _TYPE_OF_OUTPUT = {**{field.value: kind for field, kind in _TYPE_OF_FIELD.items()}, "json": ValueType.ANY}
 EVENT = "event.type"
-"""What started the run: manual, or procedure where a step of another run did."""
+"""What started the run: manual, procedure where a step of another run did or the end of one, or a trigger's type."""
+_OF_EVENT: dict[str, ValueType] = {EVENT: ValueType.TEXT, "event.id": ValueType.TEXT, "event.at": ValueType.TEXT}
+_OF_EVENTS: dict[str, dict[str, ValueType]] = {
+    "webhook": {
+        "event.path": ValueType.TEXT,
+        "event.headers": ValueType.TEXTS,
+        "event.query": ValueType.TEXTS,
+        "event.body": ValueType.ANY,
+    },
+    "cron": {
+        "event.scheduledAt": ValueType.TEXT,
+        "event.expression": ValueType.TEXT,
+        "event.timezone": ValueType.TEXT,
+        "event.missed": ValueType.INTEGER,
+    },
+    "filesystem": {
+        "event.path": ValueType.TEXT,
+        "event.name": ValueType.TEXT,
+        "event.change": ValueType.TEXT,
+        "event.sha256": ValueType.TEXT,
+        "event.size": ValueType.INTEGER,
+    },
+    "procedure": {
+        "event.procedure": ValueType.TEXT,
+        "event.runId": ValueType.TEXT,
+        "event.status": ValueType.TEXT,
+        "event.params": ValueType.ANYTHING,
+        "event.depth": ValueType.INTEGER,
+    },
+}
+"""What an event of a trigger brings, by the trigger's type."""
 ITEM = "item"
 """What an instance is done for, in conditions of its own."""
 _OF_RUN = ("id", "mode", "name", "priority", "startedBy")
 _BEFORE_THE_RUN = tuple(name for name in _OF_RUN if name != "id")
+
+
+def scope_of_event(trigger_type: str) -> Scope:
+    """What the expressions of a trigger of this type may name."""
+    return _OF_EVENT | _OF_EVENTS.get(trigger_type, {})
+
+
+def values_of_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `scope_of_event`."""
+    return {f"event.{name}": value for name, value in event.items()}
 
 
 def scope_of(procedure: Procedure, number: StepId, *, item: bool = False) -> Scope:
@@ -126,6 +166,9 @@ class _StepScope(Mapping[str, ValueType]):
     def _plain(self) -> dict[str, ValueType]:
         scope = {f"run.{name}": ValueType.TEXT for name in _OF_RUN} | _scope_of_parameters(self._procedure)
         scope[EVENT] = ValueType.TEXT
+        for trigger in self._procedure.triggers:
+            # of a run that something else started they have no value
+            scope |= scope_of_event(trigger.type) if trigger.type in _OF_EVENTS else {}
         if self._item:
             scope[ITEM] = _type_of_items(self._procedure.step(self._number))
         return scope
@@ -139,6 +182,7 @@ def values_for(run: Run, number: StepId) -> dict[str, Any]:
         "run.name": run.name,
         "run.priority": run.procedure.priority.value,
         "run.startedBy": run.created_by.id,
+        **values_of_event(run.event or {}),
         EVENT: run.trigger,
     }
     if run.procedure.parameters:

@@ -50,6 +50,8 @@ def _data(run: Run, number: StepId, frames: Frames) -> Iterator[str]:
         yield _framed(frames, state.item, "the item")
     if run.params:
         yield _framed(frames, run.params, "parameters")
+    if run.event is not None:
+        yield _framed(frames, run.event, "the event that started the run")
     before: tuple[StepId, ...] = ancestors(run.procedure, number)
     for other in before:
         if run.steps[other].outputs:

@@ -14,6 +14,7 @@ from sopwith.engine.library import Library
 from sopwith.engine.listing import list_procedures
 from sopwith.engine.reading import plan_document
 from sopwith.engine.sight import Sight
+from sopwith.engine.trigger_checks import check_ends
 from sopwith.engine.uses import problems_of_uses
 from sopwith.errors import Problem, Severity
 from sopwith.ports import ExecutorKinds
@@ -85,5 +86,6 @@ class Catalog:
         return (
             *parsed.problems,
             *problems_of_uses(parsed.procedure, self._library.procedure),
+            *check_ends(parsed.procedure, self._library.procedure),
             *check_procedure(parsed.procedure, self._kinds, self._environ, config, self._library.workspace.root),
         )

@@ -29,7 +29,7 @@ from sopwith.engine.envelopes import start_envelope_bytes
 from sopwith.engine.environment import captured_environment, folders_at_creation, passed_at_creation
 from sopwith.engine.parts import Parts
 from sopwith.engine.pins import pinned_at_creation
-from sopwith.engine.runs import Runs
+from sopwith.engine.runs import Runs, with_event
 from sopwith.engine.secrets import default_secrets, secrets_at_creation
 from sopwith.errors import BadName, BadRequest, CoolingDown, LimitReached, NotAllowed, NotFound
 from sopwith.version import __version__
@@ -61,6 +61,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     mode: ExecutionMode | None = None
     queue: bool = False
     trigger: str = "manual"
+    event: bytes = b""
+    """What happened outside, as `core/trigger_events.py` encodes it; empty: a person or a program asks for the run."""
     within: Within | None = None
     request: Request | None = None
 
@@ -108,6 +110,7 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
         agents=own.agents,
         policy=policy_of(config),
         trigger=order.trigger,
+        event_digest=sha256(order.event) if order.event else "",
         concurrency_group=group,
         engine_version=__version__,
         nonce=parts.ids.nonce(),
@@ -119,7 +122,8 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
     def plan(occupancy: Occupancy, now: Instant) -> tuple[Decision, tuple[bytes, ...]]:
         planned = _queued_if_full(new, order, limits, occupancy, now)
         decision = create(planned, actor=actor, now=now, people=people)
-        return decision, (pinned, *contents.values(), *_start_contents(decision.run))
+        event = (order.event,) if order.event else ()
+        return with_event(decision, order.event), (pinned, *contents.values(), *event, *_start_contents(decision.run))
 
     return runs.create(procedure.name, plan, group=group).run
 

@@ -5,6 +5,7 @@ Longer than other files: whoever changes a key sees here where else it stands.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from sopwith.core.interruption import rules_of as rules_of_interruption
 from sopwith.core.interruption import text_of
 from sopwith.core.modes import declared_mode, effective_mode
 from sopwith.core.people import AGENT, USER
-from sopwith.core.procedure import ExecutionMode, OnInterrupt, Procedure, Step
+from sopwith.core.procedure import ExecutionMode, OnInterrupt, Procedure, Step, Trigger
 from sopwith.core.refusal import what_now
 from sopwith.core.run import (
     Gate,
@@ -67,6 +68,7 @@ def run_document(
         "priority": run.procedure.priority,
         "executionMode": run.mode,
         "params": run.params,
+        **({"event": event_document(run)} if run.event is not None else {}),
         "concurrencyGroup": run.concurrency_group,
         "procedureDigest": run.procedure_digest,
         "parent": None if run.parent is None else {"runId": run.parent.run_id, **addressed(run.parent.step)},
@@ -119,6 +121,11 @@ def run_document(
             # a server, or whoever resumes it, is there when the time comes
             document["next"] = f"sop resume {run.run_id}"
     return document
+
+
+def event_document(run: Run) -> Document:
+    """What happened outside and started the run. `untrusted`: it is data, whatever it says."""
+    return {"digest": run.event_digest, "untrusted": True, "content": run.event}
 
 
 def _rollback(run: Run) -> Document:
@@ -339,12 +346,21 @@ def _defined(procedure: Procedure, mode: ExecutionMode | None, effective: Execut
         "onFailure": procedure.on_failure,
         "runners": list(procedure.runners),
         "approval": rules_document(procedure.approval),
-        "triggers": [_without_empty(msgspec.to_builtins(trigger)) for trigger in procedure.triggers],
+        "triggers": [trigger_definition(trigger) for trigger in procedure.triggers],
         "params": [_without_empty(msgspec.to_builtins(parameter)) for parameter in procedure.parameters],
         "workingDir": procedure.working_dir,
         "env": msgspec.to_builtins(procedure.env),
         "steps": [step_definition(step) for step in procedure.steps],
     }
+
+
+def trigger_definition(trigger: Trigger) -> Document:
+    """A trigger as its file states it, in the manifest's names."""
+    stated = _without_empty(msgspec.to_builtins(trigger))
+    return {_CAMEL.sub(lambda found: found[1].upper(), key): value for key, value in stated.items()}
+
+
+_CAMEL = re.compile("_([a-z])")
 
 
 def step_definition(step: Step) -> Document:

@@ -60,6 +60,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     mode: ExecutionMode | None = None
     queue: bool = False
     trigger: str = "manual"
+    event: bytes = b""
+    """What happened outside and asks for the run, encoded; empty: nothing did."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +156,7 @@ class Engine:
             mode=request.mode,
             queue=request.queue,
             trigger=request.trigger,
+            event=request.event,
             request=self._call.request,
         )
         return make_run(self.parts, self.runs, order, actor=actor)

@@ -17,6 +17,7 @@ from sopwith.core.procedure import Procedure, Step, canonical
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, ancestors
 from sopwith.engine.parts import Parts
+from sopwith.engine.runs import Runs
 from sopwith.engine.secrets import Lacking, confidential, resolved_secrets
 from sopwith.engine.tracing import trace_variable
 from sopwith.ports import WorkOrder, verification_name
@@ -104,6 +105,7 @@ def work_order(
             **step_variables(parts, run, number, equipped(definition, agent), secrets=found),
         },
         parameters_json=canonical({**run.params, **found}),
+        event_json=Runs(parts).event_bytes(run) or None,
         confidential=confidential(parts, run, equipped(definition, agent), found),
         umask=run.umask,
         output_types=definition.outputs,

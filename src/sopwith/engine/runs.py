@@ -78,7 +78,7 @@ class Runs:
             raise self._parts.auditing.why_empty(run_id)
         with self._readable(run_id):
             events = [decode_event(payload) for payload in payloads]
-            run = replay(self._procedure_of(events[0]), events)
+            run = self._with_event(replay(self._procedure_of(events[0]), events))
             return Loaded(run, sealed[-1].hash, first_changed(sealed))
 
     def refresh(self, loaded: Loaded) -> tuple[Loaded, tuple[Event, ...]]:
@@ -100,7 +100,7 @@ class Runs:
             events = [decode_event(each.payload) for each in sealed]
             last = events[-1]
             first = next(each for each in events if each.request == last.request)
-            return replay(self._procedure_of(events[0]), events), first
+            return self._with_event(replay(self._procedure_of(events[0]), events)), first
 
     @contextmanager
     def _readable(self, run_id: str) -> Iterator[None]:
@@ -280,6 +280,21 @@ class Runs:
             raise StoreError(f"the procedure that {first.run_id} runs is {what}", hint="sop doctor checks it")
         return decode_procedure(data)
 
+    def event_bytes(self, run: Run) -> bytes:
+        """The event that started the run, empty where none did. Raises StoreError where it is not what it was."""
+        if not run.event_digest:
+            return b""
+        data = self._parts.store.content(run.event_digest)
+        if data is None or sha256(data) != run.event_digest:
+            what = "missing from the database" if data is None else "not what its digest says"
+            raise StoreError(f"the event that started {run.run_id} is {what}", hint="sop doctor checks it")
+        return data
+
+    def _with_event(self, run: Run) -> Run:
+        if not run.event_digest:
+            return run
+        return msgspec.structs.replace(run, event=msgspec.json.decode(self.event_bytes(run)))
+
     def _batch(self, decision: Decision, head: str, contents: tuple[bytes, ...]) -> tuple[Batch, Loaded]:
         sealed = seal(decision.events, head)
         batch = Batch(events=sealed, summary=summarise(decision.run), contents=contents)
@@ -313,6 +328,14 @@ def _asked_inside(
             admit(occupancy)
 
     return ask
+
+
+def with_event(decision: Decision, event: bytes) -> Decision:
+    """The decision with the event that started the run, as it is when the run is loaded."""
+    if not event:
+        return decision
+    run = msgspec.structs.replace(decision.run, event=msgspec.json.decode(event))
+    return msgspec.structs.replace(decision, run=run)
 
 
 def summarise(run: Run) -> RunSummary:

@@ -2,10 +2,11 @@
 
 An attempt's folder holds launches `0`, `1`, … and only the highest counts. Whoever creates `started` in it owns it: the
 keeper, which then runs the step, or recovery, which thereby makes sure that no keeper ever will. Files of a launch:
-`order` (for the keeper, which removes it), `script`, `params.json`, `task` (what an agent reads), `values`
-($SOP_OUTPUT), `spool`, `started`, `result` (blanks until the step's end), `void` (what recovery links as `started`),
-`keeper.err`. With secrets also `given` (a digest of them), `masked`, `values.kept`, and `params.secret.json` for
-`params.json`. Nothing is flushed to disk: after a power cut the boot id tells.
+`order` (for the keeper, which removes it), `script`, `params.json`, `event.json` (what started the run, where
+something outside did), `task` (what an agent reads), `values` ($SOP_OUTPUT), `spool`, `started`, `result` (blanks
+until the step's end), `void` (what recovery links as `started`), `keeper.err`. With secrets also `given` (a digest of
+them), `masked`, `values.kept`, and `params.secret.json` for `params.json`. Nothing is flushed to disk: after a power
+cut the boot id tells.
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ class Launch:
         self.folder = folder
         self.script = folder / "script"
         self.params = folder / "params.json"
+        self.event = folder / "event.json"
+        """What started the run, where something outside did. It came from there: data."""
         self.secret_params = folder / "params.secret.json"
         """In place of it where it holds secrets: gone when the step has ended."""
         self.masked = folder / "masked"
@@ -124,7 +127,14 @@ class Launch:
             return False
 
     def prepare(
-        self, *, script: bytes, parameters: bytes, order: bytes, secrets_digest: str = "", task: bytes | None = None
+        self,
+        *,
+        script: bytes,
+        parameters: bytes,
+        order: bytes,
+        secrets_digest: str = "",
+        task: bytes | None = None,
+        event: bytes | None = None,
     ) -> None:
         """Makes the folder and all that a keeper needs. FileExistsError if it is there already.
 
@@ -140,6 +150,7 @@ class Launch:
             (self.secret_params if secrets_digest else self.params, parameters),
             (self.values, b""),
             *(() if task is None else ((self.task, task),)),
+            *(() if event is None else ((self.event, event),)),
             (self.order, order),
         ):
             write_private(path, data)

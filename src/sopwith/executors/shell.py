@@ -105,6 +105,8 @@ class ShellExecutor:
         cookie = launch.cookie(order)
         params = launch.secret_params if order.confidential.digest else launch.params
         own = {"SOP_OUTPUT": str(launch.values), "SOP_PARAMS": str(params), "SOP_COOKIE": cookie}
+        if order.event_json is not None:
+            own["SOP_EVENT"] = str(launch.event)
         told = Order(
             argv=work.argv,
             environment={**order.environment, **own},
@@ -121,6 +123,7 @@ class ShellExecutor:
             order=told,
             secrets_digest=order.confidential.digest,
             task=work.task,
+            event=order.event_json,
         )
 
     def _work(self, order: WorkOrder, launch: Launch) -> Work:

@@ -29,10 +29,11 @@ from sopwith.parse.approvals import check_approvals, read_approval
 from sopwith.parse.dependencies import resolve
 from sopwith.parse.findings import Findings, shown
 from sopwith.parse.flow import PROCEDURE, WAIT, check_flow, read_flow, waits
-from sopwith.parse.model import EnvironmentFile, ParameterFile, TriggerFile
+from sopwith.parse.model import EnvironmentFile, ParameterFile
 from sopwith.parse.pair import Pair, Side
 from sopwith.parse.rollback import check_rollback, read_rollback
 from sopwith.parse.sheet import Sheet
+from sopwith.parse.triggers import check_expressions, read_triggers
 from sopwith.parse.verification import check_verification, read_verification
 
 _STRICTNESS = (ExecutionMode.AUTO, ExecutionMode.SUPERVISED, ExecutionMode.STEP_BY_STEP)
@@ -53,7 +54,7 @@ def merge(name: str, sop_md: Sheet | None, manifest: Sheet | None, findings: Fin
         cooldown_secs=pair.pick("cooldown_secs") or 0,
         max_concurrent=pair.pick("max_concurrent"),
         concurrency_group=pair.pick("concurrency_group"),
-        triggers=pair.pick("triggers", _triggers) or (Trigger(type="manual"),),
+        triggers=pair.pick("triggers", read_triggers) or (Trigger(type="manual"),),
         runners=pair.pick("runners") or (),
         approval=read_approval(pair),
         parameters=pair.pick("params", _parameters) or (),
@@ -66,6 +67,7 @@ def merge(name: str, sop_md: Sheet | None, manifest: Sheet | None, findings: Fin
     )
     check_approvals(procedure, pair, findings)
     _check_group(procedure, pair, findings)
+    check_expressions(procedure, pair, findings)
     if not findings.has_errors:
         check_flow(procedure, pair, findings)
         check_rollback(procedure, pair, findings)
@@ -256,10 +258,6 @@ def _body(pair: Pair) -> str:
     """SOP.md's prose: it is what people edit and read. A manifest's description stands in where there is none."""
     ours, theirs = pair.both("description")
     return ours or theirs or ""
-
-
-def _triggers(stated: tuple[TriggerFile, ...]) -> tuple[Trigger, ...]:
-    return tuple(Trigger(type=trigger.type, path=trigger.path) for trigger in stated)
 
 
 def _parameters(stated: tuple[ParameterFile, ...]) -> tuple[Parameter, ...]:

@@ -18,7 +18,18 @@ from msgspec import Meta, Struct, field, json
 from sopwith.core.approval import FieldType, TimeoutAction
 from sopwith.core.conditions import MAX_LENGTH
 from sopwith.core.items import MAX_ITEMS
-from sopwith.core.procedure import NAME_PATTERN, ExecutionMode, ParameterType, Priority
+from sopwith.core.procedure import (
+    NAME_PATTERN,
+    AdmissionRule,
+    Change,
+    End,
+    ExecutionMode,
+    Misfire,
+    ParameterType,
+    Priority,
+    Scheme,
+    TriggerType,
+)
 
 TEN_YEARS_MINS = 10 * 366 * 24 * 60
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
@@ -91,6 +102,9 @@ Instant = Annotated[
         title="a time with its zone, such as 2026-12-01T08:00:00Z",
     ),
 ]
+HeaderName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,63}$", title="a header's name, such as X-Signature")
+]
 OutputType = Literal["string", "integer", "number", "boolean", "json"]
 
 
@@ -110,20 +124,104 @@ class EnvironmentFile(
 
 
 class TriggerFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What may start the procedure."""
+    """What may start the procedure. Which keys belong to which type, `triggers.py` checks."""
 
-    type: Annotated[Literal["manual", "webhook"], Meta(description="The kind of trigger.")]
+    type: Annotated[TriggerType, Meta(description="The kind of trigger.")]
+    key: Annotated[
+        StepKey | None,
+        Meta(description="Its name within the procedure; its type and what it is about if not said."),
+    ] = None
     path: Annotated[
-        Annotated[str, Meta(pattern=r"^/[!-~]{0,199}$", title='a path such as "/deploy/production"')] | None,
-        Meta(description="The path that a webhook answers to; it starts with a slash."),
+        Annotated[str, Meta(min_length=1, max_length=200)] | None,
+        Meta(
+            description="webhook: the path below /hooks that it answers to, such as /deploy/production. filesystem: "
+            "the files, a pattern below the project folder, such as incoming/**/*.csv."
+        ),
+    ] = None
+    secret_env: Annotated[
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}( [A-Za-z_][A-Za-z0-9_]{0,63}){0,4}$",
+                title="the name of an environment variable, or several separated by spaces",
+            ),
+        ]
+        | None,
+        Meta(
+            description="webhook: the environment variable that holds the secret; several, separated by spaces, while "
+            "one is being changed. Without it a caller needs an API token."
+        ),
+    ] = None
+    scheme: Annotated[
+        Scheme | None, Meta(description="webhook: how a delivery is proven; standard-webhooks if not said.")
+    ] = None
+    signature_header: Annotated[
+        HeaderName | None, Meta(description="webhook, scheme timestamped: the header with the signature.")
+    ] = None
+    id_header: Annotated[
+        HeaderName | None,
+        Meta(
+            description="webhook, schemes timestamped and token: the header that names a delivery, the same each time "
+            "that it is sent."
+        ),
+    ] = None
+    expression: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=200)] | None,
+        Meta(description="cron: five fields, such as 30 2 * * *, or @daily and the like."),
+    ] = None
+    timezone: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Meta(description="cron: the zone of its times, such as Europe/Paris; UTC if not said."),
+    ] = None
+    misfire: Annotated[
+        Misfire | None,
+        Meta(
+            description="cron: what is made up of the times that came while nobody served: skip, none (if not said), "
+            "once, the last one, or all of them, 100 at most."
+        ),
+    ] = None
+    events: Annotated[
+        Annotated[tuple[Change, ...], Meta(min_length=1, max_length=3)] | None,
+        Meta(description="filesystem: which changes count; created and modified if not said."),
+    ] = None
+    settle_secs: Annotated[
+        Annotated[int, Meta(gt=0, le=3600)] | Annotated[float, Meta(gt=0, le=3600)] | None,
+        Meta(description="filesystem: so long a file must have stayed the same before it counts; 1 if not said."),
+    ] = None
+    procedure: Annotated[
+        ProcedureName | None, Meta(description="procedure: whose runs start this one when they end.")
+    ] = None
+    status: Annotated[
+        Annotated[tuple[End, ...], Meta(min_length=1, max_length=3)] | None,
+        Meta(description="procedure: with which status they ended; completed if not said."),
+    ] = None
+    condition: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH)] | None,
+        Meta(description="A CEL condition over event: where it does not hold nothing starts."),
+    ] = None
+    params: Annotated[
+        Annotated[
+            dict[Identifier, Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH)] | int | float | bool],
+            Meta(max_length=200),
+        ]
+        | None,
+        Meta(description="The parameters of the run: CEL expressions, such as `event.body.ref`; or constants."),
+    ] = None
+    admission: Annotated[
+        AdmissionRule | None,
+        Meta(
+            description="Where limits keep the run from starting: queue, it waits (if not said); reject, it is "
+            "refused; coalesce, it joins a run of this trigger that waits already."
+        ),
+    ] = None
+    max_queued: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000)] | None,
+        Meta(description="How many runs of this trigger may wait at once; 100 if not said."),
     ] = None
 
-    designed_keys: ClassVar[frozenset[str]] = frozenset(
-        {"condition", "schedule", "timezone", "topic", "queue", "paths", "events", "procedure", "params", "secret"}
-    )
-    designed_values: ClassVar[Values] = MappingProxyType(
-        {"type": frozenset({"cron", "filesystem", "mqtt", "amqp", "procedure"})}
-    )
+    never_null: ClassVar[frozenset[str]] = frozenset({"secretEnv", "scheme", "condition"})
+    designed_keys: ClassVar[frozenset[str]] = frozenset({"topic", "queue"})
+    designed_values: ClassVar[Values] = MappingProxyType({"type": frozenset({"mqtt", "amqp"})})
 
 
 class ParameterFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

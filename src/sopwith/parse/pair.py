@@ -44,7 +44,7 @@ class Side(Struct, frozen=True):
     def never_times_out(self) -> bool:
         return self.index in self.sheet.never_times_out
 
-    def at(self, *path: str) -> Place:
+    def at(self, *path: str | int) -> Place:
         """Where the value at the manifest's `path` stands in this file."""
         inner = path if self.part is None else (self.part, *path)
         return self.sheet.at(*inner) if self.index is None else self.sheet.at_step(self.index, *inner)
@@ -119,7 +119,7 @@ class Pair(Struct, frozen=True):
         assert side is not None
         return key_of(side.statement, field)
 
-    def at(self, field: str, *inner: str) -> Place:
+    def at(self, field: str, *inner: str | int) -> Place:
         """Where a field is stated, in the file that counts; else where its part starts. `inner` leads on from there."""
         ours, theirs = self.both(field)
         side = self.sop_md if theirs is None and (ours is not None or self.manifest is None) else self.manifest

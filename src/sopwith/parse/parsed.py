@@ -7,7 +7,7 @@ import msgspec
 from sopwith.core.procedure import Procedure
 from sopwith.errors import Problem
 
-PARSER_VERSION = "9"
+PARSER_VERSION = "10"
 """Part of the cache key of parsed procedures: raise it with every change of what a file means."""
 
 

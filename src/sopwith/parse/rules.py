@@ -13,13 +13,14 @@ from sopwith.parse.manifest import rollback_text
 from sopwith.parse.model import ParameterFile
 from sopwith.parse.scripts import check_script
 from sopwith.parse.sheet import Sheet
+from sopwith.parse.triggers import check_triggers
 
 
 def check_sheet(sheet: Sheet, findings: Findings) -> None:
     """Reports what is wrong within one file."""
     _check_numbers(sheet, findings)
     _check_step_keys(sheet, findings)
-    _check_triggers(sheet, findings)
+    check_triggers(sheet, findings)
     _check_parameters(sheet, findings)
     _check_environment(sheet, findings)
     _check_scripts(sheet, findings)
@@ -101,34 +102,6 @@ def _check_step_keys(sheet: Sheet, findings: Findings) -> None:
             at=sheet.at_step(index, "key"),
             hint="give one of them another key",
         )
-
-
-def _check_triggers(sheet: Sheet, findings: Findings) -> None:
-    warned = False
-    for index, trigger in enumerate(sheet.said.triggers or ()):
-        at = sheet.at("triggers", index)
-        if trigger.type == "webhook" and trigger.path is None:
-            findings.error(
-                "webhook_without_path",
-                'expected a path such as "/deploy/production", got none',
-                at=at,
-                hint='add "path"',
-            )
-        elif trigger.type == "manual" and trigger.path is not None:
-            findings.error(
-                "path_without_webhook",
-                "expected no path for a manual trigger, got one",
-                at=at,
-                hint="take it out, or make it a webhook",
-            )
-        elif trigger.type == "webhook" and not warned:
-            warned = True
-            findings.warning(
-                "webhook_not_served",
-                "webhook triggers are kept but not served yet",
-                at=at,
-                hint="start runs by hand until they are",
-            )
 
 
 def _check_parameters(sheet: Sheet, findings: Findings) -> None:

@@ -19,6 +19,7 @@ from sopwith.ports import Batch, Claim, Lease, Owner, RunFilter, RunSummary
 from sopwith.stores import batches
 from sopwith.stores.claims import Claims
 from sopwith.stores.database import Database
+from sopwith.stores.deliveries import SqliteDeliveries
 from sopwith.stores.integrity import findings
 from sopwith.stores.log import SqliteLog
 from sopwith.stores.notices import SqliteCursor, SqliteNotices
@@ -52,6 +53,7 @@ class SqliteStore:
         self.notices = SqliteNotices(self._db)
         self.traced = SqliteCursor(self._db, "traces")
         self.tally = SqliteTally(self._db)
+        self.deliveries = SqliteDeliveries(self._db)
 
     def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
         with self._db.writing() as connection:
@@ -171,8 +173,12 @@ class SqliteStore:
         """In a restored copy: who claimed a run in another history is fenced off; the restoration's line is kept.
 
         No token holds there: one of them may have been revoked since.
+        What waited to start a run may have done so in that history: it starts none now, and all triggers begin anew.
         """
         with self._db.writing():
+            self._db.run("void_deliveries", now=milliseconds(now))
+            self._db.run("forget_trigger_cursors")
+            self._db.run("forget_watched_files")
             self._db.run("void_claims", epochs=_EPOCHS_OF_A_HISTORY, now=milliseconds(now))
             self._db.run("insert_restoration", line=restoration)
             self._db.run("revoke_all_tokens", at=milliseconds(now), by=RESTORED)

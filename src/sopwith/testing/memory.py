@@ -12,6 +12,7 @@ from sopwith.core.run import RunStatus
 from sopwith.errors import NotFound, StoreError
 from sopwith.ports import LEASE, Batch, Claim, Lease, Owner, RunFilter, RunSummary
 from sopwith.stores import batches
+from sopwith.testing.memory_deliveries import MemoryDeliveries
 from sopwith.testing.memory_log import MemoryLog
 from sopwith.testing.memory_notices import MemoryNotices
 from sopwith.testing.shelf import Kept, Shelf
@@ -27,6 +28,7 @@ class MemoryStore:
         self._open = True
         self.log = MemoryLog(self._using)
         self.notices = MemoryNotices(self._using)
+        self.deliveries = MemoryDeliveries(self._using, self._writing)
 
     def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
         with self._writing() as shelf:

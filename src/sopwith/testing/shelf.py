@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.codec import SealedEvent
-from sopwith.ports import KeptCheckpoint, Notice, Owner, RunSummary
+from sopwith.ports import Delivery, KeptCheckpoint, Notice, Owner, RunSummary
 
 
 class Kept(msgspec.Struct):
@@ -42,3 +42,6 @@ class Shelf:
         self.notices: dict[int, Notice] = {}
         self.notices_made = 0
         self.notices_cursor: int | None = None
+        self.deliveries: dict[int, Delivery] = {}
+        self.last_delivery = 0
+        self.cursors: dict[tuple[str, str], str] = {}

@@ -64,6 +64,8 @@ def run_view(document: Document, frames: Frames, *, steps: frozenset[int] | None
     """`{executionMode, …, gates, stepResults}` of a run; of all its steps, or of these. `most`: of each output."""
     view: Document = {key: document[key] for key in _RUN if document.get(key) not in (None, [], False)}
     view |= {"params": frames.value(document["params"], "run params")} if document["params"] else {}
+    if (event := document.get("event")) is not None:
+        view["event"] = frames.value(event["content"], "the event that started the run", most=_MOST_OUTPUT)
     view |= {"reason": frames.text(document["reason"], "run reason")} if document["reason"] else {}
     view["gates"] = [gate_view(gate, frames) for gate in document["gates"]]
     view["stepResults"] = [

@@ -14,7 +14,7 @@ from sopwith.core.run import Gate, Run, StepStatus
 from sopwith.core.visible import visible, visible_code, visible_value
 from sopwith.doors.cli import text
 from sopwith.doors.cli.terminal import shown
-from sopwith.engine.documents import gate_document, pinned_document, step_definition
+from sopwith.engine.documents import event_document, gate_document, pinned_document, step_definition
 
 Document = dict[str, Any]
 _PROSE = frozenset({"title", "instructions", "description", "overview"})
@@ -101,6 +101,7 @@ def _body(run: Run, number: StepId | None, envelope: Document | None) -> list[st
     if envelope is None:
         return ["    what would run is not in the database any more: sop doctor checks it"]
     parameters = [f"    {text.assigned(name, value)}" for name, value in envelope["parameters"].items()]
+    parameters += [text.event_text(event_document(run))] if run.event is not None else []
     rest = _start_body(run, envelope) if number is None else _step_body(run, number, envelope)
     return parameters + rest
 

@@ -24,8 +24,9 @@ from sopwith.doors.cli.display import event_line
 from sopwith.doors.cli.door import Document, Door
 from sopwith.doors.cli.terminal import mark, safe
 from sopwith.engine.documents import error_document
+from sopwith.engine.hooks import Refusal, run_of
 from sopwith.errors import SopwithError
-from sopwith.ports import RunFilter
+from sopwith.ports import Delivery, RunFilter
 
 if TYPE_CHECKING:
     from sopwith.audit.retention import Dropped
@@ -59,6 +60,14 @@ OWN_TYPES = {
         "So many messages, `count`, for a `channel` are tried no more; `reason`. See `sop notify list`",
     ),
     "lines_lost": (Level.WARNING, "So many lines, `count`, were not written before this one: nobody took them"),
+    "delivery": (
+        Level.INFO,
+        "Something happened outside: `sopName`, `trigger`, `delivery`, `outcome`, and `runId` or the `reason` why not",
+    ),
+    "webhook_refused": (
+        Level.WARNING,
+        "A webhook was not believed; `sopName`, `trigger`, `reason`, `count` since the last such line, one a minute",
+    ),
     "trouble": (Level.ERROR, "A run, or without `runId` the store, is in trouble and is tried again; `error`"),
 }
 """The types of lines that are no events, and what they bring."""
@@ -80,6 +89,10 @@ DETAILS = frozenset(
 """What a line shows of an event. Parameters, outputs, forms and what a step printed are not among them."""
 
 
+_A_MINUTE_MS = 60_000
+_MOST_REFUSALS = 1000
+
+
 class ServerLog:
     """Tells what happens, as a Witness of the loop."""
 
@@ -88,6 +101,8 @@ class ServerLog:
         self._as_json = as_json
         self._now = door.engine.parts.clock.now
         self._lost = 0
+        self._refusals: dict[Refusal, tuple[int, int]] = {}
+        """When it was told last, by the boot clock, and how often it came since."""
 
     def began(self, *, once: bool) -> None:
         _listed, total = self._door.engine.parts.store.summaries(RunFilter(statuses=OPEN, limit=0))
@@ -149,6 +164,42 @@ class ServerLog:
         words = f"{click.style(mark('✘'), fg='red')} {safe(told.message)}; it is tried again"
         document = {"type": "trouble", "runId": run_id, "error": error_document(told)["error"]}
         self._own(document, lambda: self._line_now(run_id or "", "", words), err=True)
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        run_id = run_of(delivery)
+        document = {
+            "type": "delivery",
+            "runId": run_id,
+            "sopName": delivery.procedure,
+            "trigger": delivery.trigger,
+            "delivery": delivery.delivery,
+            "outcome": delivery.outcome,
+            "reason": delivery.reason,
+        }
+        reason = f": {safe(delivery.reason)}" if delivery.reason else ""
+        words = f"{safe(delivery.trigger)} {delivery.outcome}{reason}"
+        self._own(document, lambda: self._line_now(run_id or "", delivery.procedure, words))
+
+    def on_refused(self, refusal: Refusal) -> None:
+        """A flood of one kind is one line a minute."""
+        now_ms = self._now().boot_ms
+        told_ms, count = self._refusals.get(refusal, (-_A_MINUTE_MS, 0))
+        if now_ms - told_ms < _A_MINUTE_MS:
+            self._refusals[refusal] = (told_ms, count + 1)
+            return
+        if len(self._refusals) >= _MOST_REFUSALS:
+            self._refusals.clear()
+        self._refusals[refusal] = (now_ms, 0)
+        document = {
+            "type": "webhook_refused",
+            "sopName": refusal.procedure,
+            "trigger": refusal.trigger,
+            "reason": refusal.reason,
+            "count": count + 1,
+        }
+        more = f" ({count + 1} times)" if count else ""
+        words = f"{click.style('!', fg='yellow')} {safe(refusal.trigger)} not believed: {safe(refusal.reason)}{more}"
+        self._own(document, lambda: self._line_now("", refusal.procedure, words))
 
     def on_clock_jump(self, seconds: float) -> None:
         way = "forward" if seconds > 0 else "back"

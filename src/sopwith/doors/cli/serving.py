@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from sopwith.assembly import make_postman, make_tracer
+from sopwith.assembly import make_postman, make_tracer, open_triggering
 from sopwith.doors.cli.door import Document, Door, verb
 from sopwith.doors.cli.listening import DEFAULT_HOST, DEFAULT_PORT, Place, check_proxies, open_http
 from sopwith.doors.cli.server_health import HealthSocket, Physician, ask
@@ -35,6 +35,7 @@ from sopwith.stores.sqlite import SqliteStore
 if TYPE_CHECKING:
     from sopwith.audit.retention import Dropped
     from sopwith.doors.web.server import Listening
+    from sopwith.engine.triggering import Triggering
 
 _SIGNING_SECS = 3.0
 """How long the end waits for the last signature; longer than it takes to give up on a place that somebody keeps."""
@@ -157,6 +158,8 @@ class _Served:
         self._heed_signals()
         self._log.began(once=True)
         keeping_house = asyncio.ensure_future(_keep_house(self._door, self._log, once=True))
+        with open_triggering(self._door.workspace, self._log) as triggering:
+            await triggering.once()
         left = await serve_runs(self._parts, self._log, stop=self._stop, once=True)
         if not self._stop.is_set():
             await keeping_house
@@ -171,7 +174,7 @@ class _Served:
         manager = ServiceManager(os.environ)
         self._heed_signals()
         health = HealthSocket(self._door.workspace.runs, physician.examine)
-        with closing(health):
+        with closing(health), open_triggering(self._door.workspace, self._log) as triggering:
             try:
                 await health.open()
             except OSError as error:
@@ -187,6 +190,7 @@ class _Served:
                 asyncio.ensure_future(_beat(manager, physician)),
                 asyncio.ensure_future(self._postman.stay()),
                 asyncio.ensure_future(self._tracer.stay()),
+                asyncio.ensure_future(triggering.serve()),
             ]
             left = await serve_runs(
                 self._parts,
@@ -195,15 +199,16 @@ class _Served:
                 ear=DatagramEar(self._door.workspace.runs),
                 anew=self._anew,
                 pulse=pulse,
-                stirred=lambda: self._stir(web),
+                stirred=lambda: self._stir(web, triggering),
             )
             manager.stopping()
             if web is not None:
                 await web.stop()
             await self._end(left, *aside)
 
-    def _stir(self, web: Listening | None) -> None:
+    def _stir(self, web: Listening | None, triggering: Triggering) -> None:
         self._postman.stir()
+        triggering.stir()
         self._tracer.stir()
         if web is not None:
             web.stir()

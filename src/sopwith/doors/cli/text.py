@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import click
+import msgspec
 
 from sopwith.core.address import address_in
 from sopwith.core.instant import duration_text
@@ -117,6 +118,12 @@ def problem_text(problem: Problem) -> str:
     return f"  {label} {safe(str(problem))}{hint}"
 
 
+def event_text(event: Document) -> str:
+    """What happened outside and started the run, whole and escaped."""
+    content = visible_code(msgspec.json.format(msgspec.json.encode(event["content"]), indent=2).decode())
+    return dim("  event (from outside, untrusted):") + "\n" + framed(content, by=2)
+
+
 def run_text(run: Document) -> str:
     """A run as `sop status` shows it."""
     lines = [f"{bold(run['sopName'])}  {run['runId']}  {coloured(run['status'])}{_flags(run)}"]
@@ -134,6 +141,7 @@ def run_text(run: Document) -> str:
         + dim(f", started by {shown(run['createdBy']['id'])} at {local_time(run['createdAt'])}")
     ]
     lines += [dim(f"  {assigned(name, value)}") for name, value in run["params"].items()]
+    lines += [event_text(run["event"])] if "event" in run else []
     if run["timesOutAt"]:
         lines.append(dim(f"  {duration(run['timeoutSecs'])} in all, until {local_time(run['timesOutAt'])}"))
     lines += [dim(f"  {group_words(run)}")] if run["concurrencyGroup"] else []

@@ -48,7 +48,7 @@ def token_create(door: Door, name: str, role: str, kind: str, procedures: tuple[
 
 @click.command()
 @verb
-def token_list_(door: Door) -> None:
+def token_list(door: Door) -> None:
     """Show all tokens: whose, what for, until when, and when each was used last; never the token itself."""
     tokens: list[Document] = _tokens(door).documents(actor=door.actor) if door.has_runs else []
     door.say({"tokens": tokens, "total": len(tokens)}, lambda: _list_text(tokens))

@@ -386,3 +386,75 @@ where settled_at >= :since order by settled_at, id limit :limit
 -- name: oldest_waiting_delivery
 -- How many deliveries nobody has carried out yet, and since when the first of them waits.
 select count(*), min(received_at) from deliveries indexed by deliveries_waiting where outcome is null
+-- name: insert_delivery
+-- Keeps a delivery, unless it is kept already.
+insert into deliveries (procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at)
+values (:procedure, :trigger, :delivery, :received_at, :event, :run_id, :outcome, :reason, :settled_at)
+on conflict do nothing returning id
+
+-- name: delivery_by_name
+-- The delivery of this id at this trigger.
+select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at
+from deliveries where procedure = :procedure and trigger = :trigger and delivery = :delivery
+
+-- name: delivery_by_id
+-- The same by its number.
+select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at
+from deliveries where id = :id
+
+-- name: waiting_deliveries
+-- Those that nobody has carried out yet, the oldest first.
+select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at
+from deliveries indexed by deliveries_waiting where outcome is null and id > :after order by id limit :limit
+
+-- name: count_waiting_of_trigger
+-- How many of one trigger nobody has carried out yet.
+select count(*) from deliveries where procedure = :procedure and trigger = :trigger and outcome is null
+
+-- name: newest_deliveries
+-- Deliveries before this number, the newest first.
+select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at
+from deliveries where id < :before order by id desc limit :limit
+
+-- name: settle_delivery
+-- Says what became of a delivery, once.
+update deliveries set outcome = :outcome, reason = :reason, run_id = :run_id, settled_at = :now
+where id = :id and outcome is null returning id
+
+-- name: prune_deliveries
+-- Forgets deliveries that were carried out before this time.
+delete from deliveries where settled_at < :before
+
+-- name: void_deliveries
+-- In a restored copy: what waited may have been carried out in the history that is gone.
+update deliveries set outcome = 'refused', reason = 'the record was restored from a backup', settled_at = :now
+where outcome is null
+
+-- name: trigger_cursor
+-- How far a source of events has come.
+select value from cursors where name = :name
+
+-- name: move_trigger_cursor
+-- Remembers how far it has come.
+insert into cursors (name, value) values (:name, :value) on conflict do update set value = :value
+
+-- name: forget_trigger_cursors
+-- In a restored copy: every source of events begins anew.
+delete from cursors where name >= 'trigger:' and name < 'trigger;'
+
+-- name: watched_files
+-- What a trigger knows of its files.
+select path, value from watched_files where trigger = :trigger
+
+-- name: keep_watched_file
+-- Remembers what a file is like.
+insert into watched_files (trigger, path, value) values (:trigger, :path, :value)
+on conflict do update set value = :value
+
+-- name: forget_watched_file
+-- Remembers a file no more.
+delete from watched_files where trigger = :trigger and path = :path
+
+-- name: forget_watched_files
+-- In a restored copy: the files that are there are not new.
+delete from watched_files
