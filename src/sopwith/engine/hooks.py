@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from sopwith.core.actor import Actor
+from sopwith.core.people import Directory, check_runner
 from sopwith.core.procedure import AdmissionRule, TriggerType
 from sopwith.core.request import run_id_of
 from sopwith.core.trigger_events import BadEvent, EventTooLarge, encode_event, kept_headers, new_event, read_body
@@ -20,7 +22,9 @@ from sopwith.core.triggers import MAX_EVENT_BYTES, Outcome, admission_of, match,
 from sopwith.core.webhooks import Proof, Signed, delivery_of_caller, verify
 from sopwith.engine.armed import Armed
 from sopwith.engine.intake import Intake
+from sopwith.engine.library import Library
 from sopwith.engine.parts import Parts
+from sopwith.errors import SopwithError
 from sopwith.ports import Accepted, Deliveries, Delivery, NewDelivery
 
 PATIENCE_SECS = 2.0
@@ -48,6 +52,19 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 MayStart = Callable[[str], bool]
 """Whether the token of a call may start the procedure of this name."""
+
+
+def starter(library: Library, actor: Actor) -> MayStart:
+    """Whether this actor may start a procedure, as it is asked of everybody who starts one."""
+
+    def may_start(name: str) -> bool:
+        try:
+            check_runner(library.procedure(name), actor, Directory(library.config()))
+        except SopwithError:
+            return False
+        return True
+
+    return may_start
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -182,7 +182,7 @@ class _Served:
                 self._log.on_trouble(None, SopwithError(f"nobody can ask how the server is: {reason}"))
             self._log.began(once=False)
             if web is not None:
-                web.start()
+                web.start(triggering.receive)
                 self._log.listening(web.address)
             manager.ready("serving")
             aside = [

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -41,7 +41,11 @@ from sopwith.errors import BadRequest, SopwithError
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
+    from sopwith.core.actor import Actor
     from sopwith.doors.web.office import Desk, Office
+    from sopwith.engine.hooks import Answer as HookAnswer
+    from sopwith.engine.hooks import Hook, MayStart
+    from sopwith.engine.library import Library
     from sopwith.ports import Clock
 
 HEALTH = "/healthz"
@@ -54,6 +58,12 @@ _SAFE = {
 _TOLD = frozenset({401, 403, 421, 429})
 """The statuses that the server's own log tells of."""
 _ONCE = frozenset({"authorization", "host", "if-match", "idempotency-key", "last-event-id", "content-type", "range"})
+
+
+class TakesHooks(Protocol):
+    """`engine.hooks.Hooks.receive`."""
+
+    def __call__(self, hook: Hook, *, may_start: MayStart | None = None) -> Awaitable[HookAnswer]: ...
 
 
 class Unguarded(Exception):
@@ -82,9 +92,10 @@ class Application:
         tokens: Tokens,
         clock: Clock,
         entrance: Entrance,
+        library: Library,
         on_trouble: Callable[[BaseException], None],
     ) -> None:
-        """`tokens`: on the loop's own connection. Raises Unguarded."""
+        """`tokens`, `library`: on the loop's own connection. Raises Unguarded."""
         self.routes = tuple(routes)
         self._paths = _paths(self.routes)
         self.office = office
@@ -93,6 +104,9 @@ class Application:
         self.stopping = asyncio.Event()
         self.stirs = 0
         """How often somebody may have committed."""
+        self.hooks: TakesHooks | None = None
+        """Takes webhooks, once triggers are served."""
+        self.library = library
         self.streams: dict[str, int] = {}
         """How many are open, by token."""
         self._tokens = tokens
@@ -160,6 +174,11 @@ class Application:
             details = {"tokenId": token.id, "name": token.name, "kind": token.kind, "address": address}
             self.office.later(lambda desk: _sign_in(desk, token.id, now.at, details))
         return principal
+
+    def guest(self, asked: Asked) -> Actor | None:
+        """Who calls a route that takes no token, where one came that holds all the same."""
+        principal = self.entrance.guest(self._tokens, asked.headers)
+        return None if principal is None else principal.actor(asked.address)
 
     def unproven(self, address: str) -> SopwithError:
         """What a handler raises that finds no proof of who sent it: told and bounded as a token that does not hold."""

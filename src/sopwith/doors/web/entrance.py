@@ -44,6 +44,10 @@ class Entrance:
             raise self.unproven(address, now_ms)
         return found
 
+    def guest(self, tokens: Tokens, headers: Mapping[str, str]) -> Principal | None:
+        """Who calls, where nobody needs to say so; a secret of another kind may stand there, and is no failed try."""
+        return tokens.holder(_token(headers))
+
     def unproven(self, address: str, now_ms: int) -> SopwithError:
         """What somebody is answered who has not proven who they are, and cannot try as often as they like."""
         secs = self._failures.take(address, now_ms)

@@ -14,6 +14,7 @@ from sopwith.engine.doctor import examine
 from sopwith.engine.tokens import MOST_PATTERNS, Kind
 from sopwith.engine.tokens import Asked as AskedToken
 from sopwith.errors import BadRequest
+from sopwith.telemetry.metrics import CONTENT_TYPE
 
 TOKENS = f"{API}/tokens"
 _TOKEN = record(
@@ -35,6 +36,12 @@ def _health(_desk: Desk, _asked: Asked) -> Answer:
 def _whoami(desk: Desk, asked: Asked) -> Answer:
     assert asked.principal is not None
     return Answer(desk.tokens.document(asked.principal.token))
+
+
+def _metrics(desk: Desk, asked: Asked) -> Answer:
+    # they name procedures, and count all of them
+    check_right(asked.who, Right.LOOK, Directory(desk.engine.parts.library.config()), "read the metrics")
+    return Answer(data=desk.metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _create(desk: Desk, asked: Asked) -> Answer:
@@ -93,6 +100,16 @@ ROUTES: tuple[Route, ...] = (
         about="Whether anybody is there. Tells nothing else.",
         handler=_health,
         answer=record(status={"type": "string"}),
+    ),
+    Route(
+        method="GET",
+        path="/metrics",
+        right=Right.LOOK,
+        about="Metrics as Prometheus reads them: a token for everything, at least a viewer's.",
+        handler=_metrics,
+        answer={"type": "string"},
+        media_type="text/plain",
+        long=True,
     ),
     Route(
         method="GET",

@@ -16,13 +16,14 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from sopwith.assembly import open_engine, tokens_of
+from sopwith.assembly import make_metrics, open_engine, tokens_of
 from sopwith.doors.web.table import Asked
 from sopwith.engine.auditing import Auditing
 from sopwith.engine.engine import Engine
 from sopwith.engine.reading import Reader
 from sopwith.engine.tokens import Tokens
 from sopwith.ports import Workspace
+from sopwith.telemetry.metrics import Metrics
 
 _T = TypeVar("_T")
 _MEETING_TYPES = (
@@ -42,6 +43,11 @@ class Desk:
     @cached_property
     def tokens(self) -> Tokens:
         return tokens_of(self.engine)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """What is counted from the first time on that anybody asks. Raises MissingExtra."""
+        return make_metrics(self.engine)
 
     def reader(self, asked: Asked) -> Reader:
         """Shows what the caller may know of."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sopwith.core.people import Right
-from sopwith.doors.web import keeping, procedures, records, runs
+from sopwith.doors.web import hooks, keeping, procedures, records, runs
 from sopwith.doors.web.office import Desk
 from sopwith.doors.web.openapi import description
 from sopwith.doors.web.table import API, Answer, Asked, Route
@@ -25,4 +25,5 @@ ROUTES: tuple[Route, ...] = (
     *procedures.ROUTES,
     *runs.ROUTES,
     *records.ROUTES,
+    *hooks.ROUTES,
 )

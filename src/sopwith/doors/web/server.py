@@ -15,7 +15,7 @@ import uvicorn
 
 from sopwith.assembly import tokens_of
 from sopwith.doors.web import limits
-from sopwith.doors.web.app import Application
+from sopwith.doors.web.app import Application, TakesHooks
 from sopwith.doors.web.entrance import Entrance, hosts_of
 from sopwith.doors.web.office import Office
 from sopwith.doors.web.protocol import Protocol
@@ -56,6 +56,7 @@ class Listening:
             tokens=tokens_of(engine),
             clock=engine.parts.clock,
             entrance=Entrance(hosts_of(self.host, allowed)),
+            library=engine.parts.library,
             on_trouble=on_trouble,
         )
         self._server = _Server(_config(self._app, tuple(proxies)))
@@ -68,8 +69,9 @@ class Listening:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
-    def start(self) -> None:
-        """Answers from now on."""
+    def start(self, hooks: TakesHooks) -> None:
+        """Answers from now on. `hooks` takes what comes to triggers."""
+        self._app.hooks = hooks
         self._task = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
         self._tending = asyncio.ensure_future(self._tend())
 
