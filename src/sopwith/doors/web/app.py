@@ -39,7 +39,7 @@ from sopwith.engine.tokens import Principal, Tokens
 from sopwith.errors import BadRequest, SopwithError
 
 if TYPE_CHECKING:
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
     from sopwith.doors.web.office import Desk, Office
     from sopwith.ports import Clock
@@ -118,7 +118,7 @@ class Application:
             response = self._refused(visit, Internal())
         for name, value in _SAFE.items():
             response.headers.setdefault(name, value)
-        await response(scope, receive, _patient(send))
+        await response(scope, receive, send)
 
     # what streams use
 
@@ -367,19 +367,6 @@ def _response(answer: Answer, route: Route) -> Response:
     data = msgspec.json.encode(answer.document) if answer.data is None else answer.data
     status = answer.status if answer.status != 200 else route.status
     return Response(data, status_code=status, media_type=answer.media_type, headers=dict(answer.headers))
-
-
-def _patient(send: Send) -> Send:
-    """Waits for a client that takes nothing, but not for ever."""
-
-    async def patient(message: Message) -> None:
-        try:
-            async with asyncio.timeout(limits.BODY_SECS):
-                await send(message)
-        except TimeoutError:
-            raise ClientDisconnect from None
-
-    return patient
 
 
 def _sign_in(desk: Desk, token_id: str, at: datetime, details: Mapping[str, Any]) -> None:
