@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,6 +65,14 @@ def test_a_body_that_is_not_right_starts_nothing(house: House, body: bytes, head
     assert reply.code == code, reply
     assert reply.status < 500
     assert house.call("GET", RUNS, house.tokens["admin"]).json["total"] == before
+
+
+def test_whoever_sends_a_body_that_nobody_wants_is_there_for_the_answer(house: House) -> None:
+    body = b"x" * (1 << 20)
+    for _ in range(10):
+        assert house.call("POST", RUNS, body=body, headers=JSON).status == 401
+        assert house.call("POST", RUNS, house.tokens["viewer"], body=body, headers=JSON).status == 403
+        assert house.call("POST", RUNS, house.tokens["runner"], body=body + b"x", headers=JSON).status == 413
 
 
 def test_a_large_body_is_refused_before_it_comes(house: House) -> None:
@@ -236,19 +243,20 @@ def test_a_client_that_takes_nothing_is_cut_off(serve: Serve, workshop: Workshop
     size = len(served.call("GET", path, viewer).data)
     assert size > 1_000_000
 
-    def sockets() -> int:
-        found = 0
-        for descriptor in Path(f"/proc/{served.process.pid}/fd").iterdir():
-            with suppress(FileNotFoundError):
-                found += str(descriptor.readlink()).startswith("socket:")
-        return found
+    def is_open(port: int) -> bool:
+        """Whether the server's end of the connection from this port is still open."""
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            local, remote, state = line.split()[1:4]
+            if (int(local[-4:], 16), int(remote[-4:], 16)) == (served.port, port):
+                return state == "01"
+        return False
 
-    there = eventually(sockets)
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect((served.host, served.port))
-        eventually(lambda: sockets() > there)
+        port = sock.getsockname()[1]
+        assert is_open(port)
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {viewer}\r\n\r\n".encode())
-        eventually(lambda: sockets() == there)
+        eventually(lambda: not is_open(port))
     assert served.call("GET", RUNS, viewer).status == 200
     assert "trouble" not in served.text
