@@ -122,7 +122,7 @@ NEVER = {
     # the words of a server about itself
     "error": ("doors/cli/server_health.py", "doors/cli/server_log.py", "doors/cli/serving.py", "engine/ticker.py"),
     # told before anybody connects
-    "missing_extra": ("doors/cli/agents.py",),
+    "missing_extra": ("doors/cli/agents.py", "doors/cli/listening.py"),
     "no_workspace": ("doors/opened.py", "settings.py"),
     "no_scenario": ("rehearsal/rehearse.py",),
     "run_busy": ("engine/claiming.py",),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sopwith.core.actor import Actor, ActorKind
@@ -197,6 +198,29 @@ def test_each_entry_of_the_log_covers_the_one_before(hands: Hands) -> None:
     assert list(examine_access(hands.store.tokens)) == []
     assert [entry.position for entry in hands.store.tokens.entries(limit=2)] == [3, 2]
     assert [entry.position for entry in hands.store.tokens.entries(limit=2, before=2)] == [1]
+
+
+def rewritten(db: apsw.Connection, position: int, *, after: bytes, payload: bytes) -> bytes:
+    """Makes an entry fit in itself and to the one before; tells its new hash."""
+    digest = hashlib.sha256(after + payload).digest()
+    db.execute(
+        "update access set prev_hash = ?, hash = ?, payload = ? where position = ?", (after, digest, payload, position)
+    )
+    return digest
+
+
+@pytest.mark.parametrize("how", ["one entry made anew", "one taken out and the rest made anew"])
+def test_an_entry_that_fits_in_itself_is_found_by_those_around_it(hands: Hands, how: str) -> None:
+    for name in ("ann", "bob", "eve"):
+        hands.tokens.create(Asked(name=name, role=Role.VIEWER), actor=ANN)
+    first, second, third = hands.store.tokens.entries_after(0, 10)
+    with apsw.Connection(str(hands.workspace.database)) as db:
+        if how == "one entry made anew":
+            rewritten(db, 2, after=first.hash, payload=second.payload.replace(b"bob", b"bot"))
+        else:
+            db.execute("delete from access where position = 2")
+            rewritten(db, 3, after=first.hash, payload=third.payload)
+    assert len(list(examine_access(hands.store.tokens))) == 1
 
 
 @pytest.mark.parametrize(("text", "lifetime"), [("30m", 1800), ("12h", 43200), ("90d", 7776000)])

@@ -105,6 +105,8 @@ async def serve_http(desk: Desk, listening: socket.socket, token: str) -> None:
     port = listening.getsockname()[1]
     config = uvicorn.Config(
         application(desk, port=port, token=token),
+        # the parser that refuses a second Host, whatever else is installed
+        http="h11",
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_GRACE_SECS,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,7 +40,7 @@ from sopwith.engine.tokens import Principal, Tokens
 from sopwith.errors import BadRequest, SopwithError
 
 if TYPE_CHECKING:
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
     from sopwith.core.actor import Actor
     from sopwith.doors.web.office import Desk, Office
@@ -126,13 +127,14 @@ class Application:
         except ClientDisconnect:
             return
         except SopwithError as error:
+            await visit.take_what_is_left()
             response = self._refused(visit, error)
         except Exception as error:
             self._on_trouble(error)
             response = self._refused(visit, Internal())
         for name, value in _SAFE.items():
             response.headers.setdefault(name, value)
-        await response(scope, receive, _patient(send))
+        await response(scope, receive, send)
 
     # what streams use
 
@@ -218,6 +220,7 @@ class Application:
 
     async def _handled(self, visit: _Visit, route: Route, principal: Principal | None) -> Response:
         data = await _body(visit.request)
+        visit.body_is_read = True
         headers = visit.headers
         asked = Asked(
             route=route,
@@ -292,6 +295,7 @@ class _Visit:
         self.path: str = request.scope["path"]
         self.route: Route | None = None
         self.principal: Principal | None = None
+        self.body_is_read = False
         self.headers: dict[str, str] = {}
         self.doubled = ""
         for name, value in request.headers.items():
@@ -308,7 +312,19 @@ class _Visit:
     @property
     def has_body_left(self) -> bool:
         has_one = self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
-        return has_one and not getattr(self.request, "_stream_consumed", False)
+        return has_one and not self.body_is_read
+
+    async def take_what_is_left(self) -> None:
+        """Reads a body that is not wanted and throws it away, within bounds: to close on it would lose the answer."""
+        if not self.has_body_left or "expect" in self.headers:
+            return
+        left = limits.MOST_LEFT_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limits.LEFT_SECS):
+                while left > 0 and not self.body_is_read:
+                    message = await self.request.receive()
+                    left -= len(message.get("body", b"")) if message["type"] == "http.request" else left
+                    self.body_is_read = message["type"] == "http.request" and not message.get("more_body", False)
 
 
 def check_route(principal: Principal, route: Route, address: str) -> None:
@@ -386,19 +402,6 @@ def _response(answer: Answer, route: Route) -> Response:
     data = msgspec.json.encode(answer.document) if answer.data is None else answer.data
     status = answer.status if answer.status != 200 else route.status
     return Response(data, status_code=status, media_type=answer.media_type, headers=dict(answer.headers))
-
-
-def _patient(send: Send) -> Send:
-    """Waits for a client that takes nothing, but not for ever."""
-
-    async def patient(message: Message) -> None:
-        try:
-            async with asyncio.timeout(limits.BODY_SECS):
-                await send(message)
-        except TimeoutError:
-            raise ClientDisconnect from None
-
-    return patient
 
 
 def _sign_in(desk: Desk, token_id: str, at: datetime, details: Mapping[str, Any]) -> None:

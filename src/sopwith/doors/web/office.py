@@ -63,8 +63,9 @@ class Office:
     def __init__(
         self, workspace: Workspace, *, auditing: Auditing, on_trouble: Callable[[BaseException], None]
     ) -> None:
-        """`auditing`: the server's own, which signs in a thread that no call waits for. `on_trouble` is told, on the
-        loop, of what failed that nobody waited for.
+        """`auditing`: the server's own, which signs in a thread that no call waits for.
+
+        `on_trouble` is told, on the loop, of what failed that nobody waited for.
         """
         for module in _MEETING_TYPES:
             import_module(module)

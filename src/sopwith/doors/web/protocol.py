@@ -1,4 +1,6 @@
-"""Bounds for what comes before a body: a head has so many bytes and fields, and so long to come."""
+"""Bounds of a connection: a head has so many bytes and fields, and so long to come; and a client that takes nothing of
+what it is sent is cut off.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,8 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sopwith.doors.web import limits
 
 MOST_HEAD_BYTES = 64 * 1024
 MOST_FIELDS = 100
@@ -22,10 +26,12 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_came()
+        self._taken()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -36,12 +42,24 @@ class Protocol(HttpToolsProtocol):
         if self._in_head and self._head_bytes > MOST_HEAD_BYTES:
             self._refuse(_TOO_LARGE)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._stalled is None:
+            # not closed: that would wait for the client to take the rest
+            self._stalled = self.loop.call_later(limits.BODY_SECS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
         if len(self.headers) > MOST_FIELDS:
             raise ValueError("too many fields")  # a 400
 
     def on_headers_complete(self) -> None:
+        if not self.url.startswith(b"/"):
+            raise ValueError("the target is not a path")  # another host may stand in it
         self._in_head, self._head_bytes = False, 0
         self._head_came()
         super().on_headers_complete()
@@ -58,6 +76,11 @@ class Protocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _taken(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _refuse(self, answer: bytes) -> None:
         if not self.transport.is_closing():
