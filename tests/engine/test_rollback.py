@@ -9,6 +9,7 @@ import pytest
 
 from sopwith.core.instant import Instant
 from sopwith.core.run import Run
+from sopwith.core.tracing import context_of, step_span_id, traceparent
 from sopwith.errors import IllegalMove, LimitReached, NotAllowed
 from sopwith.ports import WorkOrder
 from sopwith.testing.executor import FAILED, Play
@@ -304,8 +305,7 @@ def test_a_step_done_by_hand_is_rolled_back_by_its_script(bench: Bench) -> None:
 
 
 def test_a_plan_and_a_procedure_show_the_rollback(bench: Bench) -> None:
-    from sopwith.core.tracing import context_of, step_span_id, traceparent
-from sopwith.engine.documents import procedure_document
+    from sopwith.engine.documents import procedure_document
 
     bench.procedure("deploy", ASKED, LEADS)
     library = bench.engine().parts.library
