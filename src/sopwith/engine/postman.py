@@ -17,7 +17,7 @@ from sopwith.core.notifications import ChannelConfig
 from sopwith.engine.aside import aside
 from sopwith.engine.noticing import AT_ONCE, MESSAGE, Noticing
 from sopwith.engine.parts import Parts
-from sopwith.errors import NotSent, SopwithError
+from sopwith.errors import NotSent
 from sopwith.ports import Log, Messenger, Notice, NoticeEnd, Notices
 
 DELAYS_SECS = (10, 60, 300, 1800, *(3600,) * 24)
@@ -132,9 +132,9 @@ class Postman:
             config = await self._beside(self._read)
             self._told = ""
             return await self._begin(config)
-        except SopwithError as error:
-            if self._told != error.message:
-                self._told = error.message
+        except Exception as error:
+            if self._told != str(error):
+                self._told = str(error)
                 self._witness.on_post_trouble(error)
             return POLL_SECS
 
