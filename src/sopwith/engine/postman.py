@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from sopwith.core.config import Config
 from sopwith.core.messages import Message, gathered
 from sopwith.core.notifications import ChannelConfig
-from sopwith.engine.aside import aside
+from sopwith.engine.in_thread import in_thread
 from sopwith.engine.noticing import AT_ONCE, MESSAGE, Noticing
 from sopwith.engine.parts import Parts
 from sopwith.errors import NotSent
@@ -89,7 +89,7 @@ class Postman:
         messenger: Callable[[ChannelConfig], Messenger],
         witness: PostWitness,
         *,
-        beside: Callable[[Callable[[], Any]], Awaitable[Any]] = aside,
+        beside: Callable[[Callable[[], Any]], Awaitable[Any]] = in_thread,
     ) -> None:
         self._parts = parts
         self._notices = notices
