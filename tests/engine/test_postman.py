@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from sopwith.core.messages import Message
 from sopwith.core.notifications import ChannelConfig
+from sopwith.engine import noticing
 from sopwith.engine.notifying import notices_document
 from sopwith.engine.postman import BURST, DELAYS_SECS, PATIENCE, TRY_SECS, Postman
 from sopwith.errors import NotSent, StoreError
@@ -72,6 +74,7 @@ class Post:
 
     def __init__(self, bench: Bench, channels: dict[str, Channel]) -> None:
         self.said: list[tuple[Any, ...]] = []
+        self.hanging: list[asyncio.Future[Any]] = []
         self._bench = bench
         self._channels = channels
         store = bench.store
@@ -88,7 +91,8 @@ class Post:
         try:
             return work()
         except (HangsError, KilledError):
-            return await asyncio.get_running_loop().create_future()
+            self.hanging.append(asyncio.get_running_loop().create_future())
+            return await self.hanging[-1]
 
     def serve(self) -> Post:
         self.task = self._bench.loop.create_task(self.postman.stay())
@@ -239,6 +243,21 @@ def test_a_channel_that_hangs_holds_up_nobody_and_no_second_try_is_begun_beside_
     assert {notice.told for notice in office.kept() if notice.channel == "chat"} == {"the try before still hangs"}
 
 
+def test_what_comes_of_a_try_that_was_left_behind_troubles_nobody(office: Office) -> None:
+    told: list[Any] = []
+    office.bench.loop.set_exception_handler(lambda _loop, context: told.append(context))
+    office.chat.hang()
+    post = office.open()
+    office.bench.run("quick")
+    post.work(TRY_SECS + 5)
+    office.chat.mend()
+    post.hanging.pop().set_exception(NotSent("much later"))
+    post.work(60)
+    gc.collect()
+    assert told == []
+    assert office.statuses() == ["sent"]
+
+
 def test_a_gate_that_was_answered_before_its_message_left_is_not_told_and_its_row_says_so(office: Office) -> None:
     office.chat.fail()
     post = office.open()
@@ -387,6 +406,35 @@ def test_a_record_that_cannot_be_read_is_told_as_far_as_it_is_known(office: Offi
     post.work()
     assert office.chat.titles == ["Approval needed: deploy"]
     assert f"sop status {run.run_id}" in office.chat.taken[0].text
+
+
+def test_a_fault_of_our_own_keeps_nobody_from_being_told(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: Any, **_options: Any) -> None:
+        raise ZeroDivisionError
+
+    post = office.open()
+    monkeypatch.setattr(noticing, "compose", broken)
+    office.bench.run("deploy")
+    post.work()
+    assert office.chat.titles == ["Approval needed: deploy"]
+    monkeypatch.undo()
+    office.bench.run("quick")
+    post.work()
+    assert office.chat.titles[1:] == ["Completed: quick"]
+
+
+def test_no_trouble_ends_the_postman(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("a fault")
+
+    post = office.open()
+    monkeypatch.setattr(post.postman, "_read", broken)
+    post.work(300)
+    assert post.said == [("trouble", "a fault")]
+    monkeypatch.undo()
+    office.bench.run("quick")
+    post.work()
+    assert office.chat.titles == ["Completed: quick"]
 
 
 def test_a_clock_that_was_set_back_holds_nothing_up_for_longer_than_an_hour(office: Office) -> None:

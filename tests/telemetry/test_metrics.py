@@ -99,6 +99,16 @@ def test_gates_tell_how_long_they_waited_also_from_before_the_start(bench: Bench
     assert scrape("sopwith_gate_wait_seconds_count", procedure="gated", outcome="rejected") == 1
 
 
+def test_each_gate_of_a_run_has_waited_for_itself(bench: Bench, scrape: Scrape) -> None:
+    bench.procedure("two", GATED, GATED)
+    run = bench.run("two")
+    for seconds in (10, 300):
+        bench.pass_time(seconds)
+        bench.engine().approve(run.run_id, actor=BOB)
+        bench.drive(run.run_id)
+    assert scrape("sopwith_gate_wait_seconds_sum", procedure="two") == pytest.approx(310, abs=2)
+
+
 def test_deliveries_are_counted_once_also_those_of_the_same_moment(bench: Bench, scrape: Scrape) -> None:
     now = bench.clock.now().at
     scrape.tally.all = [Outcome(1, "quick", "nightly", "started", now), Outcome(2, "quick", "nightly", "started", now)]

@@ -128,6 +128,8 @@ def asked_by(body: EventBody, run: Run) -> tuple[str, ...]:
 def why_stale(document: Mapping[str, Any], run: Run) -> str:
     """Why nobody need be told any more of what a message's document says; empty: it holds as it did."""
     moment = document.get("moment")
+    if "stepNumber" not in document:
+        return ""  # of a record that could not be read
     number = address_in(document)
     if moment in _ASKING:
         return _why_gate_is_stale(number, document.get("revision"), run)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from sopwith.core.codec import decode_event
+from sopwith.core.events import Event
 from sopwith.core.messages import Message, compose, unreadable
 from sopwith.core.notices import NOTABLE, asked_by, channels_for, moment_of, moment_of_type, why_stale
 from sopwith.core.notifications import Notifications
@@ -99,11 +100,13 @@ class Noticing:
         self, entry: LogEntry, run_id: str, payload: bytes, notifications: Notifications, loaded: dict[str, Run]
     ) -> list[NewNotice]:
         try:
-            event = decode_event(payload)
-            run = loaded.get(run_id) or self._runs.load(run_id).run
-        except (SopwithError, ValueError):
+            run = loaded[run_id] = loaded.get(run_id) or self._runs.load(run_id).run
+            return self._told_of(entry, decode_event(payload), run, notifications)
+        except Exception:
+            # whatever it is: it must not keep what comes after it, nor this, from everybody
             return self._of_unreadable(entry, run_id, notifications)
-        loaded[run_id] = run
+
+    def _told_of(self, entry: LogEntry, event: Event, run: Run, notifications: Notifications) -> list[NewNotice]:
         moment = moment_of(event.body, run, notifications)
         if moment is None:
             return []
@@ -125,7 +128,7 @@ class Noticing:
             public_url=notifications.public_url,
             mask=str if mask is None else mask.text,
         )
-        return [_notice(entry, run_id, channel, message) for channel in channels]
+        return [_notice(entry, run.run_id, channel, message) for channel in channels]
 
     def _of_unreadable(self, entry: LogEntry, run_id: str, notifications: Notifications) -> list[NewNotice]:
         """Somebody may be waited for: that the record cannot be read must not keep that from everybody."""

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 from sopwith.core.config import Config
 from sopwith.core.messages import Message, gathered
 from sopwith.core.notifications import ChannelConfig
-from sopwith.engine.aside import aside
+from sopwith.engine.in_thread import in_thread
 from sopwith.engine.noticing import AT_ONCE, MESSAGE, Noticing
 from sopwith.engine.parts import Parts
-from sopwith.errors import NotSent, SopwithError
+from sopwith.errors import NotSent
 from sopwith.ports import Log, Messenger, Notice, NoticeEnd, Notices
 
 DELAYS_SECS = (10, 60, 300, 1800, *(3600,) * 24)
@@ -89,7 +89,7 @@ class Postman:
         messenger: Callable[[ChannelConfig], Messenger],
         witness: PostWitness,
         *,
-        beside: Callable[[Callable[[], Any]], Awaitable[Any]] = aside,
+        beside: Callable[[Callable[[], Any]], Awaitable[Any]] = in_thread,
     ) -> None:
         self._parts = parts
         self._notices = notices
@@ -132,9 +132,9 @@ class Postman:
             config = await self._beside(self._read)
             self._told = ""
             return await self._begin(config)
-        except SopwithError as error:
-            if self._told != error.message:
-                self._told = error.message
+        except Exception as error:
+            if self._told != str(error):
+                self._told = str(error)
                 self._witness.on_post_trouble(error)
             return POLL_SECS
 

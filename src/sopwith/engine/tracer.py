@@ -15,7 +15,7 @@ from sopwith.core.config import Config
 from sopwith.core.events import Event
 from sopwith.core.run import Run
 from sopwith.core.tracing import Span, span_ending_at, step_that_started
-from sopwith.engine.aside import aside
+from sopwith.engine.in_thread import in_thread
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
 from sopwith.engine.tracing import trace_of
@@ -57,7 +57,7 @@ class Tracer:
         collector: Callable[[Config], Exporter | None],
         on_trouble: Callable[[BaseException], None],
         *,
-        beside: Callable[[Callable[[], Any]], Awaitable[Any]] = aside,
+        beside: Callable[[Callable[[], Any]], Awaitable[Any]] = in_thread,
     ) -> None:
         self._parts = parts
         self._log = log

@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 _Work = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
 
-async def aside(work: Callable[[], _T], *, name: str = "aside") -> _T:
+async def in_thread(work: Callable[[], _T]) -> _T:
     """Does it in a thread that nobody waits for when the process ends, as one of asyncio's own would be."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[_T] = loop.create_future()
@@ -36,7 +36,7 @@ async def aside(work: Callable[[], _T], *, name: str = "aside") -> _T:
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(tell, result, failed)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    threading.Thread(target=run, name="beside", daemon=True).start()
     return await done
 
 
