@@ -5,9 +5,16 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.procedure import Parameter, ParameterType, Procedure, Trigger
+from sopwith.core.trigger_events import BadEvent, encode_event, read_body
+from sopwith.core.triggers import match
+from sopwith.engine import intake
 from sopwith.engine.hooks import Hook
+from sopwith.errors import StoreError
 
 from .bench import Bench
 from .triggers import HOOK, SECRET, Desk
@@ -326,3 +333,101 @@ def test_many_webhooks_at_once_share_a_transaction(bench: Bench) -> None:
     desk.do(send())
     assert sum(sizes) == 300
     assert len(sizes) <= 3
+
+
+def test_two_who_wait_for_one_delivery_are_both_told_at_once(bench: Bench) -> None:
+    desk = arm(bench, {**HOOK, "scheme": "token", "admission": "reject"})
+
+    async def send() -> list[Any]:
+        hook = Hook(path="/deploy", headers=(("X-Sopwith-Token", SECRET), ("Idempotency-Key", "1")))
+        asking = [asyncio.ensure_future(desk.triggering.receive(hook)) for _ in range(2)]
+        asking.append(asyncio.ensure_future(desk.triggering.receive(hook)))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        asking[2].cancel()
+        await asyncio.sleep(0)
+        await desk._carry_out()
+        return await asyncio.gather(*asking[:2])
+
+    before = bench.clock.now().boot_ms
+    assert [answer.document["deliveries"][0]["outcome"] for answer in desk.do(send())] == ["started", "started"]
+    assert bench.clock.now().boot_ms == before
+
+
+def test_what_cannot_be_kept_is_not_acknowledged(desk: Desk) -> None:
+    def fails(*_args: Any, **_keys: Any) -> Any:
+        raise StoreError("cannot use the store: the disk is full")
+
+    real, desk.deliveries.accept = desk.deliveries.accept, fails
+    with pytest.raises(StoreError):
+        desk.github("/deploy", PUSH)
+    desk.deliveries.accept = real
+    assert desk.github("/deploy", PUSH).status == 202
+    assert len(desk.runs()) == 1
+
+
+def test_while_the_disk_stands_still_no_more_than_so_many_calls_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "_MOST_GATHERED", 10)
+    desk = arm(bench, {**HOOK, "scheme": "token"})
+    hold = bench.loop.create_future()
+
+    class Slow:
+        async def do(self, work: Any) -> Any:
+            await hold
+            return work()
+
+    desk.triggering.intake._aside = Slow()
+
+    async def send() -> list[int]:
+        hook = Hook(path="/deploy", headers=(("X-Sopwith-Token", SECRET),))
+        asking = [asyncio.ensure_future(desk.triggering.receive(hook)) for _ in range(30)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        hold.set_result(None)
+        return [answer.status for answer in await asyncio.gather(*asking)]
+
+    statuses = desk.do(send())
+    assert 10 <= statuses.count(202) <= 20
+    assert statuses.count(503) == 30 - statuses.count(202)
+
+
+@given(
+    body=st.binary(max_size=200), kind=st.sampled_from(["application/json", "application/x-www-form-urlencoded", ""])
+)
+def test_whatever_the_body_is_it_is_an_event_or_refused(body: bytes, kind: str) -> None:
+    try:
+        encode_event({"body": read_body(body, kind)})
+    except BadEvent as error:
+        assert str(error)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(content=_JSON)
+def test_whatever_an_event_holds_it_is_matched_or_not(content: Any) -> None:
+    """Conditions and parameters raise nothing, and give nothing that the parameter does not take."""
+    trigger = Trigger(
+        type="webhook",
+        path="/a",
+        condition="has(event.body.ref) && event.body.ref != ''",
+        params={"n": "event.body.n", "ref": "event.body.ref"},
+    )
+    procedure = Procedure(
+        name="deploy",
+        title="Deploy",
+        parameters=(Parameter(name="n", type=ParameterType.INTEGER), Parameter(name="ref")),
+    )
+    for body in (content, {"ref": content, "n": 1}, {"ref": "x", "n": content}):
+        found = match(procedure, trigger, {"type": "webhook", "body": body})
+        if found.outcome is None:
+            assert isinstance(found.params["n"], int)
+            assert isinstance(found.params["ref"], str)
+        else:
+            assert found.reason

@@ -30,7 +30,7 @@ RETRY_SECS = 10
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
-    """A request as it arrived. `path` is below /hooks and begins with a slash; `body` its bytes, untouched."""
+    """A request as it arrived. `path` is what the URL has below /hooks, and begins with a slash; `body` its bytes."""
 
     path: str
     headers: Sequence[tuple[str, str]]
@@ -174,8 +174,13 @@ class Hooks:
         except TimeoutError:
             kept = self._deliveries.delivery(kept.number) or kept
         finally:
-            self._waiters.pop(kept.number, None)
+            self._stop_waiting(accepted.delivery.number, waiter)
         return kept, not accepted.is_new
+
+    def _stop_waiting(self, number: int, waiter: asyncio.Future[Delivery]) -> None:
+        others = [each for each in self._waiters.pop(number, []) if each is not waiter]
+        if others:
+            self._waiters[number] = others
 
 
 def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
