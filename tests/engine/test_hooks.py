@@ -1,6 +1,7 @@
 """Webhooks: what is believed, what is answered, and that nothing starts twice."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -393,14 +394,13 @@ def test_while_the_disk_stands_still_no_more_than_so_many_calls_wait(
     assert statuses.count(503) == 30 - statuses.count(202)
 
 
-@given(
-    body=st.binary(max_size=200), kind=st.sampled_from(["application/json", "application/x-www-form-urlencoded", ""])
-)
+_KINDS = st.sampled_from(["application/json", "application/x-www-form-urlencoded", ""])
+
+
+@given(body=st.binary(max_size=200), kind=_KINDS)
 def test_whatever_the_body_is_it_is_an_event_or_refused(body: bytes, kind: str) -> None:
-    try:
-        encode_event({"body": read_body(body, kind)})
-    except BadEvent as error:
-        assert str(error)
+    with contextlib.suppress(BadEvent):
+        assert json.loads(encode_event({"body": read_body(body, kind)}))
 
 
 _JSON = st.recursive(
