@@ -15,9 +15,9 @@ from sopwith.core.trigger_events import BadEvent, encode_event, read_body
 from sopwith.core.triggers import match
 from sopwith.engine import intake
 from sopwith.engine.hooks import Hook
-from sopwith.errors import StoreError
+from sopwith.errors import ApproverNotAllowed, StoreError
 
-from .bench import Bench
+from .bench import ANN, BOB, Bench
 from .triggers import HOOK, SECRET, Desk
 
 PUSH = {"ref": "refs/heads/main", "after": "abc"}
@@ -431,3 +431,43 @@ def test_whatever_an_event_holds_it_is_matched_or_not(content: Any) -> None:
             assert isinstance(found.params["ref"], str)
         else:
             assert found.reason
+
+
+def test_whoever_calls_by_a_token_starts_the_run_and_gets_around_no_rule(bench: Bench) -> None:
+    hook = {"type": "webhook", "path": "/deploy", "maxQueued": 1}
+    gate = {"requiresApproval": True, "approval": {"approvers": ["user:ann", "user:bob"], "onTimeout": "pause"}}
+    desk = arm(bench, hook, runners=["user:ann"])
+    may = {"may_start": lambda _name: True}
+    run_id = desk.post("/deploy", PUSH, **may).document["runId"]
+    [run] = desk.runs()
+    assert (run.created_by.id, run.created_by.kind, run.created_by.via) == ("ann", ActorKind.HUMAN, "webhook")
+    assert run.event is not None
+    assert run.event["caller"] == {"id": "ann", "kind": "human"}
+    # bob may not start it, whatever the door believes
+    desk.post("/deploy", PUSH, actor=BOB, **may)
+    assert desk.outcomes[-1] == ("webhook:/deploy", "refused")
+    assert "bob may not start deploy" in desk.reasons[-1]
+    bench.procedure("deploy", gate, triggers=[hook])
+    desk.look()
+    run_id = desk.post("/deploy", PUSH, **may).document["runId"]
+    bench.drive(run_id)
+    with pytest.raises(ApproverNotAllowed):
+        bench.engine().approve(run_id, actor=ANN)
+    bench.engine().approve(run_id, actor=BOB)
+
+
+def test_a_sender_with_a_secret_cannot_say_who_calls(bench: Bench) -> None:
+    desk = arm(bench, {**HOOK, "scheme": "token"})
+    headers = {"X-Sopwith-Token": SECRET}
+    desk.post("/deploy", {"caller": {"id": "ann", "kind": "human"}}, headers=headers, may_start=lambda _name: True)
+    [run] = desk.runs()
+    assert run.created_by.kind is ActorKind.TRIGGER
+    assert run.event is not None
+    assert "caller" not in run.event
+
+
+def test_the_runs_of_callers_stand_in_the_queue_of_the_trigger(bench: Bench) -> None:
+    desk = arm(bench, {"type": "webhook", "path": "/deploy", "maxQueued": 1}, **LIMITED)
+    for actor in (ANN, BOB, ANN):
+        desk.post("/deploy", PUSH, actor=actor, may_start=lambda _name: True)
+    assert [outcome for _, outcome in desk.outcomes] == ["started", "queued", "refused"]
