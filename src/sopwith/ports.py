@@ -865,6 +865,10 @@ class Deliveries(Protocol):
         """The delivery of this number, or None."""
         ...
 
+    def trigger_of(self, run_id: str) -> tuple[str, str] | None:
+        """Procedure and trigger of a delivery that is settled with this run, or would make it; None: there is none."""
+        ...
+
     def newest(self, before: int, limit: int) -> tuple[Delivery, ...]:
         """Those with a smaller number, the newest first."""
         ...

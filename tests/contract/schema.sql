@@ -43,6 +43,7 @@ CREATE TABLE deliveries (
     settled_at integer,
     unique (procedure, trigger, delivery)
 ) strict;
+CREATE INDEX deliveries_of_run on deliveries (run_id);
 CREATE INDEX deliveries_settled on deliveries (settled_at) where settled_at is not null;
 CREATE INDEX deliveries_waiting on deliveries (id) where outcome is null;
 CREATE INDEX deliveries_waiting_of_trigger on deliveries (procedure, trigger) where outcome is null;

@@ -97,6 +97,7 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
         ("waiting_deliveries", "deliveries_waiting"),
         ("count_waiting_of_trigger", "deliveries_waiting_of_trigger"),
         ("prune_deliveries", "deliveries_settled"),
+        ("trigger_of_run", "deliveries_of_run"),
     ],
 )
 def test_the_index_is_the_one_made_for_the_query(db: apsw.Connection, name: str, index: str) -> None:

@@ -1,7 +1,10 @@
 """Filesystem triggers: real files, links and changes at the worst moment."""
 
+import asyncio
+import contextlib
 import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,9 @@ import pytest
 
 from sopwith.core.globs import fixed_folder, matches, may_hold, pattern_mistake
 from sopwith.engine.sources import _MOST_READ
+from sopwith.engine.triggering import POLL_SECS
 from sopwith.triggers.folder import FileFolder
+from sopwith.triggers.watching import FileWatcher
 
 from .bench import Bench
 from .triggers import Desk
@@ -275,3 +280,36 @@ def test_a_pattern_tells_where_to_look() -> None:
     assert not may_hold("in/*.csv", "out")
     pattern_mistake("a" + "/**" * 20 + "/b")
     assert not matches("a" + "/**" * 30 + "/b", "a/" + "x/" * 200 + "c")
+
+
+def test_without_the_extra_folders_are_looked_through_more_often(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    watcher = FileWatcher(bench.workspace.root)
+    assert watcher.watch([("incoming", True)], lambda: None) is False
+    desk = watching(bench)
+    assert desk.triggering._pause_secs == POLL_SECS
+
+
+def test_the_kernel_tells_of_a_change_and_its_own_folder_is_left_out(tmp_path: Path) -> None:
+    async def watch() -> list[str]:
+        watcher, told = FileWatcher(tmp_path), asyncio.Event()
+        (tmp_path / ".pi").mkdir()
+        assert watcher.watch([("", True)], told.set) is True
+        heard = []
+        try:
+            for attempt in range(10):
+                (tmp_path / ".pi" / f"{attempt}").write_text("1")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(told.wait(), 0.05)
+            heard.append("own" if told.is_set() else "")
+            for attempt in range(600):
+                (tmp_path / f"{attempt}").write_text("1")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(told.wait(), 0.05)
+                    break
+            heard.append("ours" if told.is_set() else "")
+        finally:
+            watcher.close()
+        return heard
+
+    assert asyncio.run(watch()) == ["", "ours"]

@@ -1,15 +1,23 @@
 """Webhooks: what is believed, what is answered, and that nothing starts twice."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.procedure import Parameter, ParameterType, Procedure, Trigger
+from sopwith.core.trigger_events import BadEvent, encode_event, read_body
+from sopwith.core.triggers import match
+from sopwith.engine import intake
 from sopwith.engine.hooks import Hook
+from sopwith.errors import ApproverNotAllowed, StoreError
 
-from .bench import Bench
+from .bench import ANN, BOB, Bench
 from .triggers import HOOK, SECRET, Desk
 
 PUSH = {"ref": "refs/heads/main", "after": "abc"}
@@ -326,3 +334,140 @@ def test_many_webhooks_at_once_share_a_transaction(bench: Bench) -> None:
     desk.do(send())
     assert sum(sizes) == 300
     assert len(sizes) <= 3
+
+
+def test_two_who_wait_for_one_delivery_are_both_told_at_once(bench: Bench) -> None:
+    desk = arm(bench, {**HOOK, "scheme": "token", "admission": "reject"})
+
+    async def send() -> list[Any]:
+        hook = Hook(path="/deploy", headers=(("X-Sopwith-Token", SECRET), ("Idempotency-Key", "1")))
+        asking = [asyncio.ensure_future(desk.triggering.receive(hook)) for _ in range(2)]
+        asking.append(asyncio.ensure_future(desk.triggering.receive(hook)))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        asking[2].cancel()
+        await asyncio.sleep(0)
+        await desk._carry_out()
+        return await asyncio.gather(*asking[:2])
+
+    before = bench.clock.now().boot_ms
+    assert [answer.document["deliveries"][0]["outcome"] for answer in desk.do(send())] == ["started", "started"]
+    assert bench.clock.now().boot_ms == before
+
+
+def test_what_cannot_be_kept_is_not_acknowledged(desk: Desk) -> None:
+    def fails(*_args: Any, **_keys: Any) -> Any:
+        raise StoreError("cannot use the store: the disk is full")
+
+    real, desk.deliveries.accept = desk.deliveries.accept, fails
+    with pytest.raises(StoreError):
+        desk.github("/deploy", PUSH)
+    desk.deliveries.accept = real
+    assert desk.github("/deploy", PUSH).status == 202
+    assert len(desk.runs()) == 1
+
+
+def test_while_the_disk_stands_still_no_more_than_so_many_calls_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "_MOST_GATHERED", 10)
+    desk = arm(bench, {**HOOK, "scheme": "token"})
+    hold = bench.loop.create_future()
+
+    class Slow:
+        async def do(self, work: Any) -> Any:
+            await hold
+            return work()
+
+    desk.triggering.intake._aside = Slow()
+
+    async def send() -> list[int]:
+        hook = Hook(path="/deploy", headers=(("X-Sopwith-Token", SECRET),))
+        asking = [asyncio.ensure_future(desk.triggering.receive(hook)) for _ in range(30)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        hold.set_result(None)
+        return [answer.status for answer in await asyncio.gather(*asking)]
+
+    statuses = desk.do(send())
+    assert 10 <= statuses.count(202) <= 20
+    assert statuses.count(503) == 30 - statuses.count(202)
+
+
+_KINDS = st.sampled_from(["application/json", "application/x-www-form-urlencoded", ""])
+
+
+@given(body=st.binary(max_size=200), kind=_KINDS)
+def test_whatever_the_body_is_it_is_an_event_or_refused(body: bytes, kind: str) -> None:
+    with contextlib.suppress(BadEvent):
+        assert json.loads(encode_event({"body": read_body(body, kind)}))
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(content=_JSON)
+def test_whatever_an_event_holds_it_is_matched_or_not(content: Any) -> None:
+    """Conditions and parameters raise nothing, and give nothing that the parameter does not take."""
+    trigger = Trigger(
+        type="webhook",
+        path="/a",
+        condition="has(event.body.ref) && event.body.ref != ''",
+        params={"n": "event.body.n", "ref": "event.body.ref"},
+    )
+    procedure = Procedure(
+        name="deploy",
+        title="Deploy",
+        parameters=(Parameter(name="n", type=ParameterType.INTEGER), Parameter(name="ref")),
+    )
+    for body in (content, {"ref": content, "n": 1}, {"ref": "x", "n": content}):
+        found = match(procedure, trigger, {"type": "webhook", "body": body})
+        if found.outcome is None:
+            assert isinstance(found.params["n"], int)
+            assert isinstance(found.params["ref"], str)
+        else:
+            assert found.reason
+
+
+def test_whoever_calls_by_a_token_starts_the_run_and_gets_around_no_rule(bench: Bench) -> None:
+    hook = {"type": "webhook", "path": "/deploy", "maxQueued": 1}
+    gate = {"requiresApproval": True, "approval": {"approvers": ["user:ann", "user:bob"], "onTimeout": "pause"}}
+    desk = arm(bench, hook, runners=["user:ann"])
+    may = {"may_start": lambda _name: True}
+    run_id = desk.post("/deploy", PUSH, **may).document["runId"]
+    [run] = desk.runs()
+    assert (run.created_by.id, run.created_by.kind, run.created_by.via) == ("ann", ActorKind.HUMAN, "webhook")
+    assert run.event is not None
+    assert run.event["caller"] == {"id": "ann", "kind": "human"}
+    # bob may not start it, whatever the door believes
+    desk.post("/deploy", PUSH, actor=BOB, **may)
+    assert desk.outcomes[-1] == ("webhook:/deploy", "refused")
+    assert "bob may not start deploy" in desk.reasons[-1]
+    bench.procedure("deploy", gate, triggers=[hook])
+    desk.look()
+    run_id = desk.post("/deploy", PUSH, **may).document["runId"]
+    bench.drive(run_id)
+    with pytest.raises(ApproverNotAllowed):
+        bench.engine().approve(run_id, actor=ANN)
+    bench.engine().approve(run_id, actor=BOB)
+
+
+def test_a_sender_with_a_secret_cannot_say_who_calls(bench: Bench) -> None:
+    desk = arm(bench, {**HOOK, "scheme": "token"})
+    headers = {"X-Sopwith-Token": SECRET}
+    desk.post("/deploy", {"caller": {"id": "ann", "kind": "human"}}, headers=headers, may_start=lambda _name: True)
+    [run] = desk.runs()
+    assert run.created_by.kind is ActorKind.TRIGGER
+    assert run.event is not None
+    assert "caller" not in run.event
+
+
+def test_the_runs_of_callers_stand_in_the_queue_of_the_trigger(bench: Bench) -> None:
+    desk = arm(bench, {"type": "webhook", "path": "/deploy", "maxQueued": 1}, **LIMITED)
+    for actor in (ANN, BOB, ANN):
+        desk.post("/deploy", PUSH, actor=actor, may_start=lambda _name: True)
+    assert [outcome for _, outcome in desk.outcomes] == ["started", "queued", "refused"]

@@ -8,15 +8,16 @@ import json
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-from sopwith.core.run import Run
 from sopwith.engine.aside import Inline
+
+from sopwith.core.run import Run
 from sopwith.engine.engine import Engine
-from sopwith.engine.hooks import Answer, Hook, Refusal
+from sopwith.engine.hooks import Answer, Caller, Hook, Refusal
 from sopwith.engine.triggering import Triggering
 from sopwith.ports import Delivery, FileStamp
 from sopwith.triggers.folder import FileFolder
 
-from .bench import Bench
+from .bench import ANN, Bench
 
 _T = TypeVar("_T")
 SECRET = "a secret of at least 24 bytes"
@@ -92,6 +93,8 @@ class Desk:
     def post(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, **options: Any) -> Answer:
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         given = {"Content-Type": "application/json", **(headers or {})}
+        if (may_start := options.pop("may_start", None)) is not None:
+            options["caller"] = Caller(actor=options.pop("actor", ANN), may_start=may_start)
         hook = Hook(path=path, headers=tuple(given.items()), body=data, query=options.pop("query", ()))
 
         async def send() -> Answer:

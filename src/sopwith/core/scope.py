@@ -48,6 +48,7 @@ _OF_EVENTS: dict[str, dict[str, ValueType]] = {
         "event.headers": ValueType.TEXTS,
         "event.query": ValueType.TEXTS,
         "event.body": ValueType.ANY,
+        "event.caller": ValueType.TEXTS,
     },
     "cron": {
         "event.scheduledAt": ValueType.TEXT,

@@ -106,8 +106,18 @@ def secret_variables(trigger: Trigger) -> tuple[str, ...]:
 
 
 def actor_of(procedure: str, trigger: Trigger) -> Actor:
-    """Who starts the runs of this trigger: no person."""
+    """Who starts the runs of this trigger where nobody is known to have called it: no person."""
     return Actor(f"{procedure}/{name_of(trigger)}", ActorKind.TRIGGER, trigger.type)
+
+
+def starter_of(procedure: str, trigger: Trigger, event: Mapping[str, Any]) -> Actor:
+    """Who starts the run of an event: the caller, where that is known by a token of its own, with all its rights and
+    limits; else the trigger.
+    """
+    caller = event.get("caller")
+    if trigger.type != TriggerType.WEBHOOK or secret_variables(trigger) or not isinstance(caller, dict):
+        return actor_of(procedure, trigger)
+    return Actor(str(caller["id"]), ActorKind(caller["kind"]), trigger.type)
 
 
 def request_for(procedure: str, trigger: Trigger, delivery: str) -> Request:

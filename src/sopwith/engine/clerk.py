@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sopwith.core.actor import Actor
 from sopwith.core.procedure import AdmissionRule
 from sopwith.core.run import Run, RunStatus
 from sopwith.core.trigger_events import decode_event
-from sopwith.core.triggers import Outcome, actor_of, admission_of, match, max_queued_of, request_for
+from sopwith.core.triggers import Outcome, admission_of, match, max_queued_of, request_for, starter_of
 from sopwith.engine.armed import Armed, Armory
 from sopwith.engine.engine import Call, Engine, RunRequest
 from sopwith.errors import Conflict, SopwithError, StoreError, WorkspaceError
@@ -57,22 +58,23 @@ class Clerk:
     def _carry_out(self, delivery: Delivery) -> None:
         try:
             armed = self._armory.find(delivery.procedure, delivery.trigger)
-            matched = match(armed.procedure, armed.trigger, decode_event(delivery.event))
+            event = decode_event(delivery.event)
+            matched = match(armed.procedure, armed.trigger, event)
             if matched.outcome is not None:
                 self._settle(delivery, matched.outcome, reason=matched.reason)
             elif not self._joined(armed, delivery):
-                self._create(armed, delivery, matched.params)
+                actor = starter_of(armed.procedure.name, armed.trigger, event)
+                self._create(armed, delivery, matched.params, actor)
         except (StoreError, WorkspaceError, Conflict):
             raise
         except SopwithError as error:
             self._settle(delivery, Outcome.REFUSED, reason=error.message)
 
-    def _create(self, armed: Armed, delivery: Delivery, params: dict[str, object]) -> None:
+    def _create(self, armed: Armed, delivery: Delivery, params: dict[str, object], actor: Actor) -> None:
         is_made = self._engine.parts.store.summary(delivery.run_id) is not None
         rule = admission_of(armed.trigger)
         if not is_made and rule is not AdmissionRule.REJECT:
             self._check_room(armed)
-        actor = actor_of(armed.procedure.name, armed.trigger)
         call = Call(request=request_for(armed.procedure.name, armed.trigger, delivery.delivery))
         request = RunRequest(
             name=armed.procedure.name,
@@ -119,8 +121,8 @@ class Clerk:
     def _queued(self, armed: Armed) -> list[RunSummary]:
         """The runs of this trigger that wait in the queue, the newest first."""
         which = RunFilter(name=armed.procedure.name, statuses=(RunStatus.PENDING,))
-        by = str(actor_of(armed.procedure.name, armed.trigger))
-        return [run for run in self._engine.parts.store.summaries(which)[0] if run.created_by == by and _is_queued(run)]
+        queued = filter(_is_queued, self._engine.parts.store.summaries(which)[0])
+        return [run for run in queued if self._deliveries.trigger_of(run.run_id) == (armed.procedure.name, armed.name)]
 
     def _settle(
         self,

@@ -34,7 +34,7 @@ RETRY_SECS = 10
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
-    """A request as it arrived. `path` is below /hooks and begins with a slash; `body` its bytes, untouched."""
+    """A request as it arrived. `path` is what the URL has below /hooks, and begins with a slash; `body` its bytes."""
 
     path: str
     headers: Sequence[tuple[str, str]]
@@ -50,8 +50,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-MayStart = Callable[[str], bool]
-"""Whether the token of a call may start the procedure of this name."""
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Whoever a call's API token stands for. `may_start`: whether it may start the procedure of this name."""
+
+    actor: Actor
+    may_start: Callable[[str], bool]
 
 
 def starter(library: Library, actor: Actor) -> MayStart:
@@ -98,8 +101,8 @@ class Hooks:
         self._carry_out = carry_out
         self._waiters: dict[int, list[asyncio.Future[Delivery]]] = {}
 
-    async def receive(self, hook: Hook, *, may_start: MayStart | None = None) -> Answer:
-        """What to answer. `may_start`: what the caller's API token allows; None: the call has none that holds."""
+    async def receive(self, hook: Hook, *, caller: Caller | None = None) -> Answer:
+        """What to answer. `caller`: None where the call has no API token that holds; it may hold a webhook's own."""
         if len(hook.body) > MAX_EVENT_BYTES:
             return _problem(
                 413, "too_large", f"a webhook may have {MAX_EVENT_BYTES // 1024} KiB, and this one has more"
@@ -107,14 +110,14 @@ class Hooks:
         there = [each for each in self._armed() if each.trigger.type == TriggerType.WEBHOOK]
         there = [each for each in there if each.trigger.path == hook.path]
         signed = Signed(headers=_joined(hook.headers), body=hook.body)
-        proven = [(armed, proof) for armed in there if (proof := self._proof(armed, signed, may_start)) is not None]
+        proven = [(armed, proof) for armed in there if (proof := self._proof(armed, signed, caller)) is not None]
         if not proven:
-            if may_start is None or any(secret_variables(each.trigger) for each in there):
+            if caller is None or any(secret_variables(each.trigger) for each in there):
                 return _problem(401, "not_proven", "the call is not proven", {"WWW-Authenticate": "Bearer"})
             return _problem(404, "not_found", "no webhook that you may call is at this path")
         try:
             body = read_body(hook.body, signed.headers.get("content-type", ""))
-            new = [self._delivery(armed, proof, hook, signed, body) for armed, proof in proven]
+            new = [self._delivery(armed, proof, hook, signed, body, caller) for armed, proof in proven]
         except EventTooLarge as error:
             return _problem(413, "too_large", str(error))
         except BadEvent as error:
@@ -137,11 +140,11 @@ class Hooks:
             if not waiter.done():
                 waiter.set_result(delivery)
 
-    def _proof(self, armed: Armed, signed: Signed, may_start: MayStart | None) -> Proof | None:
+    def _proof(self, armed: Armed, signed: Signed, caller: Caller | None) -> Proof | None:
         """What proves the call at this trigger; None where nothing does."""
         variables = secret_variables(armed.trigger)
         if not variables:
-            allowed = may_start is not None and may_start(armed.procedure.name)
+            allowed = caller is not None and caller.may_start(armed.procedure.name)
             return Proof(delivery=delivery_of_caller(armed.trigger, signed)) if allowed else None
         secrets = [value for name in variables if (value := self._parts.environ.get(name, ""))]
         proof = verify(armed.trigger, signed, secrets=secrets, now=self._parts.clock.now().at)
@@ -152,7 +155,9 @@ class Hooks:
         self._refused(Refusal(armed.procedure.name, armed.name, reason))
         return None
 
-    def _delivery(self, armed: Armed, proof: Proof, hook: Hook, signed: Signed, body: Any) -> NewDelivery:
+    def _delivery(
+        self, armed: Armed, proof: Proof, hook: Hook, signed: Signed, body: Any, caller: Caller | None
+    ) -> NewDelivery:
         now = self._parts.clock.now().at
         delivery = proof.delivery or self._parts.ids.nonce()
         event = new_event(
@@ -163,6 +168,7 @@ class Hooks:
             headers=kept_headers(signed.headers),
             query=dict(hook.query),
             body=body,
+            **_called_by(armed, caller),
         )
         data = encode_event(event)
         matched = match(armed.procedure, armed.trigger, event)
@@ -191,8 +197,20 @@ class Hooks:
         except TimeoutError:
             kept = self._deliveries.delivery(kept.number) or kept
         finally:
-            self._waiters.pop(kept.number, None)
+            self._stop_waiting(accepted.delivery.number, waiter)
         return kept, not accepted.is_new
+
+    def _stop_waiting(self, number: int, waiter: asyncio.Future[Delivery]) -> None:
+        others = [each for each in self._waiters.pop(number, []) if each is not waiter]
+        if others:
+            self._waiters[number] = others
+
+
+def _called_by(armed: Armed, caller: Caller | None) -> dict[str, Any]:
+    """Whoever is known by a token starts the run itself: it gets around none of its own limits by way of a webhook."""
+    if caller is None or secret_variables(armed.trigger):
+        return {}
+    return {"caller": {"id": caller.actor.id, "kind": caller.actor.kind.value}}
 
 
 def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:

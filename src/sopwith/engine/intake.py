@@ -12,6 +12,8 @@ from sopwith.ports import Accepted, Deliveries, NewDelivery
 MOST_WAITING = 10_000
 """So many deliveries of one trigger are kept that nobody has carried out; then no more are taken."""
 _AT_ONCE = 1000
+_MOST_GATHERED = 5000
+"""So many calls wait for the disk at most: while it stands still no more are taken."""
 
 
 class Intake:
@@ -26,6 +28,8 @@ class Intake:
 
     async def accept(self, new: Sequence[NewDelivery]) -> tuple[Accepted, ...] | None:
         """The deliveries as they are kept, durably; None, keeping none of them, where too many wait already."""
+        if len(self._gathered) >= _MOST_GATHERED:
+            return None
         done: asyncio.Future[tuple[Accepted, ...] | None] = asyncio.get_running_loop().create_future()
         self._gathered.append((new, done))
         if self._keeping is None or self._keeping.done():

@@ -25,7 +25,7 @@ from sopwith.engine.armed import Armed, Armory
 from sopwith.engine.aside import Aside, Worker
 from sopwith.engine.clerk import Clerk
 from sopwith.engine.engine import Engine
-from sopwith.engine.hooks import Answer, Hook, Hooks, MayStart, Refusal
+from sopwith.engine.hooks import Answer, Caller, Hook, Hooks, Refusal
 from sopwith.engine.intake import Intake
 from sopwith.engine.sources import Ends, Folders, Happening, Schedules, Seen
 from sopwith.ports import Deliveries, Delivery, Folder, Log, NewDelivery
@@ -138,9 +138,9 @@ class Triggering:
         self._touched = True
         self._hears = False
 
-    async def receive(self, hook: Hook, *, may_start: MayStart | None = None) -> Answer:
+    async def receive(self, hook: Hook, *, caller: Caller | None = None) -> Answer:
         """See `hooks.py`."""
-        return await self.hooks.receive(hook, may_start=may_start)
+        return await self.hooks.receive(hook, caller=caller)
 
     def carry_out(self) -> None:
         """There may be deliveries to carry out."""

@@ -124,7 +124,7 @@ class EnvironmentFile(
 
 
 class TriggerFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What may start the procedure. Which keys belong to which type, `triggers.py` checks."""
+    """What may start the procedure. Most keys belong to some types only, which stand before the colon."""
 
     type: Annotated[TriggerType, Meta(description="The kind of trigger.")]
     key: Annotated[
@@ -134,8 +134,8 @@ class TriggerFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkn
     path: Annotated[
         Annotated[str, Meta(min_length=1, max_length=200)] | None,
         Meta(
-            description="webhook: the path below /hooks that it answers to, such as /deploy/production. filesystem: "
-            "the files, a pattern below the project folder, such as incoming/**/*.csv."
+            description="webhook: the path that it answers to, behind `/hooks`; it starts with a slash. filesystem: "
+            "the files, a pattern below the project folder, such as `incoming/**/*.csv`."
         ),
     ] = None
     secret_env: Annotated[

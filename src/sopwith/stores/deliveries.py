@@ -49,6 +49,10 @@ class SqliteDeliveries:
         row = self._db.row("delivery_by_id", id=number)
         return None if row is None else _delivery(row)
 
+    def trigger_of(self, run_id: str) -> tuple[str, str] | None:
+        row = self._db.row("trigger_of_run", run_id=run_id)
+        return None if row is None else (row[0], row[1])
+
     def newest(self, before: int, limit: int) -> tuple[Delivery, ...]:
         return tuple(_delivery(row) for row in self._db.rows("newest_deliveries", before=before, limit=limit))
 

@@ -63,6 +63,11 @@ class MemoryDeliveries:
         with self._using() as shelf:
             return shelf.deliveries.get(number)
 
+    def trigger_of(self, run_id: str) -> tuple[str, str] | None:
+        with self._using() as shelf:
+            found = (each for each in shelf.deliveries.values() if each.run_id == run_id)
+            return next(((each.procedure, each.trigger) for each in found), None)
+
     def newest(self, before: int, limit: int) -> tuple[Delivery, ...]:
         with self._using() as shelf:
             found = sorted((each for each in shelf.deliveries.values() if each.number < before), key=_number)

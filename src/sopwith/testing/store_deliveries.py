@@ -72,6 +72,15 @@ class DeliveryContract(StoreSuite):
         assert store.waiting(0, 10) == ()
         assert (accepted.delivery.reason, accepted.delivery.settled_at) == ("no", START)
 
+    def test_a_run_tells_which_trigger_it_comes_from(self) -> None:
+        store = self.store.deliveries
+        [accepted, _] = store.accept([new_delivery("1"), new_delivery("2", trigger="other")])
+        assert store.trigger_of("sop_run_1") == ("deploy", "webhook:/a")
+        assert store.trigger_of("sop_run_2") == ("deploy", "other")
+        store.settle(accepted.delivery.number, "coalesced", run_id="sop_run_7", reason="", now=START)
+        assert store.trigger_of("sop_run_7") == ("deploy", "webhook:/a")
+        assert store.trigger_of("nobody") is None
+
     def test_the_log_is_newest_first(self) -> None:
         store = self.store.deliveries
         numbers = [each.delivery.number for each in store.accept([new_delivery(name) for name in "123"])]

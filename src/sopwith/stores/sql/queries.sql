@@ -411,6 +411,10 @@ from deliveries indexed by deliveries_waiting where outcome is null and id > :af
 -- How many of one trigger nobody has carried out yet.
 select count(*) from deliveries where procedure = :procedure and trigger = :trigger and outcome is null
 
+-- name: trigger_of_run
+-- Which trigger a run comes from.
+select procedure, trigger from deliveries where run_id = :run_id limit 1
+
 -- name: newest_deliveries
 -- Deliveries before this number, the newest first.
 select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at

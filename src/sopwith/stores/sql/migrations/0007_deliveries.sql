@@ -16,6 +16,7 @@ create table deliveries (
 
 create index deliveries_waiting on deliveries (id) where outcome is null;
 create index deliveries_waiting_of_trigger on deliveries (procedure, trigger) where outcome is null;
+create index deliveries_of_run on deliveries (run_id);
 create index deliveries_settled on deliveries (settled_at) where settled_at is not null;
 
 -- How far somebody who reads on has come: a schedule, the log, a folder.
