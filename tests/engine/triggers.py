@@ -8,9 +8,8 @@ import json
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-from sopwith.engine.aside import Inline
-
 from sopwith.core.run import Run
+from sopwith.engine.aside import Inline
 from sopwith.engine.engine import Engine
 from sopwith.engine.hooks import Answer, Caller, Hook, Refusal
 from sopwith.engine.triggering import Triggering

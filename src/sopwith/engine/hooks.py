@@ -57,8 +57,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     may_start: Callable[[str], bool]
 
 
-def starter(library: Library, actor: Actor) -> MayStart:
-    """Whether this actor may start a procedure, as it is asked of everybody who starts one."""
+def caller_of(library: Library, actor: Actor) -> Caller:
+    """What this actor may start, as it is asked of everybody who starts a procedure."""
 
     def may_start(name: str) -> bool:
         try:
@@ -67,7 +67,7 @@ def starter(library: Library, actor: Actor) -> MayStart:
             return False
         return True
 
-    return may_start
+    return Caller(actor=actor, may_start=may_start)
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from sopwith.core.actor import Actor
     from sopwith.doors.web.office import Desk, Office
     from sopwith.engine.hooks import Answer as HookAnswer
-    from sopwith.engine.hooks import Hook, MayStart
+    from sopwith.engine.hooks import Caller, Hook
     from sopwith.engine.library import Library
     from sopwith.ports import Clock
 
@@ -64,7 +64,7 @@ _ONCE = frozenset({"authorization", "host", "if-match", "idempotency-key", "last
 class TakesHooks(Protocol):
     """`engine.hooks.Hooks.receive`."""
 
-    def __call__(self, hook: Hook, *, may_start: MayStart | None = None) -> Awaitable[HookAnswer]: ...
+    def __call__(self, hook: Hook, *, caller: Caller | None = None) -> Awaitable[HookAnswer]: ...
 
 
 class Unguarded(Exception):

@@ -14,7 +14,7 @@ from sopwith.doors.web.problems import MEDIA_TYPE, Busy
 from sopwith.doors.web.schemas import OBJECT, record
 from sopwith.doors.web.table import Proof, Route
 from sopwith.engine.documents import Document
-from sopwith.engine.hooks import Hook, starter
+from sopwith.engine.hooks import Hook, caller_of
 
 if TYPE_CHECKING:
     from sopwith.doors.web.app import Application
@@ -26,7 +26,7 @@ HOOKS = "/hooks"
 async def _receive(app: Application, asked: Asked) -> Response:
     if app.hooks is None:
         raise Busy("the server has only just begun", hint="come again in a second", headers={"retry-after": "1"})
-    caller = app.guest(asked)
+    actor = app.guest(asked)
     answer = await app.hooks(
         Hook(
             path=f"/{asked.path['path']}",
@@ -34,7 +34,7 @@ async def _receive(app: Application, asked: Asked) -> Response:
             query=tuple(parse_qsl(asked.query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=100)),
             body=asked.data,
         ),
-        may_start=None if caller is None else starter(app.library, caller),
+        caller=None if actor is None else caller_of(app.library, actor),
     )
     if answer.status == 401:
         raise app.unproven(asked.address)
