@@ -26,6 +26,11 @@ class Intake:
         self._gathered: list[tuple[Sequence[NewDelivery], asyncio.Future[tuple[Accepted, ...] | None]]] = []
         self._keeping: asyncio.Task[None] | None = None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody waits for an answer now."""
+        return self._keeping is not None and not self._keeping.done()
+
     async def accept(self, new: Sequence[NewDelivery]) -> tuple[Accepted, ...] | None:
         """The deliveries as they are kept, durably; None, keeping none of them, where too many wait already."""
         if len(self._gathered) >= _MOST_GATHERED:

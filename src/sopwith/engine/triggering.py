@@ -43,6 +43,8 @@ KEPT = timedelta(days=30)
 _AGAIN_MS = 10 * 60 * 1000
 """What stays in the way is told again after so long."""
 _MOST_TOLD = 100
+_RESTS = 3
+"""While deliveries come in, the clerk works at most one part in four of the time."""
 _T = TypeVar("_T")
 _PRUNE_MS = 24 * 60 * 60 * 1000
 
@@ -182,8 +184,13 @@ class Triggering:
     async def _carry_on(self) -> None:
         while True:
             self._to_do.clear()
+            began_ms = self._clock.now().boot_ms
             while await self._try(self._working, self._clerk.carry_on):
-                pass
+                # who waits for an answer comes first; runs are made meanwhile too, but more slowly
+                took_secs = (self._clock.now().boot_ms - began_ms) / 1000
+                if self.intake.is_busy:
+                    await self._clock.sleep(min(took_secs * _RESTS, LOOK_SECS))
+                began_ms = self._clock.now().boot_ms
             # what another server has accepted, or what was in trouble
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._to_do.wait(), 5 * LOOK_SECS)

@@ -33,6 +33,7 @@ from sopwith.doors.web.problems import (
     headers_of,
     problem,
 )
+from sopwith.doors.web.streams import Inboxes
 from sopwith.doors.web.table import API, Answer, Asked, Proof, Route
 from sopwith.engine.access import REFUSED, SIGN_IN, Guests, Refusals, entry_maker
 from sopwith.engine.engine import Call
@@ -108,6 +109,7 @@ class Application:
         self.hooks: TakesHooks | None = None
         """Takes webhooks, once triggers are served."""
         self.library = library
+        self.inboxes = Inboxes(clock)
         self.streams: dict[str, int] = {}
         """How many are open, by token."""
         self._tokens = tokens

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sopwith.doors.web.office import Desk
     from sopwith.doors.web.table import Asked
     from sopwith.engine.documents import Document
+    from sopwith.ports import Clock
 
 LOOK_SECS = 15.0
 """How often a stream looks and says that it lives, where nothing is told to have happened."""
@@ -56,6 +57,12 @@ class Batch(msgspec.Struct, frozen=True):
     last: str
     more: bool = False
     over: bool = False
+    again_secs: float = LOOK_SECS
+    """What was told may be out of date by then."""
+
+
+_SHARE = 10
+_MOST_KNOWN = 1000
 
 
 Look = Callable[["Desk", str], Batch]
@@ -99,7 +106,7 @@ class EventStream(Response):
                 return
             if not batch.more:
                 await app.clock.sleep(self._pause_secs)
-                await app.stirred(seen, 0.0 if gone.is_gone else LOOK_SECS)
+                await app.stirred(seen, 0.0 if gone.is_gone else batch.again_secs)
                 if not batch.frames:
                     yield b": \n\n"
             if app.stopping.is_set() or gone.is_gone:
@@ -159,14 +166,46 @@ async def inbox_events(app: Application, asked: Asked) -> Response:
     """The whole inbox at first, and whenever it is another; the id is a digest of it."""
 
     def look(desk: Desk, last: str) -> Batch:
-        inbox = desk.reader(asked).inbox(asked.who)
-        digest = hashlib.sha256(msgspec.json.encode(inbox)).hexdigest()[:32]
-        return Batch((), last) if digest == last else Batch((Frame(digest, "inbox", inbox),), digest)
+        known, again_secs = app.inboxes.look(desk, asked)
+        news = () if known.digest == last else (Frame(known.digest, "inbox", known.inbox),)
+        return Batch(news, known.digest, again_secs=again_secs)
 
     last = asked.headers.get("last-event-id", "")
     seen = app.stirs
     first = await app.office.read(lambda desk: look(desk, last))
     return _opened(app, EventStream(app, asked, look, first=first, seen=seen, pause_secs=INBOX_PAUSE_SECS), asked)
+
+
+class Inboxes:
+    """The inbox of each principal as it was found last: many streams of one ask for it once.
+
+    To look takes at most one part in `_SHARE` of the time, however many runs wait and however often they change.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[str, _Known] = {}
+
+    def look(self, desk: Desk, asked: Asked) -> tuple[_Known, float]:
+        """The inbox, and in how many seconds it may be another. Called in the thread that reads."""
+        now_ms = self._clock.now().boot_ms
+        owner = _owner(asked)
+        known = self._known.get(owner)
+        if known is not None and now_ms < known.good_until_ms:
+            return known, (known.good_until_ms - now_ms) / 1000
+        inbox = desk.reader(asked).inbox(asked.who)
+        digest = hashlib.sha256(msgspec.json.encode(inbox)).hexdigest()[:32]
+        ended_ms = self._clock.now().boot_ms
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[owner] = known = _Known(digest, inbox, ended_ms + (ended_ms - now_ms) * _SHARE)
+        return known, LOOK_SECS
+
+
+class _Known(msgspec.Struct, frozen=True):
+    digest: str
+    inbox: Document
+    good_until_ms: int
 
 
 def _opened(app: Application, stream: EventStream, asked: Asked) -> EventStream:
