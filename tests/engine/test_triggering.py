@@ -1,11 +1,13 @@
 """Deliveries across crashes and servers; schedules, and the ends of other runs."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from sopwith.core.instant import Instant
 from sopwith.core.run import RunStatus
+from sopwith.engine.intake import Intake
 from sopwith.errors import StoreError
 
 from .bench import ANN, Bench
@@ -413,6 +415,40 @@ def test_a_run_that_was_queued_when_the_clerk_died_is_found_in_the_queue(bench: 
     other.look()
     assert [outcome for _, outcome in other.outcomes] == ["started", "queued"]
     assert len(other.runs()) == 2
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_while_deliveries_come_in_the_clerk_leaves_most_of_the_time_to_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    slept: list[float] = []
+    worked: list[int] = []
+
+    class Ticking:
+        ms = 0
+
+        def now(self) -> Instant:
+            return Instant(datetime(2026, 1, 1, tzinfo=UTC), self.ms, "boot")
+
+        async def sleep(self, seconds: float) -> None:
+            slept.append(seconds)
+            self.ms += round(seconds * 1000)
+
+    def carry_on() -> bool:
+        clock.ms += 100
+        worked.append(clock.ms)
+        return clock.ms < 2000
+
+    desk = Desk(bench).begin()
+    clock = Ticking()
+    monkeypatch.setattr(Intake, "is_busy", property(lambda _self: busy))
+    monkeypatch.setattr(desk.triggering, "_clock", clock)
+    monkeypatch.setattr(desk.triggering._clerk, "carry_on", carry_on)
+    carrying = bench.loop.create_task(desk.triggering._carry_on())
+    bench.pass_time(1)
+    carrying.cancel()
+    assert slept == ([pytest.approx(0.3)] * 5 if busy else [])
+    assert len(worked) == (6 if busy else 20)
 
 
 def test_the_clerk_asks_the_condition_as_it_is_by_then(bench: Bench) -> None:

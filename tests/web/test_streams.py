@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.doors.workshop import Workshop, eventually
+
+from sopwith.doors.web.office import Desk
+from sopwith.doors.web.streams import LOOK_SECS, Inboxes
+from sopwith.testing.clock import FakeClock
 
 from .given import Event, Served
 from .house import House
@@ -103,3 +109,34 @@ def test_only_so_many_streams_are_open(serve: Serve, workshop: Workshop) -> None
     eventually(opens)
     for stream in streams[1:]:
         stream.close()
+
+
+def test_many_streams_of_one_look_once_and_are_told_when_to_look_again() -> None:
+    """However many runs wait: to look takes a tenth of the time at most."""
+    clock = FakeClock()
+    looked: list[str] = []
+
+    class Shown:
+        def inbox(self, _who: object) -> dict[str, object]:
+            looked.append("looked")
+            clock.advance(0.2)
+            return {"items": [len(looked)], "total": len(looked)}
+
+    class At:
+        def reader(self, _asked: object) -> Shown:
+            return Shown()
+
+    def by(token: str) -> Any:
+        return SimpleNamespace(principal=SimpleNamespace(token=SimpleNamespace(id=token)), who=None)
+
+    inboxes, desk = Inboxes(clock), cast(Desk, At())
+    first, again = inboxes.look(desk, by("ann"))
+    assert again == LOOK_SECS
+    second, again = inboxes.look(desk, by("ann"))
+    assert (second.digest, len(looked)) == (first.digest, 1)
+    assert again == pytest.approx(2.0)
+    other, _ = inboxes.look(desk, by("ben"))
+    assert (other.inbox["total"], len(looked)) == (2, 2)
+    clock.advance(2.0)
+    third, _ = inboxes.look(desk, by("ann"))
+    assert (third.digest != first.digest, len(looked)) == (True, 3)
