@@ -200,7 +200,7 @@ class Application:
         return await self._handled(visit, route, principal)
 
     async def _handled(self, visit: _Visit, route: Route, principal: Principal | None) -> Response:
-        data = await _body(visit.request)
+        data = await _body(visit.request, route.most_bytes)
         visit.body_is_read = True
         headers = visit.headers
         asked = Asked(
@@ -358,25 +358,25 @@ def _read(asked: Asked) -> Asked:
     return msgspec.structs.replace(asked, body=body, call=call)
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, most: int) -> bytes:
     """Raises TooLarge or TooSlow."""
     declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > limits.MOST_BODY_BYTES:
-        raise _too_large()
+    if not declared.isdecimal() or int(declared) > most:
+        raise _too_large(most)
     data = bytearray()
     try:
         async with asyncio.timeout(limits.BODY_SECS):
             async for chunk in request.stream():
                 data += chunk
-                if len(data) > limits.MOST_BODY_BYTES:
-                    raise _too_large()
+                if len(data) > most:
+                    raise _too_large(most)
     except TimeoutError:
         raise TooSlow(f"the body did not come within {limits.BODY_SECS:g} seconds", hint="send it at once") from None
     return bytes(data)
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"a body has {limits.MOST_BODY_BYTES} bytes at most", hint="send less")
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(f"the body may have {most} bytes at most", hint="send less")
 
 
 def _response(answer: Answer, route: Route) -> Response:

@@ -1,4 +1,8 @@
-"""All routes there are. One that is not in this table is not served."""
+"""All routes there are. One that is not in this table is not served.
+
+A route whose caller has no token declares `Proof.SIGNATURE` and is `raw`: its handler proves from the bytes of the body
+who sent it, and raises `app.unproven(asked.address)` where it cannot.
+"""
 
 from __future__ import annotations
 
