@@ -203,17 +203,24 @@ def test_a_query_is_read_strictly(house: House, query: str) -> None:
     assert reply.code in ("bad_argument", "bad_request", "bad_name", "not_found"), reply
 
 
-def test_a_link_in_place_of_a_log_is_not_followed(house: House) -> None:
+@pytest.mark.parametrize("trick", ["to a file outside", "to a file of the run", "a folder outside", "a pipe"])
+def test_what_a_step_puts_in_place_of_its_log_is_not_followed(house: House, trick: str, tmp_path: Path) -> None:
     run = house.workshop.started("deploy")
-    logs = sorted(house.workshop.sops.glob(f"runs/{run}/**/output.log"))
-    assert logs, "the first step has run"
+    folder = house.workshop.sops / "runs" / run
+    log = next(iter(sorted(folder.glob("**/output.log"))))
     path = f"{RUNS}/{run}/steps/1/output"
     assert house.call("GET", path, house.tokens["viewer"]).data == b"built\n"
-    logs[0].unlink()
-    logs[0].symlink_to(house.workshop.sops / "index.json")
-    assert house.call("GET", path, house.tokens["viewer"]).data == b""
-    logs[0].unlink()
-    os.mkfifo(logs[0])
+    (folder / "inside").write_bytes(b"canary")
+    (tmp_path / "output.log").write_bytes(b"canary")
+    if trick == "a folder outside":
+        log.parent.rename(tmp_path / "moved")
+        log.parent.symlink_to(tmp_path)
+    else:
+        log.unlink()
+        if trick == "a pipe":
+            os.mkfifo(log)
+        else:
+            log.symlink_to(tmp_path / "output.log" if "outside" in trick else folder / "inside")
     assert house.call("GET", path, house.tokens["viewer"]).data == b""
 
 

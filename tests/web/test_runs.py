@@ -69,6 +69,16 @@ def test_a_run_goes_its_way_by_calls_alone(served: Served, workshop: Workshop) -
     workshop.json("audit", run, "--verify")
 
 
+def test_the_server_takes_up_at_once_what_a_call_leaves_to_it(serve: Serve, workshop: Workshop) -> None:
+    workshop.steps("ship", "Build | true", "?Ship | true")
+    served = serve(before="from sopwith.engine import ticker; ticker.GRACE_SECS = 1000")
+    admin = served.token("ann", "admin")
+    run = served.call("POST", RUNS, admin, body={"sopName": "ship"}).json["runId"]
+    until(served, run, admin, "awaiting_approval")
+    assert served.call("POST", f"{RUNS}/{run}/approve", admin, body={"stepNumber": 2}).status == 200
+    until(served, run, admin, "completed")
+
+
 def test_a_decision_says_what_it_is_about(served: Served) -> None:
     admin = served.token("ann", "admin")
     run = served.call("POST", RUNS, admin, body={"sopName": "ship"}).json["runId"]
