@@ -48,6 +48,15 @@ def test_a_request_has_one_host(house: House) -> None:
     assert house.served.raw(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n").split()[1] in (b"400", b"421")
 
 
+def test_an_address_that_others_reach_is_warned_of(serve: Serve) -> None:
+    served = serve("--host", "0.0.0.0")
+    assert "reached from other machines" in served.text
+    assert served.call("GET", "/healthz", host="127.0.0.1").status == 200
+    assert served.call("GET", "/healthz", host="0.0.0.0").code == "wrong_host"
+    assert served.end() == 0
+    assert "reached from other machines" not in serve().text
+
+
 def test_a_name_can_be_allowed(serve: Serve) -> None:
     served = serve("--allow-host", "sop.example")
     assert served.call("GET", "/healthz", host="sop.example").status == 200

@@ -127,6 +127,11 @@ def test_what_is_no_request_is_refused_and_harms_nobody(house: House, bytes_: by
     assert house.call("GET", "/healthz").status == 200
 
 
+@pytest.mark.parametrize("begins", [b"GET / HTTP/1.1\r\nHost: localhost\r\nx: ", b"GET /"], ids=["field", "path"])
+def test_a_head_without_an_end_is_not_kept(house: House, begins: bytes) -> None:
+    assert house.served.raw(begins + b"y" * 70_000, wait=5).split()[1] == b"431"
+
+
 def test_a_head_or_body_that_comes_slowly_is_not_waited_for(serve: Serve) -> None:
     served = serve(before="from sopwith.doors.web import limits, protocol; limits.BODY_SECS = protocol.HEAD_SECS = 0.3")
     right = served.token("ann", "runner")

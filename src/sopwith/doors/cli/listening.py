@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -68,6 +68,10 @@ def open_http(door: Door, place: Place, log: ServerLog, auditing: Auditing) -> L
         auditing=auditing,
         on_trouble=lambda error: log.on_trouble(None, error),
     )
+    if not ip_address(listening.host.partition("%")[0]).is_loopback:
+        door.warn(
+            f"{listening.address} is reached from other machines; without TLS whoever is on the way reads the tokens"
+        )
     _first_token(door)
     return listening
 
