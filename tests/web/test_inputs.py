@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -68,11 +69,15 @@ def test_a_body_that_is_not_right_starts_nothing(house: House, body: bytes, head
 
 
 def test_whoever_sends_a_body_that_nobody_wants_is_there_for_the_answer(house: House) -> None:
-    body = b"x" * (1 << 20)
-    for _ in range(10):
-        assert house.call("POST", RUNS, body=body, headers=JSON).status == 401
-        assert house.call("POST", RUNS, house.tokens["viewer"], body=body, headers=JSON).status == 403
-        assert house.call("POST", RUNS, house.tokens["runner"], body=body + b"x", headers=JSON).status == 413
+    for token, status in (("", b"401"), (house.tokens["viewer"], b"403")):
+        head = f"POST {RUNS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+        with house.served.connected() as sock:
+            sock.sendall(f"{head}Content-Length: 131072\r\n\r\n".encode())
+            for _ in range(8):
+                # the server has had its turn, and perhaps has answered and closed
+                select.select([sock], [], [], 0.02)
+                sock.sendall(b"x" * 16_384)
+            assert sock.recv(4096).split()[1] == status
 
 
 def test_a_large_body_is_refused_before_it_comes(house: House) -> None:
