@@ -54,10 +54,11 @@ def open_http(door: Door, place: Place, log: ServerLog, auditing: Auditing) -> L
     try:
         from sopwith.doors.web.server import Listening
     except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "httptools"):
+        part = (error.name or "").partition(".")[0]
+        if part not in ("starlette", "uvicorn", "httptools"):
             raise
         raise MissingExtra(
-            f"sop serve --port needs {error.name}, which is not installed", hint="pip install 'sopwith[server]'"
+            f"sop serve --port needs {part}, which is not installed", hint="pip install 'sopwith[server]'"
         ) from error
     listening = Listening(
         door.engine,

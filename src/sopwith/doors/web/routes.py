@@ -7,7 +7,7 @@ who sent it, and raises `app.unproven(asked.address)` where it cannot.
 from __future__ import annotations
 
 from sopwith.core.people import Right
-from sopwith.doors.web import keeping, procedures, runs
+from sopwith.doors.web import keeping, procedures, runs, steering
 from sopwith.doors.web.office import Desk
 from sopwith.doors.web.openapi import description
 from sopwith.doors.web.table import API, Answer, Asked, Route
@@ -28,4 +28,5 @@ ROUTES: tuple[Route, ...] = (
     ),
     *procedures.ROUTES,
     *runs.ROUTES,
+    *steering.ROUTES,
 )
