@@ -165,6 +165,17 @@ def test_only_a_proxy_is_believed_about_where_a_call_comes_from(serve: Serve, wo
         assert (newest["type"], newest["details"]["address"]) == ("sign_in", address)
 
 
+def test_trouble_of_the_server_is_told_to_nobody_who_is_not_known(serve: Serve, workshop: Workshop) -> None:
+    served = serve()
+    viewer = served.token("ann", "viewer")
+    for name in ("runs.db", "runs.db-wal"):
+        (workshop.sops / name).write_bytes(b"x" * 100_000)
+    reply = served.call("GET", RUNS, viewer)
+    assert (reply.status, reply.code) == (500, "internal")
+    assert str(workshop.root).encode() not in reply.data
+    assert "runs.db" in served.text
+
+
 def test_calls_beyond_the_rate_are_put_off(serve: Serve) -> None:
     slow = "from sopwith.doors.web import limits as l; l.PER_SECOND, l.BURST = 0.001, 3"
     served = serve(before=slow)

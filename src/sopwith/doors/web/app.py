@@ -114,13 +114,19 @@ class Application:
             return
         except SopwithError as error:
             await visit.take_what_is_left()
-            response = self._refused(visit, error)
+            response = self._refused(visit, self._fit_to_tell(visit, error))
         except Exception as error:
             self._on_trouble(error)
             response = self._refused(visit, Internal())
         for name, value in _SAFE.items():
             response.headers.setdefault(name, value)
-        await response(scope, receive, send)
+        try:
+            await response(scope, receive, send)
+        except (ClientDisconnect, OSError):
+            return
+        except Exception as error:
+            self._on_trouble(error)
+            raise  # the connection is closed: what came is not all
 
     # what streams use
 
@@ -184,6 +190,9 @@ class Application:
         if route is None or not isinstance(route.right, Proof):
             principal = self.authenticate(visit.headers, visit.address)
             visit.principal = principal
+        if route is None or route.right is not Proof.SIGNATURE:
+            # who may send how much to the others is known only once it is proven who it is
+            self._check_rate(visit)
         if path is None:
             raise NoSuchRoute(f"nothing is served under {visit.path[:200]}", hint=f"{API}/openapi.json tells what is")
         if route is None:
@@ -192,9 +201,6 @@ class Application:
                 hint=f"it takes {path.methods()}",
                 headers={"allow": path.methods()},
             )
-        if route.right is not Proof.SIGNATURE:
-            # who may send how much there is known only once it is proven who it is
-            self._check_rate(visit)
         if principal is not None and isinstance(route.right, Right):
             check_route(principal, route, visit.address)
         return await self._handled(visit, route, principal)
@@ -248,6 +254,13 @@ class Application:
         return Response(
             msgspec.json.encode(document), status_code=error.http_status, media_type=MEDIA_TYPE, headers=headers
         )
+
+    def _fit_to_tell(self, visit: _Visit, error: SopwithError) -> SopwithError:
+        """The error; for somebody who has not proven who they are, no trouble of the server's own: it names files."""
+        if error.http_status < 500 or visit.principal is not None:
+            return error
+        self._on_trouble(error)
+        return Internal()
 
     def _note(self, visit: _Visit, error: SopwithError) -> None:
         token = visit.principal.token if visit.principal is not None else None
