@@ -48,6 +48,15 @@ def test_a_request_has_one_host(house: House) -> None:
     assert house.served.raw(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n").split()[1] in (b"400", b"421")
 
 
+def test_an_address_that_others_reach_is_warned_of(serve: Serve) -> None:
+    served = serve("--host", "0.0.0.0")
+    assert "reached from other machines" in served.text
+    assert served.call("GET", "/healthz", host="127.0.0.1").status == 200
+    assert served.call("GET", "/healthz", host="0.0.0.0").code == "wrong_host"
+    assert served.end() == 0
+    assert "reached from other machines" not in serve().text
+
+
 def test_a_name_can_be_allowed(serve: Serve) -> None:
     served = serve("--allow-host", "sop.example")
     assert served.call("GET", "/healthz", host="sop.example").status == 200
@@ -154,6 +163,17 @@ def test_only_a_proxy_is_believed_about_where_a_call_comes_from(serve: Serve, wo
             entry for entry in workshop.json("token", "log")["entries"] if entry["details"].get("name") == name
         )
         assert (newest["type"], newest["details"]["address"]) == ("sign_in", address)
+
+
+def test_trouble_of_the_server_is_told_to_nobody_who_is_not_known(serve: Serve, workshop: Workshop) -> None:
+    served = serve()
+    viewer = served.token("ann", "viewer")
+    for name in ("runs.db", "runs.db-wal"):
+        (workshop.sops / name).write_bytes(b"x" * 100_000)
+    reply = served.call("GET", RUNS, viewer)
+    assert (reply.status, reply.code) == (500, "internal")
+    assert str(workshop.root).encode() not in reply.data
+    assert "runs.db" in served.text
 
 
 def test_calls_beyond_the_rate_are_put_off(serve: Serve) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
+from tests.doors.workshop import Workshop
 
 from sopwith.core.people import Right
 from sopwith.doors.web.openapi import description, operation_id
@@ -70,9 +71,18 @@ def schemas(value: Any) -> Iterator[Any]:
             yield from schemas(each)
 
 
+@pytest.fixture
+def fuzzed(workshop: Workshop, tmp_path: Path) -> Iterator[House]:
+    """One that nobody else looks at: who is fuzzed may revoke its tokens and cancel its runs."""
+    made = House(tmp_path / "fuzzed")
+    yield made
+    made.close()
+
+
 @pytest.mark.timeout(300)
-def test_a_running_server_keeps_to_it(house: House, tmp_path: Path) -> None:
+def test_a_running_server_keeps_to_it(fuzzed: House, tmp_path: Path) -> None:
     """Whatever is sent: no failure of the server, no answer of another shape, nothing without a token."""
+    house = fuzzed
     ran = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run"),

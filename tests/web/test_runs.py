@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +69,16 @@ def test_a_run_goes_its_way_by_calls_alone(served: Served, workshop: Workshop) -
     assert signature["host"] == "127.0.0.1"
     assert "'grant'" not in str(workshop.json("audit", run))
     workshop.json("audit", run, "--verify")
+
+
+def test_the_server_takes_up_at_once_what_a_call_leaves_to_it(serve: Serve, workshop: Workshop) -> None:
+    workshop.steps("ship", "Build | true", "?Ship | true")
+    served = serve(before="from sopwith.engine import ticker; ticker.GRACE_SECS = 1000")
+    admin = served.token("ann", "admin")
+    run = served.call("POST", RUNS, admin, body={"sopName": "ship"}).json["runId"]
+    until(served, run, admin, "awaiting_approval")
+    assert served.call("POST", f"{RUNS}/{run}/approve", admin, body={"stepNumber": 2}).status == 200
+    until(served, run, admin, "completed")
 
 
 def test_a_decision_says_what_it_is_about(served: Served) -> None:
@@ -335,3 +347,16 @@ def test_a_port_that_is_taken_is_told(serve: Serve, workshop: Workshop, tmp_path
     assert len(told.err.splitlines()) == 2
     assert workshop.process("serve", "--allow-host", "x").code == 2
     assert workshop.process("serve", "--once", "--port", "0").code == 2
+
+
+@pytest.mark.parametrize("part", ["starlette", "uvicorn", "httptools"])
+def test_without_the_extra_the_port_is_refused_and_all_else_works(workshop: Workshop, part: str) -> None:
+    main = f"import sys; sys.modules[{part!r}] = None; from sopwith.doors import cli; cli.main()"
+    for args, code in ((("serve", "--port", "0"), 1), (("serve", "--once"), 0)):
+        ran = subprocess.run([sys.executable, "-c", main, *args], cwd=workshop.root, capture_output=True, text=True)
+        assert ran.returncode == code, ran.stderr
+        if code:
+            assert ran.stderr.splitlines() == [
+                f"error: sop serve --port needs {part}, which is not installed",
+                "hint: pip install 'sopwith[server]'",
+            ]

@@ -1,4 +1,7 @@
-"""What can be asked without changing anything. Readers never write: what is overdue is shown as overdue."""
+"""What can be asked without changing anything. Readers never write: what is overdue is shown as overdue.
+
+Longer than other files: a door finds all that it may ask in one class.
+"""
 
 from __future__ import annotations
 

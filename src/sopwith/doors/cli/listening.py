@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,10 +54,11 @@ def open_http(door: Door, place: Place, log: ServerLog, auditing: Auditing) -> L
     try:
         from sopwith.doors.web.server import Listening
     except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "httptools"):
+        part = (error.name or "").partition(".")[0]
+        if part not in ("starlette", "uvicorn", "httptools"):
             raise
         raise MissingExtra(
-            f"sop serve --port needs {error.name}, which is not installed", hint="pip install 'sopwith[server]'"
+            f"sop serve --port needs {part}, which is not installed", hint="pip install 'sopwith[server]'"
         ) from error
     listening = Listening(
         door.engine,
@@ -68,6 +69,10 @@ def open_http(door: Door, place: Place, log: ServerLog, auditing: Auditing) -> L
         auditing=auditing,
         on_trouble=lambda error: log.on_trouble(None, error),
     )
+    if not ip_address(listening.host.partition("%")[0]).is_loopback:
+        door.warn(
+            f"{listening.address} is reached from other machines; without TLS whoever is on the way reads the tokens"
+        )
     _first_token(door)
     return listening
 

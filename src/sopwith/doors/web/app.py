@@ -130,13 +130,19 @@ class Application:
             return
         except SopwithError as error:
             await visit.take_what_is_left()
-            response = self._refused(visit, error)
+            response = self._refused(visit, self._fit_to_tell(visit, error))
         except Exception as error:
             self._on_trouble(error)
             response = self._refused(visit, Internal())
         for name, value in _SAFE.items():
             response.headers.setdefault(name, value)
-        await response(scope, receive, send)
+        try:
+            await response(scope, receive, send)
+        except (ClientDisconnect, OSError):
+            return
+        except Exception as error:
+            self._on_trouble(error)
+            raise  # the connection is closed: what came is not all
 
     # what streams use
 
@@ -205,6 +211,9 @@ class Application:
         if route is None or not isinstance(route.right, Proof):
             principal = self.authenticate(visit.headers, visit.address)
             visit.principal = principal
+        if route is None or route.right is not Proof.SIGNATURE:
+            # who may send how much to the others is known only once it is proven who it is
+            self._check_rate(visit)
         if path is None:
             raise NoSuchRoute(f"nothing is served under {visit.path[:200]}", hint=f"{API}/openapi.json tells what is")
         if route is None:
@@ -213,15 +222,12 @@ class Application:
                 hint=f"it takes {path.methods()}",
                 headers={"allow": path.methods()},
             )
-        if route.right is not Proof.SIGNATURE:
-            # who may send how much there is known only once it is proven who it is
-            self._check_rate(visit)
         if principal is not None and isinstance(route.right, Right):
             check_route(principal, route, visit.address)
         return await self._handled(visit, route, principal)
 
     async def _handled(self, visit: _Visit, route: Route, principal: Principal | None) -> Response:
-        data = await _body(visit.request)
+        data = await _body(visit.request, route.most_bytes)
         visit.body_is_read = True
         headers = visit.headers
         asked = Asked(
@@ -269,6 +275,13 @@ class Application:
         return Response(
             msgspec.json.encode(document), status_code=error.http_status, media_type=MEDIA_TYPE, headers=headers
         )
+
+    def _fit_to_tell(self, visit: _Visit, error: SopwithError) -> SopwithError:
+        """The error; for somebody who has not proven who they are, no trouble of the server's own: it names files."""
+        if error.http_status < 500 or visit.principal is not None:
+            return error
+        self._on_trouble(error)
+        return Internal()
 
     def _note(self, visit: _Visit, error: SopwithError) -> None:
         token = visit.principal.token if visit.principal is not None else None
@@ -379,25 +392,25 @@ def _read(asked: Asked) -> Asked:
     return msgspec.structs.replace(asked, body=body, call=call)
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, most: int) -> bytes:
     """Raises TooLarge or TooSlow."""
     declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > limits.MOST_BODY_BYTES:
-        raise _too_large()
+    if not declared.isdecimal() or int(declared) > most:
+        raise _too_large(most)
     data = bytearray()
     try:
         async with asyncio.timeout(limits.BODY_SECS):
             async for chunk in request.stream():
                 data += chunk
-                if len(data) > limits.MOST_BODY_BYTES:
-                    raise _too_large()
+                if len(data) > most:
+                    raise _too_large(most)
     except TimeoutError:
         raise TooSlow(f"the body did not come within {limits.BODY_SECS:g} seconds", hint="send it at once") from None
     return bytes(data)
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"a body has {limits.MOST_BODY_BYTES} bytes at most", hint="send less")
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(f"the body may have {most} bytes at most", hint="send less")
 
 
 def _response(answer: Answer, route: Route) -> Response:

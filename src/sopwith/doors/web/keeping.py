@@ -5,15 +5,15 @@ from __future__ import annotations
 from sopwith.core.config import Role
 from sopwith.core.grants import PATTERN
 from sopwith.core.people import Directory, Right, check_right
+from sopwith.doors.web.cursors import cursor, read_number
 from sopwith.doors.web.office import Desk
-from sopwith.doors.web.runs import cursor, read_cursor
 from sopwith.doors.web.schemas import OBJECT, number, record, text
 from sopwith.doors.web.table import API, Answer, Asked, Proof, Route
 from sopwith.engine.access import access_document, examine_access
 from sopwith.engine.doctor import examine
 from sopwith.engine.tokens import MOST_PATTERNS, Kind
 from sopwith.engine.tokens import Asked as AskedToken
-from sopwith.errors import BadRequest
+from sopwith.stores.surroundings import troubles
 from sopwith.telemetry.metrics import CONTENT_TYPE
 
 TOKENS = f"{API}/tokens"
@@ -77,17 +77,12 @@ def _log(desk: Desk, asked: Asked) -> Answer:
 
 
 def _before(asked: Asked) -> int | None:
-    if "cursor" not in asked.query:
-        return None
-    place = read_cursor(asked.query["cursor"])
-    if not place.isdecimal() or len(place) > 15:
-        raise BadRequest("the cursor cannot be read", hint="take nextCursor of the page before")
-    return int(place)
+    return read_number(asked.query["cursor"]) if "cursor" in asked.query else None
 
 
 def _doctor(desk: Desk, asked: Asked) -> Answer:
     check_right(asked.who, Right.MANAGE, Directory(desk.engine.parts.library.config()), "have the workspace examined")
-    around = tuple(examine_access(desk.tokens.store))
+    around = (*troubles(desk.workspace.database), *examine_access(desk.tokens.store))
     findings = examine(desk.engine, mend=False, around=around)
     return Answer({"findings": [finding.document() for finding in findings], "healthy": not findings})
 

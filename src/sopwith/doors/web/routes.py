@@ -1,9 +1,13 @@
-"""All routes there are. One that is not in this table is not served."""
+"""All routes there are. One that is not in this table is not served.
+
+A route whose caller has no token declares `Proof.SIGNATURE` and is `raw`: its handler proves from the bytes of the body
+who sent it, and raises `app.unproven(asked.address)` where it cannot.
+"""
 
 from __future__ import annotations
 
 from sopwith.core.people import Right
-from sopwith.doors.web import hooks, keeping, procedures, records, runs
+from sopwith.doors.web import hooks, keeping, procedures, records, runs, steering
 from sopwith.doors.web.office import Desk
 from sopwith.doors.web.openapi import description
 from sopwith.doors.web.table import API, Answer, Asked, Route
@@ -26,4 +30,5 @@ ROUTES: tuple[Route, ...] = (
     *runs.ROUTES,
     *records.ROUTES,
     *hooks.ROUTES,
+    *steering.ROUTES,
 )

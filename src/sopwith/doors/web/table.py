@@ -12,6 +12,7 @@ from starlette.responses import Response
 from sopwith.core.actor import Actor
 from sopwith.core.people import Right
 from sopwith.doors.agent.tools import Schema
+from sopwith.doors.web import limits
 from sopwith.engine.documents import Document
 from sopwith.engine.engine import Call
 from sopwith.engine.tokens import Principal
@@ -101,6 +102,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it takes If-Match, with the revision that was looked at."""
     long: bool = False
     """Whether it may take long, and is kept out of the way of what changes something."""
+    most_bytes: int = limits.MOST_BODY_BYTES
+    """Of a body."""
     raw: bool = False
     """Whether query and body are the handler's to read, as bytes of any type."""
 
