@@ -35,7 +35,7 @@ def each_by_name(routes: list[Route]) -> Any:
 def tried(house: House, route: Route, token: str, *, of: str = "deploy", run: str | None = None) -> Reply:
     """One well-formed call on an object; what would change a run names a revision that it does not have."""
     path = route.path.replace("{runId}", run or house.runs[of]).replace("{step}", "1").replace("{name}", of)
-    path = path.replace("{tokenId}", "nobody")
+    path = path.replace("{tokenId}", "nobody").replace("{digest}", house.digests[of])
     headers = {"If-Match": '"999999"'} if route.conditional else {}
     body = None
     if route.body is not None:
@@ -59,7 +59,8 @@ def _started(house: House, path: str, token: str) -> Reply:
 
 def test_nothing_is_open_but_the_health() -> None:
     assert [route.name for route in OPEN if route.right is Proof.NOTHING] == ["GET /healthz"]
-    assert all(route.path.startswith("/api/v1/") for route in CLOSED)
+    assert [route.path for route in CLOSED if not route.path.startswith("/api/v1/")] == ["/metrics"]
+    assert [route.path for route in OPEN if route.right is Proof.SIGNATURE] == ["/hooks/{path:path}"]
 
 
 @each_by_name(CLOSED)

@@ -26,7 +26,7 @@ GOOD = Route(method="GET", path="/api/v1/new", right=Right.LOOK, about="New.", h
 
 
 def made(*routes: Route) -> Application:
-    parts: dict[str, Any] = dict.fromkeys(("office", "tokens", "clock"))
+    parts: dict[str, Any] = dict.fromkeys(("office", "tokens", "clock", "library"))
     return Application(routes, entrance=Entrance(()), on_trouble=lambda _error: None, **parts)
 
 

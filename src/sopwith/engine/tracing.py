@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from sopwith.core.address import StepId
 from sopwith.core.child import MAX_DEPTH
 from sopwith.core.run import Run
@@ -29,9 +26,4 @@ def trace_of(parts: Parts, run: Run) -> TraceContext:
         except SopwithError:
             return context_of(around.run_id)
         around = outermost.parent
-    return context_of(outermost.run_id, _event_of(outermost))
-
-
-def _event_of(run: Run) -> Mapping[str, Any] | None:
-    event: Mapping[str, Any] | None = getattr(run, "event", None)
-    return event
+    return context_of(outermost.run_id, outermost.event)
