@@ -22,7 +22,7 @@ class House:
         for name in ("deploy", "other"):
             self.workshop.steps(name, "Build | echo built", "?Ship | echo shipped", mode="auto", maxConcurrent=500)
         self.runs = {name: self.workshop.started(name) for name in ("deploy", "other")}
-        self.digests = {of: self.workshop.json("status", run)["procedureDigest"] for of, run in self.runs.items()}
+        self.digests = {name: self.workshop.json("status", run)["procedureDigest"] for name, run in self.runs.items()}
         self.tokens = {role: token(self.workshop, f"u-{role}", role) for role in ROLES}
         self.elsewhere = {role: token(self.workshop, f"e-{role}", role, "--procedures", "oth*") for role in ROLES}
         self.agents = {role: token(self.workshop, f"a-{role}", role, "--kind", "agent") for role in ROLES}
