@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from .workshop import SOP, Workshop, eventually
@@ -58,14 +59,18 @@ def documents(workshop: Workshop) -> list[dict[str, Any]]:
 def begun(workshop: Workshop) -> None:
     """The server has looked where the log ends: what comes from now on is told."""
     database = workshop.sops / "runs.db"
-    eventually(lambda: b"notices" in _cursors(database))
+    eventually(lambda: bool(_cursors(database)))
 
 
-def _cursors(database: Path) -> bytes:
-    import apsw
-
+def _cursors(database: Path) -> list[tuple[str, str]]:
+    """How far the log was read for notices, if it was begun."""
     with apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY) as db:
-        return repr(db.execute("select name from cursors").fetchall()).encode()
+        return db.execute("select name, value from cursors where name = 'notices'").fetchall()
+
+
+def _end(database: Path) -> list[tuple[str, str]]:
+    with apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY) as db:
+        return [("notices", str(db.execute("select max(position) from events").fetchall()[0][0]))]
 
 
 KEEP = "(cat; echo) >> out"
@@ -125,6 +130,16 @@ def test_serve_once_tells_too(workshop: Workshop) -> None:
     assert documents(workshop) == []
     assert workshop.process("serve", "--once").code == 0
     assert [each["title"] for each in documents(workshop)] == ["Completed: quick"]
+
+
+def test_a_server_that_ends_keeps_how_far_it_read(workshop: Workshop) -> None:
+    workshop.steps("quick", "Go | true")
+    configure(workshop, KEEP, onRunCompleted=False)
+    workshop.process("serve", "--once")
+    workshop.started("quick", code=0)
+    workshop.process("serve", "--once")
+    database = workshop.sops / "runs.db"
+    assert _cursors(database) == _end(database)
 
 
 # sop notify

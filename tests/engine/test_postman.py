@@ -189,6 +189,24 @@ def test_what_happened_while_there_was_no_channel_is_not_told(office: Office) ->
     assert office.chat.titles == ["Completed: quick"]
 
 
+def test_no_message_holds_a_secret_of_its_run(office: Office) -> None:
+    office.bench.environ["TOKEN"] = "hunter2secret"
+    params = [{"name": "token", "type": "secret", "default": "env:TOKEN"}]
+    office.bench.procedure("secret", {**GATED, "title": "Use hunter2secret, aHVudGVyMnNlY3JldA=="}, params=params)
+    post = office.open()
+    run = office.bench.run("secret")
+    office.bench.engine().reject(run.run_id, actor=BOB, reason="hunter2secret is old")
+    post.work()
+    (paused,) = office.chat.taken
+    assert paused.title == "Paused: secret"
+    office.bench.run("secret")
+    post.work()
+    told = "".join(str(message) for message in office.chat.taken)
+    assert "Use ***" in told
+    assert "hunter2secret" not in told
+    assert "aHVudGVyMnNlY3JldA" not in told
+
+
 def test_routes_say_who_is_told(office: Office) -> None:
     office.configure(routes=[{"channels": ["page"], "procedures": ["dep*"]}])
     post = office.open()
