@@ -158,8 +158,8 @@ def statement(line, kind, what, key=None):
 
 
 class Verification:
-    def __init__(self, folder, copy, key):
-        self.folder, self.copy, self.key = folder, copy, key
+    def __init__(self, folder, checkpoint, key):
+        self.folder, self.copy, self.key = folder, checkpoint, key
         self.runs, self.events, self.dropped, self.needed = {}, 0, 0, {}
 
     def text(self, name):
@@ -280,8 +280,7 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--checkpoint", type=Path, metavar="COPY", help="checkpoints that were kept somewhere else")
     parser.add_argument("--key", type=str.lower, metavar="HEX", help="the public key that must have signed")
-    asked = parser.parse_args()
-    done = Verification(asked.folder, asked.checkpoint, asked.key)
+    done = Verification(**vars(parser.parse_args()))
     try:
         head, agreed = done.run()
     except (Bad, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

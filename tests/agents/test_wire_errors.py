@@ -122,10 +122,15 @@ NEVER = {
     # the words of a server about itself
     "error": ("doors/cli/server_health.py", "doors/cli/server_log.py", "doors/cli/serving.py", "engine/ticker.py"),
     # told before anybody connects
-    "missing_extra": ("doors/cli/agents.py", "doors/cli/listening.py"),
+    "missing_extra": ("doors/cli/agents.py", "doors/cli/listening.py", "telemetry/metrics.py", "telemetry/otlp.py"),
+    # messages are a server's to send
+    "not_sent": (
+        *("assembly.py", "engine/postman.py", "engine/tracer.py", "notify/address.py", "notify/apprise.py"),
+        *("notify/command.py", "notify/webhook.py", "telemetry/otlp.py"),
+    ),
     "no_workspace": ("doors/opened.py", "settings.py"),
     "no_scenario": ("rehearsal/rehearse.py",),
-    "run_busy": ("engine/claiming.py",),
+    "run_busy": ("doors/cli/foreground.py", "engine/claiming.py"),
 }
 
 

@@ -37,8 +37,8 @@ class TestSqliteStore(StoreContract):
     def test_a_restored_copy_starts_nothing_of_what_waited(self) -> None:
         store = self.store.deliveries
         moves = [Move(name="trigger:a", value="1"), Move(name="trigger:a", path="x", value="1")]
-        [accepted] = store.accept([new_delivery()], [*moves, Move(name="notices", value="7")])
+        [accepted] = store.accept([new_delivery()], [*moves, Move(name="other", value="7")])
         self.store.begin_anew(b"line", START)
         kept = store.delivery(accepted.delivery.number)
         assert (kept.outcome, kept.reason) == ("refused", "the record was restored from a backup")
-        assert (store.cursor("trigger:a"), store.files("trigger:a"), store.cursor("notices")) == (None, {}, "7")
+        assert (store.cursor("trigger:a"), store.files("trigger:a"), store.cursor("other")) == (None, {}, "7")

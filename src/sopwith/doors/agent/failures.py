@@ -52,6 +52,7 @@ REMEDIES: dict[str, Remedy] = {
     "store_error": Remedy("Tell the person that the database cannot be used; sop doctor checks it.", quotes=True),
     "workspace_error": Remedy("Tell the person that a file cannot be read or written.", quotes=True),
     "missing_extra": Remedy("Tell the person what is missing."),
+    "not_sent": Remedy("Tell the person that a message could not be sent."),
     "no_scenario": Remedy("Tell the person that there is nothing to test."),
     "error": Remedy("Tell the person what happened.", quotes=True),
     "internal": Remedy("Tell the person that something went wrong inside Sopwith.", quotes=True),

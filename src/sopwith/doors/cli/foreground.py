@@ -28,6 +28,7 @@ from sopwith.errors import RunBusy, SopwithError
 
 if TYPE_CHECKING:
     from sopwith.doors.cli.logs import LogReader
+    from sopwith.doors.remote.door import RemoteDoor
     from sopwith.doors.remote.reader import RemoteLogs
 
 LOOK_SECS = 0.2
@@ -141,7 +142,7 @@ class _Foreground:
             try:
                 run = await self._drive()
             except RunBusy:
-                if not self._wait or not await self._followed():
+                if self._door.server is not None or not self._wait or not await self._followed():
                     return self._engine.runs.load(self._run_id).run
                 continue
             if not self._interactive or self._pause_asked:
@@ -155,7 +156,7 @@ class _Foreground:
 
     async def _drive(self) -> Run:
         if self._door.server is not None:
-            return self._as_its_server_has_it()
+            return await self._follow_its_server(self._door.server)
         async with self._showing():
             self._driving = True
             try:
@@ -163,11 +164,30 @@ class _Foreground:
             finally:
                 self._driving = False
 
-    def _as_its_server_has_it(self) -> Run:
-        """Nobody drives a run from afar. Raises RunBusy while the server does, or is about to."""
-        if self._parts.store.holder(self._run_id) is not None:
-            raise RunBusy(f"{self._run_id} is driven by its server", hint=f"sop status {self._run_id} --watch")
-        return self._engine.runs.load(self._run_id).run
+    async def _follow_its_server(self, server: RemoteDoor) -> Run:
+        """Nobody drives a run from afar: shows what its server does, until that is done.
+
+        Raises RunBusy while it goes on, where nobody wants to wait.
+        """
+        is_first = self._logs is None
+        loaded = self._engine.runs.load(self._run_id)
+        logs = self._logs = self._logs or server.logs(self._run_id, None)
+        if is_first and not server.begins:
+            logs.skip_ended()
+        async with self._showing():
+            while True:
+                # asked first: what was done until then is shown below
+                goes_on = self._parts.store.holder(self._run_id) is not None
+                for step, chunk in logs.more():
+                    self._display.on_output(step, chunk)
+                loaded, events = self._engine.runs.refresh(loaded)
+                for event in events:
+                    self._display.on_event(event, loaded.run)
+                if not goes_on:
+                    return loaded.run
+                if not self._wait:
+                    raise RunBusy(f"{self._run_id} is driven by its server", hint=f"sop status {self._run_id} --watch")
+                await asyncio.sleep(_FROM_AFAR_SECS)
 
     def _after_following(self) -> Display:
         shown = self._logs.lengths() if self._logs is not None else {}
@@ -190,7 +210,7 @@ class _Foreground:
         logs.skip_ended()
         async with self._showing():
             while self._parts.store.holder(self._run_id) is not None:
-                await asyncio.sleep(LOOK_SECS if self._door.server is None else _FROM_AFAR_SECS)
+                await asyncio.sleep(LOOK_SECS)
                 for step, chunk in logs.more():
                     self._display.on_output(step, chunk)
                 loaded, events = self._engine.runs.refresh(loaded)

@@ -39,6 +39,8 @@ class RemoteDoor(Door):
                 f"sop {verb} works on the files of a workspace, and {server} has them",
                 hint="run it there; without --server and SOPWITH_SERVER it works here",
             )
+        self.begins = verb == "run"
+        """Whether the verb makes the run, so that nothing of it was shown before."""
         self.client = Client(server, os.environ.get(TOKEN))
 
     @property
