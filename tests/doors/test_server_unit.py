@@ -28,6 +28,15 @@ def test_the_docs_show_both_units() -> None:
     ]
 
 
+def test_a_server_that_listens_has_that_in_its_unit(workshop: Workshop) -> None:
+    told = workshop.sop("serve", "--unit", "--port", "8321", "--allow-host", "sop.example.org", "--proxy", "10.0.0.7")
+    [line] = [line for line in told.out.splitlines() if line.startswith("ExecStart=")]
+    assert line.endswith("--log-format json --host 127.0.0.1 --port 8321 --allow-host sop.example.org --proxy 10.0.0.7")
+    plain = workshop.sop("serve", "--unit").out
+    assert "--port" not in plain
+    assert "a%%b" in unit_text(SHOP, command="/bin/sop", listening=["--allow-host", "a%b"])
+
+
 @needs_systemd
 @pytest.mark.parametrize("user", [None, "root"])
 def test_systemd_understands_it(tmp_path: Path, user: str | None) -> None:

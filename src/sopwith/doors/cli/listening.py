@@ -35,6 +35,13 @@ class Place(NamedTuple):
     allowed: tuple[str, ...]
     proxies: tuple[str, ...]
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """As `sop serve` takes them."""
+        names = [word for name in self.allowed for word in ("--allow-host", name)]
+        addresses = [word for proxy in self.proxies for word in ("--proxy", proxy)]
+        return ("--host", self.host, "--port", str(self.port), *names, *addresses)
+
 
 def check_proxies(proxies: tuple[str, ...]) -> None:
     """BadRequest for what is no address: a name, or everybody, could be anybody."""

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from sopwith.errors import BadRequest
@@ -21,7 +22,7 @@ Documentation=https://github.com/sopwith/sopwith/blob/main/docs/how-to/serve.md
 
 [Service]
 Type=notify
-{user}ExecStart={command} serve --workspace {root} --log-format json
+{user}ExecStart={command} serve --workspace {root} --log-format json{listening}
 ExecReload=/bin/kill -HUP $MAINPID
 # steps outlive the server: only the server itself is to be ended, and they may have control groups of their own
 KillMode=process
@@ -66,10 +67,10 @@ ProtectProc=invisible
 """
 
 
-def unit_text(root: Path, *, command: str, user: str | None = None) -> str:
+def unit_text(root: Path, *, command: str, user: str | None = None, listening: Sequence[str] = ()) -> str:
     """A unit of the calling user's service manager, or, with `user`, one of the system's that runs as that user.
 
-    Raises BadRequest where a path cannot stand in a unit file.
+    `listening`: the options with which it listens for HTTP. Raises BadRequest where a path cannot stand in a unit file.
     """
     folder = re.sub(r"[^A-Za-z0-9_-]", "-", root.name) or "workspace"
     return _UNIT.format(
@@ -78,6 +79,7 @@ def unit_text(root: Path, *, command: str, user: str | None = None) -> str:
         command=_word(command),
         # only there a $ is the beginning of a variable
         root=_word(str(root)).replace("$", "$$"),
+        listening="".join(f" {_word(each).replace('$', '$$')}" for each in listening),
         environment=f"/etc/sopwith/{folder}.env" if user else f"%h/.config/sopwith/{folder}.env",
         more=_SYSTEM.format(root=_word(str(root))) if user else "",
         target="multi-user.target" if user else "default.target",

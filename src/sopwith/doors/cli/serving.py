@@ -100,7 +100,7 @@ def serve(
         _show_status(door)
         return
     if unit is not None:
-        _show_unit(door, unit)
+        _show_unit(door, unit, () if place is None else place.options)
         return
     if door.actor.inside is not None:
         raise NotAllowed(
@@ -313,10 +313,10 @@ def _shown(value: object) -> str:
     return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _show_unit(door: Door, unit: str) -> None:
+def _show_unit(door: Door, unit: str, listening: tuple[str, ...]) -> None:
     from sopwith.doors.cli.server_unit import this_command, unit_text
 
     root = door.workspace.root
     user = pwd.getpwuid(root.stat().st_uid).pw_name if unit == "system" else None
-    text = unit_text(root, command=this_command(), user=user)
+    text = unit_text(root, command=this_command(), user=user, listening=listening)
     door.say({"unit": text}, text.rstrip)
