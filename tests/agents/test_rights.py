@@ -24,20 +24,21 @@ Make = Callable[..., Agent]
 # not_allowed. starter: the agent that started the run. named: the gate names it. self: both at once. bystander:
 # neither. viewer: has no role. namesake, system: agents that are called like a person whom the gate names, like the
 # engine's own actor. step: a process of the run's own step. named_in: the agent that the gate names, inside such a
-# step. other: a step of another run. person: with the command. marked: so, in a session marked as an agent's.
+# step. began: a step of a run that was started from a step of this run. other: a step of another run. person: with
+# the command. marked: so, in a session marked as an agent's.
 MATRIX = """
-                  starter  named    self     bystander viewer   namesake system   step     named_in other    person   marked
-sop_execute       ok       ok       ok       ok        may      ok       ok       ok       ok       ok       ok       ok
-sop_approve       approver ok       approver approver  approver approver approver may      may      approver ok       approver
-sop_reject        ok       ok       ok       ok        ok       ok       ok       may      may      ok       ok       ok
-sop_status        ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
-sop_list_runs     ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
-sop_get_audit     ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
-sop_list          ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
-sop_describe      ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
-sop_complete_step ok       ok       ok       ok        may      ok       ok       may      may      ok       ok       ok
-sop_cancel        ok       ok       ok       ok        ok       ok       ok       may      may      ok       ok       ok
-sop_retry         ok       ok       ok       ok        may      ok       ok       may      may      ok       ok       ok
+                  starter  named    self     bystander viewer   namesake system   step     named_in began    other    person   marked
+sop_execute       ok       ok       ok       ok        may      ok       ok       ok       ok       ok       ok       ok       ok
+sop_approve       approver ok       approver approver  approver approver approver may      may      may      approver ok       approver
+sop_reject        ok       ok       ok       ok        ok       ok       ok       may      may      may      ok       ok       ok
+sop_status        ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok       ok
+sop_list_runs     ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok       ok
+sop_get_audit     ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok       ok
+sop_list          ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok       ok
+sop_describe      ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok       ok
+sop_complete_step ok       ok       ok       ok        may      ok       ok       may      may      may      ok       ok       ok
+sop_cancel        ok       ok       ok       ok        ok       ok       ok       may      may      may      ok       ok       ok
+sop_retry         ok       ok       ok       ok        may      ok       ok       may      may      may      ok       ok       ok
 """  # noqa: E501
 _HEAD, *_ROWS = [line.split() for line in MATRIX.strip().splitlines()]
 PRINCIPALS = tuple(_HEAD)
@@ -58,7 +59,8 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "sop_retry": ({"runId": "broken"}, ("retry", "RUN")),
 }
 NAMES = {"named": "approver", "self": "approver", "namesake": "ann", "step": "worker", "other": "worker"}
-NAMES["named_in"] = "approver"
+NAMES["named_in"] = NAMES["began"] = "approver"
+STEPS = ("step", "named_in", "began", "other")
 
 
 @pytest.fixture
@@ -97,8 +99,10 @@ def test_the_matrix_holds(
                 typed = (about if word == "RUN" else word for word in command)
                 told = json.loads(workshop.sop(*typed, "--json").out)
             else:
-                if principal in ("step", "named_in", "other"):
+                if principal in STEPS:
                     patched.setenv("SOP_RUN_ID", runs["free"] if principal == "other" else about)
+                if principal == "began":
+                    patched.setenv("SOP_RUN_ID", agents("approver")("sop_execute", sopName="free")["runId"])
                 caller = agents(NAMES.get(principal, principal))
                 meant = {key: about if key == "runId" else value for key, value in arguments.items()}
                 told = call(caller, tool, meant)

@@ -22,7 +22,7 @@ from sopwith.doors.agent.tools import TOOLS
 from sopwith.doors.caller import os_actor
 
 from .given import Agent, gated_by
-from .test_rights import NAMES, PRINCIPALS
+from .test_rights import NAMES, PRINCIPALS, STEPS
 from .wire import answered
 
 Make = Callable[..., Agent]
@@ -30,52 +30,52 @@ Make = Callable[..., Agent]
 # How the run stands, what is called, and what becomes of it: `ok`, or the refusal: `approver` for approver_not_allowed,
 # `may` for not_allowed, `no` for illegal_move. `within` is the run that waits at its gate, `around` the one around it.
 MATRIX = """
-                     starter   named     self      bystander viewer    namesake  system    step      named_in  other     person    marked
-failed      status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-failed      audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-failed      approve  no        no        no        no        no        no        no        may       may       no        no        no
-failed      reject   no        no        no        no        no        no        no        may       may       no        no        no
-failed      done     may       may       may       may       may       may       may       may       may       may       ok        may
-failed      undone   no        no        no        no        may       no        no        may       may       no        no        no
-failed      retry    ok        ok        ok        ok        may       ok        ok        may       may       ok        ok        ok
-failed      again    ok        ok        ok        ok        may       ok        ok        may       may       ok        ok        ok
-failed      cancel   ok        ok        ok        ok        ok        ok        ok        may       may       ok        ok        ok
-interrupted status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-interrupted audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-interrupted approve  no        no        no        no        no        no        no        may       may       no        no        no
-interrupted reject   no        no        no        no        no        no        no        may       may       no        no        no
-interrupted done     may       may       may       may       may       may       may       may       may       may       ok        may
-interrupted undone   no        no        no        no        may       no        no        may       may       no        no        no
-interrupted retry    may       may       may       may       may       may       may       may       may       may       ok        may
-interrupted again    may       may       may       may       may       may       may       may       may       may       ok        may
-interrupted cancel   ok        ok        ok        ok        ok        ok        ok        may       may       ok        ok        ok
-blocked     status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-blocked     audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-blocked     approve  no        no        no        no        no        no        no        may       may       no        no        no
-blocked     reject   no        no        no        no        no        no        no        may       may       no        no        no
-blocked     done     may       may       may       may       may       may       may       may       may       may       ok        may
-blocked     undone   may       may       may       may       may       may       may       may       may       may       ok        may
-blocked     retry    no        no        no        no        may       no        no        may       may       no        no        no
-blocked     again    no        no        no        no        may       no        no        may       may       no        no        no
-blocked     cancel   ok        ok        ok        ok        ok        ok        ok        may       may       ok        ok        ok
-around      status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-around      audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-around      approve  no        no        no        no        no        no        no        may       may       no        no        no
-around      reject   no        no        no        no        no        no        no        may       may       no        no        no
-around      done     no        no        no        no        may       no        no        may       may       no        no        no
-around      undone   no        no        no        no        may       no        no        may       may       no        no        no
-around      retry    no        no        no        no        may       no        no        may       may       no        no        no
-around      again    no        no        no        no        may       no        no        may       may       no        no        no
-around      cancel   ok        ok        ok        ok        ok        ok        ok        may       may       ok        ok        ok
-within      status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-within      audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-within      approve  approver  ok        approver  approver  approver  approver  approver  may       may       approver  ok        approver
-within      reject   ok        ok        ok        ok        ok        ok        ok        may       may       ok        ok        ok
-within      done     no        no        no        no        may       no        no        may       may       no        no        no
-within      undone   no        no        no        no        may       no        no        may       may       no        no        no
-within      retry    no        no        no        no        may       no        no        may       may       no        no        no
-within      again    no        no        no        no        may       no        no        may       may       no        no        no
-within      cancel   ok        ok        ok        ok        ok        ok        ok        may       may       ok        ok        ok
+                     starter   named     self      bystander viewer    namesake  system    step      named_in  began     other     person    marked
+failed      status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+failed      audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+failed      approve  no        no        no        no        no        no        no        may       may       may       no        no        no
+failed      reject   no        no        no        no        no        no        no        may       may       may       no        no        no
+failed      done     may       may       may       may       may       may       may       may       may       may       may       ok        may
+failed      undone   no        no        no        no        may       no        no        may       may       may       no        no        no
+failed      retry    ok        ok        ok        ok        may       ok        ok        may       may       may       ok        ok        ok
+failed      again    ok        ok        ok        ok        may       ok        ok        may       may       may       ok        ok        ok
+failed      cancel   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok
+interrupted status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+interrupted audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+interrupted approve  no        no        no        no        no        no        no        may       may       may       no        no        no
+interrupted reject   no        no        no        no        no        no        no        may       may       may       no        no        no
+interrupted done     may       may       may       may       may       may       may       may       may       may       may       ok        may
+interrupted undone   no        no        no        no        may       no        no        may       may       may       no        no        no
+interrupted retry    may       may       may       may       may       may       may       may       may       may       may       ok        may
+interrupted again    may       may       may       may       may       may       may       may       may       may       may       ok        may
+interrupted cancel   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok
+blocked     status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+blocked     audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+blocked     approve  no        no        no        no        no        no        no        may       may       may       no        no        no
+blocked     reject   no        no        no        no        no        no        no        may       may       may       no        no        no
+blocked     done     may       may       may       may       may       may       may       may       may       may       may       ok        may
+blocked     undone   may       may       may       may       may       may       may       may       may       may       may       ok        may
+blocked     retry    no        no        no        no        may       no        no        may       may       may       no        no        no
+blocked     again    no        no        no        no        may       no        no        may       may       may       no        no        no
+blocked     cancel   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok
+around      status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+around      audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+around      approve  no        no        no        no        no        no        no        may       may       may       no        no        no
+around      reject   no        no        no        no        no        no        no        may       may       may       no        no        no
+around      done     no        no        no        no        may       no        no        may       may       may       no        no        no
+around      undone   no        no        no        no        may       no        no        may       may       may       no        no        no
+around      retry    no        no        no        no        may       no        no        may       may       may       no        no        no
+around      again    no        no        no        no        may       no        no        may       may       may       no        no        no
+around      cancel   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok
+within      status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+within      audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+within      approve  approver  ok        approver  approver  approver  approver  approver  may       may       may       approver  ok        approver
+within      reject   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok
+within      done     no        no        no        no        may       no        no        may       may       may       no        no        no
+within      undone   no        no        no        no        may       no        no        may       may       may       no        no        no
+within      retry    no        no        no        no        may       no        no        may       may       may       no        no        no
+within      again    no        no        no        no        may       no        no        may       may       may       no        no        no
+within      cancel   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok
 """  # noqa: E501
 _HEAD, *_ROWS = [line.split() for line in MATRIX.strip().splitlines()]
 EXPECTED = {(row[0], row[1], principal): cell for row in _ROWS for principal, cell in zip(_HEAD, row[2:], strict=True)}
@@ -152,8 +152,10 @@ def test_the_matrix_holds(
                 typed = (about if word == "RUN" else word for word in command)
                 told = json.loads(workshop.sop(*typed, "--json").out)
             else:
-                if principal in ("step", "named_in", "other"):
+                if principal in STEPS:
                     patched.setenv("SOP_RUN_ID", other if principal == "other" else about)
+                if principal == "began":
+                    patched.setenv("SOP_RUN_ID", agents("approver")("sop_execute", sopName="free")["runId"])
                 caller = agents(NAMES.get(principal, principal))
                 told = asyncio.run(answered(caller, tool, {"runId": about, **arguments}))
         expected = CODES[EXPECTED[state, call, principal]]

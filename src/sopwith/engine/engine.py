@@ -33,7 +33,8 @@ from sopwith.core.procedure import ExecutionMode
 from sopwith.core.refusal import verb_of
 from sopwith.core.request import Request, run_id_of
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children, run_left_ms
-from sopwith.engine.children import bring_in_line, gates_not_passed, going_on_besides, outermost
+from sopwith.engine.brought_about import check_outside
+from sopwith.engine.children import bring_in_line, gates_not_passed, going_on_besides
 from sopwith.engine.creation import Order, limits_now, make_run
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
@@ -193,6 +194,10 @@ class Engine:
 
     def why_not(self, run: Run, step: StepId | None, *, actor: Actor) -> str:
         """Why this actor may not approve at this gate now, in words; empty if nothing stands in the way."""
+        try:
+            self._check_outside(run.run_id, actor)
+        except NotAllowed as refusal:
+            return refusal.message
         return why_not(run, step, actor, self._people())
 
     def refusal(self, run: Run, make: Callable[[Instant], cmd.Command]) -> SopwithError | None:
@@ -429,14 +434,8 @@ class Engine:
         return run
 
     def _check_outside(self, run_id: str, actor: Actor) -> None:
-        """NotAllowed where the actor is a step of a run that is within this one, around it, or beside it in a third."""
-        if actor.inside in (None, run_id):
-            return  # its own run refuses it itself
-        if outermost(self.runs, actor.inside or "") == outermost(self.runs, run_id):
-            raise NotAllowed(
-                f"a step of {actor.inside} may not decide about {run_id}, which runs within it, around it or beside it",
-                hint="let somebody outside the runs do it",
-            )
+        """NotAllowed where the actor is a step of a run that has to do with this one, or was brought about by it."""
+        check_outside(self.runs, run_id, actor)
 
     def _unsettled(self, run: Run, all_but: TimeoutAction | None) -> Due | None:
         """The first deadline that has passed; settling one may end the run, or close the others."""
