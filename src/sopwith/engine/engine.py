@@ -33,6 +33,7 @@ from sopwith.core.procedure import ExecutionMode
 from sopwith.core.refusal import verb_of
 from sopwith.core.request import Request, run_id_of
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children, run_left_ms
+from sopwith.engine.asked import check_shown
 from sopwith.engine.brought_about import check_outside
 from sopwith.engine.children import bring_in_line, gates_not_passed, going_on_besides
 from sopwith.engine.creation import Order, limits_now, make_run
@@ -45,6 +46,7 @@ from sopwith.errors import (
     IllegalMove,
     InvalidProcedure,
     NotAllowed,
+    Refused,
     SopwithError,
     WorkspaceError,
 )
@@ -196,9 +198,11 @@ class Engine:
         """Why this actor may not approve at this gate now, in words; empty if nothing stands in the way."""
         try:
             self._check_outside(run.run_id, actor)
-        except NotAllowed as refusal:
+            if not (because := why_not(run, step, actor, self._people())):
+                check_shown(self.parts, run, step, actor)
+        except Refused as refusal:
             return refusal.message
-        return why_not(run, step, actor, self._people())
+        return because
 
     def refusal(self, run: Run, make: Callable[[Instant], cmd.Command]) -> SopwithError | None:
         """Why the command would be refused now; None if it would be carried out, as far as limits let it."""
@@ -379,9 +383,20 @@ class Engine:
         """The command, where nothing outside the run stands against it."""
         if isinstance(command, cmd.Skip | cmd.Complete):
             self._check_gates_within(run, command)
+        if isinstance(command, cmd.Approve) and command.actor.kind is ActorKind.AGENT:
+            self._check_approval(run, command)
         if isinstance(command, cmd.Retry | cmd.Rollback) and command.actor.kind is ActorKind.AGENT:
             self._check_whole(run, command)
         return command
+
+    def _check_approval(self, run: Run, command: cmd.Approve) -> None:
+        """ApproverNotAllowed where an agent would approve what no agent can have seen."""
+        try:
+            events = decide(run, command).events
+        except SopwithError:
+            return  # it is refused anyway
+        if events:
+            check_shown(self.parts, run, events[0].step_number, command.actor)
 
     def _check_gates_within(self, run: Run, command: cmd.Skip | cmd.Complete) -> None:
         """ApproverNotAllowed where a step is settled for whose child run somebody else was to be asked."""
