@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.engine.engine import RunRequest
 from sopwith.engine.runs import Runs
-from sopwith.errors import NotAllowed, NotFound, RecordDropped
+from sopwith.errors import ApproverNotAllowed, NotAllowed, NotFound, RecordDropped
 
 from .bench import ANN, BOB, BOT, Bench
 
@@ -154,3 +154,48 @@ def test_a_run_that_is_only_about_to_be_made_has_brought_nothing_about(
 
     monkeypatch.setattr(Runs, "load", unmade)
     bench.engine().reject(run_id, actor=step_of(outer.run_id), reason="no")
+
+
+# what agents did, and people rejected, in runs around and within
+
+NAMES_BOT: dict[str, Any] = {"requiresApproval": True, "approval": {"approvers": ["agent:bot"], "onTimeout": "reject"}}
+
+
+def test_who_worked_in_a_run_within_approves_nothing_around_it(bench: Bench, run_id: str) -> None:
+    bench.procedure("work", {"run": None, "uses": "inner"}, NAMES_BOT)
+    run = bench.run("work")
+    other = replace(BOT, id="codex")
+    bench.engine().complete(run.steps[1].child, actor=BOT)
+    now = bench.drive(run.run_id)
+    assert "has reported a step" in bench.engine().why_not(now, 2, actor=BOT)
+    with pytest.raises(ApproverNotAllowed) as caught:
+        bench.engine().approve(run.run_id, actor=BOT)
+    assert "ask a person" in caught.value.hint
+    assert "names it" in bench.engine().why_not(now, 2, actor=other)
+
+
+def test_who_worked_elsewhere_approves(bench: Bench, run_id: str) -> None:
+    bench.procedure("work", {"run": None, "uses": "inner"}, NAMES_BOT)
+    run, elsewhere = bench.run("work"), bench.run("other").run_id
+    bench.engine().complete(elsewhere, actor=BOT)
+    bench.engine().complete(run.steps[1].child, actor=ANN)
+    bench.drive(run.run_id)
+    bench.engine().approve(run.run_id, actor=BOT)
+    assert bench.drive(run.run_id).ended == "completed"
+
+
+@pytest.mark.parametrize("from_step", [None, 1])
+def test_no_agent_retries_around_what_a_person_rejected_within(
+    bench: Bench, run_id: str, from_step: int | None
+) -> None:
+    bench.procedure("asks", {**GATE, "onReject": "fail"})
+    bench.procedure("around", {"run": None, "uses": "asks"})
+    run = bench.run("around")
+    bench.engine().reject(run.steps[1].child, actor=ANN, reason="no")
+    bench.drive(run.steps[1].child)
+    before = bench.drive(run.run_id)
+    assert before.ended == "failed"
+    with pytest.raises(NotAllowed):
+        bench.engine().retry(run.run_id, actor=BOT, from_step=from_step)
+    assert bench.now(run.run_id) == before
+    bench.engine().retry(run.run_id, actor=ANN, from_step=from_step)

@@ -102,6 +102,8 @@ def _evolved(run: Run, event: Event) -> Run:
         after = _surveyed(after)
     if event.actor.inside is not None:
         after = replace(after, decided_in=run.decided_in | {event.actor.inside})
+    if isinstance(event.body, ev.StepReported):
+        after = replace(after, reporters=run.reporters | {event.actor.id})
     if event.request is not None:
         return replace(after, seq=event.seq, updated_at=event.at, requests=_with_request(run, event))
     return replace(after, seq=event.seq, updated_at=event.at)

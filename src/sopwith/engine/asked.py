@@ -6,7 +6,7 @@ import json
 
 import msgspec
 
-from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
 from sopwith.core.approvers import approvers_of, gate_of
 from sopwith.core.frames import disarmed
@@ -38,9 +38,9 @@ def asked_text(parts: Parts, run: Run, step: StepId | None, gate: Gate) -> str |
 
 
 def check_shown(parts: Parts, run: Run, step: StepId | None, actor: Actor) -> None:
-    """ApproverNotAllowed where the actor is an agent, and nothing could show it the whole of what it would approve."""
+    """ApproverNotAllowed where nothing could show an agent the whole of what it would approve."""
     gate = gate_of(run, step)
-    if actor.kind is not ActorKind.AGENT or gate is None:
+    if gate is None:
         return
     text = asked_text(parts, run, step, gate)
     if text is not None and len(disarmed(text)) <= MOST_ASKED:

@@ -6,9 +6,12 @@ A driver or a server outlives the step that started a run, so this is asked of t
 from __future__ import annotations
 
 from sopwith.core.actor import Actor
+from sopwith.core.approvers import worked_here
+from sopwith.core.commands import Retry
+from sopwith.core.moves_person import is_rejected_for_good
 from sopwith.core.run import Run
 from sopwith.engine.runs import Runs
-from sopwith.errors import BadName, NotAllowed, NotFound, RecordDropped
+from sopwith.errors import ApproverNotAllowed, BadName, NotAllowed, NotFound, RecordDropped
 
 
 def check_outside(runs: Runs, run_id: str, actor: Actor) -> None:
@@ -70,3 +73,33 @@ def _all_within(runs: Runs, run: Run) -> list[Run]:
                     continue  # it is only about to be made
         at += 1
     return found
+
+
+def check_no_work_around(runs: Runs, run: Run, actor: Actor, hint: str) -> None:
+    """ApproverNotAllowed where an agent has reported a step of a run around this one, within it or beside it."""
+    try:
+        every = _all_within(runs, _outermost(runs, run))
+    except (BadName, NotFound):
+        raise ApproverNotAllowed(
+            f"{actor} may not approve in {run.run_id}: nobody can tell what it did in the runs around it", hint=hint
+        ) from None
+    if any(actor.id in each.reporters for each in every):
+        raise worked_here(run, actor, hint)
+
+
+def check_not_rejected_within(runs: Runs, run: Run, command: Retry) -> None:
+    """NotAllowed where an agent's retry would bring back what a person rejected in a run within a step."""
+    for step in run.steps.values():
+        if not step.child or not (step.stuck or command.from_step is not None):
+            continue
+        try:
+            within = _all_within(runs, runs.load(step.child).run)
+        except (BadName, NotFound):
+            continue  # it is made anew, and asks anew
+        for each in within:
+            if any(is_rejected_for_good(state) for state in each.steps.values()):
+                raise NotAllowed(
+                    f"{command.actor} may not retry {run.run_id}: a step of {each.run_id}, which runs within it, was "
+                    "rejected, and no agent brings that back",
+                    hint=f"a person may: sop retry {run.run_id}",
+                )

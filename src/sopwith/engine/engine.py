@@ -34,7 +34,7 @@ from sopwith.core.refusal import verb_of
 from sopwith.core.request import Request, run_id_of
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children, run_left_ms
 from sopwith.engine.asked import check_shown
-from sopwith.engine.brought_about import check_outside
+from sopwith.engine.brought_about import check_no_work_around, check_not_rejected_within, check_outside
 from sopwith.engine.children import bring_in_line, gates_not_passed, going_on_besides
 from sopwith.engine.creation import Order, limits_now, make_run
 from sopwith.engine.evidence import keep_evidence
@@ -199,7 +199,7 @@ class Engine:
         try:
             self._check_outside(run.run_id, actor)
             if not (because := why_not(run, step, actor, self._people())):
-                check_shown(self.parts, run, step, actor)
+                self._check_agent(run, step, actor)
         except Refused as refusal:
             return refusal.message
         return because
@@ -387,6 +387,8 @@ class Engine:
             self._check_approval(run, command)
         if isinstance(command, cmd.Retry | cmd.Rollback) and command.actor.kind is ActorKind.AGENT:
             self._check_whole(run, command)
+        if isinstance(command, cmd.Retry) and command.actor.kind is ActorKind.AGENT:
+            check_not_rejected_within(self.runs, run, command)
         return command
 
     def _check_approval(self, run: Run, command: cmd.Approve) -> None:
@@ -396,7 +398,13 @@ class Engine:
         except SopwithError:
             return  # it is refused anyway
         if events:
-            check_shown(self.parts, run, events[0].step_number, command.actor)
+            self._check_agent(run, events[0].step_number, command.actor)
+
+    def _check_agent(self, run: Run, step: StepId | None, actor: Actor) -> None:
+        """ApproverNotAllowed where an agent worked around here, or cannot have seen what is asked."""
+        if actor.kind is ActorKind.AGENT:
+            check_no_work_around(self.runs, run, actor, f"ask a person to look at it: sop approve {run.run_id}")
+            check_shown(self.parts, run, step, actor)
 
     def _check_gates_within(self, run: Run, command: cmd.Skip | cmd.Complete) -> None:
         """ApproverNotAllowed where a step is settled for whose child run somebody else was to be asked."""

@@ -82,6 +82,8 @@ def _stuck(engine: Engine, run: Run, actor: Actor) -> Iterator[Move]:
         return
     if _is_taken(engine, run, cmd.Retry, actor):
         yield _call("sop_retry", run, when="what was in the way is gone")
+    elif not run.paused:
+        yield _tell(f"{run.run_id} failed and needs a person. Please run: {what_now(run)}")
     if run.paused:
         on = f"sop resume {run.run_id} to let it go on, or " if run.pause_cause == "blocked" else ""
         yield _tell(f"{run.run_id} is paused and needs a person. Please run: {on}{what_now(run)}")
