@@ -106,7 +106,8 @@ def test_an_approval_of_what_has_changed_is_stale(workshop: Workshop, agents: An
     reviewer.refused("approval_stale", "sop_approve", runId=run_id, stepNumber=1, digest="0" * 16)
     (workshop.root / "pinned").write_text("after")
     told = reviewer.refused("approval_stale", "sop_approve", runId=run_id, stepNumber=1)
-    assert next(move["call"] for move in told["next"] if "call" in move) == "sop_approve"
+    look = next(move for move in told["next"] if "call" in move)
+    assert (look["call"], look["arguments"]) == ("sop_status", {"runId": run_id, "stepNumber": 1})
 
 
 def test_a_second_answer_is_told_of_the_first(workshop: Workshop, agents: Any) -> None:

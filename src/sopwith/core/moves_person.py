@@ -176,7 +176,7 @@ def _check_not_rejected(run: Run, command: Retry, steps: frozenset[StepId]) -> N
     for number, step in run.steps.items():
         if number in steps and is_rejected_for_good(step):
             raise NotAllowed(
-                f"{command.actor} may not retry {run.run_id}: step {number} was rejected, and no agent brings that back",
+                f"{command.actor} may not retry {run.run_id}: step {number} was rejected, and no agent takes that back",
                 hint=f"a person may: sop retry {run.run_id}",
             )
 

@@ -100,6 +100,6 @@ def check_not_rejected_within(runs: Runs, run: Run, command: Retry) -> None:
             if any(is_rejected_for_good(state) for state in each.steps.values()):
                 raise NotAllowed(
                     f"{command.actor} may not retry {run.run_id}: a step of {each.run_id}, which runs within it, was "
-                    "rejected, and no agent brings that back",
+                    "rejected, and no agent takes that back",
                     hint=f"a person may: sop retry {run.run_id}",
                 )

@@ -383,21 +383,21 @@ class Engine:
         """The command, where nothing outside the run stands against it."""
         if isinstance(command, cmd.Skip | cmd.Complete):
             self._check_gates_within(run, command)
-        if isinstance(command, cmd.Approve) and command.actor.kind is ActorKind.AGENT:
-            self._check_approval(run, command)
         if isinstance(command, cmd.Retry | cmd.Rollback) and command.actor.kind is ActorKind.AGENT:
             self._check_whole(run, command)
-        if isinstance(command, cmd.Retry) and command.actor.kind is ActorKind.AGENT:
-            check_not_rejected_within(self.runs, run, command)
+        if isinstance(command, cmd.Approve | cmd.Retry) and command.actor.kind is ActorKind.AGENT:
+            self._check_around(run, command)
         return command
 
-    def _check_approval(self, run: Run, command: cmd.Approve) -> None:
-        """ApproverNotAllowed where an agent would approve what no agent can have seen."""
+    def _check_around(self, run: Run, command: cmd.Approve | cmd.Retry) -> None:
+        """ApproverNotAllowed or NotAllowed where only other runs, or how an agent is shown a gate, forbid it."""
         try:
             events = decide(run, command).events
         except SopwithError:
             return  # it is refused anyway
-        if events:
+        if events and isinstance(command, cmd.Retry):
+            check_not_rejected_within(self.runs, run, command)
+        elif events:
             self._check_agent(run, events[0].step_number, command.actor)
 
     def _check_agent(self, run: Run, step: StepId | None, actor: Actor) -> None:
