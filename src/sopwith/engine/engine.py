@@ -385,12 +385,14 @@ class Engine:
             self._check_gates_within(run, command)
         if isinstance(command, cmd.Retry | cmd.Rollback) and command.actor.kind is ActorKind.AGENT:
             self._check_whole(run, command)
-        if isinstance(command, cmd.Approve | cmd.Retry) and command.actor.kind is ActorKind.AGENT:
+        if isinstance(command, cmd.Approve | cmd.Retry):
             self._check_around(run, command)
         return command
 
     def _check_around(self, run: Run, command: cmd.Approve | cmd.Retry) -> None:
-        """ApproverNotAllowed or NotAllowed where only other runs, or how an agent is shown a gate, forbid it."""
+        """ApproverNotAllowed or NotAllowed where other runs, or what an agent can be shown, forbid it to an agent."""
+        if command.actor.kind is not ActorKind.AGENT:
+            return
         try:
             events = decide(run, command).events
         except SopwithError:
