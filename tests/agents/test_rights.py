@@ -153,6 +153,9 @@ _CLAIMS = (
     "AS",
     "userId",
     "run-as",
+    "approverName",
+    "principalId",
+    "_meta",
 )
 
 

@@ -77,6 +77,23 @@ def test_what_an_ancestor_was_started_with_counts(
     assert done.stdout == f"{is_agent} {inside}\n"
 
 
+def test_a_process_cannot_forget_what_it_was_started_with() -> None:
+    """Its own variables as it was started with them count, whatever has become of them."""
+    probe = (
+        "import os; os.environ.clear(); from sopwith.doors import ancestry as a; "
+        f"a.TOP_PID = {os.getpid()}; found = a.origin(); print(found.is_agent, found.inside)"
+    )
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("SOP")}
+    for variables, told in (
+        ({}, "False None\n"),
+        ({"SOPWITH_ACTOR_KIND": "agent"}, "True None\n"),
+        ({"SOP_RUN_ID": "sop_run_a"}, "True sop_run_a\n"),
+    ):
+        command = [sys.executable, "-c", probe]
+        done = subprocess.run(command, env={**bare, **variables}, capture_output=True, text=True, check=True)
+        assert done.stdout == told
+
+
 def test_asking_the_ancestors_is_cheap() -> None:
     origin()
     took = []

@@ -332,4 +332,26 @@ MUTANTS = (
         "pass",
         found_by=_ASKED,
     ),
+    # who calls, and how
+    rule(
+        "a process keeps the mark that it was started with",
+        "doors/ancestry.py:_line",
+        "pid = os.getpid()",
+        "pid = os.getppid()",
+        found_by="tests/doors/test_ancestry.py",
+    ),
+    rule(
+        "an empty Origin is one",
+        "doors/mcp/http.py:application",
+        'if _given(scope, b"origin"):',
+        "if False:",
+        found_by="tests/agents/test_wire_http.py",
+    ),
+    rule(
+        "what is told of progress grows",
+        "doors/agent/desk.py:after",
+        "self._times / (self._times + 1)",
+        "0",
+        found_by="tests/agents/test_errors.py",
+    ),
 )
