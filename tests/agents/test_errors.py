@@ -13,6 +13,7 @@ from sopwith import errors
 from sopwith.clock import SystemClock
 from sopwith.core.instant import Instant
 from sopwith.doors.agent.arguments import check_arguments
+from sopwith.doors.agent.desk import Growing
 from sopwith.doors.agent.failures import REMEDIES, failure_document
 from sopwith.doors.agent.frames import Frames
 from sopwith.doors.agent.tools import BY_NAME, TOOLS
@@ -106,7 +107,8 @@ def test_an_approval_of_what_has_changed_is_stale(workshop: Workshop, agents: An
     reviewer.refused("approval_stale", "sop_approve", runId=run_id, stepNumber=1, digest="0" * 16)
     (workshop.root / "pinned").write_text("after")
     told = reviewer.refused("approval_stale", "sop_approve", runId=run_id, stepNumber=1)
-    assert next(move["call"] for move in told["next"] if "call" in move) == "sop_approve"
+    look = next(move for move in told["next"] if "call" in move)
+    assert (look["call"], look["arguments"]) == ("sop_status", {"runId": run_id, "stepNumber": 1})
 
 
 def test_a_second_answer_is_told_of_the_first(workshop: Workshop, agents: Any) -> None:
@@ -210,3 +212,24 @@ def test_schemas_say_no_more_than_hosts_take() -> None:
         for schema in tool.arguments.values():
             assert schema["type"] in ("string", "integer", "object", "array")
             assert not {"anyOf", "oneOf", "allOf", "$ref"} & schema.keys()
+
+
+def test_a_whole_number_may_come_with_a_point(workshop: Workshop, coder: Agent) -> None:
+    """As some hosts send every number."""
+    params = [{"name": "count", "type": "integer"}]
+    workshop.steps("byhand", "Walk", params=params)
+    run = coder("sop_execute", sopName="byhand", params={"count": 2.0}, waitMs=0.0)
+    assert coder.opened.engine.runs.load(run["runId"]).run.params["count"] == 2
+    assert len(coder("sop_list_runs", limit=2.0)["runs"]) == 1
+    call = {"runId": run["runId"], "outcome": "done", "idempotencyKey": "a"}
+    coder("sop_complete_step", stepNumber=1.0, **call)
+    assert coder("sop_complete_step", stepNumber=1, **call)["replayed"]
+    for value in (1.5, float("inf"), float("nan"), 2.0**60, True, "2"):
+        coder.refused("bad_argument", "sop_list_runs", limit=value)
+
+
+def test_progress_only_ever_grows() -> None:
+    growing = Growing()
+    told = [growing.after(done) for done in (0, 0, 0, 1, 1, 3, 2, 0, 3, 4)]
+    assert told == sorted(set(told))
+    assert [told[0], told[3], told[5], told[9]] == [0, 1, 3, 4]

@@ -24,20 +24,22 @@ Make = Callable[..., Agent]
 # not_allowed. starter: the agent that started the run. named: the gate names it. self: both at once. bystander:
 # neither. viewer: has no role. namesake, system: agents that are called like a person whom the gate names, like the
 # engine's own actor. step: a process of the run's own step. named_in: the agent that the gate names, inside such a
-# step. other: a step of another run. person: with the command. marked: so, in a session marked as an agent's.
+# step. worked: the agent that the gate names, once it has reported a step of the run. began: a step of a run that was
+# started from a step of this run. other: a step of another run. person: with the command. marked: so, in a session
+# marked as an agent's.
 MATRIX = """
-                  starter  named    self     bystander viewer   namesake system   step     named_in other    person   marked
-sop_execute       ok       ok       ok       ok        may      ok       ok       ok       ok       ok       ok       ok
-sop_approve       approver ok       approver approver  approver approver approver may      may      approver ok       approver
-sop_reject        ok       ok       ok       ok        ok       ok       ok       may      may      ok       ok       ok
-sop_status        ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
-sop_list_runs     ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
-sop_get_audit     ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
-sop_list          ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
-sop_describe      ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok
-sop_complete_step ok       ok       ok       ok        may      ok       ok       may      may      ok       ok       ok
-sop_cancel        ok       ok       ok       ok        ok       ok       ok       may      may      ok       ok       ok
-sop_retry         ok       ok       ok       ok        may      ok       ok       may      may      ok       ok       ok
+                  starter  named    self     bystander viewer   namesake system   step     named_in began    worked   other    person   marked
+sop_execute       ok       ok       ok       ok        may      ok       ok       ok       ok       ok       ok       ok       ok       ok
+sop_approve       approver ok       approver approver  approver approver approver may      may      may      approver approver ok       approver
+sop_reject        ok       ok       ok       ok        ok       ok       ok       may      may      may      ok       ok       ok       ok
+sop_status        ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok       ok       ok
+sop_list_runs     ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok       ok       ok
+sop_get_audit     ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok       ok       ok
+sop_list          ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok       ok       ok
+sop_describe      ok       ok       ok       ok        ok       ok       ok       ok       ok       ok       ok       ok       ok       ok
+sop_complete_step ok       ok       ok       ok        may      ok       ok       may      may      may      ok       ok       ok       ok
+sop_cancel        ok       ok       ok       ok        ok       ok       ok       may      may      may      ok       ok       ok       ok
+sop_retry         ok       ok       ok       ok        may      ok       ok       may      may      may      ok       ok       ok       ok
 """  # noqa: E501
 _HEAD, *_ROWS = [line.split() for line in MATRIX.strip().splitlines()]
 PRINCIPALS = tuple(_HEAD)
@@ -58,7 +60,8 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "sop_retry": ({"runId": "broken"}, ("retry", "RUN")),
 }
 NAMES = {"named": "approver", "self": "approver", "namesake": "ann", "step": "worker", "other": "worker"}
-NAMES["named_in"] = "approver"
+NAMES["named_in"] = NAMES["began"] = NAMES["worked"] = "approver"
+STEPS = ("step", "named_in", "began", "other")
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def procedures(workshop: Workshop) -> None:
     (workshop.sops / "config.json").write_text(json.dumps({"roles": {"runner": [*runners, f"user:{account}"]}}))
     gate = gated_by("approver")
     gate["approval"]["approvers"] += ["user:ann", "user:system", f"user:{account}"]
-    workshop.steps("gated", "Ship | true", steps=[{"number": 1, **gate}])
+    workshop.steps("gated", "Ship | true", "Walk", steps=[{"number": 1, **gate}, {"number": 2, "dependsOn": []}])
     workshop.steps("free", "Build | true")
     workshop.steps("byhand", "Walk")
     workshop.steps("broken", "Break | false")
@@ -90,6 +93,8 @@ def test_the_matrix_holds(
     for tool, (arguments, command) in CALLS.items():
         runs = {name: starter("sop_execute", sopName=name)["runId"] for name in ("gated", "byhand", "broken", "free")}
         about = runs[arguments.get("runId", "gated")]
+        if principal == "worked":
+            agents("approver")("sop_complete_step", runId=runs["gated"], stepNumber=2, outcome="done")
         before = {name: starter("sop_status", runId=run_id)["revision"] for name, run_id in runs.items()}
         with monkeypatch.context() as patched:
             if principal in ("person", "marked"):
@@ -97,8 +102,10 @@ def test_the_matrix_holds(
                 typed = (about if word == "RUN" else word for word in command)
                 told = json.loads(workshop.sop(*typed, "--json").out)
             else:
-                if principal in ("step", "named_in", "other"):
+                if principal in STEPS:
                     patched.setenv("SOP_RUN_ID", runs["free"] if principal == "other" else about)
+                if principal == "began":
+                    patched.setenv("SOP_RUN_ID", agents("approver")("sop_execute", sopName="free")["runId"])
                 caller = agents(NAMES.get(principal, principal))
                 meant = {key: about if key == "runId" else value for key, value in arguments.items()}
                 told = call(caller, tool, meant)
@@ -146,6 +153,9 @@ _CLAIMS = (
     "AS",
     "userId",
     "run-as",
+    "approverName",
+    "principalId",
+    "_meta",
 )
 
 

@@ -1,7 +1,8 @@
 """Who may do what to a run that somebody has to look at: the SDK's own client at our server, in this process.
 
-A step failed; nobody knows how a step ended; a step that is done by hand was reported blocked; the run within a step
-waits at its gate. `person` and `marked` come with the command, as in the matrix of rights beside this one.
+A step failed, or was rejected by a person; nobody knows how a step ended; a step that is done by hand was reported
+blocked; the run within a step waits at its gate. `person` and `marked` come with the command, as in the matrix of
+rights beside this one.
 """
 
 from __future__ import annotations
@@ -22,64 +23,75 @@ from sopwith.doors.agent.tools import TOOLS
 from sopwith.doors.caller import os_actor
 
 from .given import Agent, gated_by
-from .test_rights import NAMES, PRINCIPALS
+from .test_rights import NAMES, PRINCIPALS, STEPS
 from .wire import answered
 
 Make = Callable[..., Agent]
 
-# How the run stands, what is called, and what becomes of it: `ok`, or the refusal: `approver` for approver_not_allowed,
-# `may` for not_allowed, `no` for illegal_move. `within` is the run that waits at its gate, `around` the one around it.
+# How the run stands, what is called, and what becomes of it: `ok`, or the refusal: `approver` for
+# approver_not_allowed, `may` for not_allowed, `no` for illegal_move, `past` for already_decided. `within` is the run
+# that waits at its gate, `around` the one around it.
 MATRIX = """
-                     starter   named     self      bystander viewer    namesake  system    step      named_in  other     person    marked
-failed      status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-failed      audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-failed      approve  no        no        no        no        no        no        no        may       may       no        no        no
-failed      reject   no        no        no        no        no        no        no        may       may       no        no        no
-failed      done     may       may       may       may       may       may       may       may       may       may       ok        may
-failed      undone   no        no        no        no        may       no        no        may       may       no        no        no
-failed      retry    ok        ok        ok        ok        may       ok        ok        may       may       ok        ok        ok
-failed      again    ok        ok        ok        ok        may       ok        ok        may       may       ok        ok        ok
-failed      cancel   ok        ok        ok        ok        ok        ok        ok        may       may       ok        ok        ok
-interrupted status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-interrupted audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-interrupted approve  no        no        no        no        no        no        no        may       may       no        no        no
-interrupted reject   no        no        no        no        no        no        no        may       may       no        no        no
-interrupted done     may       may       may       may       may       may       may       may       may       may       ok        may
-interrupted undone   no        no        no        no        may       no        no        may       may       no        no        no
-interrupted retry    may       may       may       may       may       may       may       may       may       may       ok        may
-interrupted again    may       may       may       may       may       may       may       may       may       may       ok        may
-interrupted cancel   ok        ok        ok        ok        ok        ok        ok        may       may       ok        ok        ok
-blocked     status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-blocked     audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-blocked     approve  no        no        no        no        no        no        no        may       may       no        no        no
-blocked     reject   no        no        no        no        no        no        no        may       may       no        no        no
-blocked     done     may       may       may       may       may       may       may       may       may       may       ok        may
-blocked     undone   may       may       may       may       may       may       may       may       may       may       ok        may
-blocked     retry    no        no        no        no        may       no        no        may       may       no        no        no
-blocked     again    no        no        no        no        may       no        no        may       may       no        no        no
-blocked     cancel   ok        ok        ok        ok        ok        ok        ok        may       may       ok        ok        ok
-around      status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-around      audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-around      approve  no        no        no        no        no        no        no        may       may       no        no        no
-around      reject   no        no        no        no        no        no        no        may       may       no        no        no
-around      done     no        no        no        no        may       no        no        may       may       no        no        no
-around      undone   no        no        no        no        may       no        no        may       may       no        no        no
-around      retry    no        no        no        no        may       no        no        may       may       no        no        no
-around      again    no        no        no        no        may       no        no        may       may       no        no        no
-around      cancel   ok        ok        ok        ok        ok        ok        ok        may       may       ok        ok        ok
-within      status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-within      audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
-within      approve  approver  ok        approver  approver  approver  approver  approver  may       may       approver  ok        approver
-within      reject   ok        ok        ok        ok        ok        ok        ok        may       may       ok        ok        ok
-within      done     no        no        no        no        may       no        no        may       may       no        no        no
-within      undone   no        no        no        no        may       no        no        may       may       no        no        no
-within      retry    no        no        no        no        may       no        no        may       may       no        no        no
-within      again    no        no        no        no        may       no        no        may       may       no        no        no
-within      cancel   ok        ok        ok        ok        ok        ok        ok        may       may       ok        ok        ok
+                     starter   named     self      bystander viewer    namesake  system    step      named_in  began     worked    other     person    marked
+failed      status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+failed      audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+failed      approve  no        no        no        no        no        no        no        may       may       may       no        no        no        no
+failed      reject   no        no        no        no        no        no        no        may       may       may       no        no        no        no
+failed      done     may       may       may       may       may       may       may       may       may       may       may       may       ok        may
+failed      undone   no        no        no        no        may       no        no        may       may       may       no        no        no        no
+failed      retry    ok        ok        ok        ok        may       ok        ok        may       may       may       ok        ok        ok        ok
+failed      again    ok        ok        ok        ok        may       ok        ok        may       may       may       ok        ok        ok        ok
+failed      cancel   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok        ok
+interrupted status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+interrupted audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+interrupted approve  no        no        no        no        no        no        no        may       may       may       no        no        no        no
+interrupted reject   no        no        no        no        no        no        no        may       may       may       no        no        no        no
+interrupted done     may       may       may       may       may       may       may       may       may       may       may       may       ok        may
+interrupted undone   no        no        no        no        may       no        no        may       may       may       no        no        no        no
+interrupted retry    may       may       may       may       may       may       may       may       may       may       may       may       ok        may
+interrupted again    may       may       may       may       may       may       may       may       may       may       may       may       ok        may
+interrupted cancel   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok        ok
+blocked     status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+blocked     audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+blocked     approve  no        no        no        no        no        no        no        may       may       may       no        no        no        no
+blocked     reject   no        no        no        no        no        no        no        may       may       may       no        no        no        no
+blocked     done     may       may       may       may       may       may       may       may       may       may       may       may       ok        may
+blocked     undone   may       may       may       may       may       may       may       may       may       may       may       may       ok        may
+blocked     retry    no        no        no        no        may       no        no        may       may       may       no        no        no        no
+blocked     again    no        no        no        no        may       no        no        may       may       may       no        no        no        no
+blocked     cancel   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok        ok
+around      status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+around      audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+around      approve  no        no        no        no        no        no        no        may       may       may       no        no        no        no
+around      reject   no        no        no        no        no        no        no        may       may       may       no        no        no        no
+around      done     no        no        no        no        may       no        no        may       may       may       no        no        no        no
+around      undone   no        no        no        no        may       no        no        may       may       may       no        no        no        no
+around      retry    no        no        no        no        may       no        no        may       may       may       no        no        no        no
+around      again    no        no        no        no        may       no        no        may       may       may       no        no        no        no
+around      cancel   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok        ok
+within      status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+within      audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+within      approve  approver  ok        approver  approver  approver  approver  approver  may       may       may       approver  approver  ok        approver
+within      reject   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok        ok
+within      done     no        no        no        no        may       no        no        may       may       may       no        no        no        no
+within      undone   no        no        no        no        may       no        no        may       may       may       no        no        no        no
+within      retry    no        no        no        no        may       no        no        may       may       may       no        no        no        no
+within      again    no        no        no        no        may       no        no        may       may       may       no        no        no        no
+within      cancel   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok        ok
+rejected    status   ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+rejected    audit    ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok        ok
+rejected    approve  approver  past      approver  approver  approver  approver  approver  may       may       may       past      approver  past      approver
+rejected    reject   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok        ok
+rejected    done     no        no        no        no        may       no        no        may       may       may       no        no        no        no
+rejected    undone   no        no        no        no        may       no        no        may       may       may       no        no        no        no
+rejected    retry    may       may       may       may       may       may       may       may       may       may       may       may       ok        may
+rejected    again    may       may       may       may       may       may       may       may       may       may       may       may       ok        may
+rejected    cancel   ok        ok        ok        ok        ok        ok        ok        may       may       may       ok        ok        ok        ok
 """  # noqa: E501
 _HEAD, *_ROWS = [line.split() for line in MATRIX.strip().splitlines()]
 EXPECTED = {(row[0], row[1], principal): cell for row in _ROWS for principal, cell in zip(_HEAD, row[2:], strict=True)}
 CODES = {"ok": None, "approver": "approver_not_allowed", "may": "not_allowed", "no": "illegal_move"}
+CODES["past"] = "already_decided"
 _ONE = {"stepNumber": 1}
 CALLS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     # its name here: the tool, its arguments, and what a person types for the same
@@ -110,19 +122,27 @@ def procedures(workshop: Workshop) -> None:
     gate["approval"]["approvers"] += ["user:ann", "user:system", f"user:{account}"]
     workshop.steps("inner", "Ship | true", steps=[{"number": 1, **gate}])
     manifest(workshop, "outer", {"number": 1, "title": "Build", "uses": "inner"})
+    workshop.steps("rejected", "Ship | true", steps=[{"number": 1, **gate}])
+    workshop.steps("inner-too", "Ship | true", steps=[{"number": 1, **gate}])
+    also = {"number": 2, "title": "Walk", "executor": "manual", "dependsOn": []}
+    manifest(workshop, "worked", {"number": 1, "title": "Build", "uses": "inner-too"}, also)
     workshop.steps("failed", "Break | false")
     workshop.steps("interrupted", "Break | kill -KILL $PPID; sleep 1")
     workshop.steps("blocked", "Walk")
     workshop.steps("free", "Build | true")
 
 
-def brought_to(state: str, starter: Agent) -> str:
-    """A new run that stands so."""
+def brought_to(workshop: Workshop, state: str, starter: Agent, worker: Agent | None = None) -> str:
+    """A new run that stands so; `worker` has done a step around it, where there is one."""
     if state in ("around", "within"):
-        run = starter("sop_execute", sopName="outer")
+        run = starter("sop_execute", sopName="outer" if worker is None else "worked")
+        if worker is not None:
+            worker("sop_complete_step", runId=run["runId"], stepNumber=2, outcome="done")
         child: str = starter("sop_status", runId=run["runId"])["stepResults"][0]["childRunId"]
         return child if state == "within" else str(run["runId"])
     run_id: str = starter("sop_execute", sopName=state)["runId"]
+    if state == "rejected":
+        assert workshop.sop("reject", run_id, "--reason", "no").code == 0
     if state == "blocked":
         starter("sop_complete_step", runId=run_id, **_ONE, outcome="blocked", output="no access")
     return run_id
@@ -144,7 +164,7 @@ def test_the_matrix_holds(
     other = starter("sop_execute", sopName="free")["runId"]
     about = ""
     for call, (tool, arguments, command) in CALLS.items():
-        about = about or brought_to(state, starter)
+        about = about or brought_to(workshop, state, starter, agents("approver") if principal == "worked" else None)
         before = starter("sop_status", runId=about)["revision"]
         with monkeypatch.context() as patched:
             if principal in ("person", "marked"):
@@ -152,24 +172,26 @@ def test_the_matrix_holds(
                 typed = (about if word == "RUN" else word for word in command)
                 told = json.loads(workshop.sop(*typed, "--json").out)
             else:
-                if principal in ("step", "named_in", "other"):
+                if principal in STEPS:
                     patched.setenv("SOP_RUN_ID", other if principal == "other" else about)
+                if principal == "began":
+                    patched.setenv("SOP_RUN_ID", agents("approver")("sop_execute", sopName="free")["runId"])
                 caller = agents(NAMES.get(principal, principal))
                 told = asyncio.run(answered(caller, tool, {"runId": about, **arguments}))
         expected = CODES[EXPECTED[state, call, principal]]
         assert told.get("error", {}).get("code") == expected, (call, told)
-        changes = expected is None and call not in ("status", "audit")
+        changes = expected is None and call not in ("status", "audit") and (state, call) != ("rejected", "reject")
         assert (starter("sop_status", runId=about)["revision"] != before) is changes, call
         if changes:
             about = ""
 
 
 @pytest.mark.parametrize("principal", ["starter", "named", "bystander"])
-@pytest.mark.parametrize("state", ["failed", "interrupted", "blocked", "around"])
+@pytest.mark.parametrize("state", ["failed", "interrupted", "blocked", "around", "rejected"])
 def test_an_agent_is_offered_nothing_that_it_may_not_do(
     workshop: Workshop, agents: Make, procedures: None, principal: str, state: str
 ) -> None:
-    about = brought_to(state, agents("starter"))
+    about = brought_to(workshop, state, agents("starter"))
     told = asyncio.run(answered(agents(NAMES.get(principal, principal)), "sop_status", {"runId": about}))
     offered = [(move["call"], move["arguments"]) for move in told["next"] if "call" in move]
     for call, (tool, arguments, _command) in CALLS.items():

@@ -91,6 +91,8 @@ def test_a_name_that_was_made_to_point_here_gets_nowhere(door: HttpServer, hosts
         "http://127.0.0.1:PORT",
         "https://127.0.0.1:PORT",
         "file://",
+        "",
+        " ",
     ],
 )
 def test_no_web_page_gets_in_not_even_one_from_here(door: HttpServer, origin: str) -> None:

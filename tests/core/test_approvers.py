@@ -121,9 +121,9 @@ listed          +      +     +      +     +    +          +        +            
 member          +      +     +      +     +    +          +        +              +    +     +      +
 unlisted        +      +     +      +     +    +          +        +              +    +     +      +
 starter         +      +     +      +     +    +          +        +              +    +     +      +
-agent           +      +     +      +     -    -          +        -              +    +     -      +
-starting-agent  +      +     +      +     -    -          +        -              +    +     -      +
-other-agent     +      +     +      +     -    -          +        -              +    +     -      +
+agent           +      +     +      -     -    -          +        -              +    +     -      +
+starting-agent  +      +     +      -     -    -          +        -              +    +     -      +
+other-agent     +      +     +      -     -    -          +        -              +    +     -      +
 trigger         +      +     +      +     +    -          +        -              +    +     -      +
 system          +      +     +      +     +    -          +        -              +    +     -      +
 inside          -      -     -      -     -    -          -        -              -    +     +      +
@@ -134,9 +134,9 @@ listed          +      +     +      +     +    +          +        +            
 member          +      +     +      +     +    +          +        +              +    +     +      +
 unlisted        +      +     +      +     +    -          +        -              +    +     +      +
 starter         +      +     +      +     +    -          +        -              +    +     +      +
-agent           +      +     +      +     -    -          +        -              +    +     -      +
-starting-agent  +      +     +      +     -    -          +        -              +    +     -      +
-other-agent     +      +     +      +     -    -          +        -              +    +     -      +
+agent           +      +     +      -     -    -          +        -              +    +     -      +
+starting-agent  +      +     +      -     -    -          +        -              +    +     -      +
+other-agent     +      +     +      -     -    -          +        -              +    +     -      +
 trigger         +      +     +      +     +    -          +        -              +    +     -      +
 system          +      +     +      +     +    -          +        -              +    +     -      +
 inside          -      -     -      -     -    -          -        -              -    +     +      +
@@ -148,8 +148,8 @@ listed          +      +     +      +     +    -          +        -            
 member          +      +     -      -     -    -          -        -              -    -     -      +
 unlisted        +      +     +      +     +    +          +        +              +    +     +      +
 starter         +      +     +      +     +    -          +        -              +    +     -      +
-agent           +      +     +      +     -    -          +        -              +    +     -      +
-starting-agent  +      +     +      +     -    -          +        -              +    +     -      +
+agent           +      +     +      -     -    -          +        -              +    +     -      +
+starting-agent  +      +     +      -     -    -          +        -              +    +     -      +
 other-agent     +      +     -      -     -    -          -        -              -    -     -      +
 trigger         +      +     -      -     -    -          -        -              -    +     -      +
 system          +      +     -      -     -    -          -        -              -    +     -      +
@@ -157,7 +157,7 @@ inside          -      -     -      -     -    -          -        -            
 """,
 }
 """Verbs beside the two answers. A gated step is skipped or done by hand only by whom its gate would let pass; no agent
-skips anything, or calls done what failed."""
+skips anything, calls done what failed, or retries what a person rejected."""
 
 
 def _cells(table: str) -> list[tuple[str, str, str]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
+import shlex
 from itertools import pairwise
 from urllib.parse import quote, quote_plus
 
@@ -162,6 +164,62 @@ SPACED = "ä key/with + blanks & <more>"
 )
 def test_a_secret_with_blanks_is_masked_whole_in_each_encoding(shown: str) -> None:
     assert Mask([SPACED]).text(f"<{shown}>") == "<***>"
+
+
+QUOTED = "a<b>&\"c'd\\e-ü"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "".join(f"%{byte:02X}" for byte in QUOTED.encode()),
+        "".join(f"%{byte:02x}" for byte in QUOTED.encode()),
+        shlex.quote(QUOTED)[1:-1],
+        repr(QUOTED)[1:-1],
+        ascii(QUOTED)[1:-1],
+        repr(QUOTED.encode())[2:-1],
+        QUOTED.replace("'", "\\'"),
+        html.escape(QUOTED),
+        html.escape(QUOTED, quote=False),
+        html.escape(QUOTED).replace("&#x27;", "&#39;"),
+        html.escape(QUOTED).replace("&#x27;", "'"),
+        base64.b32encode(QUOTED.encode()).decode().rstrip("="),
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_other_encodings_are_masked_whole_however_they_come(shown: str, piece: int) -> None:
+    data = f"<{shown}>".encode()
+    assert streamed(Mask([QUOTED]), [data[at : at + piece] for at in range(0, len(data), piece)]) == b"<***>"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    secret=st.text("abcxyz/+~ÿ?>", min_size=6, max_size=12),
+    around=st.tuples(st.binary(max_size=6), st.binary(max_size=6)),
+    places=st.lists(st.integers(0, 100), max_size=6),
+    width=st.sampled_from([0, 5, 8]),
+)
+def test_no_letter_of_base32_that_has_bits_of_the_secret_is_left(
+    secret: str, around: tuple[bytes, bytes], places: list[int], width: int
+) -> None:
+    raw = secret.encode()
+    encoded = base64.b32encode(around[0] + raw + around[1])
+    first, last = len(around[0]) * 8 // 5, ((len(around[0]) + len(raw)) * 8 - 1) // 5
+    lines = [encoded[at : at + width] for at in range(0, len(encoded), width)] if width else [encoded]
+    masked = streamed(Mask([secret]), cut(b"\n".join(lines), places))
+    left = masked.replace(b"\n", b"")
+    assert MARK in left
+    before, _, after = left.partition(MARK)
+    assert encoded[:first].startswith(before.replace(MARK, b""))
+    assert encoded[last + 1 :].endswith(after.rpartition(MARK)[2])
+
+
+def test_the_ends_of_base32_are_masked_only_where_they_fit() -> None:
+    mask = Mask(["abcdefg"])
+    encoded = base64.b32encode(b"x" + b"abcdefg" + b"y").decode()
+    assert mask.text(encoded) == encoded[:1] + "***" + encoded[13:]
+    other = encoded[:1] + "A" + encoded[2:]
+    assert mask.text(other) == encoded[:1] + "A***" + encoded[13:]
 
 
 def test_each_line_of_a_secret_is_one() -> None:

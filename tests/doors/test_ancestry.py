@@ -42,6 +42,18 @@ def test_a_step_that_clears_its_environment_cannot_approve_its_run(workshop: Wor
     assert not (workshop.root / "acted").exists()
 
 
+@pytest.mark.parametrize("how", ["", " --detach"])
+def test_a_step_decides_nothing_by_another_run_that_it_starts(workshop: Workshop, how: str) -> None:
+    at_gate = f'{CLEARED} cancel "$SOP_PARAM_RUN" --workspace "$SOPWITH_WORKSPACE" > told 2>&1 || echo $? > code'
+    workshop.steps("second", f"Say | {at_gate}", params=[{"name": "run", "type": "string"}])
+    start = f'{CLEARED} run second{how} --param run="$SOP_RUN_ID" --workspace "$SOPWITH_WORKSPACE"'
+    run = two_steps(workshop, f"{start} > started 2>&1; for i in {{1..500}}; do [ -s code ] && break; sleep 0.02; done")
+    told = (workshop.root / "told").read_text()
+    assert (workshop.root / "code").read_text() == "5\n", told
+    assert f"may not decide about {run}, whose steps brought that run about" in told
+    assert workshop.json("status", run)["status"] == "awaiting_approval"
+
+
 @pytest.mark.parametrize(
     ("variables", "is_agent", "inside"),
     [
@@ -63,6 +75,23 @@ def test_what_an_ancestor_was_started_with_counts(
     bare = {name: value for name, value in os.environ.items() if not name.startswith("SOP")}
     done = subprocess.run(["bash", "-c", script], env={**bare, **variables}, capture_output=True, text=True, check=True)
     assert done.stdout == f"{is_agent} {inside}\n"
+
+
+def test_a_process_cannot_forget_what_it_was_started_with() -> None:
+    """Its own variables as it was started with them count, whatever has become of them."""
+    probe = (
+        "import os; os.environ.clear(); from sopwith.doors import ancestry as a; "
+        f"a.TOP_PID = {os.getpid()}; found = a.origin(); print(found.is_agent, found.inside)"
+    )
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("SOP")}
+    for variables, told in (
+        ({}, "False None\n"),
+        ({"SOPWITH_ACTOR_KIND": "agent"}, "True None\n"),
+        ({"SOP_RUN_ID": "sop_run_a"}, "True sop_run_a\n"),
+    ):
+        command = [sys.executable, "-c", probe]
+        done = subprocess.run(command, env={**bare, **variables}, capture_output=True, text=True, check=True)
+        assert done.stdout == told
 
 
 def test_asking_the_ancestors_is_cheap() -> None:

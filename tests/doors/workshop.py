@@ -245,7 +245,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worksh
     """A workspace; steps that wait for the file `go` are let go at the end, whatever became of the test."""
     for name in ("SOPWITH_WORKSPACE", "SOPWITH_ACTOR_KIND", "SOP_RUN_ID", "SOPWITH_DEBUG", "NO_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(ancestry, "TOP_PID", os.getppid())
+    monkeypatch.setattr(ancestry, "TOP_PID", os.getpid())
     made = Workshop(tmp_path / "w")
     yield made
     (made.root / "go").touch()

@@ -1,4 +1,4 @@
-"""Rules of steps that an agent's command carries out."""
+"""Rules of steps that an agent's command carries out, and of what agents approve and retry."""
 
 from tools.mutants.mutant import rule
 
@@ -7,6 +7,9 @@ _TEXT = "tests/core/test_task.py"
 _ENGINE = "tests/engine/test_agent_steps.py"
 _EXECUTOR = "tests/executors/test_agent_steps.py"
 _PROCESSES = "tests/e2e/test_agent_steps.py"
+_OWN_WORK = "tests/core/test_agents_own_work.py"
+_BROUGHT_ABOUT = "tests/engine/test_brought_about.py"
+_ASKED = "tests/agents/test_asked.py"
 
 MUTANTS = (
     # parse
@@ -243,5 +246,112 @@ MUTANTS = (
         'or (key == "command" and isinstance(value, list))',
         "or False",
         found_by="tests/agents/test_untrusted.py",
+    ),
+    # what agents approve and retry
+    rule(
+        "no agent approves where it did a step",
+        "core/approvers.py:check_approver",
+        "if actor.id in run.reporters:",
+        "if False:",
+        found_by=_OWN_WORK,
+    ),
+    rule(
+        "who did a step is kept along",
+        "core/evolve.py:_evolved",
+        "run.reporters | {event.actor.id}",
+        "run.reporters",
+        found_by=_OWN_WORK,
+    ),
+    rule(
+        "a gate that only its worker could pass says so",
+        "core/people.py:electorate",
+        "able -= {AGENT + worker for worker in workers}",
+        "pass",
+        found_by=_OWN_WORK,
+    ),
+    rule(
+        "no agent retries what a person rejected",
+        "core/moves_person.py:retry",
+        "    _check_not_rejected(run, command, again.union(steps))\n",
+        "",
+        found_by=_OWN_WORK,
+    ),
+    rule(
+        "what an agent rejected an agent may retry",
+        "core/moves_person.py:is_rejected_for_good",
+        " and not (by is not None and by.kind is ActorKind.AGENT)",
+        "",
+        found_by=_OWN_WORK,
+    ),
+    rule(
+        "no agent approves around its work",
+        "engine/brought_about.py:check_no_work_around",
+        "if any(actor.id in each.reporters for each in every):",
+        "if False:",
+        found_by=_BROUGHT_ABOUT,
+    ),
+    rule(
+        "no agent retries around what a person rejected",
+        "engine/brought_about.py:check_not_rejected_within",
+        "if any(is_rejected_for_good(state) for state in each.steps.values()):",
+        "if False:",
+        found_by=_BROUGHT_ABOUT,
+    ),
+    rule(
+        "no agent approves what it cannot be shown",
+        "engine/engine.py:_check_agent",
+        "check_shown(self.parts, run, step, actor)",
+        "pass",
+        found_by=_ASKED,
+    ),
+    rule(
+        "what is asked is measured as it is shown",
+        "engine/asked.py:check_shown",
+        "len(disarmed(text))",
+        "len(text)",
+        found_by=_ASKED,
+    ),
+    rule(
+        "to approve is offered beside what is asked",
+        "doors/agent/moves.py:_at_gates",
+        "elif (run.run_id, gate.digest) in shown:",
+        "elif True:",
+        found_by=_ASKED,
+    ),
+    rule(
+        "the text beside an answer holds no digest of what it does not show",
+        "doors/agent/texts.py:_move_line",
+        'if move["call"] == "sop_approve":',
+        "if False:",
+        found_by=_ASKED,
+    ),
+    rule(
+        "of several gates those are shown that fit",
+        "doors/agent/views.py:asked_view",
+        "room -= size",
+        "pass",
+        found_by=_ASKED,
+    ),
+    # who calls, and how
+    rule(
+        "a process keeps the mark that it was started with",
+        "doors/ancestry.py:_line",
+        "pid = os.getpid()",
+        "pid = os.getppid()",
+        found_by="tests/doors/test_ancestry.py",
+    ),
+    rule(
+        "an empty Origin is one",
+        "doors/mcp/http.py:application",
+        'if _given(scope, b"origin"):',
+        "if False:",
+        found_by="tests/agents/test_wire_http.py",
+    ),
+    rule(
+        "what is told of progress grows",
+        "doors/agent/desk.py:after",
+        "self._times / (self._times + 1)",
+        "0",
+        found_by="tests/agents/test_errors.py",
     ),
 )

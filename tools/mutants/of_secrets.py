@@ -24,6 +24,27 @@ MUTANTS = (
         found_by=_MASKING,
     ),
     rule(
+        "base32 is looked for at five places of a byte",
+        "core/masking.py:_as_base32",
+        "for before in range(5):",
+        "for before in range(1):",
+        found_by=_MASKING,
+    ),
+    rule(
+        "the letter before base32 that has bits of the secret is masked",
+        "core/masking.py:_as_base32",
+        "range(1 << ahead if ahead else 0)",
+        "range(0)",
+        found_by=_MASKING,
+    ),
+    rule(
+        "the letter after base32 that has bits of the secret is masked",
+        "core/masking.py:_as_base32",
+        "range(1 << (5 - after) if after else 0)",
+        "range(0)",
+        found_by=_MASKING,
+    ),
+    rule(
         "base64 is looked for in two alphabets",
         "core/masking.py:_as_base64",
         "for form in {whole, whole.translate(_URL_SAFE)}:",

@@ -9,6 +9,7 @@ _CONTRACT = (
     "tests/contract/test_memory_store.py tests/contract/test_sqlite_store.py"
     " tests/contract/test_sqlite_processes.py tests/contract/test_sqlite_faults.py"
 )
+_BROUGHT_ABOUT = "tests/engine/test_brought_about.py"
 
 MUTANTS = (
     # engine/driver.py
@@ -436,10 +437,45 @@ MUTANTS = (
     ),
     rule(
         "a step decides about no run of its line",
-        "engine/engine.py:_check_outside",
-        'if outermost(self.runs, actor.inside or "") == outermost(self.runs, run_id):',
+        "engine/brought_about.py:_how_it_belongs",
+        "if top.run_id == own.run_id:",
         "if False:",
         found_by="tests/engine/test_children.py tests/engine/test_approvals.py",
+    ),
+    rule(
+        "a step decides nothing by a run that it has brought about",
+        "engine/brought_about.py:_how_it_belongs",
+        "for by in each.decided_in",
+        "for by in ()",
+        found_by=_BROUGHT_ABOUT,
+    ),
+    rule(
+        "a step decides nothing by what it brings on within a run",
+        "engine/brought_about.py:_how_it_belongs",
+        "for each in _all_within(runs, top)",
+        "for each in (top,)",
+        found_by=_BROUGHT_ABOUT,
+    ),
+    rule(
+        "a step of a run that cannot be read decides nothing",
+        "engine/brought_about.py:check_outside",
+        'how = f": nobody can tell here where {inside} comes from"',
+        'how = ""',
+        found_by=_BROUGHT_ABOUT,
+    ),
+    rule(
+        "what brings a run on is kept along",
+        "core/evolve.py:_evolved",
+        "run.decided_in | {event.actor.inside}",
+        "run.decided_in",
+        found_by=_BROUGHT_ABOUT,
+    ),
+    rule(
+        "no door offers what a step may not approve",
+        "engine/engine.py:why_not",
+        "return refusal.message",
+        "pass",
+        found_by=_BROUGHT_ABOUT,
     ),
     rule(
         "what goes on besides is not done twice",

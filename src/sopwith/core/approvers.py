@@ -53,6 +53,8 @@ def check_approver(run: Run, number: StepId | None, actor: Actor, people: Direct
         if is_starter:
             who = "it" if run.created_by.kind is ActorKind.AGENT else "somebody of the same name"
             raise ApproverNotAllowed(f"{actor} may not approve in {run.run_id}: {who} started the run", hint=look)
+        if actor.id in run.reporters:
+            raise worked_here(run, actor, look)
         return
     if actor.kind is not ActorKind.HUMAN:
         raise ApproverNotAllowed(f"{actor} may not approve in {run.run_id}: approval is a person's decision", hint=look)
@@ -64,6 +66,13 @@ def check_approver(run: Run, number: StepId | None, actor: Actor, people: Direct
         raise ApproverNotAllowed(
             f"{actor} started {run.run_id} and may not approve in it: this gate wants somebody else", hint=look
         )
+
+
+def worked_here(run: Run, actor: Actor, hint: str) -> ApproverNotAllowed:
+    """That an agent has done some of the work, or somebody of its name, and is not the one to approve the rest."""
+    return ApproverNotAllowed(
+        f"{actor} may not approve in {run.run_id}: it, or somebody of its name, has reported a step of it", hint=hint
+    )
 
 
 def why_not(run: Run, number: StepId | None, actor: Actor, people: Directory) -> str:
@@ -94,7 +103,9 @@ def votes_left(
 ) -> int | None:
     """How many could still agree, besides those who did (by id). None: any person may, which nobody can count."""
     escalates = gate.escalated or gate.due_at is not None
-    able = people.electorate(rules_of(run, number), run.created_by, procedure=run.name, escalates=escalates)
+    able = people.electorate(
+        rules_of(run, number), run.created_by, procedure=run.name, escalates=escalates, workers=run.reporters
+    )
     return None if able is None else len(able - set(voted))
 
 

@@ -77,6 +77,7 @@ def begin(procedure: Procedure, event: Event) -> Run:
         steps={step.number: StepState(number=step.number) for step in procedure.steps},
         followers=_followers(procedure),
         requests=_with_request(None, event),
+        decided_in=frozenset(filter(None, (event.actor.inside,))),
     )
     return _surveyed(run)
 
@@ -100,6 +101,10 @@ def _evolved(run: Run, event: Event) -> Run:
         after = after if number is None else _moved_on(after, run.steps[number])
     elif after.steps is not run.steps:
         after = _surveyed(after)
+    if event.actor.inside is not None:
+        after = replace(after, decided_in=run.decided_in | {event.actor.inside})
+    if isinstance(event.body, ev.StepReported):
+        after = replace(after, reporters=run.reporters | {event.actor.id})
     if event.request is not None:
         return replace(after, seq=event.seq, updated_at=event.at, requests=_with_request(run, event))
     return replace(after, seq=event.seq, updated_at=event.at)

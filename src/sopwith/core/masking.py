@@ -10,6 +10,7 @@ it was found.
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from bisect import bisect_left, bisect_right
@@ -24,6 +25,7 @@ _MOST = 1024
 """The longest text that is looked for in one; a longer one is looked for in parts, which are as telling."""
 _LINE_ENDS = b"\r\n"
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_BASE32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _WINDOW = 3 * _MOST
 """In so many bytes a text of `_MOST` bytes has room, with a line end after each."""
@@ -231,6 +233,7 @@ def _forms(secret: str) -> Iterator[_Form]:
         if len(text) >= MIN_CHARACTERS:
             yield from (_Form(part) for part in _parts(_encoded(text)))
             yield from _as_base64(_encoded(text))
+            yield from _as_base32(_encoded(text))
     if len(secret) >= MIN_CHARACTERS:
         for encoded in _encodings(secret):
             yield from (_Form(part) for part in _parts(encoded))
@@ -249,8 +252,18 @@ def _encodings(secret: str) -> Iterator[bytes]:
     yield quote_plus(raw).encode()
     yield raw.hex().encode()
     yield raw.hex().upper().encode()
-    # as a shell that shows its commands (set -x) writes a quote within quotes
+    for percent in ("%{:02X}", "%{:02x}"):
+        yield "".join(percent.format(byte) for byte in raw).encode()
+    # a quote within quotes: as a shell shows it (set -x), and as programs write it for a shell
     yield _encoded(secret.replace("'", "'\\''"))
+    yield _encoded(secret.replace("'", "'\"'\"'"))
+    # as Python shows a text, or bytes
+    yield _encoded(secret.replace("'", "\\'"))
+    yield _encoded(secret.replace("\\", "\\\\").replace("'", "\\'"))
+    yield from (_encoded(repr(secret)[1:-1]), ascii(secret)[1:-1].encode(), repr(raw)[2:-1].encode())
+    for quotes in (True, False):
+        entities = html.escape(secret, quote=quotes)
+        yield from (_encoded(entities.replace("&#x27;", quote)) for quote in ("&#x27;", "&#39;", "'"))
 
 
 def _as_base64(raw: bytes) -> Iterator[_Form]:
@@ -266,6 +279,27 @@ def _as_base64(raw: bytes) -> Iterator[_Form]:
             for at, part in enumerate(parts):
                 is_last = at == len(parts) - 1
                 yield _Form(part, wrapped=True, lead=b"" if at else lead, trail=trail if is_last else b"")
+
+
+def _as_base32(raw: bytes) -> Iterator[_Form]:
+    """The same of base32, of which each letter holds five bits: five alignments."""
+    for before in range(5):
+        encoded = base64.b32encode(b"\0" * before + raw).rstrip(b"=")
+        ahead, after = before * 8 % 5, (before + len(raw)) * 8 % 5
+        whole = encoded[-(-before * 8 // 5) : len(encoded) - (after != 0)]
+        lead = _letters32(
+            (other << (5 - ahead)) | (raw[0] >> (3 + ahead)) for other in range(1 << ahead if ahead else 0)
+        )
+        known = (raw[-1] & ((1 << after) - 1)) << (5 - after)
+        trail = _letters32(known | other for other in range(1 << (5 - after) if after else 0))
+        parts = list(_parts(whole))
+        for at, part in enumerate(parts):
+            is_last = at == len(parts) - 1
+            yield _Form(part, wrapped=True, lead=b"" if at else lead, trail=trail if is_last else b"")
+
+
+def _letters32(values: Iterable[int]) -> bytes:
+    return bytes(sorted({_BASE32[value] for value in values}))
 
 
 def _leads(before: int, first: int) -> bytes:

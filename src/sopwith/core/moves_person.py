@@ -124,6 +124,7 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
     from_there = from_here_on(run.procedure, command.from_step) if command.from_step is not None else frozenset()
     again = _with_instances(run, from_there | rolled_back)
     steps = tuple(n for n, s in run.steps.items() if n not in again and (s.stuck or (changes and _was_asked(s))))
+    _check_not_rejected(run, command, again.union(steps))
     unknown = [n for n, step in run.steps.items() if step.condition_unknown and n not in again]
     stuck = any(run.steps[n].stuck for n in steps)
     if not stuck and not again and unknown and not changes and run.ended is None:
@@ -166,6 +167,24 @@ def retry(run: Run, command: Retry) -> list[ev.EventBody]:
         boot_ms=now.boot_ms,
     )
     return [*closed, *void, retried]
+
+
+def _check_not_rejected(run: Run, command: Retry, steps: frozenset[StepId]) -> None:
+    """NotAllowed where an agent would bring back what a person rejected, or nobody approved."""
+    if command.actor.kind is not ActorKind.AGENT:
+        return
+    for number, step in run.steps.items():
+        if number in steps and is_rejected_for_good(step):
+            raise NotAllowed(
+                f"{command.actor} may not retry {run.run_id}: step {number} was rejected, and no agent takes that back",
+                hint=f"a person may: sop retry {run.run_id}",
+            )
+
+
+def is_rejected_for_good(step: StepState) -> bool:
+    """Whether it stands rejected by a person, or because nobody answered; not by an agent."""
+    by = step.gate.decided_by if step.gate is not None else None
+    return step.status is StepStatus.REJECTED and not (by is not None and by.kind is ActorKind.AGENT)
 
 
 def changes_params(run: Run, command: Retry) -> bool:

@@ -154,6 +154,8 @@ def _boolean(raw: Any) -> bool:
 def _integer(raw: Any) -> int:
     if isinstance(raw, str) and re.fullmatch(r"[+-]?[0-9]{1,16}", raw):
         raw = int(raw)
+    if isinstance(raw, float) and raw.is_integer():
+        raw = int(raw)  # as some programs write every number
     if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) <= MAX_INTEGER:
         return raw
     raise ValueError("a whole number")

@@ -5,7 +5,7 @@ What was read here is stored with each decision, so a record shows by which righ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 
 import msgspec
@@ -124,12 +124,18 @@ class Directory:
         return frozenset(found)
 
     def electorate(
-        self, rules: ApprovalRules, starter: Actor | None, *, procedure: str, escalates: bool = True
+        self,
+        rules: ApprovalRules,
+        starter: Actor | None,
+        *,
+        procedure: str,
+        escalates: bool = True,
+        workers: Collection[str] = (),
     ) -> frozenset[str] | None:
         """The ids of everybody who could still come to approve at a gate with these rules.
 
         `starter` is who started the run, where that is known; `escalates`: the gate was or will be handed on, if its
-        rules say so. None: any person may, which nobody can count.
+        rules say so; `workers` have reported steps of the run, by id. None: any person may, which nobody can count.
         """
         principals = rules.approvers
         if rules.approvers and escalates and rules.on_timeout is TimeoutAction.ESCALATE:
@@ -143,6 +149,7 @@ class Directory:
         if starter is not None:
             # as a person only, and only where the rules let them
             able -= {AGENT + starter.id} if rules.self_approval else {AGENT + starter.id, USER + starter.id}
+        able -= {AGENT + worker for worker in workers}
         return frozenset(member.partition(":")[2] for member in able)
 
 

@@ -352,6 +352,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """How many steps are not finished."""
     requests: dict[str, Carried] = msgspec.field(default_factory=dict)
     """What callers asked for under names of their own, by key."""
+    decided_in: frozenset[str] = frozenset()
+    """The runs of whose steps a process has made this run, or decided about it."""
+    reporters: frozenset[str] = frozenset()
+    """Who has reported a step of it, by id."""
 
     @property
     def name(self) -> str:

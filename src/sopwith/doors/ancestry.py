@@ -19,17 +19,17 @@ TOP_PID = 0
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """`is_agent`: an ancestor is a step's, a keeper, or marked as an agent's. `inside`: the nearest run, if any."""
+    """`is_agent`: it or an ancestor is a step's, a keeper, or marked as an agent's. `inside`: the nearest run."""
 
     is_agent: bool = False
     inside: str | None = None
 
 
 def origin() -> Origin:
-    """Where this process comes from, itself left out."""
+    """Where this process comes from; of itself, what it was started with, whatever it has forgotten since."""
     is_agent = False
     by_keeper = by_variable = None
-    for pid in _ancestors():
+    for pid in _line():
         variables = _variables(pid)
         run_id = variables.get("SOP_RUN_ID") or variables.get("SOP_COOKIE", "").partition(".")[0]
         kept = _kept_run(pid)
@@ -41,9 +41,10 @@ def origin() -> Origin:
     return Origin(is_agent, by_keeper or by_variable)
 
 
-def _ancestors() -> Iterator[int]:
+def _line() -> Iterator[int]:
+    """This process and its ancestors."""
     seen = set()
-    pid = os.getppid()
+    pid = os.getpid()
     while pid not in (0, TOP_PID) and pid not in seen:
         yield pid
         seen.add(pid)

@@ -22,7 +22,7 @@ from sopwith.core.instant import Instant
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.procedure import Procedure, decode_procedure, sha256
 from sopwith.core.run import GateStatus, Run, RunStatus, StepStatus, children
-from sopwith.engine.creation import Order, Within, limits_now, line_of, make_run
+from sopwith.engine.creation import Order, Within, limits_now, make_run
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
 from sopwith.engine.uses import used_by
@@ -84,12 +84,6 @@ def _has_the_same(child: Run, parent: Run, number: StepId) -> bool:
         return child.params == resolve_parameters(child.procedure, given_by(parent, number).parameters)
     except BadParameter:
         return False
-
-
-def outermost(runs: Runs, run_id: str) -> str:
-    """The run around it that is within no other one; itself where it cannot be read."""
-    line = line_of(runs, run_id)
-    return line[-1].run_id if line else run_id
 
 
 def bring_in_line(parts: Parts, runs: Runs, run: Run, *, watched: StepId | None = None) -> bool:

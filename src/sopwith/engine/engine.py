@@ -33,7 +33,9 @@ from sopwith.core.procedure import ExecutionMode
 from sopwith.core.refusal import verb_of
 from sopwith.core.request import Request, run_id_of
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children, run_left_ms
-from sopwith.engine.children import bring_in_line, gates_not_passed, going_on_besides, outermost
+from sopwith.engine.asked import check_shown
+from sopwith.engine.brought_about import check_no_work_around, check_not_rejected_within, check_outside
+from sopwith.engine.children import bring_in_line, gates_not_passed, going_on_besides
 from sopwith.engine.creation import Order, limits_now, make_run
 from sopwith.engine.evidence import keep_evidence
 from sopwith.engine.parts import Parts
@@ -45,6 +47,7 @@ from sopwith.errors import (
     IllegalMove,
     InvalidProcedure,
     NotAllowed,
+    Refused,
     SopwithError,
     WorkspaceError,
 )
@@ -198,7 +201,13 @@ class Engine:
 
     def why_not(self, run: Run, step: StepId | None, *, actor: Actor) -> str:
         """Why this actor may not approve at this gate now, in words; empty if nothing stands in the way."""
-        return why_not(run, step, actor, self._people())
+        try:
+            self._check_outside(run.run_id, actor)
+            if not (because := why_not(run, step, actor, self._people())):
+                self._check_agent(run, step, actor)
+        except Refused as refusal:
+            return refusal.message
+        return because
 
     def refusal(self, run: Run, make: Callable[[Instant], cmd.Command]) -> SopwithError | None:
         """Why the command would be refused now; None if it would be carried out, as far as limits let it."""
@@ -383,7 +392,28 @@ class Engine:
             self._check_gates_within(run, command)
         if isinstance(command, cmd.Retry | cmd.Rollback) and command.actor.kind is ActorKind.AGENT:
             self._check_whole(run, command)
+        if isinstance(command, cmd.Approve | cmd.Retry):
+            self._check_around(run, command)
         return command
+
+    def _check_around(self, run: Run, command: cmd.Approve | cmd.Retry) -> None:
+        """ApproverNotAllowed or NotAllowed where other runs, or what an agent can be shown, forbid it to an agent."""
+        if command.actor.kind is not ActorKind.AGENT:
+            return
+        try:
+            events = decide(run, command).events
+        except SopwithError:
+            return  # it is refused anyway
+        if events and isinstance(command, cmd.Retry):
+            check_not_rejected_within(self.runs, run, command)
+        elif events:
+            self._check_agent(run, events[0].step_number, command.actor)
+
+    def _check_agent(self, run: Run, step: StepId | None, actor: Actor) -> None:
+        """ApproverNotAllowed where an agent worked around here, or cannot have seen what is asked."""
+        if actor.kind is ActorKind.AGENT:
+            check_no_work_around(self.runs, run, actor, f"ask a person to look at it: sop approve {run.run_id}")
+            check_shown(self.parts, run, step, actor)
 
     def _check_gates_within(self, run: Run, command: cmd.Skip | cmd.Complete) -> None:
         """ApproverNotAllowed where a step is settled for whose child run somebody else was to be asked."""
@@ -436,19 +466,13 @@ class Engine:
         return run
 
     def _check_outside(self, run_id: str, actor: Actor) -> None:
-        """NotAllowed where the actor is a step of a run that is within this one, around it, or beside it in a third.
+        """NotAllowed where the actor is a step of a run that has to do with this one, or was brought about by it.
 
         NotFound where the actor may not know of the run.
         """
         check_run_id(run_id)
         check_reach(self.parts.store, self.parts.library, actor, run_id)
-        if actor.inside in (None, run_id):
-            return  # its own run refuses it itself
-        if outermost(self.runs, actor.inside or "") == outermost(self.runs, run_id):
-            raise NotAllowed(
-                f"a step of {actor.inside} may not decide about {run_id}, which runs within it, around it or beside it",
-                hint="let somebody outside the runs do it",
-            )
+        check_outside(self.runs, run_id, actor)
 
     def _unsettled(self, run: Run, all_but: TimeoutAction | None) -> Due | None:
         """The first deadline that has passed; settling one may end the run, or close the others."""

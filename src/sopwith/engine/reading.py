@@ -27,10 +27,11 @@ from sopwith.core.instant import iso
 from sopwith.core.modes import choose_mode, declared_mode
 from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory
-from sopwith.core.procedure import ExecutionMode, Procedure, sha256
+from sopwith.core.procedure import ExecutionMode, Procedure
 from sopwith.core.refusal import no_such_step, what_now
 from sopwith.core.run import Run, RunStatus, StepState, StepStatus, awaits_report, current_step, open_gates
 from sopwith.engine.agents import check_agents
+from sopwith.engine.asked import envelope_of
 from sopwith.engine.claiming import lease_elsewhere
 from sopwith.engine.creation import policy_of
 from sopwith.engine.documents import (
@@ -254,10 +255,7 @@ class Reader:
 
     def envelope(self, digest: str) -> Document | None:
         """The fields of an envelope as they were asked about, or None if the database has lost or changed it."""
-        data = self._parts.store.content(digest)
-        if data is None or sha256(data) != digest:
-            return None
-        return dict(msgspec.json.decode(data))
+        return envelope_of(self._parts, digest)
 
     def went_stale(self, run_id: str, after_seq: int) -> bool:
         """Whether an approval was found stale since: what was to run was not what had been approved."""

@@ -216,8 +216,25 @@ class Laws:
                 self._check_silence(before, body)
             case ev.RunTimedOut():
                 self._check_run_time(before)
+            case ev.RunRetried() as body if event.actor.kind is ActorKind.AGENT:
+                self._check_agents_retry(before, body)
             case _:
                 pass
+
+    def _check_agents_retry(self, before: Run, body: ev.RunRetried) -> None:
+        """That no agent brings back what a person has rejected."""
+        said_no: dict[StepId, bool] = {}
+        for event in self.history[before.run_id]:
+            if isinstance(event.body, ev.ApprovalRejected) and event.body.step_number is not None:
+                said_no[event.body.step_number] = event.actor.kind is ActorKind.HUMAN
+            elif isinstance(event.body, ev.RunRetried):
+                said_no = {n: no for n, no in said_no.items() if not _is_retried(before.procedure, event.body, n)}
+            elif isinstance(event.body, ev.StepSkipped):
+                said_no.pop(event.body.step_number, None)
+        for number, no in said_no.items():
+            rejected = number in before.steps and before.steps[number].status is StepStatus.REJECTED
+            if no and rejected and _is_retried(before.procedure, body, number):
+                self.breaks(f"{before.run_id}: an agent brings step {number} back, which a person had rejected")
 
     def _check_started(self, before: Run, body: ev.StepStarted | ev.WaitStarted) -> None:
         where = f"{before.run_id}: step {body.step_number}"
@@ -401,8 +418,15 @@ class Laws:
         config = self._configs.get(body.signature.config_digest if body.signature else "")
         if config is None:
             self.breaks(f"{where} was answered without a signature that names a config.json")
-        elif not _may_agree(event.actor, before.created_by, rules, config, escalated=escalated):
+        elif not _may_agree(event.actor, before.created_by, rules, config, escalated=escalated) or (
+            event.actor.kind is ActorKind.AGENT and self._worked(before.run_id, event.actor)
+        ):
             self.breaks(f"{where} was passed by {event.actor}, who may not")
+
+    def _worked(self, run_id: str, actor: Actor) -> bool:
+        """Whether somebody of this name has reported a step of the run."""
+        told = (event for event in self.history[run_id] if isinstance(event.body, ev.StepReported))
+        return any(event.actor.id == actor.id for event in told)
 
     def _asked(self, run_id: str, number: StepId | None) -> tuple[ev.ApprovalRequested | None, list[str], bool]:
         """The latest question at this gate, who has agreed since, and whether it was handed on."""

@@ -20,6 +20,7 @@ Arguments = Mapping[str, Any]
 _IDENTITY = frozenset(
     {
         *("actor", "actorid", "actorkind", "agent", "agentid", "agentname", "approvedby", "approver", "approverid"),
+        *("approvername", "meta", "principalid", "principalname"),
         *("as", "by", "caller", "callerid", "createdby", "decidedby", "executor", "identity", "impersonate"),
         *("initiator", "onbehalfof", "owner", "principal", "requestedby", "role", "roles", "runas", "startedby"),
         *("user", "userid", "username", "via"),
@@ -62,6 +63,18 @@ def check_arguments(tool: Tool, given: Arguments) -> None:
             mistakes += _wrong(name, given[name], schema)
     if mistakes:
         raise BadArgument(f"{tool.name}: {'; '.join(mistakes)}", hint=f"it takes {', '.join(tool.arguments)}")
+
+
+def with_whole_numbers(tool: Tool, given: Arguments) -> Arguments:
+    """The arguments with 2.0 as 2 where a whole number is wanted: some hosts send every number so."""
+    return {
+        name: int(value) if _is_whole(value) and tool.arguments.get(name, {}).get("type") == "integer" else value
+        for name, value in given.items()
+    }
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
 
 
 def run_id_in(opened: Opened, given: Arguments) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from sopwith.core.actor import Actor
 from sopwith.core.run import Run
-from sopwith.doors.agent.arguments import Arguments, check_arguments, find_tool, run_id_in
+from sopwith.doors.agent.arguments import Arguments, check_arguments, find_tool, run_id_in, with_whole_numbers
 from sopwith.doors.agent.failures import failure_document
 from sopwith.doors.agent.frames import Frames
 from sopwith.doors.agent.reads import Reads
@@ -35,8 +35,8 @@ _TOLD_MS = 500
 """How often a run is looked at that does not move: for who drives it, and to tell whoever waits."""
 
 _T = TypeVar("_T")
-Progress = Callable[[int, int, str], Awaitable[None]]
-"""Told how many steps are finished, of how many, and whom the run waits for."""
+Progress = Callable[[float, int, str], Awaitable[None]]
+"""Told how many steps are finished, of how many, and whom the run waits for; see `Growing`."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -47,7 +47,21 @@ class Answer(msgspec.Struct, frozen=True):
     is_error: bool
 
 
-async def _tell_nobody(done: int, total: int, words: str) -> None:
+class Growing:
+    """How far a run is, as a number that grows each time it is told, as MCP wants it: a fraction stands for waiting."""
+
+    def __init__(self) -> None:
+        self._most = -1
+        self._times = 0
+
+    def after(self, done: int) -> float:
+        """The number to tell when so many steps are finished: these, or more where there were more before."""
+        self._times = 0 if done > self._most else self._times + 1
+        self._most = max(self._most, done)
+        return self._most + self._times / (self._times + 1)
+
+
+async def _tell_nobody(done: float, total: int, words: str) -> None:
     pass
 
 
@@ -85,6 +99,7 @@ class Desk:
     ) -> Document:
         try:
             tool = find_tool(name)
+            arguments = with_whole_numbers(tool, arguments)
             check_arguments(tool, arguments)
             return await self._answered(tool, arguments, frames, progress)
         except SopwithError as error:
@@ -133,6 +148,7 @@ class Desk:
         seen, told_at = -1, parts.clock.now().boot_ms
         until = told_at + wait_ms
         pause, longest = _LOOK_SECS
+        growing = Growing()
         while True:
             version, now = await self._in_turn(parts.store.version), parts.clock.now().boot_ms
             if version != seen or now - told_at > _TOLD_MS:
@@ -141,7 +157,7 @@ class Desk:
                 if is_over(run, waiting):
                     return
                 done = sum(step.finished for step in run.steps.values() if isinstance(step.number, int))
-                await progress(done, len(run.procedure.steps), f"waiting on: {waiting}")
+                await progress(growing.after(done), len(run.procedure.steps), f"waiting on: {waiting}")
                 if sees_to_it and waiting is WaitingOn.ENGINE:
                     await self._in_turn(lambda: self._writes.keep_going(run_id, again=True))
             if now >= until:

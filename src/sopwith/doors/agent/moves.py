@@ -5,16 +5,18 @@ The engine is asked about each move, so none is offered that it would refuse. No
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
+from sopwith.core.people import AGENT
 from sopwith.core.refusal import what_now
 from sopwith.core.run import Gate, Run, RunStatus, open_gates, status_of
 from sopwith.doors.agent.tools import MOST_WAIT_MS
-from sopwith.engine.documents import addressed, gate_document
+from sopwith.engine.asked import is_too_long, names_agents_only
+from sopwith.engine.documents import Document, addressed, gate_document
 from sopwith.engine.engine import Engine
 from sopwith.engine.waiting import (
     WaitingOn,
@@ -29,11 +31,15 @@ Move = dict[str, Any]
 DIGEST_SHOWN = 16
 
 
-def moves(engine: Engine, run: Run, actor: Actor, waiting: WaitingOn) -> list[Move]:
-    """The moves, what takes the run further first; to wait, and to end it, last."""
+def moves(engine: Engine, run: Run, actor: Actor, waiting: WaitingOn, *, asked: Sequence[Document] = ()) -> list[Move]:
+    """The moves, what takes the run further first; to wait, and to end it, last.
+
+    `asked`: what the same answer shows of gates. At others a look comes before a decision.
+    """
     found: list[Move] = []
+    shown = {(gate["runId"], gate["digest"]) for gate in asked}
     for each in (run, *resting_children(engine, run)):
-        found += _at_gates(engine, each, actor)
+        found += _at_gates(engine, each, actor, shown)
         found += _by_hand(engine, each, actor)
         found += _stuck(engine, each, actor)
     if is_undriven(engine, run):
@@ -46,15 +52,17 @@ def moves(engine: Engine, run: Run, actor: Actor, waiting: WaitingOn) -> list[Mo
     return found
 
 
-def _at_gates(engine: Engine, run: Run, actor: Actor) -> Iterator[Move]:
+def _at_gates(engine: Engine, run: Run, actor: Actor, shown: Set[tuple[str, str]]) -> Iterator[Move]:
     if run.paused:
         return
     for step, gate in open_gates(run):
-        if may_approve(engine, run, step, actor):
+        if not may_approve(engine, run, step, actor):
+            yield _tell(_ask(run, step, gate) + _at_length(engine, run, step, gate))
+        elif (run.run_id, gate.digest) in shown:
             answer = {**_step(step), "digest": gate.digest[:DIGEST_SHOWN]}
             yield _call("sop_approve", run, when="you have checked all that `asked` shows", **answer)
         else:
-            yield _tell(_ask(run, step, gate))
+            yield _call("sop_status", run, when="to read `asked`, before you decide", **_step(step))
         if _is_taken(engine, run, cmd.Reject, actor, step=step, reason="?"):
             yield _call("sop_reject", run, when="it must not go on like this", needs=("reason",), **_step(step))
 
@@ -74,6 +82,8 @@ def _stuck(engine: Engine, run: Run, actor: Actor) -> Iterator[Move]:
         return
     if _is_taken(engine, run, cmd.Retry, actor):
         yield _call("sop_retry", run, when="what was in the way is gone")
+    elif not run.paused:
+        yield _tell(f"{run.run_id} failed and needs a person. Please run: {what_now(run)}")
     if run.paused:
         on = f"sop resume {run.run_id} to let it go on, or " if run.pause_cause == "blocked" else ""
         yield _tell(f"{run.run_id} is paused and needs a person. Please run: {on}{what_now(run)}")
@@ -89,6 +99,21 @@ def _ask(run: Run, step: StepId | None, gate: Gate) -> str:
         f"{where} in {run.name} ({run.run_id}) waits for approval{by}. To look at it: sop approve {run_step} --show. "
         f'To decide: sop approve {run_step}, or sop reject {run_step} --reason "why".'
     )
+
+
+def _at_length(engine: Engine, run: Run, step: StepId | None, gate: Gate) -> str:
+    """What a person has to know of a gate that names an agent, and shows more than any agent is shown."""
+    document = gate_document(run, step, gate)
+    if not any(each.startswith(AGENT) for each in document["waitsFor"]) or not is_too_long(
+        engine.parts, run, step, gate
+    ):
+        return ""
+    only = (
+        " Its gate names agents only: shorten what runs there, or name a person."
+        if names_agents_only(run, step)
+        else ""
+    )
+    return f" What is asked is too long to be shown to an agent.{only}"
 
 
 def _complete(run: Run, step: StepId) -> str:

@@ -8,6 +8,7 @@ from contextlib import suppress
 import msgspec
 
 from sopwith.core.actor import Actor
+from sopwith.core.address import StepId
 from sopwith.core.procedure import check_name
 from sopwith.core.run import Run, RunStatus
 from sopwith.doors.agent import views
@@ -49,12 +50,13 @@ class Reads:
         run = self._engine.runs.load(run_id).run
         return run, waiting_on(self._engine, run, self._actor)
 
-    def run_document(self, run_id: str, frames: Frames) -> Document:
-        """What every answer about a run begins with, and the step or gates that are the caller's now."""
+    def run_document(self, run_id: str, frames: Frames, *, step: StepId | None = None) -> Document:
+        """What every answer about a run begins with, and the step or gates that are the caller's now, `step` first."""
         engine, actor = self._engine, self._actor
         run = engine.runs.load(run_id).run
         status = self._reader.status(run_id)
         waiting = waiting_on(engine, run, actor)
+        asked = views.asked_view(engine, run, actor, frames, first=step)
         document: Document = {
             "success": True,
             "runId": run_id,
@@ -66,15 +68,12 @@ class Reads:
             "totalSteps": status["totalSteps"],
             "revision": run.seq,
             "waitingOn": waiting,
-            "next": moves(engine, run, actor, waiting),
+            "next": moves(engine, run, actor, waiting, asked=asked),
         }
         if (task := views.task_view(engine, run, actor, frames)) is not None:
             document["task"] = task
-        asked, is_whole = views.asked_view(engine, self._reader, run, actor, frames)
         if asked:
             document["asked"] = asked
-        if not is_whole:
-            document["next"] = [move for move in document["next"] if move.get("call") != "sop_approve"]
         return document
 
     def failure(self, error: SopwithError, arguments: Arguments, frames: Frames) -> Document:
@@ -98,7 +97,7 @@ class Reads:
             wanted = frozenset({given["stepNumber"]})
         elif since is not None:
             wanted = self._changed_steps(run_id, since)
-        document = self.run_document(run_id, frames)
+        document = self.run_document(run_id, frames, step=step)
         most = _MOST_OUTPUT_OF_ONE if "stepNumber" in given else _MOST_OUTPUT
         view = views.run_view(self._reader.status(run_id), frames, steps=wanted, most=most)
         if "instance" in given:

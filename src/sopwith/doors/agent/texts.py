@@ -117,5 +117,9 @@ def _step_row(step: Document) -> str:
 def _move_line(move: Document) -> str:
     if "tellHuman" in move:
         return f"Tell the person: {move['tellHuman']}"
+    if move["call"] == "sop_approve":
+        # this text does not hold what is asked
+        look = {key: value for key, value in move["arguments"].items() if key != "digest"}
+        return f"You may decide: first call sop_status {json.dumps(look)} and read `asked`"
     more = f", add {' and '.join(move['add'])}" if "add" in move else ""
     return f"You may call {move['call']} {json.dumps(move['arguments'])}{more} ({move['when']})"

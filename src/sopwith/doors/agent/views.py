@@ -6,16 +6,16 @@ are what its authors wrote and reviewed; they are escaped, not framed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from sopwith.core.actor import Actor
+from sopwith.core.address import StepId
 from sopwith.core.run import Run
-from sopwith.doors.agent.frames import Frames, plain, prose
-from sopwith.engine.documents import Document, addressed, pinned_document, step_definition
+from sopwith.doors.agent.frames import Frames, disarmed, plain, prose
+from sopwith.engine.asked import MOST_ASKED, asked_text
+from sopwith.engine.documents import Document, addressed, step_definition
 from sopwith.engine.engine import Engine
-from sopwith.engine.reading import Reader
 from sopwith.engine.waiting import gates_for, may_report, open_by_hand, resting_children
 
 _GATE = (
@@ -56,7 +56,6 @@ _LEFT_OUT = frozenset(
 )
 _WHOLE = frozenset({"params", "outputs", "form", "values", "item", "items"})
 _EVENT = ("timestamp", "type", "stepNumber", "instance", "seq", "hash")
-_MOST_ASKED = 64_000
 _MOST_OUTPUT = 2_000
 
 
@@ -146,19 +145,23 @@ def _task(run: Run, step: Any, frames: Frames) -> Document:
     return task | ({"item": frames.value(state.item, f"step {step} item")} if state.place else {})
 
 
-def asked_view(engine: Engine, reader: Reader, run: Run, actor: Actor, frames: Frames) -> tuple[list[Document], bool]:
-    """What the caller would approve at each gate that is its to answer, shown whole; and whether all could be."""
+def asked_view(
+    engine: Engine, run: Run, actor: Actor, frames: Frames, *, first: StepId | None = None
+) -> list[Document]:
+    """What the caller would approve at the gates that are its to answer, each shown whole, as far as there is room.
+
+    `first`: the step about which the caller asks.
+    """
+    gates = [(each, *gate) for each in (run, *resting_children(engine, run)) for gate in gates_for(engine, each, actor)]
     shown: list[Document] = []
-    is_whole = True
-    for each in (run, *resting_children(engine, run)):
-        for step, gate in gates_for(engine, each, actor):
-            envelope = reader.envelope(gate.digest)
-            asked = {"envelope": envelope} | ({"procedure": pinned_document(each)} if step is None else {})
-            # in ASCII: to an approver no two things may look the same
-            text = frames.text(json.dumps(asked), "what is asked", most=_MOST_ASKED)
-            is_whole = is_whole and envelope is not None and "characters left out" not in text
-            shown.append({"runId": each.run_id, **addressed(step), "digest": gate.digest, "envelope": text})
-    return shown, is_whole
+    room = MOST_ASKED
+    for each, step, gate in sorted(gates, key=lambda found: (found[0].run_id, found[1]) != (run.run_id, first)):
+        text = asked_text(engine.parts, each, step, gate)
+        if text is not None and (size := len(disarmed(text))) <= room:
+            room -= size
+            told = frames.whole(text, "what is asked")
+            shown.append({"runId": each.run_id, **addressed(step), "digest": gate.digest, "envelope": told})
+    return shown
 
 
 def audit_view(events: Iterable[Document], frames: Frames) -> list[Document]:

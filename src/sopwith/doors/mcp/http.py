@@ -83,6 +83,10 @@ def application(desk: Desk, *, port: int, token: str) -> Application:
             if len(given) != 1 or not hmac.compare_digest(given[0], expected):
                 await _refuse(send, 401, b"the token is missing or wrong\n", (b"www-authenticate", b"Bearer"))
                 return
+            # an empty one is one too: whoever sends it is a browser
+            if _given(scope, b"origin"):
+                await _refuse(send, 403, b"web pages may not call\n")
+                return
         await app(scope, receive, send)
 
     return guarded

@@ -32,7 +32,7 @@ def make_server(desk: Desk) -> Server[Any]:
         return types.ListToolsResult(tools=[_tool(tool) for tool in TOOLS])
 
     async def call_tool(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        async def progress(done: int, total: int, words: str) -> None:
+        async def progress(done: float, total: int, words: str) -> None:
             await context.session.report_progress(done, total, words)
 
         answer = await desk.call(params.name, params.arguments or {}, progress=progress)
