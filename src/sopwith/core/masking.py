@@ -233,10 +233,10 @@ def _forms(secret: str) -> Iterator[_Form]:
         if len(text) >= MIN_CHARACTERS:
             yield from (_Form(part) for part in _parts(_encoded(text)))
             yield from _as_base64(_encoded(text))
-            yield from _as_base32(_encoded(text))
     if len(secret) >= MIN_CHARACTERS:
         for encoded in _encodings(secret):
             yield from (_Form(part) for part in _parts(encoded))
+        yield from _as_base32(_encoded(secret))
 
 
 def _encodings(secret: str) -> Iterator[bytes]:

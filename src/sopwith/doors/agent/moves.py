@@ -103,17 +103,13 @@ def _ask(run: Run, step: StepId | None, gate: Gate) -> str:
 
 def _at_length(engine: Engine, run: Run, step: StepId | None, gate: Gate) -> str:
     """What a person has to know of a gate that names an agent, and shows more than any agent is shown."""
-    document = gate_document(run, step, gate)
-    if not any(each.startswith(AGENT) for each in document["waitsFor"]) or not is_too_long(
-        engine.parts, run, step, gate
-    ):
+    names_agent = any(each.startswith(AGENT) for each in gate_document(run, step, gate)["waitsFor"])
+    if not names_agent or not is_too_long(engine.parts, run, step, gate):
         return ""
-    only = (
-        " Its gate names agents only: shorten what runs there, or name a person."
-        if names_agents_only(run, step)
-        else ""
-    )
-    return f" What is asked is too long to be shown to an agent.{only}"
+    said = " What is asked is too long to be shown to an agent."
+    if names_agents_only(run, step):
+        said += " Its gate names agents only: shorten what runs there, or name a person."
+    return said
 
 
 def _complete(run: Run, step: StepId) -> str:
