@@ -27,13 +27,15 @@ from sopwith.stores.views import FileViews
 
 if TYPE_CHECKING:
     from sopwith.audit.keeper import Keeper
+    from sopwith.core.actor import Actor
     from sopwith.core.config import Config
     from sopwith.core.notifications import ChannelConfig
+    from sopwith.engine.outside import Outside
     from sopwith.engine.postman import Postman, PostWitness
     from sopwith.engine.tokens import Tokens
     from sopwith.engine.tracer import Tracer
     from sopwith.engine.triggering import Triggering, TriggerWitness
-    from sopwith.ports import Messenger, Notices
+    from sopwith.ports import Clock, Messenger, Notices
     from sopwith.telemetry.metrics import Metrics
 
 # asking for the umask means setting it, so it is done once, before any thread
@@ -127,6 +129,22 @@ def notices_of(engine: Engine) -> Notices:
     """What waits to be told in the workspace of an engine that was opened here."""
     assert isinstance(engine.parts.store, SqliteStore)
     return engine.parts.store.notices
+
+
+def outside_of(engine: Engine | None, library: Library, clock: Clock, actor: Actor | None = None) -> Outside:
+    """What is known of triggers and messages; without an engine nothing was kept yet."""
+    from sopwith.engine.outside import Outside
+
+    store = None if engine is None else engine.parts.store
+    assert store is None or isinstance(store, SqliteStore)
+    return Outside(
+        library,
+        os.environ,
+        clock,
+        deliveries=None if store is None else store.deliveries,
+        notices=None if store is None else store.notices,
+        actor=actor,
+    )
 
 
 def make_messenger(parts: Parts) -> Callable[[ChannelConfig], Messenger]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 
 import pytest
-from tests.doors.workshop import Terminal, Workshop
+from tests.doors.workshop import Terminal, Workshop, eventually
 from tests.web.given import Served
 
 from .conftest import Away
@@ -47,6 +49,10 @@ READERS: list[Callable[[str], list[str]]] = [
     lambda run_id: ["audit", run_id],
     lambda run_id: ["audit", run_id, "--verify"],
     lambda run_id: ["token", "list"],
+    lambda run_id: ["trigger", "list"],
+    lambda run_id: ["trigger", "list", "deploy"],
+    lambda run_id: ["trigger", "log"],
+    lambda run_id: ["notify", "list"],
 ]
 
 
@@ -144,3 +150,29 @@ def test_a_person_at_a_terminal_is_asked_there(
     run_id = workshop.run_id("deploy")
     granted = [e for e in workshop.json("audit", run_id)["events"] if e["type"] == "approval_granted"]
     assert granted[0]["actor"]["id"] == "ann"
+
+
+def test_deliveries_and_what_would_start_are_told_from_afar(workshop: Workshop, served: Served, away: Away) -> None:
+    """Of what a token is not for, there is none."""
+    hook = {"type": "webhook", "path": "/plain", "condition": "event.body.go == true"}
+    workshop.steps("hooked", "A | true", triggers=[hook])
+    workshop.steps("other", "A | true")
+    token = os.environ["SOPWITH_TOKEN"]
+    eventually(lambda: served.call("POST", "/hooks/plain", token, body={"go": True}).status == 202)
+    eventually(lambda: away.json("trigger", "log")["deliveries"][-1]["outcome"] == "started")
+    delivery = away.json("trigger", "log", "hooked")["deliveries"][-1]
+    shown = away.json("trigger", "log", "--show", str(delivery["number"]))
+    assert shown["event"]["content"]["body"] == {"go": True}
+    for go, code in ((True, 0), (False, 1)):
+        event = {"type": "webhook", "path": "/plain", "body": {"go": go}}
+        (away.root / "event.json").write_text(json.dumps(event))
+        told = away.json("trigger", "test", "hooked", "--event", "event.json", code=code)
+        assert told["wouldStart"] is go
+    away.here()
+    away.use(served.token("eve", "viewer", "--procedures", "oth*"))
+    assert away.json("trigger", "log")["deliveries"] == []
+    assert [each["sopName"] for each in away.json("trigger", "list")["triggers"]] == ["other"]
+    assert away.sop("trigger", "log", "--show", str(delivery["number"])).code == 6
+    assert away.sop("trigger", "test", "hooked", "--event", "event.json").code == 6
+    assert away.sop("notify", "list").code == 5
+    assert away.sop("notify", "test").code == 5

@@ -24,6 +24,7 @@ MEMBERS: dict[str, Any] = {
     "reason": "because",
     "name": "somebody",
     "role": "viewer",
+    "event": '{"type": "webhook", "path": "/x", "body": {}}',
 }
 """What the routes require in a body."""
 
@@ -35,7 +36,11 @@ def each_by_name(routes: list[Route]) -> Any:
 def tried(house: House, route: Route, token: str, *, of: str = "deploy", run: str | None = None) -> Reply:
     """One well-formed call on an object; what would change a run names a revision that it does not have."""
     path = route.path.replace("{runId}", run or house.runs[of]).replace("{step}", "1").replace("{name}", of)
-    path = path.replace("{tokenId}", "nobody").replace("{digest}", house.digests.get(of, "0" * 64))
+    path = (
+        path.replace("{tokenId}", "nobody")
+        .replace("{number}", "7")
+        .replace("{digest}", house.digests.get(of, "0" * 64))
+    )
     headers = {"If-Match": '"999999"'} if route.conditional else {}
     body = None
     if route.body is not None:
@@ -88,8 +93,10 @@ def test_a_role_opens_the_routes_whose_right_it_has_and_no_other(
         return
     if route.conditional:
         assert (reply.status, reply.code) == (412, "revision_conflict"), reply
-    elif "{tokenId}" in route.path:
+    elif "{tokenId}" in route.path or "{number}" in route.path:
         assert reply.status == 404
+    elif route.path.endswith("/notices/test"):
+        assert (reply.status, reply.code) == (400, "bad_request"), "there is no channel"
     else:
         assert reply.status == route.status, reply
 

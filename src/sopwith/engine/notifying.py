@@ -7,24 +7,28 @@ from typing import Any
 
 from msgspec import MsgspecError
 
+from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.instant import iso
 from sopwith.core.messages import Message, harmless
 from sopwith.core.notifications import ChannelConfig
+from sopwith.core.people import Directory, Right, check_right
 from sopwith.engine.noticing import MESSAGE
 from sopwith.engine.parts import Parts
-from sopwith.errors import BadRequest, NotFound, NotSent
+from sopwith.errors import BadRequest, NotAllowed, NotFound, NotSent
 from sopwith.ports import Messenger, Notice
 
 Document = dict[str, Any]
 
 
 def try_channels(
-    parts: Parts, messenger: Callable[[ChannelConfig], Messenger], only: str | None = None
+    parts: Parts, messenger: Callable[[ChannelConfig], Messenger], only: str | None = None, *, actor: Actor
 ) -> list[Document]:
     """`[{channel, kind, sent, told, hint}]`: one test message over each channel, or over the one that is named.
 
-    Raises NotFound for a name that config.json lacks, BadRequest where it has no channels, InvalidProcedure.
+    Raises NotAllowed for a step, and for a token that is no administrator's; NotFound for a name that config.json lacks,
+    BadRequest where it has no channels, InvalidProcedure.
     """
+    _check_tester(actor, Directory(parts.library.config()))
     channels = parts.library.config().notifications.channels
     if not channels:
         raise BadRequest(
@@ -39,6 +43,16 @@ def try_channels(
         {"channel": name, "kind": channel.kind, **_tried(messenger, channel, message)}
         for name, channel in chosen.items()
     ]
+
+
+def _check_tester(actor: Actor, people: Directory) -> None:
+    if actor.inside is not None:
+        raise NotAllowed(f"a step of {actor.inside} cannot send test messages", hint="run sop notify test from a shell")
+    if actor.grant is None:
+        return
+    check_right(actor, Right.MANAGE, people, "send test messages")
+    if actor.kind is not ActorKind.HUMAN:
+        raise NotAllowed(f"{actor} may not send test messages: a person looks whether they come", hint="ask one")
 
 
 def notices_document(notices: Iterable[Notice]) -> list[Document]:

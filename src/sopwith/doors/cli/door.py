@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from sopwith.doors.cli.logs import LogReader
     from sopwith.doors.remote.catalog import RemoteCatalog
     from sopwith.doors.remote.door import RemoteDoor
+    from sopwith.doors.remote.outside import RemoteOutside
     from sopwith.doors.remote.reader import RemoteLogs
     from sopwith.engine.catalog import Catalog
     from sopwith.engine.engine import Engine
+    from sopwith.engine.outside import Outside
 
 Document = dict[str, Any]
 SERVER = "SOPWITH_SERVER"
@@ -67,6 +69,14 @@ class Door(Opened):
         from sopwith.plugins import Registry
 
         return Catalog(self.library, Registry(), os.environ)
+
+    @functools.cached_property
+    def outside(self) -> Outside | RemoteOutside:
+        """What is known of triggers and messages. Makes no database."""
+        from sopwith.assembly import outside_of
+        from sopwith.clock import SystemClock
+
+        return outside_of(self.engine if self.has_runs else None, self.library, SystemClock())
 
     def logs(self, run_id: str, step: StepId | None) -> LogReader | RemoteLogs:
         """Reads what the steps print. Raises NotFound."""

@@ -7,8 +7,7 @@ import click
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import Document, Door, verb
 from sopwith.doors.cli.terminal import mark, safe
-from sopwith.engine.notifying import notices_document, try_channels
-from sopwith.errors import NotAllowed
+from sopwith.engine.notifying import try_channels
 
 _COLOURS = {"sent": "green", "waiting": "blue", "retrying": "yellow", "dropped": "bright_black", "given_up": "red"}
 
@@ -19,15 +18,10 @@ _COLOURS = {"sent": "green", "waiting": "blue", "retrying": "yellow", "dropped":
 def notify_test(door: Door, channel: str | None) -> None:
     """Send a message over CHANNEL, or over every channel of config.json, and show what came back.
 
-    From here, with the environment of this shell: that of sop serve may be another one. Exit code 1 if any failed.
+    From here, with the environment of this shell: that of sop serve may be another one. With --server, from there.
+    Exit code 1 if any failed.
     """
-    from sopwith.assembly import make_messenger
-
-    if door.actor.inside is not None:
-        raise NotAllowed(
-            f"a step of {door.actor.inside} cannot send test messages", hint="run sop notify test from a shell"
-        )
-    found = try_channels(door.engine.parts, make_messenger(door.engine.parts), channel)
+    found = _tried(door, channel)
     door.say({"channels": found}, lambda: "\n".join(_tested(each) for each in found))
     door.leave(0 if all(each["sent"] for each in found) else 1)
 
@@ -37,10 +31,16 @@ def notify_test(door: Door, channel: str | None) -> None:
 @verb
 def notify_list(door: Door, limit: int) -> None:
     """Show what waits to be told, was sent, was dropped, or was given up, the newest first."""
-    from sopwith.assembly import notices_of
+    document = door.outside.notices(limit)
+    door.say(document, lambda: "\n".join(map(_listed, document["notices"])) or "nothing was to be told yet")
 
-    found = notices_document(notices_of(door.engine).newest(limit)) if door.has_runs else []
-    door.say({"notices": found}, lambda: "\n".join(map(_listed, found)) or "nothing was to be told yet")
+
+def _tried(door: Door, channel: str | None) -> list[Document]:
+    if door.server is not None:
+        return door.server.outside.tried(channel)
+    from sopwith.assembly import make_messenger
+
+    return try_channels(door.engine.parts, make_messenger(door.engine.parts), channel, actor=door.actor)
 
 
 def _tested(found: Document) -> str:

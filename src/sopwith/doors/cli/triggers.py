@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -12,9 +11,8 @@ from sopwith.doors.cli import text
 from sopwith.doors.cli.door import Document, Door, complete_procedure, procedure_argument, verb
 from sopwith.doors.cli.terminal import mark, safe, shown
 from sopwith.engine.files import read_bounded
-from sopwith.errors import BadRequest, NotFound
+from sopwith.errors import BadRequest
 
-_ALL = 2**62
 _MARKS = {
     "started": ("✔", "green"),
     "queued": ("✔", "green"),
@@ -30,13 +28,7 @@ _MARKS = {
 @verb
 def trigger_list(door: Door, name: str | None) -> None:
     """Show what may start procedure NAME, or all procedures: webhooks, schedules, files, ends of other runs."""
-    from sopwith.clock import SystemClock
-    from sopwith.engine.trigger_documents import triggers_document
-
-    document = triggers_document(door.library, os.environ, SystemClock().now().at)
-    if name is not None:
-        door.library.find(name)
-        document = {key: [each for each in held if each["sopName"] == name] for key, held in document.items()}
+    document = door.outside.triggers(name)
     door.say(document, lambda: _list_text(document))
 
 
@@ -56,14 +48,10 @@ def trigger_test(door: Door, name: str, file: Path) -> None:
 
     Exit code 1 if it would start nothing.
     """
-    from sopwith.clock import SystemClock
-    from sopwith.engine.trigger_documents import foresight_document, read_event
-
-    procedure = door.library.procedure(name)
     data = read_bounded(file)
     if data is None:
         raise BadRequest(f"there is no file {file}", hint="write the event into it as JSON")
-    document = foresight_document(procedure, read_event(data, SystemClock().now().at))
+    document = door.outside.foreseen(name, data)
     door.say(document, lambda: _test_text(document))
     door.leave(0 if document["wouldStart"] else 1)
 
@@ -75,27 +63,11 @@ def trigger_test(door: Door, name: str, file: Path) -> None:
 @verb
 def trigger_log(door: Door, name: str | None, limit: int, number: int | None) -> None:
     """List what happened outside and what came of it, the newest first; of procedure NAME, or all."""
-    from sopwith.engine.trigger_documents import delivery_document
-    from sopwith.stores.sqlite import SqliteStore
-
-    if name is not None:
-        from sopwith.core.procedure import check_name
-
-        check_name(name)
-    store = door.engine.parts.store if door.has_runs else None
-    kept = store.deliveries if isinstance(store, SqliteStore) else None
     if number is not None:
-        found = kept.delivery(number) if kept is not None else None
-        if found is None:
-            raise NotFound(f"there is no delivery {number}", hint="sop trigger log lists them")
-        document = delivery_document(found, with_event=True)
-        door.say(document, lambda: _delivery_text(document))
+        whole = door.outside.delivery(number)
+        door.say(whole, lambda: _delivery_text(whole))
         return
-    before, rows = _ALL, list[Document]()
-    while kept is not None and len(rows) < limit and (page := kept.newest(before, 500)):
-        rows += [delivery_document(each) for each in page if name in (None, each.procedure)]
-        before = page[-1].number
-    document = {"deliveries": rows[:limit]}
+    document = door.outside.deliveries(name=name, limit=limit)
     door.say(document, lambda: "\n".join(map(_row, document["deliveries"])) or "nothing has happened outside yet")
 
 

@@ -15,6 +15,7 @@ from sopwith.errors import BadRequest
 if TYPE_CHECKING:
     from sopwith.doors.remote.catalog import RemoteCatalog
     from sopwith.doors.remote.engine import RemoteEngine
+    from sopwith.doors.remote.outside import RemoteOutside
     from sopwith.doors.remote.reader import RemoteLogs, RemoteReader
 
 TOKEN = "SOPWITH_TOKEN"  # noqa: S105 the name of a variable
@@ -22,6 +23,7 @@ FROM_AFAR = frozenset(
     {
         *("list", "show", "validate", "run", "approve", "reject", "status", "history", "inbox", "logs", "audit"),
         *("cancel", "pause", "resume", "retry", "rollback", "skip", "complete", "fail"),
+        *("trigger list", "trigger test", "trigger log", "notify list", "notify test"),
         *("token create", "token list", "token revoke", "token log"),
     }
 )
@@ -64,6 +66,12 @@ class RemoteDoor(Door):
         from sopwith.doors.remote.reader import RemoteReader
 
         return RemoteReader(self.engine, self.client)
+
+    @functools.cached_property
+    def outside(self) -> RemoteOutside:
+        from sopwith.doors.remote.outside import RemoteOutside
+
+        return RemoteOutside(self.client)
 
     def logs(self, run_id: str, step: StepId | None) -> RemoteLogs:
         from sopwith.doors.remote.reader import RemoteLogs

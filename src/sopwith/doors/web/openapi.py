@@ -20,6 +20,7 @@ _PARAMETERS: dict[str, Schema] = {
     "step": {"type": "string", "pattern": "^[1-9][0-9]{0,3}(:.{1,64})?$"},
     "name": {"type": "string", "maxLength": 64},
     "tokenId": {"type": "string", "maxLength": 64},
+    "number": {"type": "string", "pattern": "^[0-9]{1,15}$"},
     "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     "path": {"type": "string", "maxLength": 200, "description": "The path of the triggers, without its first slash"},
 }
