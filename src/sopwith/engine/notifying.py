@@ -25,8 +25,8 @@ def try_channels(
 ) -> list[Document]:
     """`[{channel, kind, sent, told, hint}]`: one test message over each channel, or over the one that is named.
 
-    Raises NotAllowed for a step, and for a token that is no administrator's; NotFound for a name that config.json lacks,
-    BadRequest where it has no channels, InvalidProcedure.
+    Raises NotAllowed for a step, and for a token that is no administrator's; NotFound for a name that config.json
+    lacks, BadRequest where it has no channels, InvalidProcedure.
     """
     _check_tester(actor, Directory(parts.library.config()))
     channels = parts.library.config().notifications.channels
