@@ -117,6 +117,15 @@ def test_a_step_of_a_run_that_cannot_be_found_decides_nothing(bench: Bench, run_
     refused(bench, run_id, step_of(second))
 
 
+def test_what_a_step_of_another_workspace_has_begun_here_it_may_steer(bench: Bench, run_id: str) -> None:
+    elsewhere = step_of("sop_run_zzzzzzzzzzzz")
+    begun = started_by(bench, elsewhere)
+    bench.engine().pause(begun, actor=elsewhere)
+    assert bench.now(begun).paused
+    refused(bench, run_id, elsewhere)
+    refused(bench, begun, step_of("sop_run_yyyyyyyyyyyy"))
+
+
 def test_two_runs_that_bring_on_each_other_are_looked_at_once(bench: Bench, run_id: str) -> None:
     one, other = bench.run("other").run_id, bench.run("other").run_id
     bench.engine().pause(one, actor=step_of(other))
