@@ -613,7 +613,7 @@ class Laws:
             self.breaks(f"{where} was launched without a step_started before it")
         elif run.steps[key[1]].status is not StepStatus.RUNNING or _key(run, key[1]) != key:
             self.breaks(f"{where} was launched after its step had ended")
-        elif driver is not None and driver.drives == order.run_id and _stops(driver.knew[order.run_id]):
+        elif driver is not None and driver.drives == order.run_id and _knew_of_an_end(driver, order.run_id):
             self.breaks(f"{where} was launched by a driver that knew that nothing more was to start")
         elif not started[0].rollback and self._gated(run, key[1]):
             self._check_bytes(where, order, started[0].digest)
@@ -784,6 +784,11 @@ def conceal(value: str) -> str:
 def _key(run: Run, number: StepId) -> Key:
     state = run.steps[number]
     return (run.run_id, number, state.visit, state.attempt)
+
+
+def _knew_of_an_end(driver: Process, run_id: str) -> bool:
+    known = driver.knew.get(run_id)
+    return known is not None and _stops(known)
 
 
 def _stops(run: Run) -> bool:

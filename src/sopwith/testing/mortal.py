@@ -53,7 +53,7 @@ class Process:
         self.knows: dict[str, Run] = {}
         """The runs as it has last seen them."""
         self.knew: dict[str, Run] = {}
-        """The same when it last asked for a process to be started: what it hears after that comes too late."""
+        """The same when it last asked what had become of an attempt: what it hears after that comes too late."""
         self.tasks: list[asyncio.Task[Any]] = []
         self.store: Any = None
 
@@ -200,7 +200,8 @@ class MortalExecutor:
         self._delay = delay
 
     async def start(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch:
-        self._process.knew |= self._process.knows
+        # its intent was recorded this moment, on the run as it was then
+        self._process.knew.pop(order.run_id, None)
         watch = await self._call("start", lambda: self._executor.start(order, on_output))
         return MortalWatch(self._process, watch, self._fate, self._delay)
 
