@@ -7,7 +7,9 @@ Both pass the same registration. Entry points are scanned only for a name that t
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Generic, Protocol, TypeVar
 
 from sopwith.errors import BadRequest
 from sopwith.ports import ChannelKind, ExecutorKind
@@ -28,89 +30,80 @@ _BUILT_IN_CHANNELS = {
 }
 
 
-class Registry:
-    """Kinds that are known so far."""
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_K = TypeVar("_K", bound=_Named)
+
+
+class _Kinds(Generic[_K]):
+    """Kinds of one sort that are known so far."""
+
+    def __init__(self, sort: str, type_: type[_K], built_in: Mapping[str, str], group: str) -> None:
+        """`sort`: as people call it; `built_in`: name -> where it is; `group`: of the entry points."""
+        self._sort = sort
+        self._type = type_
+        self._built_in = built_in
+        self._group = group
+        self._kinds: dict[str, _K] = {}
+        self._loading = threading.RLock()
+
+    def register(self, kind: _K) -> None:
+        """Adds a kind. Raises BadRequest for a name that is taken."""
+        if kind.name in self._kinds:
+            raise BadRequest(f"{self._sort} {kind.name} is registered twice", hint="give one of them another name")
+        self._kinds[kind.name] = kind
+
+    def kind(self, name: str) -> _K:
+        """The kind called `name`. Raises BadRequest if nothing registers it."""
+        with self._loading:
+            if name not in self._kinds:
+                self.register(self._load(name))
+            return self._kinds[name]
+
+    def _load(self, name: str) -> _K:
+        place = self._built_in.get(name)
+        if place is not None:
+            module, attribute = place.split(":")
+            return self._checked(name, getattr(import_module(module), attribute))
+        from importlib.metadata import entry_points
+
+        for point in entry_points(group=self._group, name=name):
+            return self._checked(name, point.load())
+        raise BadRequest(
+            f"no {self._sort} is called {name}",
+            hint=f"built in: {', '.join(self._built_in)}; others register the entry point {self._group}",
+        )
+
+    def _checked(self, name: str, kind: object) -> _K:
+        if not isinstance(kind, self._type) or kind.name != name:
+            called = self._type.__name__
+            article = "an" if called[0] in "AEIOU" else "a"
+            raise BadRequest(
+                f"the entry point {name} is not {article} {called} of that name", hint=f"see ports.{called}"
+            )
+        return kind
+
+
+class Registry(_Kinds[ExecutorKind]):
+    """Kinds of steps that are known so far."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, ExecutorKind] = {}
-        self._loading = threading.RLock()
+        super().__init__("executor", ExecutorKind, _BUILT_IN, ENTRY_POINTS)
 
     def register(self, kind: ExecutorKind) -> None:
         """Adds a kind of step. Raises BadRequest for a name that is taken or a kind that nobody could carry out."""
-        if kind.name in self._kinds:
-            raise BadRequest(f"executor {kind.name} is registered twice", hint="give one of them another name")
         if kind.by_hand == (kind.make is not None):
             raise BadRequest(
                 f"executor {kind.name} must either be by_hand or make an Executor", hint="see ports.ExecutorKind"
             )
-        self._kinds[kind.name] = kind
-
-    def kind(self, name: str) -> ExecutorKind:
-        """The kind called `name`. Raises BadRequest if nothing registers it."""
-        with self._loading:
-            if name not in self._kinds:
-                self.register(_load(name))
-            return self._kinds[name]
+        super().register(kind)
 
 
-def _load(name: str) -> ExecutorKind:
-    place = _BUILT_IN.get(name)
-    if place is not None:
-        module, attribute = place.split(":")
-        return _checked(name, getattr(import_module(module), attribute))
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group=ENTRY_POINTS, name=name):
-        return _checked(name, point.load())
-    raise BadRequest(
-        f"no executor is called {name}",
-        hint=f"built in: {', '.join(_BUILT_IN)}; others register the entry point {ENTRY_POINTS}",
-    )
-
-
-def _checked(name: str, kind: object) -> ExecutorKind:
-    if not isinstance(kind, ExecutorKind) or kind.name != name:
-        raise BadRequest(f"the entry point {name} is not an ExecutorKind of that name", hint="see ports.ExecutorKind")
-    return kind
-
-
-class Channels:
+class Channels(_Kinds[ChannelKind]):
     """Kinds of channels that are known so far."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, ChannelKind] = {}
-        self._loading = threading.RLock()
-
-    def register(self, kind: ChannelKind) -> None:
-        """Adds a kind of channel. Raises BadRequest for a name that is taken."""
-        if kind.name in self._kinds:
-            raise BadRequest(f"channel {kind.name} is registered twice", hint="give one of them another name")
-        self._kinds[kind.name] = kind
-
-    def kind(self, name: str) -> ChannelKind:
-        """The kind called `name`. Raises BadRequest if nothing registers it."""
-        with self._loading:
-            if name not in self._kinds:
-                self.register(_load_channel(name))
-            return self._kinds[name]
-
-
-def _load_channel(name: str) -> ChannelKind:
-    place = _BUILT_IN_CHANNELS.get(name)
-    if place is not None:
-        module, attribute = place.split(":")
-        return _checked_channel(name, getattr(import_module(module), attribute))
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group=CHANNELS, name=name):
-        return _checked_channel(name, point.load())
-    raise BadRequest(
-        f"no channel is called {name}",
-        hint=f"built in: {', '.join(_BUILT_IN_CHANNELS)}; others register the entry point {CHANNELS}",
-    )
-
-
-def _checked_channel(name: str, kind: object) -> ChannelKind:
-    if not isinstance(kind, ChannelKind) or kind.name != name:
-        raise BadRequest(f"the entry point {name} is not a ChannelKind of that name", hint="see ports.ChannelKind")
-    return kind
+        super().__init__("channel", ChannelKind, _BUILT_IN_CHANNELS, CHANNELS)

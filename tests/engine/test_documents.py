@@ -7,10 +7,11 @@ import json
 import pytest
 
 from sopwith.core.codec import view_line
+from sopwith.core.procedure import sha256
 from sopwith.core.run import RunStatus
 from sopwith.engine.documents import error_document, procedure_document, run_document
 from sopwith.engine.reading import plan_document
-from sopwith.errors import InvalidProcedure, LimitReached
+from sopwith.errors import InvalidProcedure, LimitReached, NotFound
 from sopwith.testing.executor import FAILED, Play
 
 from .bench import ANN, Bench
@@ -129,3 +130,33 @@ def test_errors_are_documents_too(bench: Bench) -> None:
         bench.create("broken")
     (problem, *_) = error_document(invalid.value)["error"]["problems"]
     assert {"message", "file"} <= problem.keys()
+
+
+def test_a_run_hands_out_the_contents_that_it_names_and_no_others(bench: Bench) -> None:
+    """A database holds those of all runs, and whoever may see one run need not see the others."""
+    bench.procedure("deploy", {"requiresApproval": True})
+    bench.procedure("secret", {"run": "echo hidden"})
+    run, other = bench.run("deploy"), bench.run("secret")
+    reader = bench.reader
+    gate = run.steps[1].gate
+    assert gate is not None
+    for digest in (run.procedure_digest, gate.digest):
+        assert sha256(reader.content(run.run_id, digest)) == digest
+    assert reader.content(other.run_id, other.procedure_digest)
+    for digest in (other.procedure_digest, "0" * 64, "", "../x"):
+        with pytest.raises(NotFound, match="names no content"):
+            reader.content(run.run_id, digest)
+
+
+def test_who_is_about_to_drive_a_run_is_told_as_its_driver(bench: Bench) -> None:
+    bench.procedure("deploy", {}, {"requiresApproval": True})
+    run_id = bench.create("deploy")
+    reader = bench.reader
+    driver = reader.record(run_id, 0, 100).driver
+    assert driver is not None
+    assert driver.pid == bench.engine().parts.owner().pid
+    bench.drive(run_id)
+    found = reader.record(run_id, 0, 2)
+    assert (found.driver, len(found.events), found.more) == (None, 2, True)
+    assert found.revision == bench.now(run_id).seq
+    assert not reader.record(run_id, 2, 100).more

@@ -1,4 +1,4 @@
-"""One thread beside the event loop that does one thing after the other, and that nobody waits for at the end."""
+"""Work that blocks, beside the event loop: in threads that nobody waits for when the process ends."""
 
 from __future__ import annotations
 
@@ -47,15 +47,26 @@ class Worker:
 
     def _run(self) -> None:
         while True:
-            work, loop, done = self._queue.get()
-            result, failed = None, None
-            try:
-                result = work()
-            except Exception as error:
-                failed = error
-            # a loop that has ended listens no more
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_tell, done, result, failed)
+            _carry_out(*self._queue.get())
+
+
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Does it in a thread of its own, beside others that may hang."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+    threading.Thread(target=_carry_out, args=(work, loop, done), name="beside", daemon=True).start()
+    return cast(_T, await done)
+
+
+def _carry_out(work: Callable[[], Any], loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any]) -> None:
+    result, failed = None, None
+    try:
+        result = work()
+    except Exception as error:
+        failed = error
+    # a loop that has ended listens no more
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_tell, done, result, failed)
 
 
 def _tell(done: asyncio.Future[Any], result: Any, failed: Exception | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from sopwith.core.config import Config
 from sopwith.core.messages import Message, gathered
 from sopwith.core.notifications import ChannelConfig
-from sopwith.engine.in_thread import in_thread
+from sopwith.engine.aside import in_thread
 from sopwith.engine.noticing import AT_ONCE, MESSAGE, Noticing
 from sopwith.engine.parts import Parts
 from sopwith.errors import NotSent

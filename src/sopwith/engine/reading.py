@@ -17,9 +17,9 @@ from sopwith.core.address import StepId, number_of
 from sopwith.core.agents import agents_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import why_not
-from sopwith.core.codec import decode_event
+from sopwith.core.codec import SealedEvent, decode_event
 from sopwith.core.concurrency import group_of
-from sopwith.core.due import is_left
+from sopwith.core.due import at_rest, is_left, waits_by_itself
 from sopwith.core.events import OPEN, Policy, StepBody, StepReported, VerificationEnded, VerificationStarted
 from sopwith.core.foresight import Foreseen, Foresight, foresee
 from sopwith.core.gates import Terms, needs_gate, needs_start_gate, start_terms, step_terms
@@ -54,7 +54,7 @@ from sopwith.engine.outputs import Output, output_of, verifications_of
 from sopwith.engine.runs import check_run_id
 from sopwith.engine.sight import Sight, no_such_run
 from sopwith.errors import NotFound, VerificationFailed
-from sopwith.ports import RunFilter, RunSummary, Workspace
+from sopwith.ports import Owner, RunFilter, RunSummary, Workspace
 
 PENDING = "pending"
 _PAGE = 200
@@ -74,6 +74,15 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[Document, ...]
     more: bool
     over: bool
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a record as it is kept. `more`: there is more already."""
+
+    revision: int
+    events: tuple[SealedEvent, ...]
+    more: bool
+    driver: Owner | None
 
 
 class Reader:
@@ -108,6 +117,31 @@ class Reader:
         lease = lease_elsewhere(self._parts, run_id) if driver is None else None
         document = run_document(run, now=self._parts.clock.now().at, driver=driver, lease=lease)
         return document if loaded.changed_at is None else {**document, "recordChangedAt": loaded.changed_at}
+
+    def record(self, run_id: str, after_seq: int, limit: int) -> Record:
+        """The events after this one as they are kept, and who drives the run, or, where it is a server's, is about to.
+
+        Raises NotFound.
+        """
+        run = self.run(run_id)
+        events = self._parts.store.events(run_id, after_seq)
+        driver = self._parts.store.holder(run_id) if run.ended is None else None
+        if driver is None and not run.queued and (waits_by_itself(run) or not at_rest(run)):
+            driver = self._parts.owner()
+        return Record(revision=run.seq, events=events[:limit], more=len(events) > limit, driver=driver)
+
+    def content(self, run_id: str, digest: str) -> bytes:
+        """The bytes that a run names by their digest: its procedures, and what is or was asked at its gates as they
+        are now. Nothing else, whatever the database holds. Raises NotFound.
+        """
+        run = self.run(run_id)
+        gates = (run.start_gate, *(step.gate for step in run.steps.values()))
+        named = {run.procedure_digest, *(used.digest for used in run.uses.values())}
+        named |= {gate.digest for gate in gates if gate is not None}
+        data = self._parts.store.content(digest) if digest in named else None
+        if data is None:
+            raise NotFound(f"{run_id} names no content {digest[:64]!r}", hint="its record names what there is")
+        return data
 
     def step(self, run_id: str, number: StepId) -> Document:
         """One step of a run, with its definition. Raises NotFound."""

@@ -15,7 +15,7 @@ from sopwith.core.config import Config
 from sopwith.core.events import Event
 from sopwith.core.run import Run
 from sopwith.core.tracing import Span, span_ending_at, step_that_started
-from sopwith.engine.in_thread import in_thread
+from sopwith.engine.aside import in_thread
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
 from sopwith.engine.tracing import trace_of

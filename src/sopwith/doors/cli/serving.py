@@ -20,9 +20,9 @@ from sopwith.doors.cli.listening import DEFAULT_HOST, DEFAULT_PORT, Place, check
 from sopwith.doors.cli.server_health import HealthSocket, Physician, ask
 from sopwith.doors.cli.server_log import ServerLog
 from sopwith.doors.cli.service_manager import ServiceManager
+from sopwith.engine.aside import in_thread as _aside
 from sopwith.engine.auditing import Deferred
 from sopwith.engine.files import ensure_private_folder
-from sopwith.engine.in_thread import in_thread as _aside
 from sopwith.engine.ticker import Pulse
 from sopwith.engine.ticker import serve as serve_runs
 from sopwith.errors import BadRequest, NotAllowed, NotFound, Refused, SopwithError, StoreError

@@ -2,6 +2,8 @@
 
 Default deny: a route without a declared right makes this refuse to be made, there is no other way to add one, and
 whoever has no token that holds is told nothing, not even which paths there are.
+
+Longer than other files: what one request passes on its way, in the order in which it does, is read in one place.
 """
 
 from __future__ import annotations

@@ -9,28 +9,19 @@ import base64
 
 import msgspec
 
-from sopwith.core.due import at_rest, waits_by_itself
 from sopwith.core.people import Right
-from sopwith.core.run import Run
 from sopwith.doors.web.office import Desk
 from sopwith.doors.web.runs import RUN
 from sopwith.doors.web.schemas import OBJECT, number, record
 from sopwith.doors.web.table import Answer, Asked, Route
 from sopwith.engine.documents import Document
-from sopwith.errors import NotFound
 
 MOST_EVENTS = 500
 
 
 def _record(desk: Desk, asked: Asked) -> Answer:
-    run_id, after = asked.path["runId"], asked.query.get("after", 0)
-    run = desk.reader(asked).run(run_id)
-    parts = desk.engine.parts
-    events = parts.store.events(run_id, after)
-    page = events[:MOST_EVENTS]
-    driver = parts.store.holder(run_id) if run.ended is None else None
-    if driver is None and not run.queued and (waits_by_itself(run) or not at_rest(run)):
-        driver = parts.owner()  # it is about to
+    run_id = asked.path["runId"]
+    found = desk.reader(asked).record(run_id, asked.query.get("after", 0), MOST_EVENTS)
     shown: list[Document] = [
         {
             "seq": each.seq,
@@ -38,33 +29,22 @@ def _record(desk: Desk, asked: Asked) -> Answer:
             "prevHash": each.prev_hash,
             "hash": each.hash,
         }
-        for each in page
+        for each in found.events
     ]
     return Answer(
         {
             "runId": run_id,
-            "revision": run.seq,
+            "revision": found.revision,
             "events": shown,
-            "more": len(events) > len(page),
-            "driver": None if driver is None else msgspec.to_builtins(driver),
+            "more": found.more,
+            "driver": None if found.driver is None else msgspec.to_builtins(found.driver),
         }
     )
 
 
 def _content(desk: Desk, asked: Asked) -> Answer:
-    digest = asked.path["digest"]
-    run = desk.reader(asked).run(asked.path["runId"])
-    data = desk.engine.parts.store.content(digest) if digest in _named_by(run) else None
-    if data is None:
-        raise NotFound(f"{run.run_id} names no content {digest[:64]!r}", hint="its record names what there is")
+    data = desk.reader(asked).content(asked.path["runId"], asked.path["digest"])
     return Answer(data=data, media_type="application/octet-stream")
-
-
-def _named_by(run: Run) -> frozenset[str]:
-    """The procedures that the run was pinned to, and what is or was asked at its gates as they are now."""
-    gates = [run.start_gate, *(step.gate for step in run.steps.values())]
-    asked = {gate.digest for gate in gates if gate is not None}
-    return frozenset({run.procedure_digest, *(used.digest for used in run.uses.values()), *asked})
 
 
 ROUTES: tuple[Route, ...] = (
