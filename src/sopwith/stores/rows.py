@@ -52,6 +52,7 @@ def run_values(summary: RunSummary, head: str) -> dict[str, Any]:
         ended_at=None if summary.ended_at is None else milliseconds(summary.ended_at),
         due_at=None if summary.due_at is None else milliseconds(summary.due_at),
         concurrency_group=summary.concurrency_group or None,
+        left_at=None if summary.left_at is None else milliseconds(summary.left_at),
     )
     return values
 
@@ -60,7 +61,7 @@ def stored_run(row: Row) -> StoredRun:
     """A row of the `run_by_id` and `newest_runs` queries."""
     ordinal, head, run_id, name, version, status, seq, mode, priority, current, total, *rest = row
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, *last = rest
-    group, parent = last
+    group, parent, asks, left_at = last
     summary = RunSummary(
         run_id=run_id,
         name=name,
@@ -81,6 +82,8 @@ def stored_run(row: Row) -> StoredRun:
         procedure_digest=procedure_digest.hex(),
         concurrency_group=group or "",
         parent=parent or "",
+        asks=asks,
+        left_at=None if left_at is None else instant(left_at),
     )
     return StoredRun(ordinal, head.hex(), summary)
 
@@ -88,7 +91,13 @@ def stored_run(row: Row) -> StoredRun:
 def only_progressed(before: RunSummary, after: RunSummary) -> bool:
     """Whether nothing differs that lists, limits and timers look runs up by."""
     progress = {"seq": after.seq, "current_step": after.current_step, "updated_at": after.updated_at}
-    return msgspec.structs.replace(before, **progress) == after
+    asked = {"asks": after.asks, "left_at": after.left_at}  # has a statement of its own
+    return msgspec.structs.replace(before, **progress, **asked) == after
+
+
+def asks_alike(before: RunSummary, after: RunSummary) -> bool:
+    """Whether the inbox finds and counts the run as it did."""
+    return (before.asks, before.left_at) == (after.asks, after.left_at)
 
 
 def event_values(run: int, event: SealedEvent) -> dict[str, Any]:
