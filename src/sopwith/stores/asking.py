@@ -39,7 +39,8 @@ class SqliteAsking:
             asked: int = self._db.value("count_asked", names=names)
             left = self._db.rows("left_runs", names=names, now=milliseconds(which.now))
         # a claim whose lock is free is that of a dead driver
-        return asked + sum(count for run, count in left if run is None or not self._claims.is_held(run))
+        free: int = sum(count for run, count in left if run is None or not self._claims.is_held(run))
+        return asked + free
 
 
 def _names(which: AskingFilter) -> Any:

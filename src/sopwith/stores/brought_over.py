@@ -12,7 +12,7 @@ from sopwith.core.evolve import replay
 from sopwith.core.procedure import decode_procedure
 from sopwith.core.run import Run
 from sopwith.stores.queries import queries
-from sopwith.stores.rows import milliseconds
+from sopwith.stores.rows import Row, milliseconds
 
 
 def fill_inbox(db: apsw.Connection) -> None:
@@ -20,7 +20,8 @@ def fill_inbox(db: apsw.Connection) -> None:
 
     A run that cannot be read asks once: whoever looks at the inbox is told of it then.
     """
-    for ordinal, run_id in db.execute(queries()["open_runs"]).fetchall():
+    open_runs: list[Row] = db.execute(queries()["open_runs"]).fetchall()
+    for ordinal, run_id in open_runs:
         asked, left = 1, None
         try:
             run = _run(db, run_id)
@@ -33,10 +34,10 @@ def fill_inbox(db: apsw.Connection) -> None:
 
 def _run(db: apsw.Connection, run_id: str) -> Run:
     """Raises ValueError, AssertionError or LookupError where its record cannot be read."""
-    rows = db.execute(queries()["events_after"], {"run_id": run_id, "after_seq": 0}).fetchall()
+    rows: list[Row] = db.execute(queries()["events_after"], {"run_id": run_id, "after_seq": 0}).fetchall()
     events = [decode_event(payload or b"") for _seq, payload, _before, _hash in rows]
     created = events[0].body
     assert isinstance(created, RunCreated)
     digest = bytes.fromhex(created.procedure_digest)
-    [data] = db.execute(queries()["content_of_digest"], {"digest": digest}).fetchall()[0]
-    return replay(decode_procedure(data), events)
+    contents: list[Row] = db.execute(queries()["content_of_digest"], {"digest": digest}).fetchall()
+    return replay(decode_procedure(contents[0][0]), events)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import cached_property
+from typing import Any, overload
 
 import msgspec
 
@@ -22,6 +24,32 @@ class StoredRun(msgspec.Struct, frozen=True):
     ordinal: int
     head: str
     summary: RunSummary
+
+
+class RunIds(Sequence[str]):
+    """Ids of runs that are read when somebody looks at them, once."""
+
+    def __init__(self, read: Callable[[], tuple[str, ...]]) -> None:
+        self._read = read
+
+    @cached_property
+    def _ids(self) -> tuple[str, ...]:
+        return self._read()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        return self._ids[index]
+
+    def __eq__(self, other: object) -> bool:
+        return self._ids == (other._ids if isinstance(other, RunIds) else other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class _Head(msgspec.Struct, rename="camel"):

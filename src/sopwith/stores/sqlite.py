@@ -26,6 +26,7 @@ from sopwith.stores.integrity import findings
 from sopwith.stores.log import SqliteLog
 from sopwith.stores.notices import SqliteCursor, SqliteNotices
 from sopwith.stores.rows import (
+    RunIds,
     StoredRun,
     asks_alike,
     event_values,
@@ -240,8 +241,9 @@ class SqliteStore:
         # null, which no run's group equals, stands for none
         of_group = {"group": group or None, "asking": asking}
         return Occupancy(
-            of_procedure=self._run_ids("slots_of_name", name=name, asking=asking),
-            of_workspace=self._run_ids("slots_of_workspace", asking=asking),
+            # there may be thousands, and most procedures have no limit
+            of_procedure=RunIds(lambda: self._run_ids("slots_of_name", name=name, asking=asking)),
+            of_workspace=RunIds(lambda: self._run_ids("slots_of_workspace", asking=asking)),
             of_group=self._run_ids("slots_of_group", **of_group),
             queued_before=self._run_ids("queued_before", name=name, asking=asking),
             queued_in_group=self._run_ids("queued_in_group", **of_group),
