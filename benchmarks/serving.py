@@ -29,6 +29,7 @@ from sopwith.errors import SopwithError
 from sopwith.ports import RunSummary, Workspace
 from sopwith.stores.bell import DatagramBell
 
+SOP = Path(sys.executable).with_name("sop")
 _ANN = Actor("ann", ActorKind.HUMAN, "cli")
 _GATED = "gated"
 _QUICK = "quick"
@@ -91,7 +92,7 @@ def _prepared(folder: Path, waiting: int) -> Engine:
 
 def serve(folder: Path) -> subprocess.Popen[bytes]:
     """A server of the workspace, which has just been started."""
-    command = [str(Path(sys.executable).with_name("sop")), "serve", "--log-format", "json"]
+    command = [str(SOP), "serve", "--log-format", "json"]
     nowhere = subprocess.DEVNULL
     return subprocess.Popen(command, cwd=folder, stdin=nowhere, stdout=nowhere)
 

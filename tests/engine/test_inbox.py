@@ -18,6 +18,7 @@ from sopwith.core.actor import Actor
 from sopwith.core.config import Role
 from sopwith.core.due import AT_ONCE
 from sopwith.core.grants import Grant
+from sopwith.core.people import Directory
 from sopwith.engine.doctor import examine
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
@@ -79,6 +80,14 @@ def test_all_that_waits_is_told_the_longest_waiting_first(bench: Bench, waiting:
         (last, "approval"),
     ]
     assert (found["total"], found["nextAfter"]) == (9, None)
+
+
+def test_no_run_that_has_anything_is_left_out(bench: Bench, waiting: list[str]) -> None:
+    reader = bench.reader
+    each = [reader._asked_in(bench.now(run_id), ANN, Directory(None)) for run_id in waiting]
+    assert [item for items in each for item in items] == reader.inbox(ANN)["items"]
+    asked = [summary.asks for summary in reversed(bench.store.summaries(RunFilter())[0])]
+    assert asked == [3, 1, 0, 1, 0, 1, 0, 0, 1]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6, 7, 8, 9, 200])
@@ -199,7 +208,9 @@ def test_a_run_that_rests_is_there_once_its_time_has_come_and_nobody_drives_it(
 # stores of older versions, and of people who edit them
 
 SHEETS = {
-    "gated": {"steps": [{"number": 1, "title": "A", "run": "true"}, {"number": 2, "title": "B", "run": "true", **GATED}]},
+    "gated": {
+        "steps": [{"number": 1, "title": "A", "run": "true"}, {"number": 2, "title": "B", "run": "true", **GATED}]
+    },
     "manual": {"steps": [{"number": 1, "title": "A"}]},
     "quick": {"steps": [{"number": 1, "title": "A", "run": "true"}]},
     "single": {"steps": [{"number": 1, "title": "A", "run": "true", **GATED}], "maxConcurrent": 1},
