@@ -10,9 +10,11 @@ import pytest
 from sopwith.core import commands as cmd
 from sopwith.core.asking import asks, waiting_steps
 from sopwith.core.due import AT_ONCE, due, is_left, left_at
-from sopwith.core.procedure import ExecutionMode
+from sopwith.core.procedure import ExecutionMode, OnFailure, RollbackScript, Script
 
 from .given import NOON, Story, manual, shell, wait
+
+UNDO = RollbackScript(script=Script(interpreter="bash", text="undo\n"))
 
 
 def _paused(story: Story) -> Story:
@@ -55,6 +57,14 @@ def test_an_interrupted_step_that_has_paused_the_run_is_asked_about() -> None:
     assert run.paused
     assert [step.number for step in waiting_steps(run)] == [1]
     assert asks(run) == 1
+
+
+def test_a_paused_rollback_asks_for_itself_and_not_for_the_step_whose_failure_led_to_it() -> None:
+    story = Story(shell(rollback=UNDO), shell(on_failure=OnFailure.ROLLBACK)).drive()
+    story.finish(1)
+    story.drive().when(cmd.Pause)
+    assert story.finish(2, error="no") == ["step_failed", "rollback_started", "run_paused"]
+    assert (asks(story.run), waiting_steps(story.run)) == (1, ())
 
 
 @pytest.mark.parametrize("what", [what for what in ASKING if what != "a run that waits for a time"])

@@ -15,8 +15,6 @@ def asks(run: Run) -> int:
 
     A run that somebody has left is not counted: only its driver's lock tells that, and the time (`due.left_at`).
     """
-    if run.ended is not None:
-        return 0
     gates = 0 if run.paused else len(open_gates(run))
     return gates + len(waiting_steps(run)) or int(run.paused)
 

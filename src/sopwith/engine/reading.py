@@ -236,8 +236,6 @@ class Reader:
 
     def _asked_in(self, run: Run, actor: Actor | None, people: Directory | None) -> list[Document]:
         """What waits in one run, which may have gone on since it was found."""
-        if run.ended is not None:
-            return []
         now = self._parts.clock.now().at
         gates = () if run.paused else open_gates(run)
         waiting = [

@@ -55,7 +55,9 @@ class AskingContract(StoreSuite):
             self.begin(run_id, name=name, asks=1)
         assert self._asking(names=("deploy", "it's", "nothing")) == ["a", "c", "d"]
         assert self._asking(names=()) == []
+        self.begin("e", name="release", left_at=START)
         assert self._asked(names=("deploy",)) == 2
+        assert self._asked(names=("release",)) == 2
         assert self._asked(names=()) == 0
 
     def test_all_that_is_asked_is_counted_beyond_the_limit_and_before_the_place(self) -> None:
