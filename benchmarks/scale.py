@@ -106,19 +106,20 @@ def _make(folder: Path) -> dict[str, Model]:
     """A workspace with one run of each sort, as the command makes them; tells what their records were."""
     sop(folder, "init", "--json")
     true = {"run": "true\n"}
-    _procedure(folder, "past", [true])
-    _procedure(folder, "gated", [true, {**true, "requiresApproval": True}])
-    _procedure(folder, "timed", [{**true, "requiresApproval": True, "approvalTimeoutMins": 500_000}])
-    _procedure(folder, "queued", [{**true, "requiresApproval": True}], maxConcurrent=1)
-    _procedure(folder, "slow", [{"run": "touch begun; until [ -e go ]; do sleep 0.005; done\n"}])
+    procedure(folder, "past", [true])
+    procedure(folder, "gated", [true, {**true, "requiresApproval": True}])
+    procedure(folder, "timed", [{**true, "requiresApproval": True, "approvalTimeoutMins": 500_000}])
+    procedure(folder, "queued", [{**true, "requiresApproval": True}], maxConcurrent=1)
+    procedure(folder, "slow", [{"run": "touch begun; until [ -e go ]; do sleep 0.005; done\n"}])
     runs = {name: sop(folder, "run", name, "--json")["runId"] for name in ("past", "gated", "timed", "queued")}
     runs["queued"] = sop(folder, "run", "queued", "--queue", "--json")["runId"]
-    models = {name: _model(folder, run_id) for name, run_id in runs.items()}
+    models = {name: model_of(folder, run_id) for name, run_id in runs.items()}
     # what a driver leaves that is killed while a step runs: all up to its start
-    return {**models, "undriven": _model(folder, runs["past"], until="step_started")}
+    return {**models, "undriven": model_of(folder, runs["past"], until="step_started")}
 
 
-def _procedure(folder: Path, name: str, steps: Sequence[dict[str, Any]], **keys: Any) -> None:
+def procedure(folder: Path, name: str, steps: Sequence[dict[str, Any]], **keys: Any) -> None:
+    """A procedure with these steps in the workspace."""
     home = folder / ".pi" / "sops" / name
     home.mkdir()
     numbered = [{"number": n, "title": f"Step {n}", **step} for n, step in enumerate(steps, 1)]
@@ -128,7 +129,8 @@ def _procedure(folder: Path, name: str, steps: Sequence[dict[str, Any]], **keys:
     index.write_text(json.dumps({**json.loads(index.read_text()), name: f"{name}/manifest.json"}))
 
 
-def _model(folder: Path, run_id: str, until: str = "") -> Model:
+def model_of(folder: Path, run_id: str, until: str = "") -> Model:
+    """The record of a run, or its beginning up to this event, to be written again."""
     with closing(SqliteStore(Workspace(folder).database)) as store:
         sealed = store.events(run_id)
         events = [decode_event(each.payload) for each in sealed]

@@ -126,6 +126,10 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """As it was created; empty: none."""
     parent: str = ""
     """The run within which it runs."""
+    asks: int = 0
+    """How many things of it wait for a person, as `core.asking` counts them."""
+    left_at: datetime | None = None
+    """From when on something is to be carried out that no person need decide (`core.due.left_at`)."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,10 +184,28 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which summaries to list; None means any."""
 
     name: str | None = None
+    names: tuple[str, ...] | None = None
+    """Of these procedures; not together with `name`."""
     statuses: tuple[RunStatus, ...] = ()
     limit: int | None = None
     before: str | None = None
     """Only runs that were made before this one, which changes nothing in how many there are in all."""
+
+    @property
+    def procedures(self) -> tuple[str | None, ...]:
+        """The names of those that are meant, each once; None stands for all."""
+        return (self.name,) if self.names is None else tuple(dict.fromkeys(self.names))
+
+
+class AskingFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs the inbox may have something of: those that ask, and those that are left `now`."""
+
+    now: datetime
+    names: tuple[str, ...] | None = None
+    """Of these procedures only."""
+    after: str | None = None
+    """Only runs that were made after this one, which changes nothing in how much there is in all."""
+    limit: int | None = None
 
 
 class Store(Protocol):
@@ -228,8 +250,24 @@ class Store(Protocol):
         """
         ...
 
+    def recount(self, *, mend: bool) -> bool:
+        """Whether what is counted along, for lists, is not what the runs' summaries say; puts that right if asked."""
+        ...
+
     def summaries(self, which: RunFilter) -> tuple[tuple[RunSummary, ...], int]:
         """The newest first, up to the limit, and how many there are in all."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """The procedures of which there are runs, in alphabetical order."""
+        ...
+
+    def asking(self, which: AskingFilter) -> tuple[RunSummary, ...]:
+        """Every run that asks, or is left and perhaps driven, the oldest first, up to the limit."""
+        ...
+
+    def asked(self, which: AskingFilter) -> int:
+        """How many things all of them ask, and how many more of them are left and driven by nobody."""
         ...
 
     def due(self, now: datetime, limit: int) -> tuple[str, ...]:

@@ -47,6 +47,12 @@ CREATE INDEX deliveries_of_run on deliveries (run_id);
 CREATE INDEX deliveries_settled on deliveries (settled_at) where settled_at is not null;
 CREATE INDEX deliveries_waiting on deliveries (id) where outcome is null;
 CREATE INDEX deliveries_waiting_of_trigger on deliveries (procedure, trigger) where outcome is null;
+CREATE TABLE ended_runs (
+    name text not null,
+    status text not null,
+    count integer not null,
+    primary key (name, status)
+) strict, without rowid;
 CREATE TABLE events (
     position integer primary key autoincrement,
     run integer not null references runs,
@@ -99,13 +105,23 @@ CREATE TABLE runs (
     holds_slot integer not null,
     executed integer not null,
     procedure_digest blob not null
-, concurrency_group text, parent text) strict;
+, concurrency_group text, parent text, asks integer not null default 0, left_at integer) strict;
+CREATE INDEX runs_asking on runs (ordinal, name, asks, left_at) where asks > 0 or left_at is not null;
 CREATE INDEX runs_by_name on runs (name);
 CREATE INDEX runs_by_name_and_status on runs (name, status);
 CREATE INDEX runs_by_status on runs (status);
 CREATE INDEX runs_due on runs (due_at) where due_at is not null;
+CREATE TRIGGER runs_ended after update of name, status on runs
+when new.status <> old.status or new.name <> old.name begin
+    update ended_runs set count = count - 1 where name = old.name and status = old.status;
+    insert into ended_runs select new.name, new.status, 1 where new.status in ('completed', 'failed', 'cancelled')
+    on conflict do update set count = count + 1;
+end;
 CREATE INDEX runs_holding_slots on runs (name) where holds_slot;
 CREATE INDEX runs_last_executed on runs (name, ended_at) where executed and ended_at is not null;
+CREATE TRIGGER runs_made_ended after insert on runs when new.status in ('completed', 'failed', 'cancelled') begin
+    insert into ended_runs values (new.name, new.status, 1) on conflict do update set count = count + 1;
+end;
 CREATE INDEX runs_of_group on runs (concurrency_group) where concurrency_group is not null and ended_at is null;
 CREATE TABLE tokens (
     id text primary key,

@@ -236,14 +236,14 @@ def test_runs_from_before_concurrency_groups_belong_to_none(tmp_path: Path) -> N
     found = store.summary(RUN)
     assert found is not None
     assert found.concurrency_group == ""
-    seen: list[Occupancy] = []
+    seen: list[tuple[str, ...]] = []
 
     def plan(occupancy: Occupancy) -> Batch:
-        seen.append(occupancy)
+        seen.extend((tuple(occupancy.of_workspace), occupancy.of_group))
         return first_batch("sop_run_2", concurrency_group="production")
 
     store.create("deploy", plan, group="production")
-    assert (seen[0].of_workspace, seen[0].of_group) == ((RUN,), ())
+    assert seen == [(RUN,), ()]
     store.close()
 
 
@@ -309,3 +309,31 @@ def test_the_check_finds_a_damaged_page(store: SqliteStore, database: Path) -> N
 def test_a_failure_for_which_sqlite_has_no_word_is_not_called_none(tmp_path: Path) -> None:
     told = as_store_error(apsw.FullError("not an error"), tmp_path / "runs.db")
     assert told.message.endswith("runs.db: the disk is full")
+
+
+def test_who_holds_slots_is_read_only_where_somebody_looks_and_once(store: SqliteStore) -> None:
+    """There may be thousands, and most procedures have no limit."""
+    asked: list[str] = []
+    store._db._connection.exec_trace = lambda _cursor, sql, _values: asked.append(sql) is None
+
+    def plan(occupancy: Occupancy) -> Batch:
+        assert not any("runs_holding_slots" in sql for sql in asked)
+        assert (len(occupancy.of_workspace), occupancy.of_workspace[0], list(occupancy.of_workspace)) == (1, RUN, [RUN])
+        assert sum("runs_holding_slots" in sql for sql in asked) == 1
+        return first_batch("sop_run_2")
+
+    store.create("deploy", plan)
+
+
+def test_an_event_after_which_a_run_asks_the_same_writes_nothing_for_the_inbox(store: SqliteStore) -> None:
+    asked: list[str] = []
+    before = next_batch(first_batch(RUN), asks=1)
+    store.append(RUN, 1, before)
+    store._db._connection.exec_trace = lambda _cursor, sql, _values: asked.append(sql) is None
+    after = next_batch(before, current_step=2)
+    store.append(RUN, 2, after)
+    assert asked
+    assert not any("asks =" in sql or "status =" in sql for sql in asked)
+    store.append(RUN, 3, next_batch(after, asks=2))
+    assert sum("asks =" in sql for sql in asked) == 1
+    assert not any("status =" in sql for sql in asked), "no other index is written for it"

@@ -26,6 +26,7 @@ NO_INDEX_NEEDED = {
     "insert_delivery",
     "move_trigger_cursor",
     "keep_watched_file",
+    "keep_ended_runs",
 }
 WHOLE_STORE = {
     "runs_with_gaps",
@@ -39,6 +40,8 @@ WHOLE_STORE = {
     "revoke_all_tokens",
     "void_deliveries",
     "forget_watched_files",
+    "recount_ended_runs",
+    "forget_ended_runs",
 }
 """For sop doctor and sop audit --verify-all, which read everything."""
 
@@ -66,6 +69,10 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
         small = name == "slots_of_workspace" and "TEMP B-TREE" in step
         small |= name == "log_high_water"  # a table of one row
         small |= name == "access_high_water"
+        small |= step == "SCAN ended_runs"  # three rows for each procedure
+        small |= name == "left_runs" and "TEMP B-TREE" in step
+        small |= step.startswith(("LIST SUBQUERY", "SCAN json_each", "CREATE BLOOM FILTER"))  # the names asked for
+        small |= name == "names_of_runs" and step in ("CO-ROUTINE found", "SETUP", "RECURSIVE STEP", "SCAN found")
         small |= step.startswith("CORRELATED SCALAR SUBQUERY")  # whose own lookup is the next line
         by_age |= name == "waiting_deliveries" and step == "SCAN deliveries USING INDEX deliveries_waiting"
         by_age |= name == "newest_checkpoint" and step == "SCAN checkpoints"
@@ -80,6 +87,13 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
         ("newest_runs_of_name", "runs_by_name"),
         ("newest_runs_of_status", "runs_by_status"),
         ("newest_runs_of_name_and_status", "runs_by_name_and_status"),
+        ("names_of_runs", "runs_by_name"),
+        ("count_open_runs", "runs_by_status"),
+        ("count_open_runs_of_name", "runs_by_name_and_status"),
+        ("open_runs", "runs_by_status"),
+        ("asking_runs", "runs_asking"),
+        ("count_asked", "COVERING INDEX runs_asking"),
+        ("left_runs", "COVERING INDEX runs_asking"),
         ("slots_of_name", "runs_holding_slots"),
         ("slots_of_workspace", "runs_holding_slots"),
         ("slots_of_group", "runs_of_group"),
@@ -114,6 +128,6 @@ def test_every_query_has_a_sentence_and_no_name_twice() -> None:
 def test_every_query_is_used() -> None:
     folder = Path(sopwith.stores.__file__).parent
     code = "".join(path.read_text() for path in folder.glob("*.py"))
-    made = {f"{verb}_runs{kind}" for verb in ("newest", "count") for kind in ("", "_of_name", "_of_status")}
-    made |= {"newest_runs_of_name_and_status", "count_runs_of_name_and_status"}
+    made = {f"newest_runs{kind}" for kind in ("", "_of_name", "_of_status", "_of_name_and_status")}
+    made |= {f"count_{kind}_runs{of_name}" for kind in ("ended", "open") for of_name in ("", "_of_name")}
     assert {name for name in queries() if f'"{name}"' not in code} == made

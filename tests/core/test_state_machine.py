@@ -25,10 +25,11 @@ from sopwith.core.actor import SYSTEM, Actor, ActorKind
 from sopwith.core.address import StepId
 from sopwith.core.approval import ApprovalRules, FormField, TimeoutAction
 from sopwith.core.approvers import rules_of
+from sopwith.core.asking import asks, waiting_steps
 from sopwith.core.codec import NO_HASH, decode_event, encode_event, seal
 from sopwith.core.config import Config, Role
 from sopwith.core.decide import decide
-from sopwith.core.due import Due, DueKind, due, next_due_at
+from sopwith.core.due import Due, DueKind, due, left_at, next_due_at
 from sopwith.core.events import Policy
 from sopwith.core.evolve import begin, evolve, replay
 from sopwith.core.instant import Instant
@@ -46,6 +47,7 @@ from sopwith.core.run import (
     GateStatus,
     RunStatus,
     StepStatus,
+    awaits_report,
     current_step,
     holds_slot,
     is_final,
@@ -546,6 +548,22 @@ class RunUnderRandomCommands(RuleBasedStateMachine):
         ]
         assert (run.frontier, run.left) == (tuple(live), len(run.steps) - len(done))
         assert run.begun == tuple(n for n in live if run.steps[n].status != "pending")
+
+    @invariant()
+    def nothing_that_waits_for_a_person_is_forgotten(self) -> None:
+        run = self.story.run
+        if run.ended is not None:
+            assert (asks(run), left_at(due(run))) == (0, None)
+            return
+        by_hand = [number for number, step in run.steps.items() if awaits_report(run, step)]
+        stuck = [n for n, step in run.steps.items() if step.stuck and run.paused and run.rollback is None]
+        assert [step.number for step in waiting_steps(run)] == [n for n in run.steps if n in (*by_hand, *stuck)]
+        gates = [run.start_gate, *(step.gate for step in run.steps.values())]
+        opened = sum(gate is not None and gate.status is GateStatus.OPEN for gate in gates)
+        found = (0 if run.paused else opened) + len(by_hand) + len(stuck)
+        assert asks(run) == (1 if run.paused and not found else found)
+        # whatever has not ended asks for somebody, or for a driver, now or at its time
+        assert asks(run) or left_at(due(run)) is not None
 
     @invariant()
     def a_step_ends_with_the_last_of_its_instances(self) -> None:

@@ -76,6 +76,19 @@ def test_lists_are_told_page_by_page(workshop: Workshop, away: Away, monkeypatch
     assert [event["seq"] for event in away.json("audit", made[0])["events"]] == [1, 2, 3, 4, 5]
 
 
+def test_the_inbox_is_told_page_by_page(workshop: Workshop, away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop.steps("gated", "?Act | true")
+    made = [away.json("run", "gated", code=3)["runId"] for _ in range(5)]
+    monkeypatch.setattr("sopwith.doors.remote.reader._PAGE", 2)
+    first = away.json("inbox", "--limit", "3")
+    assert ([item["runId"] for item in first["items"]], first["total"]) == (made[:3], 5)
+    rest = away.json("inbox", "--limit", "5", "--after", first["nextAfter"])
+    assert ([item["runId"] for item in rest["items"]], rest["total"], rest["nextAfter"]) == (made[3:], 5, None)
+    whole = away.json("inbox", "--mine")
+    assert ([item["runId"] for item in whole["items"]], whole["total"], whole["nextAfter"]) == (made, 5, None)
+    assert f"2 more: sop inbox --after {first['nextAfter']}" in away.sop("inbox", "--limit", "3").out
+
+
 @pytest.mark.parametrize(
     ("verb", "code"),
     [

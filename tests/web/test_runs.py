@@ -363,3 +363,23 @@ def test_without_the_extra_the_port_is_refused_and_all_else_works(workshop: Work
                 f"error: sop serve --port needs {part}, which is not installed",
                 "hint: pip install 'sopwith[server]'",
             ]
+
+
+def test_the_inbox_is_told_page_by_page(serve: Serve, workshop: Workshop) -> None:
+    workshop.steps("wait", "By hand")
+    made = [workshop.started("wait") for _ in range(3)]
+    served = serve()
+    viewer = served.token("ann", "viewer")
+    first = served.call("GET", "/api/v1/inbox?limit=2", viewer).json
+    assert ([item["runId"] for item in first["items"]], first["total"]) == (made[:2], 3)
+    rest = served.call("GET", f"/api/v1/inbox?limit=2&cursor={first['nextCursor']}", viewer).json
+    assert ([item["runId"] for item in rest["items"]], rest["total"], rest["nextCursor"]) == (made[2:], 3, None)
+    for query in ("cursor=x", "cursor=c29w", "limit=0", "limit=201"):
+        assert served.call("GET", f"/api/v1/inbox?{query}", viewer).status == 400, query
+    stream = served.stream("/api/v1/inbox/events?limit=1", viewer)
+    page = stream.take(1)[0].data
+    assert ([item["runId"] for item in page["items"]], page["total"]) == (made[:1], 3)
+    assert page["nextCursor"]
+    workshop.json("cancel", made[2])
+    assert stream.take(1)[0].data["total"] == 2, "what stands behind the first page is told by how many there are"
+    stream.close()

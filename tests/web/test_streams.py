@@ -117,17 +117,17 @@ def test_many_streams_of_one_look_once_and_are_told_when_to_look_again() -> None
     looked: list[str] = []
 
     class Shown:
-        def inbox(self, _who: object) -> dict[str, object]:
-            looked.append("looked")
+        def inbox(self, _who: object, **which: object) -> dict[str, object]:
+            looked.append(str(which["limit"]))
             clock.advance(0.2)
-            return {"items": [len(looked)], "total": len(looked)}
+            return {"items": [len(looked)], "total": len(looked), "nextAfter": None}
 
     class At:
         def reader(self, _asked: object) -> Shown:
             return Shown()
 
-    def by(token: str) -> Any:
-        return SimpleNamespace(principal=SimpleNamespace(token=SimpleNamespace(id=token)), who=None)
+    def by(token: str, **query: int) -> Any:
+        return SimpleNamespace(principal=SimpleNamespace(token=SimpleNamespace(id=token)), who=None, query=query)
 
     inboxes, desk = Inboxes(clock), cast(Desk, At())
     first, again = inboxes.look(desk, by("ann"))
@@ -140,3 +140,5 @@ def test_many_streams_of_one_look_once_and_are_told_when_to_look_again() -> None
     clock.advance(2.0)
     third, _ = inboxes.look(desk, by("ann"))
     assert (third.digest != first.digest, len(looked)) == (True, 3)
+    inboxes.look(desk, by("ann", limit=7))
+    assert looked == ["20", "20", "20", "7"], "another page is another look"

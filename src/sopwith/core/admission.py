@@ -5,6 +5,7 @@ Asked inside the store's transaction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -28,10 +29,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Occupancy(msgspec.Struct, frozen=True, kw_only=True):
-    """What the store sees in this transaction: runs that hold a slot, oldest first, and those queued before us."""
+    """What the store sees in this transaction: runs that hold a slot, oldest first, and those queued before us.
 
-    of_procedure: tuple[str, ...] = ()
-    of_workspace: tuple[str, ...] = ()
+    To be looked at inside the transaction: a store may read what is many only when it is looked at.
+    """
+
+    of_procedure: Sequence[str] = ()
+    of_workspace: Sequence[str] = ()
     of_group: tuple[str, ...] = ()
     """Runs of the same concurrency group, of any procedure."""
     queued_before: tuple[str, ...] = ()
@@ -93,7 +97,7 @@ def _check_queue(whose: str, queued_before: tuple[str, ...]) -> None:
     )
 
 
-def _check_slots(rule: str, limit: int | None, holders: tuple[str, ...], key: str) -> None:
+def _check_slots(rule: str, limit: int | None, holders: Sequence[str], key: str) -> None:
     if limit is None or len(holders) < limit:
         return
     shown = ", ".join(holders[:3]) + (f" and {len(holders) - 3} more" if len(holders) > 3 else "")
@@ -101,5 +105,5 @@ def _check_slots(rule: str, limit: int | None, holders: tuple[str, ...], key: st
     raise LimitReached(
         f"{rule} ({key}): {shown} {verb} the slot" + ("s" if limit > 1 else ""),
         hint=f"wait for it, cancel it (sop cancel {holders[0]}), or queue this one (sop run --queue)",
-        holders=holders,
+        holders=tuple(holders),
     )

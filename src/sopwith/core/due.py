@@ -6,7 +6,7 @@ Between two items any driver can go on; nothing of this list is remembered anywh
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
@@ -69,6 +69,11 @@ class DueKind(StrEnum):
     """The run has used up its time."""
     REMIND = "remind"
     """At its time, record that the gate still waits."""
+
+
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands for the time of what is due already, however a clock is set."""
+_BY_ITSELF = (DueKind.START_STEP, DueKind.END_WAIT, DueKind.TIME_OUT)
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -157,9 +162,17 @@ def settling(item: Due, now: Instant) -> cmd.Expire | cmd.Remind | cmd.TimeOutRu
 
 def is_left(run: Run, now: datetime) -> bool:
     """Whether something is to be carried out that no person need decide, now or already since its time came."""
-    by_itself = (DueKind.START_STEP, DueKind.END_WAIT, DueKind.TIME_OUT)
-    items = due(run)
-    return any(item.at is None or (item.kind in by_itself and item.at <= now) for item in items)
+    at = left_at(due(run))
+    return at is not None and at <= now
+
+
+def left_at(items: Iterable[Due]) -> datetime | None:
+    """Since when, or from when on, something of these is to be carried out that no person need decide.
+
+    None: nothing is before somebody changes the run.
+    """
+    times = (item.at or AT_ONCE for item in items if item.at is None or item.kind in _BY_ITSELF)
+    return min(times, default=None)
 
 
 def waits_by_itself(run: Run) -> bool:
@@ -169,7 +182,12 @@ def waits_by_itself(run: Run) -> bool:
 
 def next_due_at(run: Run) -> datetime | None:
     """The earliest time of all that is due at a time; None where nothing is."""
-    return min((item.at for item in due(run) if item.at is not None), default=None)
+    return first_at(due(run))
+
+
+def first_at(items: Iterable[Due]) -> datetime | None:
+    """The earliest time of those that are due at a time; None where none is."""
+    return min((item.at for item in items if item.at is not None), default=None)
 
 
 def overdue(run: Run, now: datetime) -> tuple[Due, ...]:

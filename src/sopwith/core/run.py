@@ -35,6 +35,9 @@ class RunStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
 class StepStatus(StrEnum):
     PENDING = "pending"
     AWAITING_APPROVAL = "awaiting_approval"

@@ -43,6 +43,7 @@ def examine(
         *_config(engine),
         *_registry(engine, mend=mend),
         *_runs(engine, mend=mend),
+        *_counts(engine, mend=mend),
         *_orphans(engine, end=kill_orphans),
     )
 
@@ -201,6 +202,15 @@ def _summary(engine: Engine, loaded: Loaded, *, mend: bool) -> Iterator[Finding]
     if not mend or engine.parts.store.correct(true, loaded.head):
         message = f"the summary of {run_id} did not say what its events do: {', '.join(told)}"
         yield Finding(message=message, mended=mend, mendable=True)
+
+
+def _counts(engine: Engine, *, mend: bool) -> Iterator[Finding]:
+    """What is counted along so that lists need not count: after the summaries, which it is made from."""
+    try:
+        if engine.parts.store.recount(mend=mend):
+            yield Finding(message="ended runs were not counted right: counted anew", mended=mend, mendable=True)
+    except SopwithError as error:
+        yield Finding(message=error.message, hint=error.hint)
 
 
 def _is_dropped(engine: Engine, run_id: str) -> bool:

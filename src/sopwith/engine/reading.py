@@ -5,7 +5,7 @@ Longer than other files: a door finds all that it may ask in one class.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sopwith.core.address import StepId, number_of
 from sopwith.core.agents import agents_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import why_not
+from sopwith.core.asking import waiting_steps
 from sopwith.core.codec import SealedEvent, decode_event
 from sopwith.core.concurrency import group_of
 from sopwith.core.due import at_rest, is_left, waits_by_itself
@@ -54,18 +55,11 @@ from sopwith.engine.outputs import Output, output_of, verifications_of
 from sopwith.engine.runs import check_run_id
 from sopwith.engine.sight import Sight, no_such_run
 from sopwith.errors import NotFound, VerificationFailed
-from sopwith.ports import Owner, RunFilter, RunSummary, Workspace
+from sopwith.ports import AskingFilter, Owner, RunFilter, Workspace
 
 PENDING = "pending"
 _PAGE = 200
-"""So many runs are looked through at a time, where not all may be told of."""
-_NEEDS_A_PERSON = (
-    RunStatus.PENDING,
-    RunStatus.WAITING_APPROVAL,
-    RunStatus.RUNNING,
-    RunStatus.AWAITING_APPROVAL,
-    RunStatus.PAUSED,
-)
+"""So many runs are read at a time, where all are asked for."""
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,19 +160,15 @@ class Reader:
         if sight.is_whole or (name is not None and sight.sees(name)):
             summaries, total = self._parts.store.summaries(which)
             return {"runs": [summary_document(summary) for summary in summaries], "total": total}
-        seen = [] if name is not None else self._seen(sight, which)
+        names = () if name is not None else self._names(sight)
+        seen, _total = self._parts.store.summaries(msgspec.structs.replace(which, name=None, names=names))
         return {"runs": [summary_document(summary) for summary in seen], "total": None}
 
-    def _seen(self, sight: Sight, which: RunFilter) -> list[RunSummary]:
-        """Those that whoever asks may know of, up to the limit."""
-        found: list[RunSummary] = []
-        while which.limit is None or len(found) < which.limit:
-            page, _total = self._parts.store.summaries(msgspec.structs.replace(which, limit=_PAGE))
-            found += (summary for summary in page if sight.sees(summary.name))
-            if len(page) < _PAGE:
-                break
-            which = msgspec.structs.replace(which, before=page[-1].run_id)
-        return found[: which.limit]
+    def _names(self, sight: Sight) -> tuple[str, ...] | None:
+        """The procedures whose runs whoever asks may know of; None: all of them."""
+        if sight.is_whole:
+            return None
+        return tuple(name for name in self._parts.store.names() if sight.sees(name))
 
     def audit(self, run_id: str) -> Document:
         """`{runId, events}`: the whole record of a run, or what retention left of it. Raises NotFound."""
@@ -199,28 +189,61 @@ class Reader:
         events = audit_document(run_id, sealed[:limit])["events"]
         return Recorded(events=tuple(events), more=len(sealed) > limit, over=summary.ended_at is not None)
 
-    def inbox(self, actor: Actor | None = None) -> Document:
-        """`{items, total}`: what waits for a person, the longest waiting first.
+    def inbox(
+        self, actor: Actor | None = None, *, limit: int | None = None, after: str | None = None, mine: bool = False
+    ) -> Document:
+        """`{items, total, nextAfter}`: what waits for a person, the longest waiting first.
 
-        With `actor`, each gate tells whether this actor could approve it now, and if not, why.
+        With `actor`, each gate tells whether this actor could approve it now, and if not, why; `mine` leaves out the
+        gates where not. `limit`: no more runs are looked at once so much was found; what one run asks is never cut
+        apart. `nextAfter`: the run after which to go on (`after`), None where nothing is left. `total` counts all
+        there is; None where nobody knows it without looking at all of them. Raises NotFound for an `after` that is
+        not there.
         """
+        self._check_place(after)
         people = None if actor is None else Directory(self._parts.library.config())
-        sight = self._sight
-        summaries, _total = self._parts.store.summaries(RunFilter(statuses=_NEEDS_A_PERSON))
-        now = self._parts.clock.now().at
+        which = AskingFilter(now=self._parts.clock.now().at, names=self._names(self._sight), after=after)
         items: list[Document] = []
-        for summary in reversed(summaries):
-            if not sight.sees(summary.name):
-                continue
-            run = self._engine.runs.load(summary.run_id).run
-            waiting = [
-                inbox_entry(run, number, gate, now) | self._around(run) | _open_to(run, number, actor, people)
-                for number, gate in open_gates(run)
-                if not run.paused
-            ]
-            waiting += _waiting_steps(run)
-            items += waiting or self._standing_still(run)
-        return {"items": items, "total": len(items)}
+        last: str | None = None
+        for run_id in self._candidates(which, _PAGE if limit is None else limit):
+            if limit is not None and len(items) >= limit:
+                break
+            found = self._asked_in(self._engine.runs.load(run_id).run, actor, people)
+            items += (item for item in found if not mine or item.get("mayApprove", True))
+            last = run_id
+        else:
+            last = None
+        if last is None and after is None:
+            total: int | None = len(items)
+        else:
+            total = None if mine else self._parts.store.asked(which)
+        return {"items": items, "total": total, "nextAfter": last}
+
+    def _check_place(self, after: str | None) -> None:
+        if after is not None:
+            self.check(after)
+            if self._parts.store.summary(after) is None:
+                raise no_such_run(after)
+
+    def _candidates(self, which: AskingFilter, at_once: int) -> Iterator[str]:
+        """The runs that the inbox may have something of, the oldest first; one more than `at_once` are read at once."""
+        while True:
+            page = self._parts.store.asking(msgspec.structs.replace(which, limit=at_once + 1))
+            yield from (summary.run_id for summary in page)
+            if len(page) <= at_once:
+                return
+            which = msgspec.structs.replace(which, after=page[-1].run_id)
+
+    def _asked_in(self, run: Run, actor: Actor | None, people: Directory | None) -> list[Document]:
+        """What waits in one run, which may have gone on since it was found."""
+        now = self._parts.clock.now().at
+        gates = () if run.paused else open_gates(run)
+        waiting = [
+            inbox_entry(run, number, gate, now) | self._around(run) | _open_to(run, number, actor, people)
+            for number, gate in gates
+        ]
+        waiting += [_waiting_step(run, step) for step in waiting_steps(run)]
+        return waiting or self._standing_still(run)
 
     def _around(self, run: Run) -> Document:
         """The run around it by its procedure's name, where there is one: people know that one."""
@@ -434,22 +457,15 @@ def _since(run: Run, state: StepState) -> datetime:
     return state.ended_at or decided_at or run.updated_at
 
 
-def _waiting_steps(run: Run) -> list[Document]:
-    found = []
-    for state in run.steps.values():
-        by_hand = awaits_report(run, state)
-        if not by_hand and not (run.paused and state.stuck and run.rollback is None):
-            continue
-        found.append(
-            {
-                "runId": run.run_id,
-                "sopName": run.name,
-                "kind": "manual" if by_hand else state.status.value,
-                **addressed(state.number),
-                "title": run.procedure.step(state.number).title,
-                "requestedAt": iso(_since(run, state)),
-                "reason": state.error,
-                "next": f"sop complete {run.run_id} --step {state.number}" if by_hand else f"sop retry {run.run_id}",
-            }
-        )
-    return found
+def _waiting_step(run: Run, step: StepState) -> Document:
+    by_hand = awaits_report(run, step)
+    return {
+        "runId": run.run_id,
+        "sopName": run.name,
+        "kind": "manual" if by_hand else step.status.value,
+        **addressed(step.number),
+        "title": run.procedure.step(step.number).title,
+        "requestedAt": iso(_since(run, step)),
+        "reason": step.error,
+        "next": f"sop complete {run.run_id} --step {step.number}" if by_hand else f"sop retry {run.run_id}",
+    }

@@ -14,6 +14,7 @@ import msgspec
 
 from sopwith.core.actor import SYSTEM
 from sopwith.core.admission import Occupancy
+from sopwith.core.asking import asks
 from sopwith.core.child import standing, told_of
 from sopwith.core.codec import NO_HASH, decode_event, first_changed, seal
 from sopwith.core.commands import (
@@ -31,7 +32,7 @@ from sopwith.core.commands import (
 )
 from sopwith.core.confidential import has_secrets
 from sopwith.core.decide import Decision, decide
-from sopwith.core.due import Due, at_rest, next_due_at, settling
+from sopwith.core.due import Due, at_rest, due, first_at, left_at, settling
 from sopwith.core.events import Event, RunCreated
 from sopwith.core.evolve import evolve, replay
 from sopwith.core.instant import Instant
@@ -340,6 +341,7 @@ def with_event(decision: Decision, event: bytes) -> Decision:
 
 def summarise(run: Run) -> RunSummary:
     """What lists, limits and timers need to know of this run."""
+    owed = due(run)
     return RunSummary(
         run_id=run.run_id,
         name=run.name,
@@ -354,12 +356,14 @@ def summarise(run: Run) -> RunSummary:
         created_by=str(run.created_by),
         updated_at=run.updated_at,
         ended_at=run.ended_at,
-        due_at=next_due_at(run),
+        due_at=first_at(owed),
         holds_slot=holds_slot(run),
         executed=run.executed,
         procedure_digest=run.procedure_digest,
         concurrency_group=run.concurrency_group,
         parent=run.parent.run_id if run.parent is not None else "",
+        asks=asks(run),
+        left_at=left_at(owed),
     )
 
 

@@ -79,6 +79,10 @@ class Claims:
             alive = row is not None and self._locks.is_held(row[0])
         return _OWNER.decode(row[1]) if row is not None and alive else None
 
+    def is_held(self, ordinal: int) -> bool:
+        """Whether whoever claimed the run of this ordinal is alive."""
+        return self._locks.is_held(ordinal)
+
     def check(self, run: StoredRun, claim: Claim) -> None:
         """Raises Conflict if a newer claim on the run was made."""
         if claim.run_id != run.summary.run_id:

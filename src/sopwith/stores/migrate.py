@@ -9,6 +9,9 @@ import apsw
 from sopwith.errors import StoreError
 from sopwith.stores.queries import SQL
 
+_INBOX = 9
+"""The migration whose columns only the events can fill."""
+
 
 def migrations() -> tuple[Path, ...]:
     """The files in the order of their numbers, which count from 1 without a gap."""
@@ -44,7 +47,13 @@ def schema_version(db: apsw.Connection) -> int:
 
 
 def _apply(db: apsw.Connection) -> None:
+    before = schema_version(db)
     for number, file in enumerate(migrations(), start=1):
         if number > schema_version(db):
             db.execute(file.read_text(encoding="utf-8"))
             db.pragma("user_version", number)
+    # by the newest schema, which the queries are for
+    if 0 < before < _INBOX:
+        from sopwith.stores.brought_over import fill_inbox
+
+        fill_inbox(db)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import cached_property
+from typing import Any, overload
 
 import msgspec
 
@@ -22,6 +24,32 @@ class StoredRun(msgspec.Struct, frozen=True):
     ordinal: int
     head: str
     summary: RunSummary
+
+
+class RunIds(Sequence[str]):
+    """Ids of runs that are read when somebody looks at them, once."""
+
+    def __init__(self, read: Callable[[], tuple[str, ...]]) -> None:
+        self._read = read
+
+    @cached_property
+    def _ids(self) -> tuple[str, ...]:
+        return self._read()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        return self._ids[index]
+
+    def __eq__(self, other: object) -> bool:
+        return self._ids == (other._ids if isinstance(other, RunIds) else other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -52,6 +80,7 @@ def run_values(summary: RunSummary, head: str) -> dict[str, Any]:
         ended_at=None if summary.ended_at is None else milliseconds(summary.ended_at),
         due_at=None if summary.due_at is None else milliseconds(summary.due_at),
         concurrency_group=summary.concurrency_group or None,
+        left_at=None if summary.left_at is None else milliseconds(summary.left_at),
     )
     return values
 
@@ -60,7 +89,7 @@ def stored_run(row: Row) -> StoredRun:
     """A row of the `run_by_id` and `newest_runs` queries."""
     ordinal, head, run_id, name, version, status, seq, mode, priority, current, total, *rest = row
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, *last = rest
-    group, parent = last
+    group, parent, asks, left_at = last
     summary = RunSummary(
         run_id=run_id,
         name=name,
@@ -81,6 +110,8 @@ def stored_run(row: Row) -> StoredRun:
         procedure_digest=procedure_digest.hex(),
         concurrency_group=group or "",
         parent=parent or "",
+        asks=asks,
+        left_at=None if left_at is None else instant(left_at),
     )
     return StoredRun(ordinal, head.hex(), summary)
 
@@ -88,7 +119,13 @@ def stored_run(row: Row) -> StoredRun:
 def only_progressed(before: RunSummary, after: RunSummary) -> bool:
     """Whether nothing differs that lists, limits and timers look runs up by."""
     progress = {"seq": after.seq, "current_step": after.current_step, "updated_at": after.updated_at}
-    return msgspec.structs.replace(before, **progress) == after
+    asked = {"asks": after.asks, "left_at": after.left_at}  # has a statement of its own
+    return msgspec.structs.replace(before, **progress, **asked) == after
+
+
+def asks_alike(before: RunSummary, after: RunSummary) -> bool:
+    """Whether the inbox finds and counts the run as it did."""
+    return (before.asks, before.left_at) == (after.asks, after.left_at)
 
 
 def event_values(run: int, event: SealedEvent) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from sopwith.core.admission import Occupancy
 from sopwith.core.codec import SealedEvent
+from sopwith.core.run import ENDED, RunStatus
 from sopwith.errors import StoreError
-from sopwith.ports import Batch, Claim, Lease, Owner, RunFilter, RunSummary
+from sopwith.ports import AskingFilter, Batch, Claim, Lease, Owner, RunFilter, RunSummary
 from sopwith.stores import batches
+from sopwith.stores.asking import SqliteAsking
 from sopwith.stores.claims import Claims
 from sopwith.stores.database import Database
 from sopwith.stores.deliveries import SqliteDeliveries
@@ -24,7 +26,9 @@ from sopwith.stores.integrity import findings
 from sopwith.stores.log import SqliteLog
 from sopwith.stores.notices import SqliteCursor, SqliteNotices
 from sopwith.stores.rows import (
+    RunIds,
     StoredRun,
+    asks_alike,
     event_values,
     instant,
     milliseconds,
@@ -53,6 +57,7 @@ class SqliteStore:
         self.notices = SqliteNotices(self._db)
         self.traced = SqliteCursor(self._db, "traces")
         self.tally = SqliteTally(self._db)
+        self._asking = SqliteAsking(self._db, self._claims)
         self.deliveries = SqliteDeliveries(self._db)
 
     def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
@@ -87,8 +92,7 @@ class SqliteStore:
                 self._claims.check(run, claim)
             if admit is not None:
                 admit(self._occupancy(stored.name, stored.concurrency_group, asking=run.ordinal))
-            update = "progress_run" if only_progressed(stored, batch.summary) else "update_run"
-            self._db.run(update, ordinal=run.ordinal, **run_values(batch.summary, batch.events[-1].hash))
+            self._update(run, batch.summary, batch.events[-1].hash)
             self._insert_events(run.ordinal, batch)
 
     def correct(self, summary: RunSummary, head: str) -> bool:
@@ -96,7 +100,7 @@ class SqliteStore:
             run = self._run(summary.run_id)
             if run is None or (run.summary.seq, run.head) != (summary.seq, head) or run.summary == summary:
                 return False
-            self._db.run("update_run", ordinal=run.ordinal, **run_values(summary, head))
+            self._update(run, summary, head)
             self._db.run("correct_run", ordinal=run.ordinal, **_origin(summary))
         return True
 
@@ -116,9 +120,30 @@ class SqliteStore:
             before = _NOT_YET if which.before is None else self._db.value("ordinal_of_run", run_id=which.before) or 0
             for kind, values in _lookups(which):
                 found += map(stored_run, self._db.rows(f"newest_{kind}", limit=limit, before=before, **values))
-                total += self._db.value(f"count_{kind}", **values)
+            for query, values in _counts(which):
+                total += self._db.value(query, **values)
         found.sort(key=lambda run: run.ordinal, reverse=True)
         return tuple(run.summary for run in found[: which.limit]), total
+
+    def recount(self, *, mend: bool) -> bool:
+        with self._db.snapshot():
+            counted, true = self._db.rows("ended_runs"), self._db.rows("recount_ended_runs")
+        if counted == true or not mend:
+            return counted != true
+        with self._db.writing():
+            self._db.run("forget_ended_runs")
+            for name, status, count in self._db.rows("recount_ended_runs"):
+                self._db.run("keep_ended_runs", name=name, status=status, count=count)
+        return True
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(row[0] for row in self._db.rows("names_of_runs"))
+
+    def asking(self, which: AskingFilter) -> tuple[RunSummary, ...]:
+        return self._asking.runs(which)
+
+    def asked(self, which: AskingFilter) -> int:
+        return self._asking.count(which)
 
     def due(self, now: datetime, limit: int) -> tuple[str, ...]:
         return tuple(row[0] for row in self._db.rows("due_runs", now=milliseconds(now), limit=limit))
@@ -204,13 +229,21 @@ class SqliteStore:
         row = self._db.row("run_by_id", run_id=run_id)
         return None if row is None else stored_run(row)
 
+    def _update(self, run: StoredRun, summary: RunSummary, head: str) -> None:
+        """Brings the row up to date, and writes no index that nothing changes in."""
+        update = "progress_run" if only_progressed(run.summary, summary) else "update_run"
+        self._db.run(update, ordinal=run.ordinal, **run_values(summary, head))
+        if not asks_alike(run.summary, summary):
+            self._db.run("ask_of_run", ordinal=run.ordinal, **run_values(summary, head))
+
     def _occupancy(self, name: str, group: str, *, asking: int) -> Occupancy:
         ended = self._db.value("last_executed_end", name=name)
         # null, which no run's group equals, stands for none
         of_group = {"group": group or None, "asking": asking}
         return Occupancy(
-            of_procedure=self._run_ids("slots_of_name", name=name, asking=asking),
-            of_workspace=self._run_ids("slots_of_workspace", asking=asking),
+            # there may be thousands, and most procedures have no limit
+            of_procedure=RunIds(lambda: self._run_ids("slots_of_name", name=name, asking=asking)),
+            of_workspace=RunIds(lambda: self._run_ids("slots_of_workspace", asking=asking)),
             of_group=self._run_ids("slots_of_group", **of_group),
             queued_before=self._run_ids("queued_before", name=name, asking=asking),
             queued_in_group=self._run_ids("queued_in_group", **of_group),
@@ -239,10 +272,21 @@ def _origin(summary: RunSummary) -> dict[str, str | int | None]:
 
 
 def _lookups(which: RunFilter) -> Iterator[tuple[str, dict[str, str]]]:
-    """The name of the query for each status asked for, with its bindings."""
-    of_name, values = ("", {}) if which.name is None else ("_of_name", {"name": which.name})
-    if not which.statuses:
-        yield f"runs{of_name}", values
-    joint = "_and_status" if of_name else "_of_status"
-    for status in dict.fromkeys(which.statuses):
-        yield f"runs{of_name}{joint}", {**values, "status": status}
+    """The name of the query for each procedure and status asked for, with its bindings."""
+    statuses = dict.fromkeys(which.statuses)
+    for name in which.procedures:
+        of_name, values = ("", {}) if name is None else ("_of_name", {"name": name})
+        if not statuses:
+            yield f"runs{of_name}", values
+        joint = "_and_status" if of_name else "_of_status"
+        for status in statuses:
+            yield f"runs{of_name}{joint}", {**values, "status": status}
+
+
+def _counts(which: RunFilter) -> Iterator[tuple[str, dict[str, str]]]:
+    """The same of what counts them. Ended runs are counted along, by triggers: there may be millions."""
+    for name in which.procedures:
+        of_name, values = ("", {}) if name is None else ("_of_name", {"name": name})
+        for status in dict.fromkeys(which.statuses or RunStatus):
+            kind = "ended" if status in ENDED else "open"
+            yield f"count_{kind}_runs{of_name}", {**values, "status": status}

@@ -16,6 +16,7 @@ from sopwith.core.run import RunStatus
 from sopwith.errors import StoreError
 from sopwith.ports import Cache, RunFilter
 from sopwith.testing.clock import START
+from sopwith.testing.store_asking import AskingContract
 from sopwith.testing.store_claims import ClaimContract
 from sopwith.testing.store_deliveries import DeliveryContract
 from sopwith.testing.store_log import LogContract
@@ -24,8 +25,8 @@ from sopwith.testing.store_suite import raises
 from sopwith.testing.store_writes import WriteContract
 
 
-class StoreContract(WriteContract, ClaimContract, LogContract, NoticeContract, DeliveryContract):
-    """The whole suite: what is here, and the promises of writing, claiming, the log, notices and deliveries."""
+class StoreContract(WriteContract, ClaimContract, AskingContract, LogContract, NoticeContract, DeliveryContract):
+    """The whole suite: what is here, and the promises of writing, claiming, asking, the log, notices and deliveries."""
 
     def test_events_can_be_read_from_a_seq_on(self) -> None:
         batch = self.begin(count=4)

@@ -10,7 +10,7 @@ from sopwith.core.codec import SealedEvent
 from sopwith.core.procedure import sha256
 from sopwith.core.run import RunStatus
 from sopwith.errors import NotFound, StoreError
-from sopwith.ports import LEASE, Batch, Claim, Lease, Owner, RunFilter, RunSummary
+from sopwith.ports import LEASE, AskingFilter, Batch, Claim, Lease, Owner, RunFilter, RunSummary
 from sopwith.stores import batches
 from sopwith.testing.memory_deliveries import MemoryDeliveries
 from sopwith.testing.memory_log import MemoryLog
@@ -87,6 +87,25 @@ class MemoryStore:
             found = [run.summary for run in reversed(shelf.runs.values()) if _fits(run.summary, which)]
             older = found if which.before is None else _after(which.before, shelf, which)
         return tuple(older[: which.limit]), len(found)
+
+    def recount(self, *, mend: bool) -> bool:
+        """Nothing is counted along here."""
+        return False
+
+    def names(self) -> tuple[str, ...]:
+        with self._using() as shelf:
+            return tuple(sorted({run.summary.name for run in shelf.runs.values()}))
+
+    def asking(self, which: AskingFilter) -> tuple[RunSummary, ...]:
+        with self._using() as shelf:
+            found = [run.summary for run in shelf.runs.values() if _may_ask(run.summary, which)]
+            older = () if which.after is None else _until(which.after, shelf)
+        return tuple(run for run in found if run.run_id not in older)[: which.limit]
+
+    def asked(self, which: AskingFilter) -> int:
+        with self._using() as shelf:
+            found = [run for run in shelf.runs.values() if _may_ask(run.summary, which)]
+            return sum(run.summary.asks or _driver(shelf, run) is None for run in found)
 
     def due(self, now: datetime, limit: int) -> tuple[str, ...]:
         with self._using() as shelf:
@@ -245,8 +264,19 @@ def _check_claim(run: Kept, claim: Claim) -> None:
 
 
 def _fits(summary: RunSummary, which: RunFilter) -> bool:
-    fits_name = which.name is None or summary.name == which.name
+    fits_name = None in which.procedures or summary.name in which.procedures
     return fits_name and (not which.statuses or summary.status in which.statuses)
+
+
+def _may_ask(summary: RunSummary, which: AskingFilter) -> bool:
+    is_left = summary.left_at is not None and summary.left_at <= which.now
+    return (which.names is None or summary.name in which.names) and (summary.asks > 0 or is_left)
+
+
+def _until(run_id: str, shelf: Shelf) -> frozenset[str]:
+    """The run and all that were made before it; all where there is no such run."""
+    ids = list(shelf.runs)
+    return frozenset(ids[: ids.index(run_id) + 1] if run_id in ids else ids)
 
 
 def _after(run_id: str, shelf: Shelf, which: RunFilter) -> list[RunSummary]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -71,14 +71,20 @@ def history(door: Door, name: str | None, statuses: tuple[str, ...], limit: int)
 
 @click.command()
 @click.option("--mine", is_flag=True, help="Only gates that you may approve, and what anybody can do.")
+@click.option(
+    "--limit", type=click.IntRange(min=1, max=1_000_000), default=20, show_default=True, help="About how many."
+)
+@click.option("--after", metavar="RUN", help="Go on after this run: nextAfter of --json.")
 @verb
-def inbox(door: Door, mine: bool) -> None:
-    """Show what waits for whom: gates, manual steps, stuck runs; since when, and what happens at the timeout."""
-    document: Document = _inbox(door) if door.has_runs else {"items": [], "total": 0}
-    if mine:
-        items = [item for item in document["items"] if item.get("mayApprove", True)]
-        document = {"items": items, "total": len(items)}
-    door.say(document, lambda: _inbox_text(document, mine=mine))
+def inbox(door: Door, mine: bool, limit: int, after: str | None) -> None:
+    """Show what waits for whom: gates, manual steps, stuck runs; since when, and what happens at the timeout.
+
+    The longest waiting first. What one run asks is never cut apart, so it may be a few more than --limit.
+    """
+    document: Document = {"items": [], "total": 0, "nextAfter": None}
+    if door.has_runs:
+        document = _inbox(door, mine=mine, limit=limit, after=after)
+    door.say(document, lambda: _inbox_text(document, mine=mine, after=after))
 
 
 @click.command()
@@ -101,12 +107,12 @@ def logs(door: Door, run_id: str, step: StepId | None, follow: bool) -> None:
         door.say({"runId": run_id, "logs": reader.documents()}, lambda: "")
 
 
-def _inbox(door: Door) -> Document:
+def _inbox(door: Door, **which: Any) -> Document:
     """What waits; where config.json cannot be read nobody can tell who may approve, and the rest is told."""
     try:
-        return door.reader.inbox(door.actor)
+        return door.reader.inbox(door.actor, **which)
     except (InvalidProcedure, WorkspaceError) as error:
-        document = door.reader.inbox()
+        document = door.reader.inbox(**which)
         door.warn(f"who may approve is not known: {error.message}")
         return document
 
@@ -225,9 +231,10 @@ def _history_text(document: Document, name: str | None, statuses: tuple[str, ...
     return listed + (text.dim(f"\n{terminal.mark('…')} and {left} more: --limit {total}") if left else "")
 
 
-def _inbox_text(document: Document, *, mine: bool) -> str:
+def _inbox_text(document: Document, *, mine: bool, after: str | None) -> str:
     if not document["items"]:
-        return "nothing waits for you" if mine else "nothing waits for a person"
+        nothing = "nothing waits for you" if mine else "nothing waits for a person"
+        return f"{nothing} after {shown(after)}" if after else nothing
     lines = []
     for item in document["items"]:
         where = "start" if item["stepNumber"] is None else f"step {address_in(item)}"
@@ -247,7 +254,19 @@ def _inbox_text(document: Document, *, mine: bool) -> str:
             since += f", {late}{item['onTimeout']} at {text.local_time(item['dueAt'])}"
         lines += [text.dim(since), *_whom(item)]
         lines += [f"  {item['next']}" if item.get("mayApprove", True) else text.dim(f"  {shown(item['whyNot'])}"), ""]
-    return "\n".join(lines).rstrip()
+    return "\n".join([*lines, *_more_of_inbox(document, mine=mine, after=after)]).rstrip()
+
+
+def _more_of_inbox(document: Document, *, mine: bool, after: str | None) -> list[str]:
+    """How much is not shown, and how to see it."""
+    following, total = document["nextAfter"], document["total"]
+    if following is None:
+        return []
+    how = f"sop inbox{' --mine' if mine else ''}"
+    if total is None or after is not None:
+        return [text.dim(f"{terminal.mark('…')} and perhaps more: {how} --after {shown(following)}")]
+    left = max(total - len(document["items"]), 1)
+    return [text.dim(f"{terminal.mark('…')} and {left} more: {how} --after {shown(following)}, or --limit {total}")]
 
 
 def _whom(item: Document) -> list[str]:

@@ -59,8 +59,20 @@ class RemoteReader(Reader):
             if cursor is None or len(found) >= wanted:
                 return {"runs": found, "total": page["total"]}
 
-    def inbox(self, actor: Actor | None = None) -> Document:
-        return self._client.get(in_path("inbox"))
+    def inbox(
+        self, actor: Actor | None = None, *, limit: int | None = None, after: str | None = None, mine: bool = False
+    ) -> Document:
+        """As the engine's; `after` and `nextAfter` are words of the server."""
+        items: list[Document] = []
+        first = after
+        while True:
+            asked = _PAGE if limit is None else min(_PAGE, limit - len(items))
+            page = self._client.get(in_path("inbox"), mine=mine or None, limit=asked, cursor=after)
+            items += page["items"]
+            after = page["nextCursor"]
+            if after is None or (limit is not None and len(items) >= limit):
+                total = len(items) if after is None and first is None else page["total"]
+                return {"items": items, "total": total, "nextAfter": after}
 
     def audit(self, run_id: str) -> Document:
         whole: Document = {}

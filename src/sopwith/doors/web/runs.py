@@ -11,6 +11,7 @@ from sopwith.core.refusal import no_such_step
 from sopwith.core.run import Run, RunStatus, open_gates
 from sopwith.doors.web import schemas, streams
 from sopwith.doors.web.cursors import cursor, read_cursor, read_number
+from sopwith.doors.web.inbox import INBOX_PAGE, inbox_page
 from sopwith.doors.web.office import Desk
 from sopwith.doors.web.output import output
 from sopwith.doors.web.schemas import number, text
@@ -89,11 +90,7 @@ def _logs(desk: Desk, asked: Asked) -> Answer:
 
 
 def _inbox(desk: Desk, asked: Asked) -> Answer:
-    document = desk.reader(asked).inbox(asked.who)
-    if asked.query.get("mine", False):
-        items = [item for item in document["items"] if item.get("mayApprove", True)]
-        document = {"items": items, "total": len(items)}
-    return Answer(document)
+    return Answer(inbox_page(desk, asked))
 
 
 def shown(document: Document) -> Answer:
@@ -175,7 +172,7 @@ ROUTES: tuple[Route, ...] = (
         f"{API}/inbox",
         "What waits for a person, the longest waiting first.",
         _inbox,
-        query={"mine": {"type": "boolean", "description": "Only what the caller may do"}},
+        query=INBOX_PAGE,
         answer=schemas.INBOX,
         long=True,
     ),
@@ -183,8 +180,9 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         path=f"{API}/inbox/events",
         right=Right.LOOK,
-        about="The inbox whenever it is another: server-sent events.",
+        about="The first page of the inbox whenever it is another, or the number of all: server-sent events.",
         live=streams.inbox_events,
+        query={"limit": INBOX_PAGE["limit"]},
         media_type="text/event-stream",
         answer={"type": "string"},
     ),

@@ -17,6 +17,7 @@ import msgspec
 from starlette.responses import Response
 
 from sopwith.doors.web import limits
+from sopwith.doors.web.inbox import inbox_page
 from sopwith.doors.web.problems import Busy, Unauthenticated
 from sopwith.errors import BadRequest, SopwithError
 
@@ -163,7 +164,7 @@ async def run_events(app: Application, asked: Asked) -> Response:
 
 
 async def inbox_events(app: Application, asked: Asked) -> Response:
-    """The whole inbox at first, and whenever it is another; the id is a digest of it."""
+    """The first page of the inbox at first, and whenever it or the number of all is another; the id is its digest."""
 
     def look(desk: Desk, last: str) -> Batch:
         known, again_secs = app.inboxes.look(desk, asked)
@@ -177,28 +178,28 @@ async def inbox_events(app: Application, asked: Asked) -> Response:
 
 
 class Inboxes:
-    """The inbox of each principal as it was found last: many streams of one ask for it once.
+    """The inbox of each principal, by its limit, as it was found last: many streams of one ask for it once.
 
     To look takes at most one part in `_SHARE` of the time, however many runs wait and however often they change.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: dict[str, _Known] = {}
+        self._known: dict[tuple[str, int | None], _Known] = {}
 
     def look(self, desk: Desk, asked: Asked) -> tuple[_Known, float]:
         """The inbox, and in how many seconds it may be another. Called in the thread that reads."""
         now_ms = self._clock.now().boot_ms
-        owner = _owner(asked)
-        known = self._known.get(owner)
+        shown = (_owner(asked), asked.query.get("limit"))
+        known = self._known.get(shown)
         if known is not None and now_ms < known.good_until_ms:
             return known, (known.good_until_ms - now_ms) / 1000
-        inbox = desk.reader(asked).inbox(asked.who)
+        inbox = inbox_page(desk, asked)
         digest = hashlib.sha256(msgspec.json.encode(inbox)).hexdigest()[:32]
         ended_ms = self._clock.now().boot_ms
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
-        self._known[owner] = known = _Known(digest, inbox, ended_ms + (ended_ms - now_ms) * _SHARE)
+        self._known[shown] = known = _Known(digest, inbox, ended_ms + (ended_ms - now_ms) * _SHARE)
         return known, LOOK_SECS
 
 

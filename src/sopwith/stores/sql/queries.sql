@@ -5,11 +5,11 @@
 insert into runs (
     run_id, name, version, status, seq, head, mode, priority, current_step, total_steps,
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
-    parent
+    parent, asks, left_at
 ) values (
     :run_id, :name, :version, :status, :seq, :head, :mode, :priority, :current_step, :total_steps,
     :created_at, :created_by, :updated_at, :ended_at, :due_at, :holds_slot, :executed, :procedure_digest,
-    :concurrency_group, :parent
+    :concurrency_group, :parent, :asks, :left_at
 )
 
 -- name: update_run
@@ -24,6 +24,10 @@ where ordinal = :ordinal
 -- The same when only these four differ, so that no index is written.
 update runs set seq = :seq, head = :head, current_step = :current_step, updated_at = :updated_at
 where ordinal = :ordinal
+
+-- name: ask_of_run
+-- What the inbox reads of a run. Of its own, since it seldom changes and has an index.
+update runs set asks = :asks, left_at = :left_at where ordinal = :ordinal
 
 -- name: correct_run
 -- What a run was created as, where its row does not say what its events do.
@@ -41,7 +45,7 @@ select payload is null from events where run = :run and seq = :seq
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
-    parent
+    parent, asks, left_at
 from runs where run_id = :run_id
 
 -- name: ordinal_of_run
@@ -53,7 +57,7 @@ select ordinal from runs where run_id = :run_id
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
-    parent
+    parent, asks, left_at
 from runs where ordinal < :before order by ordinal desc limit :limit
 
 -- name: newest_runs_of_name
@@ -61,7 +65,7 @@ from runs where ordinal < :before order by ordinal desc limit :limit
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
-    parent
+    parent, asks, left_at
 from runs where name = :name and ordinal < :before order by ordinal desc limit :limit
 
 -- name: newest_runs_of_status
@@ -69,7 +73,7 @@ from runs where name = :name and ordinal < :before order by ordinal desc limit :
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
-    parent
+    parent, asks, left_at
 from runs where status = :status and ordinal < :before order by ordinal desc limit :limit
 
 -- name: newest_runs_of_name_and_status
@@ -77,25 +81,80 @@ from runs where status = :status and ordinal < :before order by ordinal desc lim
 select
     ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
-    parent
+    parent, asks, left_at
 from runs
 where name = :name and status = :status and ordinal < :before order by ordinal desc limit :limit
 
--- name: count_runs
--- How many runs there are.
-select count(*) from runs
-
--- name: count_runs_of_name
--- How many runs one procedure has.
-select count(*) from runs where name = :name
-
--- name: count_runs_of_status
--- How many runs are in one status.
+-- name: count_open_runs
+-- How many runs are in one status in which a run has not ended.
 select count(*) from runs where status = :status
 
--- name: count_runs_of_name_and_status
--- How many runs of one procedure are in one status.
+-- name: count_open_runs_of_name
+-- The same, of one procedure.
 select count(*) from runs where name = :name and status = :status
+
+-- name: count_ended_runs
+-- How many runs have ended in one status.
+select coalesce(sum(count), 0) from ended_runs where status = :status
+
+-- name: count_ended_runs_of_name
+-- The same, of one procedure.
+select coalesce(sum(count), 0) from ended_runs where name = :name and status = :status
+
+-- name: ended_runs
+-- How many runs of each procedure have ended, and how, as it was counted along.
+select name, status, count from ended_runs where count <> 0 order by name, status
+
+-- name: recount_ended_runs
+-- The same by the runs' own rows.
+select name, status, count(*) from runs indexed by runs_by_name_and_status
+where status in ('completed', 'failed', 'cancelled') group by name, status order by name, status
+
+-- name: forget_ended_runs
+-- Before they are counted anew.
+delete from ended_runs
+
+-- name: keep_ended_runs
+-- What counting them anew has found.
+insert into ended_runs (name, status, count) values (:name, :status, :count)
+
+-- name: open_runs
+-- Runs that have not ended.
+select ordinal, run_id from runs
+where status in ('pending', 'waiting_approval', 'running', 'awaiting_approval', 'paused')
+
+-- name: names_of_runs
+-- The procedures of which there are runs: from each name to the next one, not over the runs between.
+with recursive found (name) as (
+    select min(name) from runs
+    union all
+    select (select min(runs.name) from runs where runs.name > found.name) from found where found.name is not null
+)
+select name from found where name is not null
+
+-- name: asking_runs
+-- Runs that the inbox may have something of, after an ordinal, the oldest first; no names means any.
+select
+    ordinal, head, run_id, name, version, status, seq, mode, priority, current_step, total_steps,
+    created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
+    parent, asks, left_at
+from runs indexed by runs_asking
+where (asks > 0 or left_at is not null) and ordinal > :after and (asks > 0 or left_at <= :now)
+    and (:names is null or name in (select value from json_each(:names)))
+order by ordinal limit :limit
+
+-- name: count_asked
+-- How many things all runs ask that wait for a person.
+select coalesce(sum(asks), 0) from runs indexed by runs_asking
+where (asks > 0 or left_at is not null) and (:names is null or name in (select value from json_each(:names)))
+
+-- name: left_runs
+-- Runs that ask nothing and are left unless somebody drives them: how many nobody has claimed, and those claimed.
+select claims.run, count(*) from runs indexed by runs_asking
+left join claims on claims.run = ordinal and owner is not null
+where (asks > 0 or left_at is not null) and asks = 0 and left_at <= :now
+    and (:names is null or name in (select value from json_each(:names)))
+group by claims.run
 
 -- name: slots_of_name
 -- Runs of one procedure that hold a slot, oldest first, without the one that asks.
