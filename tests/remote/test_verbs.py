@@ -120,12 +120,13 @@ def test_a_token_gives_its_role_and_its_procedures_and_nothing_else(
     assert [sop["name"] for sop in away.json("list")["sops"]] == ["other"]
 
 
-@pytest.mark.parametrize("verb", [["doctor"], ["backup", "x"], ["restore", "x"], ["test", "deploy"], ["create", "new"]])
-def test_verbs_that_work_on_files_say_so_and_do_nothing(away: Away, verb: list[str]) -> None:
-    told = away.sop(*verb)
-    assert told.code == 2
-    assert "works on the files of a workspace" in told.err
-    assert list(away.root.iterdir()) == []
+def test_a_server_is_examined_from_afar_and_mended_where_it_is(workshop: Workshop, away: Away) -> None:
+    workshop.steps("deploy", *STEPS)
+    (workshop.sops / "index.json").write_text("{}\n")
+    told = away.sop("doctor")
+    assert (told.code, "mended where its files are" in told.err) == (2, True)
+    assert "deploy" in away.json("doctor", "--dry-run", code=1)["findings"][0]["message"]
+    assert (workshop.sops / "index.json").read_text() == "{}\n"
 
 
 def test_which_place_is_meant(workshop: Workshop, away: Away) -> None:
