@@ -363,3 +363,23 @@ def test_without_the_extra_the_port_is_refused_and_all_else_works(workshop: Work
                 f"error: sop serve --port needs {part}, which is not installed",
                 "hint: pip install 'sopwith[server]'",
             ]
+
+
+def test_a_limit_names_no_run_that_a_token_may_not_know_of(workshop: Workshop, serve: Serve) -> None:
+    """That the slots are taken is told; by whom only to who may see it."""
+    (workshop.sops / "config.json").write_text('{"maxConcurrentRuns": 1}')
+    for name in ("deploy", "other"):
+        workshop.steps(name, "?A | true")
+    served = serve()
+    everything, part = served.token("ann", "admin"), served.token("eve", "admin", "--procedures", "oth*")
+    run_id = served.call("POST", "/api/v1/runs", everything, body={"sopName": "deploy"}).json["runId"]
+    told = served.call("POST", "/api/v1/runs", part, body={"sopName": "other"})
+    assert (told.status, told.code) == (409, "limit_reached")
+    assert run_id not in told.data.decode()
+    assert "maxConcurrentRuns" in told.json["detail"]
+    told = served.call("POST", "/api/v1/runs", everything, body={"sopName": "other"})
+    assert (told.code, run_id in told.json["detail"]) == ("limit_reached", True)
+    assert served.call("POST", "/api/v1/runs", part, body={"sopName": "other", "queue": True}).status == 201
+    queued = served.call("GET", "/api/v1/runs?sopName=other", part).json["runs"][0]["runId"]
+    resumed = served.call("POST", f"/api/v1/runs/{queued}/resume", part, body={})
+    assert run_id not in resumed.data.decode()

@@ -40,11 +40,12 @@ from sopwith.engine.evidence import File, Receiving, forget_sent, keep_evidence
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Loaded, Runs, check_run_id
 from sopwith.engine.secrets import mask_of, secrets_at_creation
-from sopwith.engine.sight import Sight, check_reach
+from sopwith.engine.sight import Sight, check_reach, fit_to_tell
 from sopwith.engine.uses import used_by
 from sopwith.errors import (
     IllegalMove,
     InvalidProcedure,
+    LimitReached,
     NotAllowed,
     Refused,
     SopwithError,
@@ -132,12 +133,18 @@ class Engine:
             return made
         try:
             return self._create_run(request, actor)
-        except SopwithError:
+        except SopwithError as error:
             # perhaps it was made meanwhile, and has the last slot
             made = self._made_before()
             if made is None:
-                raise
+                raise self._fit_to_tell(actor, error) from None
             return made
+
+    def _fit_to_tell(self, actor: Actor, error: SopwithError) -> SopwithError:
+        """The error, which names no run that the actor may not know of."""
+        if not isinstance(error, LimitReached):
+            return error
+        return fit_to_tell(self.parts.store, self.parts.library, actor, error)
 
     def _made_before(self) -> Run | None:
         """The run that this very call has made already."""
@@ -395,7 +402,17 @@ class Engine:
         admit: Callable[[Run], Callable[[Occupancy], None] | None] | None = None,
     ) -> tuple[Loaded, tuple[Event, ...]]:
         """`Runs.change`, and whether it was this call's doing."""
-        loaded, events = self.runs.change(run_id, lambda run, now: self._checked(run, make(run, now)), admit=admit)
+        actors: list[Actor] = []
+
+        def checked(run: Run, now: Instant) -> cmd.Command:
+            command = make(run, now)
+            actors[:] = [command.actor]
+            return self._checked(run, command)
+
+        try:
+            loaded, events = self.runs.change(run_id, checked, admit=admit)
+        except LimitReached as error:
+            raise self._fit_to_tell(actors[0], error) from None
         request = self._call.request
         self.replayed = not events and request is not None and request.key in loaded.run.requests
         return loaded, events
