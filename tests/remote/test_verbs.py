@@ -177,3 +177,37 @@ def test_deliveries_and_what_would_start_are_told_from_afar(workshop: Workshop, 
     assert away.sop("trigger", "test", "hooked", "--event", "event.json").code == 6
     assert away.sop("notify", "list").code == 5
     assert away.sop("notify", "test").code == 5
+
+
+def test_a_run_that_an_event_started_is_decided_from_afar(workshop: Workshop, served: Served, away: Away) -> None:
+    """Its event belongs to what is approved, and is shown."""
+    hook = {"type": "webhook", "path": "/plain"}
+    workshop.steps("hooked", "?A | echo out", triggers=[hook])
+    token = os.environ["SOPWITH_TOKEN"]
+    eventually(lambda: served.call("POST", "/hooks/plain", token, body={"go": True}).status == 202)
+    eventually(lambda: away.json("history")["runs"])
+    run_id = away.run_id("hooked")
+    eventually(lambda: "approval" in away.json("status", run_id)["status"])
+    assert away.sop("approve", run_id, "--show").code == 0
+    assert away.sop("approve", run_id, "--wait").code == 0
+
+
+def test_what_a_step_printed_before_it_was_followed_is_shown(
+    workshop: Workshop, away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step has begun and ended by the time that the command looks; what others printed before is passed over."""
+    from sopwith.doors.remote.door import RemoteDoor
+
+    workshop.steps("deploy", "Build | echo built", "?Ship | echo shipped")
+    run_id = away.json("run", "deploy", code=3)["runId"]
+    logs = RemoteDoor.logs
+
+    def late(self: RemoteDoor, asked: str, step: object) -> object:
+        eventually(lambda: self.reader.status(asked)["status"] == "completed")
+        return logs(self, asked, step)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RemoteDoor, "logs", late)
+    told = away.sop("approve", run_id, "--wait")
+    assert told.code == 0
+    assert "shipped" in told.out
+    assert "built" not in told.out
