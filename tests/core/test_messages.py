@@ -66,7 +66,7 @@ def test_a_gate_says_all_that_whoever_is_asked_must_know() -> None:
         f'Or: sop reject {RUN} --step 2 --digest {digest} --reason "why"',
         f"Look: sop approve {RUN} --step 2 --show",
         f"Run: {RUN}, started by alice",
-        f"https://sop.example.com/runs/{RUN}",
+        "From elsewhere: the same with --server https://sop.example.com",
     ]
 
 
@@ -90,7 +90,7 @@ def test_the_document_says_the_same_to_programs() -> None:
     assert {key: found[key] for key in wanted} == wanted
     assert found["until"].startswith("2026-03-02T12:05:")
     assert found["answers"][0].startswith(f"sop approve {RUN} --step 2 --digest ")
-    assert "link" not in found
+    assert "server" not in found
     assert msgspec.json.decode(msgspec.json.encode(found)) == found
 
 

@@ -523,3 +523,17 @@ def test_a_channel_that_breaks_is_one_that_failed(office: Office) -> None:
     post.work()
     assert post.said == [("failing", "chat", "the channel broke: ZeroDivisionError")]
     assert office.statuses() == ["retrying"]
+
+
+def test_a_channel_that_says_when_to_come_again_is_left_alone_until_then(office: Office) -> None:
+    def refuse(_message: Message) -> None:
+        raise NotSent("HTTP 429", again_secs=700.0)
+
+    office.chat.does = refuse
+    post = office.open()
+    office.bench.run("quick")
+    post.work(3600)
+    times = office.chat.times
+    pauses = [round(later - before) for before, later in pairwise(times)]
+    assert pauses[:3] == [700, 700, 700]
+    assert all(pause >= min(700, delay) for pause, delay in zip(pauses, DELAYS_SECS, strict=False))

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -180,3 +181,28 @@ def test_a_certificate_that_nobody_vouches_for_is_not_trusted(tmp_path: Any) -> 
     found = why_not(f"https://localhost:{listening.getsockname()[1]}/")
     assert found.startswith("the certificate of localhost is not trusted")
     thread.join()
+
+
+@pytest.mark.parametrize(
+    ("header", "secs"),
+    [
+        ("120", 120.0),
+        ("999999999999", 3600.0),
+        ("Thu, 01 Jan 2026 00:02:00 GMT", 120.0),
+        ("Wed, 31 Dec 2025 23:00:00 GMT", 0.0),
+        ("Thu, 01 Jan 2099 00:00:00 GMT", 3600.0),
+        ("-5", 0.0),
+        ("soon", 0.0),
+        ("", 0.0),
+        (None, 0.0),
+    ],
+)
+def test_when_to_come_again_is_heeded_within_bounds(header: str | None, secs: float) -> None:
+    assert webhook.retry_after(header, datetime(2026, 1, 1, tzinfo=UTC)) == secs
+
+
+@pytest.mark.parametrize(("status", "secs"), [(429, 7.0), (503, 7.0), (500, 0.0)])
+def test_who_is_too_busy_says_when_to_come_again(status: int, secs: float) -> None:
+    with serving(with_status(status, {"Retry-After": "7"})) as server, pytest.raises(NotSent) as caught:
+        made(f"http://{server.url}/").send(MESSAGE)
+    assert caught.value.details["again_secs"] == secs

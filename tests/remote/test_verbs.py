@@ -133,12 +133,13 @@ def test_a_token_gives_its_role_and_its_procedures_and_nothing_else(
     assert [sop["name"] for sop in away.json("list")["sops"]] == ["other"]
 
 
-@pytest.mark.parametrize("verb", [["doctor"], ["backup", "x"], ["restore", "x"], ["test", "deploy"], ["create", "new"]])
-def test_verbs_that_work_on_files_say_so_and_do_nothing(away: Away, verb: list[str]) -> None:
-    told = away.sop(*verb)
-    assert told.code == 2
-    assert "works on the files of a workspace" in told.err
-    assert list(away.root.iterdir()) == []
+def test_a_server_is_examined_from_afar_and_mended_where_it_is(workshop: Workshop, away: Away) -> None:
+    workshop.steps("deploy", *STEPS)
+    (workshop.sops / "index.json").write_text("{}\n")
+    told = away.sop("doctor")
+    assert (told.code, "mended where its files are" in told.err) == (2, True)
+    assert "deploy" in away.json("doctor", "--dry-run", code=1)["findings"][0]["message"]
+    assert (workshop.sops / "index.json").read_text() == "{}\n"
 
 
 def test_which_place_is_meant(workshop: Workshop, away: Away) -> None:
@@ -189,3 +190,37 @@ def test_deliveries_and_what_would_start_are_told_from_afar(workshop: Workshop, 
     assert away.sop("trigger", "test", "hooked", "--event", "event.json").code == 6
     assert away.sop("notify", "list").code == 5
     assert away.sop("notify", "test").code == 5
+
+
+def test_a_run_that_an_event_started_is_decided_from_afar(workshop: Workshop, served: Served, away: Away) -> None:
+    """Its event belongs to what is approved, and is shown."""
+    hook = {"type": "webhook", "path": "/plain"}
+    workshop.steps("hooked", "?A | echo out", triggers=[hook])
+    token = os.environ["SOPWITH_TOKEN"]
+    eventually(lambda: served.call("POST", "/hooks/plain", token, body={"go": True}).status == 202)
+    eventually(lambda: away.json("history")["runs"])
+    run_id = away.run_id("hooked")
+    eventually(lambda: "approval" in away.json("status", run_id)["status"])
+    assert away.sop("approve", run_id, "--show").code == 0
+    assert away.sop("approve", run_id, "--wait").code == 0
+
+
+def test_what_a_step_printed_before_it_was_followed_is_shown(
+    workshop: Workshop, away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step has begun and ended by the time that the command looks; what others printed before is passed over."""
+    from sopwith.doors.remote.door import RemoteDoor
+
+    workshop.steps("deploy", "Build | echo built", "?Ship | echo shipped")
+    run_id = away.json("run", "deploy", code=3)["runId"]
+    logs = RemoteDoor.logs
+
+    def late(self: RemoteDoor, asked: str, step: object) -> object:
+        eventually(lambda: self.reader.status(asked)["status"] == "completed")
+        return logs(self, asked, step)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RemoteDoor, "logs", late)
+    told = away.sop("approve", run_id, "--wait")
+    assert told.code == 0
+    assert "shipped" in told.out
+    assert "built" not in told.out

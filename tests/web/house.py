@@ -11,6 +11,10 @@ from sopwith.core.config import Role
 
 from .given import Reply, Served, database, token
 
+_SCENARIO = """
+acts = [{do = "reject", by = "alice", step = "start", reason = "no"}]
+expect.status = "cancelled"
+"""
 ROLES = [role.value for role in Role]
 
 
@@ -21,6 +25,8 @@ class House:
         self.workshop = Workshop(folder / "w")
         for name in ("deploy", "other"):
             self.workshop.steps(name, "Build | echo built", "?Ship | echo shipped", mode="auto", maxConcurrent=500)
+            (self.workshop.sops / name / "scenarios").mkdir()
+            (self.workshop.sops / name / "scenarios" / "no.toml").write_text(_SCENARIO)
         self.runs = {name: self.workshop.started(name) for name in ("deploy", "other")}
         self.digests = {name: self.workshop.json("status", run)["procedureDigest"] for name, run in self.runs.items()}
         self.tokens = {role: token(self.workshop, f"u-{role}", role) for role in ROLES}

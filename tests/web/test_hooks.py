@@ -11,6 +11,8 @@ from typing import Any
 
 import apsw
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.doors.workshop import Workshop, eventually
 
 from .given import Reply, Served, database
@@ -128,3 +130,64 @@ def test_a_server_killed_under_load_loses_nothing_acknowledged_and_starts_nothin
     runs = [run_id for (run_id,) in rows(workshop, "select run_id from runs")]
     assert set(acknowledged.values()) <= set(runs)
     assert len(runs) == len(set(runs))
+
+
+_TYPES = ("", "application/json", "application/json; charset=utf-16", "text/plain", ";;;", "a/b/c")
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+_IDS = ("", " ", "a" * 4000, "../../x", "a.b", "\u00e9", "'; drop table")
+_STAMPS = ("0", "-1", "9" * 40, "x")
+HOSTILE_HEADERS = st.sampled_from(
+    [
+        *({"Content-Type": kind} for kind in (*_TYPES, *_FORMS)),
+        *({"X-GitHub-Delivery": name} for name in _IDS),
+        *({"webhook-id": "a", "webhook-timestamp": at, "webhook-signature": "v1,x"} for at in _STAMPS),
+        *({"X-Signature": sign} for sign in ("t=,v1=", "t=1,v1=zz", ",,,,", "t=" + "9" * 500)),
+        *({"Authorization": words} for words in ("Bearer", "Bearer ", "Basic eDp5", "Bearer " + "x" * 3000)),
+        {"Content-Encoding": "gzip"},
+        {"traceparent": "00-zz-zz-zz"},
+    ]
+)
+BODIES = st.one_of(
+    st.binary(max_size=400),
+    st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20), st.lists).map(
+        lambda value: json.dumps(value).encode()
+    ),
+    st.sampled_from([b"[" * 20_000, b'{"a":1,"a":2}', b"NaN", b"1e999", b"%zz=%", b"\xff\xfe", b"a=1&" * 2000]),
+)
+PATHS = st.sampled_from(["/deploy/it", "/standard", "/stamped", "/token", "/deploy/it/", "/../deploy/it", "/%00", "/x"])
+
+
+def test_whatever_comes_is_answered_as_declared_and_only_what_is_proven_is_kept(
+    serve: Serve, workshop: Workshop
+) -> None:
+    """Any body and any header at each scheme: no failure, an answer of the declared shape, no run without proof."""
+    secret = {"type": "webhook", "secretEnv": "HOOK_SECRET"}
+    more = [
+        {**secret, "path": "/standard", "scheme": "standard-webhooks"},
+        {**secret, "path": "/stamped", "scheme": "timestamped", "signatureHeader": "X-Signature"},
+        {**secret, "path": "/token", "scheme": "token"},
+    ]
+    served = hooked(serve, workshop, HOOK, *more)
+    kept = len(rows(workshop, "select 1 from deliveries"))
+
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(body=BODIES, headers=HOSTILE_HEADERS, path=PATHS, signed=st.booleans())
+    def check(body: bytes, headers: dict[str, str], path: str, signed: bool) -> None:
+        nonlocal kept
+        sent_headers = {name: value.encode("utf-8").decode("latin-1") for name, value in headers.items()}
+        if signed:
+            sent_headers["X-Hub-Signature-256"] = f"sha256={hmac.digest(SECRET.encode(), body, 'sha256').hex()}"
+        reply = served.call("POST", f"/hooks{path}", body=body, headers=sent_headers)
+        assert reply.status in (202, 400, 401, 404, 413, 415), reply
+        if reply.status != 202:
+            assert reply.code not in ("", "internal")
+            return
+        assert (signed, path) == (True, "/deploy/it")
+        assert reply.json["runId"].startswith("sop_run_")
+
+    check()
+    proven = rows(workshop, "select distinct trigger from deliveries")
+    assert proven == [("webhook:/deploy/it",)]
+    assert len(rows(workshop, "select 1 from deliveries")) >= kept
+    assert "trouble" not in served.text

@@ -383,3 +383,23 @@ def test_the_inbox_is_told_page_by_page(serve: Serve, workshop: Workshop) -> Non
     workshop.json("cancel", made[2])
     assert stream.take(1)[0].data["total"] == 2, "what stands behind the first page is told by how many there are"
     stream.close()
+
+
+def test_a_limit_names_no_run_that_a_token_may_not_know_of(workshop: Workshop, serve: Serve) -> None:
+    """That the slots are taken is told; by whom only to who may see it."""
+    (workshop.sops / "config.json").write_text('{"maxConcurrentRuns": 1}')
+    for name in ("deploy", "other"):
+        workshop.steps(name, "?A | true")
+    served = serve()
+    everything, part = served.token("ann", "admin"), served.token("eve", "admin", "--procedures", "oth*")
+    run_id = served.call("POST", "/api/v1/runs", everything, body={"sopName": "deploy"}).json["runId"]
+    told = served.call("POST", "/api/v1/runs", part, body={"sopName": "other"})
+    assert (told.status, told.code) == (409, "limit_reached")
+    assert run_id not in told.data.decode()
+    assert "maxConcurrentRuns" in told.json["detail"]
+    told = served.call("POST", "/api/v1/runs", everything, body={"sopName": "other"})
+    assert (told.code, run_id in told.json["detail"]) == ("limit_reached", True)
+    assert served.call("POST", "/api/v1/runs", part, body={"sopName": "other", "queue": True}).status == 201
+    queued = served.call("GET", "/api/v1/runs?sopName=other", part).json["runs"][0]["runId"]
+    resumed = served.call("POST", f"/api/v1/runs/{queued}/resume", part, body={})
+    assert run_id not in resumed.data.decode()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from sopwith.core.codec import SealedEvent, view_line
-from sopwith.core.procedure import canonical, sha256
+from sopwith.core.procedure import canonical
 from sopwith.errors import BadRequest, StoreError, WorkspaceError
 from sopwith.ports import LogEntry
 
@@ -44,6 +47,13 @@ ended here did not go on, and, without COPY, that whoever has the signing key di
 """
 
 
+_MEMBER = re.compile(
+    r"index\.html|README\.txt|(?:events|tombstones)\.jsonl|(?:checkpoint|proofs|bundle)\.json"
+    r"|(?:procedures|triggers|envelopes)/[0-9a-f]{64}\.json"
+)
+_CHUNK = 1024 * 1024
+
+
 class Bundle:
     """A new folder, 0700, and the files written into it so far, by their SHA-256."""
 
@@ -60,15 +70,27 @@ class Bundle:
 
     def write(self, name: str, data: bytes) -> None:
         """Adds a file. Raises WorkspaceError."""
+        self.copy(name, io.BytesIO(data))
+
+    def copy(self, name: str, source: BinaryIO) -> None:
+        """Adds a file piece by piece. Raises WorkspaceError."""
+        digest = hashlib.sha256()
         path = self.folder / name
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+                while piece := source.read(_CHUNK):
+                    digest.update(piece)
+                    file.write(piece)
         except OSError as error:
             raise WorkspaceError.from_os("write", path, error) from error
-        self.files[name] = sha256(data)
+        self.files[name] = digest.hexdigest()
+
+
+def is_member(name: str) -> bool:
+    """Whether a file of a bundle may have this name."""
+    return _MEMBER.fullmatch(name) is not None
 
 
 def event_line(entry: LogEntry) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -39,6 +40,16 @@ class Exported(msgspec.Struct, frozen=True):
     events: int
     checkpoint: Checkpoint
     failures: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form, without the folder."""
+        return {
+            "runs": self.runs,
+            "events": self.events,
+            "logSize": self.checkpoint.size,
+            "signedAt": self.checkpoint.timestamp,
+            "publicKey": self.checkpoint.public_key,
+        }
 
 
 class Exporter:

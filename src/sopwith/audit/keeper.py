@@ -85,7 +85,7 @@ class Keeper:
         self._config = config
         self._sealer = Sealer(shelf.log, workspace, config)
 
-    def verify(self, run_id: str | None = None, *, brought: Sequence[Path] = ()) -> Verified:
+    def verify(self, run_id: str | None = None, *, brought: Sequence[Path | Copy] = ()) -> Verified:
         """Verifies the whole log, or one run in it, against the store's checkpoints, our copies and those `brought`.
 
         A copy of ours that cannot be had is told; one that was brought and cannot be read is a finding.
@@ -98,8 +98,11 @@ class Keeper:
             )
         places, problems = self._sealer.places()
         ours, theirs = (
-            [read_copy(path, trusted=self._sealer.is_outside(path, places)) for path in paths]
-            for paths in (places, brought)
+            [
+                each if isinstance(each, Copy) else read_copy(each, trusted=self._sealer.is_outside(each, places))
+                for each in found
+            ]
+            for found in (places, brought)
         )
         compared = [copy for copy in ours if not copy.problem] + theirs
         log = self._shelf.log
@@ -132,7 +135,9 @@ class Keeper:
         report = self.verify().report
         return () if report.first_bad is None else (str(report.first_bad),)
 
-    def export(self, folder: Path, run_ids: Sequence[str], *, now: datetime, brought: Sequence[Path] = ()) -> Exported:
+    def export(
+        self, folder: Path, run_ids: Sequence[str], *, now: datetime, brought: Sequence[Path | Copy] = ()
+    ) -> Exported:
         """Writes a bundle of these runs, with proofs from the checkpoints `brought`. Raises what Exporter does."""
         log = self._shelf.log
         checkpointer, problems = self._sealer.checkpointer()
@@ -220,11 +225,11 @@ def _compared(copy: Copy, report: Report) -> Compared:
     return Compared(copy.name, copy.trusted, report.reached.get(copy.name, 0), copy.problem)
 
 
-def _sizes(brought: Sequence[Path]) -> set[int]:
+def _sizes(brought: Sequence[Path | Copy]) -> set[int]:
     """The sizes of the checkpoints that the reader holds; what is no checkpoint has none."""
     found: set[int] = set()
-    for path in brought:
-        for _number, line in read_copy(path, trusted=False).lines:
+    for each in brought:
+        for _number, line in (each if isinstance(each, Copy) else read_copy(each, trusted=False)).lines:
             try:
                 found.add(read(Checkpoint, line).size)
             except BadStatement:

@@ -55,6 +55,11 @@ class Dropped(msgspec.Struct, frozen=True):
     runs: tuple[Ended, ...] = ()
     failures: tuple[str, ...] = ()
 
+    def document(self, days: int | None, *, dry_run: bool) -> dict[str, Any]:
+        """The JSON form."""
+        runs = [{"runId": run.run_id, "endedAt": iso(run.at)} for run in self.runs]
+        return {"auditRetentionDays": days, "dryRun": dry_run, "runs": runs, "total": len(runs)}
+
     @property
     def run_ids(self) -> tuple[str, ...]:
         return tuple(run.run_id for run in self.runs)

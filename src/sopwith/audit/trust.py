@@ -57,6 +57,13 @@ def read_copy(path: Path, *, trusted: bool) -> Copy:
     return Copy(str(path), found, trusted, "" if found else "it holds no checkpoint")
 
 
+def copy_of(name: str, data: bytes) -> Copy:
+    """Checkpoints that somebody brought, as the bytes of the file that they keep elsewhere."""
+    *whole, _cut_off = data.split(b"\n")
+    found = tuple((number, line) for number, line in enumerate(whole, 1) if line.strip())
+    return Copy(name, found, True, "" if found else "it holds no checkpoint")
+
+
 def milestones(seals: Seals, copies: Iterable[Copy], keys: frozenset[str]) -> Iterator[Milestone]:
     """All checkpoints by size: those of the store, and those in the copies.
 

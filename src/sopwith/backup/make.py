@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -33,7 +35,8 @@ _KEPT = (CHECKPOINTS, "tombstones.jsonl", "restorations.jsonl")
 class Made(msgspec.Struct, frozen=True, kw_only=True):
     """A backup that was made and verified. `signed_size`: so many of its events a checkpoint covers."""
 
-    path: Path
+    path: Path | None = None
+    """None: it has no name yet."""
     size_bytes: int
     events: int
     runs: int
@@ -43,6 +46,19 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     made_at: str
     key: str
 
+    def document(self) -> dict[str, Any]:
+        """The JSON form, without the path."""
+        return {
+            "sizeBytes": self.size_bytes,
+            "events": self.events,
+            "signedEvents": self.signed_size,
+            "runs": self.runs,
+            "openRuns": self.open_runs,
+            "files": self.files,
+            "madeAt": self.made_at,
+            "publicKey": self.key,
+        }
+
 
 def make_backup(workspace: Workspace, path: Path, *, force: bool = False) -> Made:
     """Writes the backup to a new file, 0600, which has its name only when it is whole and on disk.
@@ -50,8 +66,7 @@ def make_backup(workspace: Workspace, path: Path, *, force: bool = False) -> Mad
     Raises NotFound without a record, Refused where the file is there already or lies in the workspace's own folder,
     StoreError for a record that does not verify, WorkspaceError where it cannot be written.
     """
-    if not workspace.database.exists():
-        raise NotFound("there is no record here to back up", hint=f"it would be {workspace.database}")
+    _must_have_a_record(workspace)
     place = Path(os.path.realpath(path))
     if place.is_relative_to(os.path.realpath(workspace.sops)):
         raise Refused(
@@ -60,30 +75,35 @@ def make_backup(workspace: Workspace, path: Path, *, force: bool = False) -> Mad
         )
     if path.exists() and not force:
         raise Refused(f"cannot write the backup: {path} is there already", hint="choose another name, or add --force")
-    engine = open_engine(workspace)
-    now = engine.parts.clock.now().at
-    engine.parts.auditing.seal(now)
-    sealer = Sealer(_store(engine).log, workspace, engine.parts.library.config)
-    # read before the log is: what is signed meanwhile is no sign of trouble
-    copies = [read_copy(place, trusted=False) for place in sealer.places()[0]]
     try:
-        with (
-            TemporaryDirectory(prefix=".backup-", dir=workspace.runs) as folder,
-            draft_in(path.parent, mode=0o600) as draft,
-        ):
-            copy = Path(folder) / DATABASE
-            _store(engine).copy_to(copy)
-            verified = _verified(copy, workspace, [each for each in copies if not each.problem])
-            with archive_into(draft.file, now.timestamp()) as writer:
-                for name, source in _members(workspace, copy, verified.run_ids):
-                    writer.add(name, source)
-                writer.finish(_manifest(writer, sealer.key, verified.events, engine, iso(now)))
-            size_bytes = draft.file.tell()
+        with draft_in(path.parent, mode=0o600) as draft:
+            made = write_backup(workspace, draft.file)
             draft.replace(path)
     except OSError as error:
         raise WorkspaceError.from_os("write the backup", path, error) from error
+    return msgspec.structs.replace(made, path=path)
+
+
+def write_backup(workspace: Workspace, file: BinaryIO) -> Made:
+    """Writes the backup into an open file. Raises NotFound, StoreError, OSError."""
+    _must_have_a_record(workspace)
+    engine = open_engine(workspace)
+    with closing(_store(engine)) as store:
+        now = engine.parts.clock.now().at
+        engine.parts.auditing.seal(now)
+        sealer = Sealer(store.log, workspace, engine.parts.library.config)
+        # read before the log is: what is signed meanwhile is no sign of trouble
+        copies = [read_copy(place, trusted=False) for place in sealer.places()[0]]
+        with TemporaryDirectory(prefix=".backup-", dir=workspace.runs) as folder:
+            copy = Path(folder) / DATABASE
+            store.copy_to(copy)
+            verified = _verified(copy, workspace, [each for each in copies if not each.problem])
+            with archive_into(file, now.timestamp()) as writer:
+                for name, source in _members(workspace, copy, verified.run_ids):
+                    writer.add(name, source)
+                writer.finish(_manifest(writer, sealer.key, verified.events, engine, iso(now)))
+            size_bytes = file.tell()
     return Made(
-        path=path,
         size_bytes=size_bytes,
         events=verified.events,
         runs=len(verified.run_ids),
@@ -93,6 +113,11 @@ def make_backup(workspace: Workspace, path: Path, *, force: bool = False) -> Mad
         made_at=iso(now),
         key=sealer.key.public_key.hex(),
     )
+
+
+def _must_have_a_record(workspace: Workspace) -> None:
+    if not workspace.database.exists():
+        raise NotFound("there is no record here to back up", hint=f"it would be {workspace.database}")
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):

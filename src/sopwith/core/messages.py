@@ -113,14 +113,14 @@ def compose(
         f"Look: {_look(run, number, moment)}",
         f"Run: {run.run_id}, started by {say(str(run.created_by))}{_around(run)}",
     ]
-    link = f"{public_url}/runs/{run.run_id}" if public_url else ""
+    afar = [f"From elsewhere: the same with --server {public_url}"] if public_url else []
     title = f"{told.head or _HEADS[moment]}: {where}"
     return Message(
         id=message_id,
         title=title,
-        text=_cut("\n".join([title, "", *lines, *([link] if link else [])]), MAX_CHARACTERS),
+        text=_cut("\n".join([title, "", *lines, *afar]), MAX_CHARACTERS),
         tone=_TONES.get(moment, Tone.ASKS),
-        document=_document(event, run, moment, told, say) | ({"link": link} if link else {}),
+        document=_document(event, run, moment, told, say) | ({"server": public_url} if public_url else {}),
     )
 
 

@@ -33,6 +33,8 @@ class Right(StrEnum):
     APPROVE = "approve"
     OPERATE = "operate"
     """Run a procedure in a looser mode than its own."""
+    WRITE = "write"
+    """Make procedures and try them out. Asked of who comes through a token: anybody else can write the files."""
     PRUNE = "prune"
     """Drop the records of ended runs, as the retention allows."""
     MANAGE = "manage"
@@ -43,10 +45,10 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     Role.VIEWER: frozenset({Right.LOOK}),
     Role.RUNNER: frozenset({Right.LOOK, Right.STOP, Right.START, Right.STEER}),
     Role.APPROVER: frozenset({Right.LOOK, Right.STOP, Right.APPROVE}),
-    Role.AUTHOR: frozenset({Right.LOOK}),
+    Role.AUTHOR: frozenset({Right.LOOK, Right.WRITE}),
     Role.ADMIN: frozenset(Right),
 }
-FREE = frozenset({Right.LOOK, Right.STOP})
+FREE = frozenset({Right.LOOK, Right.STOP, Right.WRITE})
 """Rights that everybody at the machine has."""
 
 

@@ -1,4 +1,6 @@
-"""What can be asked about procedures without running them: list, show, validate, plan. One answer for every door."""
+"""What can be done with procedures without running them: list, show, validate, plan, create. One answer for every
+door.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from typing import Any
 
 from sopwith.core.actor import Actor
 from sopwith.core.config import Config
+from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode
 from sopwith.engine.checks import check_procedure
 from sopwith.engine.documents import Document, problem_document, procedure_document
@@ -14,6 +17,7 @@ from sopwith.engine.library import Library
 from sopwith.engine.listing import list_procedures
 from sopwith.engine.reading import plan_document
 from sopwith.engine.sight import Sight
+from sopwith.engine.template import create_procedure
 from sopwith.engine.trigger_checks import check_ends
 from sopwith.engine.uses import problems_of_uses
 from sopwith.errors import Problem, Severity
@@ -73,6 +77,17 @@ class Catalog:
             "dryRun": True,
             **plan_document(workspace, self._library, name, params=params, mode=mode, actor=actor),
         }
+
+    def created(self, name: str) -> Document:
+        """`{name, created}`: makes a procedure from the template. Raises NotAllowed, BadName, Refused."""
+        workspace = self._library.workspace
+        if self._actor is not None:
+            people = Directory(self._library.config())
+            check_right(self._actor, Right.WRITE, people, "make procedures", procedure=name)
+        made = create_procedure(workspace, name)
+        # where the workspace lies is nothing to whoever is elsewhere
+        shown = made if self._actor is None else tuple(path.relative_to(workspace.root) for path in made)
+        return {"name": name, "created": [str(path) for path in shown]}
 
     def _check(self, name: str) -> None:
         if self._actor is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -37,15 +36,16 @@ from sopwith.engine.asked import check_shown
 from sopwith.engine.brought_about import check_no_work_around, check_not_rejected_within, check_outside
 from sopwith.engine.children import bring_in_line, gates_not_passed, going_on_besides
 from sopwith.engine.creation import Order, limits_now, make_run
-from sopwith.engine.evidence import keep_evidence
+from sopwith.engine.evidence import File, Receiving, forget_sent, keep_evidence
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Loaded, Runs, check_run_id
 from sopwith.engine.secrets import mask_of, secrets_at_creation
-from sopwith.engine.sight import Sight, check_reach
+from sopwith.engine.sight import Sight, check_reach, fit_to_tell
 from sopwith.engine.uses import used_by
 from sopwith.errors import (
     IllegalMove,
     InvalidProcedure,
+    LimitReached,
     NotAllowed,
     Refused,
     SopwithError,
@@ -133,12 +133,18 @@ class Engine:
             return made
         try:
             return self._create_run(request, actor)
-        except SopwithError:
+        except SopwithError as error:
             # perhaps it was made meanwhile, and has the last slot
             made = self._made_before()
             if made is None:
-                raise
+                raise self._fit_to_tell(actor, error) from None
             return made
+
+    def _fit_to_tell(self, actor: Actor, error: SopwithError) -> SopwithError:
+        """The error, which names no run that the actor may not know of."""
+        if not isinstance(error, LimitReached):
+            return error
+        return fit_to_tell(self.parts.store, self.parts.library, actor, error)
 
     def _made_before(self) -> Run | None:
         """The run that this very call has made already."""
@@ -297,7 +303,7 @@ class Engine:
         step: StepId | None = None,
         comment: str = "",
         output: str = "",
-        evidence: tuple[Path, ...] = (),
+        evidence: tuple[File, ...] = (),
     ) -> Run:
         """Reports a manual step done, or a stuck one as done by hand. Copies of the evidence stay with the run."""
         make = partial(cmd.Complete, actor=actor, step=step, comment=comment, output=output)
@@ -311,7 +317,7 @@ class Engine:
         reason: str,
         step: StepId | None = None,
         output: str = "",
-        evidence: tuple[Path, ...] = (),
+        evidence: tuple[File, ...] = (),
     ) -> Run:
         """Reports that a manual step did not work out."""
         make = partial(cmd.Fail, actor=actor, step=step, reason=reason, output=output)
@@ -325,7 +331,7 @@ class Engine:
         reason: str,
         step: StepId | None = None,
         output: str = "",
-        evidence: tuple[Path, ...] = (),
+        evidence: tuple[File, ...] = (),
     ) -> Run:
         """Reports that a manual step cannot be done as things are: the run pauses, the step stays open."""
         make = partial(cmd.Block, actor=actor, step=step, reason=reason, output=output)
@@ -336,14 +342,29 @@ class Engine:
         run_id: str,
         actor: Actor,
         make: Callable[..., cmd.Complete | cmd.Fail | cmd.Block],
-        evidence: tuple[Path, ...],
+        evidence: tuple[File, ...],
     ) -> Run:
         # a report that would be refused, or was made before, leaves no copies behind
         if not decide(self._settle(run_id, actor), self._with_people(make(now=self.parts.clock.now()))).events:
             evidence = ()
         mask = mask_of(self.parts, self.runs.load(run_id).run) if evidence else None
-        kept = keep_evidence(self.parts.workspace.run_folder(run_id), evidence, mask=mask)
-        return self._do(run_id, lambda now: make(now=now, evidence=kept))
+        folder = self.parts.workspace.run_folder(run_id)
+        kept = keep_evidence(folder, evidence, mask=mask)
+        run = self._do(run_id, lambda now: make(now=now, evidence=kept))
+        forget_sent(folder, evidence)
+        return run
+
+    def receive(self, run_id: str, *, actor: Actor) -> Receiving:
+        """A file on its way from afar, to be named as evidence in a report. Raises NotFound, NotAllowed, Refused."""
+        self._check_outside(run_id, actor)
+        run = self.runs.load(run_id).run
+        check_right(actor, Right.STEER, self._people(), f"report on {run_id}", procedure=run.name)
+        if run.ended in (RunStatus.COMPLETED, RunStatus.CANCELLED):
+            raise IllegalMove(
+                f"cannot take evidence for {run_id}: it has ended, nothing in it can be reported",
+                hint=f"sop status {run_id} shows how it ended",
+            )
+        return Receiving(self.parts.workspace.run_folder(run_id), self.parts.clock.now().at)
 
     def decided_at(self, run: Run) -> int:
         """The revision that this call led to: when it was carried out, where that was before. `run`: what it gave."""
@@ -381,7 +402,17 @@ class Engine:
         admit: Callable[[Run], Callable[[Occupancy], None] | None] | None = None,
     ) -> tuple[Loaded, tuple[Event, ...]]:
         """`Runs.change`, and whether it was this call's doing."""
-        loaded, events = self.runs.change(run_id, lambda run, now: self._checked(run, make(run, now)), admit=admit)
+        actors: list[Actor] = []
+
+        def checked(run: Run, now: Instant) -> cmd.Command:
+            command = make(run, now)
+            actors[:] = [command.actor]
+            return self._checked(run, command)
+
+        try:
+            loaded, events = self.runs.change(run_id, checked, admit=admit)
+        except LimitReached as error:
+            raise self._fit_to_tell(actors[0], error) from None
         request = self._call.request
         self.replayed = not events and request is not None and request.key in loaded.run.requests
         return loaded, events

@@ -238,7 +238,8 @@ class Postman:
                 line.failing = True
                 gone = line.hanging is not None or failures >= PATIENCE
                 behind = [notice for others in batches[index + 1 :] for notice in others] if gone else []
-                await self._put_off(name, line, [*batch, *behind], error.message)
+                again_secs = float(error.details.get("again_secs", 0.0))
+                await self._put_off(name, line, [*batch, *behind], error.message, again_secs)
                 if gone:
                     return
                 continue
@@ -271,11 +272,14 @@ class Postman:
         except Exception as error:
             raise NotSent(f"the channel broke: {type(error).__name__}") from error
 
-    async def _put_off(self, name: str, line: _Line, notices: Sequence[Notice], reason: str) -> None:
+    async def _put_off(self, name: str, line: _Line, notices: Sequence[Notice], reason: str, again_secs: float) -> None:
+        """`again_secs`: who did not take it wants to be left alone for so long at least."""
         now = self._parts.clock.now().at
         lost = [notice for notice in notices if notice.attempts >= len(DELAYS_SECS)]
         until = {
-            notice.id: now + timedelta(seconds=DELAYS_SECS[notice.attempts]) for notice in notices if notice not in lost
+            notice.id: now + timedelta(seconds=max(DELAYS_SECS[notice.attempts], again_secs))
+            for notice in notices
+            if notice not in lost
         }
         if until:
             await self._record(line, lambda: self._notices.put_off(until, reason))

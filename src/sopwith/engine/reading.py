@@ -130,7 +130,7 @@ class Reader:
         """
         run = self.run(run_id)
         gates = (run.start_gate, *(step.gate for step in run.steps.values()))
-        named = {run.procedure_digest, *(used.digest for used in run.uses.values())}
+        named = {run.procedure_digest, run.event_digest, *(used.digest for used in run.uses.values())}
         named |= {gate.digest for gate in gates if gate is not None}
         data = self._parts.store.content(digest) if digest in named else None
         if data is None:

@@ -9,7 +9,7 @@ from sopwith.core.actor import Actor
 from sopwith.core.people import Directory
 from sopwith.core.procedure import check_name
 from sopwith.engine.library import Library
-from sopwith.errors import InvalidProcedure, NotFound, WorkspaceError
+from sopwith.errors import InvalidProcedure, LimitReached, NotFound, WorkspaceError
 from sopwith.ports import RunSummary, Store
 
 
@@ -61,6 +61,18 @@ def check_reach(store: Store, library: Library, actor: Actor, run_id: str) -> No
         summary: RunSummary | None = store.summary(run_id)
         if summary is not None and not actor.grant.covers(summary.name):
             raise no_such_run(run_id) from None
+
+
+def fit_to_tell(store: Store, library: Library, actor: Actor, error: LimitReached) -> LimitReached:
+    """The error without the runs that the actor may not know of: that the slots are taken is all it is told of them."""
+    sight = Sight(library, actor)
+    holders: tuple[str, ...] = tuple(error.details.get("holders", ()))
+    if sight.is_whole or all((run := store.summary(each)) is not None and sight.sees(run.name) for each in holders):
+        return error
+    return LimitReached(
+        f"{error.message.partition(': ')[0].partition(', and sop_run_')[0]}: others hold what there is, or came first",
+        hint="try again later, or queue this one (sop run --queue)",
+    )
 
 
 def no_such_run(run_id: str) -> NotFound:

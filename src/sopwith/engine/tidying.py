@@ -15,13 +15,14 @@ from pathlib import Path
 
 from sopwith.core.instant import iso
 from sopwith.engine.engine import Engine
+from sopwith.engine.evidence import left_sent
 from sopwith.engine.findings import Finding
 from sopwith.ports import RunSummary
 
 _LEFT_AFTER = timedelta(days=1)
 """A draft that nobody has touched for so long has lost its writer."""
 _AHEAD = timedelta(hours=1)
-_DRAFTS = (".*.tmp", ".*.draft", "*.new", ".backup-*", ".restore-*")
+_DRAFTS = (".*.tmp", ".*.draft", "*.new", ".backup-*", ".restore-*", ".export-*")
 _PROCESS_FILES = ("spool", "order", "params.secret.json")
 
 
@@ -73,7 +74,8 @@ def drafts(engine: Engine, *, mend: bool) -> Iterator[Finding]:
     folders = (workspace.sops, workspace.runs, workspace.keys, *workspace.runs.glob("sop_run_*/evidence"))
     found = [path for folder in folders for pattern in _DRAFTS for path in folder.glob(pattern)]
     now = engine.parts.clock.now().at
-    left = sorted({path for path in found if _is_left(path, now)})
+    sent = [path for folder in workspace.runs.glob("sop_run_*") for path in left_sent(folder, now)]
+    left = sorted({*(path for path in found if _is_left(path, now)), *sent})
     yield from _gone(left, "drafts were left behind by processes that died", mend=mend)
 
 

@@ -17,7 +17,8 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -32,6 +33,8 @@ from sopwith.ports import ChannelKind, Premises
 from sopwith.version import __version__
 
 LIMIT_SECS = 20.0
+MOST_AGAIN_SECS = 3600.0
+"""However long somebody wants not to be asked: the hour that is the longest pause anyway."""
 MIN_KEY_BYTES = 24
 _PREFIX = "whsec_"
 _FORBIDDEN = tuple(
@@ -60,7 +63,7 @@ class Webhook:
             "webhook-timestamp": stamp,
             "webhook-signature": signature(self._key, message.id, stamp, body),
         }
-        return _posted(self._url, body, headers)
+        return _posted(self._url, body, headers, now)
 
 
 def payload(message: Message, now: datetime) -> bytes:
@@ -101,7 +104,7 @@ def _checked(url: str) -> SplitResult:
     return parts
 
 
-def _posted(url: SplitResult, body: bytes, headers: Mapping[str, str]) -> str:
+def _posted(url: SplitResult, body: bytes, headers: Mapping[str, str], now: datetime) -> str:
     connection = _Connection(url)
     # a timeout of the socket would begin anew with each byte of an answer that comes drop by drop
     limit = threading.Timer(LIMIT_SECS, connection.give_up)
@@ -122,7 +125,21 @@ def _posted(url: SplitResult, body: bytes, headers: Mapping[str, str]) -> str:
     told = f"HTTP {answer.status} {in_one_line(visible(answer.reason[:60]))}".rstrip()
     if 200 <= answer.status < 300:
         return told
-    raise NotSent(f"{told}: redirects are not followed" if 300 <= answer.status < 400 else told)
+    again_secs = retry_after(answer.getheader("retry-after"), now) if answer.status in (429, 503) else 0.0
+    raise NotSent(f"{told}: redirects are not followed" if 300 <= answer.status < 400 else told, again_secs=again_secs)
+
+
+def retry_after(header: str | None, now: datetime) -> float:
+    """The seconds until whoever answered wants to hear again, `MOST_AGAIN_SECS` at most; 0 where it does not say."""
+    words = (header or "").strip()
+    if words.isascii() and words.isdecimal():
+        return min(float(words[:9]), MOST_AGAIN_SECS)
+    try:
+        at = parsedate_to_datetime(words)
+        secs = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return min(max(secs, 0.0), MOST_AGAIN_SECS)
 
 
 def _why(error: Exception, connection: _Connection) -> str:

@@ -122,7 +122,7 @@ class NotificationsFile(Struct, frozen=True, kw_only=True, rename="camel", forbi
     ] = None
     public_url: Annotated[
         Address | None,
-        Meta(description="Where people reach the server, such as https://sop.example.com; messages link to it."),
+        Meta(description="Where people reach the server, such as https://sop.example.com; messages name it."),
     ] = None
 
 

@@ -47,7 +47,7 @@ class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
         return not self.differences and not self.problems
 
 
-def rehearse(library: Library, name: str | None, files: Sequence[Path] = ()) -> Iterator[Rehearsed]:
+def rehearse(library: Library, name: str | None, files: Sequence[Path | SourceFile] = ()) -> Iterator[Rehearsed]:
     """Plays the scenarios of procedure `name`, or only those in `files`; with no name, those of all procedures.
 
     Raises BadName, NotFound, NoScenario, BadRequest.
@@ -55,7 +55,7 @@ def rehearse(library: Library, name: str | None, files: Sequence[Path] = ()) -> 
     entries = [library.find(name)] if name is not None else library.entries()[0]
     found = [(entry, _sources(library, entry, files)) for entry in entries]
     if not any(sources for _entry, sources in found):
-        raise _no_scenario(name)
+        raise no_scenario(name)
     return (done for entry, sources in found if sources for done in _of_procedure(library, entry, sources))
 
 
@@ -99,10 +99,10 @@ def _unreadable(procedure: Procedure, file: str, problems: tuple[Problem, ...]) 
     )
 
 
-def _sources(library: Library, entry: Entry, files: Sequence[Path]) -> list[SourceFile | Problem]:
+def _sources(library: Library, entry: Entry, files: Sequence[Path | SourceFile]) -> list[SourceFile | Problem]:
     """The scenario files with their bytes, by name; a problem in place of one that must or can not be read."""
     if files:
-        return [_given(path) for path in files]
+        return [each if isinstance(each, SourceFile) else given_scenario(each) for each in files]
     inside = os.path.realpath(library.workspace.sops)
     return [_beside(path, library, inside) for path in _paths(entry.folder / SCENARIOS)]
 
@@ -116,7 +116,8 @@ def _paths(folder: Path) -> list[Path]:
         raise WorkspaceError.from_os("look into", folder, error) from error
 
 
-def _given(path: Path) -> SourceFile:
+def given_scenario(path: Path) -> SourceFile:
+    """A scenario that somebody named. Raises BadRequest where there is none."""
     data = read_bounded(path)
     if data is None:
         raise BadRequest(f"cannot use the scenario {path}: there is none", hint="name a file that exists")
@@ -138,7 +139,8 @@ def _problem(file: str, code: str, message: str, hint: str) -> Problem:
     return Problem(severity=Severity.ERROR, code=code, file=file, message=message, hint=hint)
 
 
-def _no_scenario(name: str | None) -> NoScenario:
+def no_scenario(name: str | None) -> NoScenario:
+    """There is nothing to play: of this procedure, or of any."""
     if name is None:
         return NoScenario(
             "no procedure here has a scenario, so nothing was tested",

@@ -16,9 +16,7 @@ from sopwith.doors.cli.terminal import crop, safe
 from sopwith.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
-    from sopwith.audit.export import Exported
     from sopwith.audit.keeper import Verified
-    from sopwith.audit.retention import Dropped
     from sopwith.doors.remote.door import RemoteDoor
 
 
@@ -85,6 +83,17 @@ def audit_export(
     for run_id in run_ids:
         door.check_run(run_id)
     begin = None if since is None else _day(since)
+    document = _exported(door, run_ids, begin, folder, brought)
+    door.say(document, lambda: _exported_text(document))
+
+
+def _exported(
+    door: Door, run_ids: tuple[str, ...], begin: datetime | None, folder: Path, brought: tuple[Path, ...]
+) -> Document:
+    if door.server is not None:
+        document = door.server.keeping.export(folder, run_ids=run_ids, since=begin, brought=brought)
+        _warn(door, document)
+        return document
     _must_have_a_record(door)
     from sopwith.assembly import open_keeper
 
@@ -93,16 +102,7 @@ def audit_export(
         exported = keeper.export(folder, chosen, now=door.engine.parts.clock.now().at, brought=brought)
     for failure in exported.failures:
         door.warn(failure)
-    checkpoint = exported.checkpoint
-    document = {
-        "folder": str(exported.folder),
-        "runs": exported.runs,
-        "events": exported.events,
-        "logSize": checkpoint.size,
-        "signedAt": checkpoint.timestamp,
-        "publicKey": checkpoint.public_key,
-    }
-    door.say(document, lambda: _exported_text(exported))
+    return {"folder": str(exported.folder), **exported.document()}
 
 
 @click.command()
@@ -113,8 +113,19 @@ def audit_prune(door: Door, dry_run: bool) -> None:
 
     What goes: events, envelopes, logs and evidence of those runs. A signed tombstone says so, by whom and when.
     """
+    document = _pruned(door, dry_run=dry_run)
+    door.say(document, lambda: _pruned_text(document))
+
+
+def _pruned(door: Door, *, dry_run: bool) -> Document:
+    if door.server is not None:
+        document = door.server.keeping.prune(dry_run=dry_run)
+        _warn(door, document)
+        return document
+    from sopwith.audit.retention import Dropped
+
     days = door.library.config().audit_retention_days
-    dropped = None
+    dropped = Dropped()
     if door.has_runs and days is not None:
         from sopwith.assembly import open_keeper
 
@@ -122,9 +133,13 @@ def audit_prune(door: Door, dry_run: bool) -> None:
             dropped = keeper.retain(door.engine.parts.clock.now().at, by=door.actor, dry_run=dry_run)
         for failure in dropped.failures:
             door.warn(failure)
-    runs = [{"runId": run.run_id, "endedAt": _iso(run.at)} for run in (dropped.runs if dropped else ())]
-    document = {"auditRetentionDays": days, "dryRun": dry_run, "runs": runs, "total": len(runs)}
-    door.say(document, lambda: _pruned_text(dropped, days, dry_run=dry_run))
+    return dropped.document(days, dry_run=dry_run)
+
+
+def _warn(door: Door, document: Document) -> None:
+    """What a server could not do beside what it did."""
+    for warning in document.pop("warnings", ()):
+        door.warn(str(warning))
 
 
 def _verify(door: Door, run_id: str | None, brought: tuple[Path, ...]) -> None:
@@ -141,11 +156,7 @@ def _verify(door: Door, run_id: str | None, brought: tuple[Path, ...]) -> None:
 
 def _verify_from_afar(door: RemoteDoor, run_id: str | None, brought: tuple[Path, ...]) -> NoReturn:
     """What the server says of its own record. Whoever does not believe it takes an export and verifies that."""
-    if run_id is None or brought:
-        raise BadRequest(
-            "a server verifies one run at a time, with the checkpoints it has", hint="sop audit RUN --verify"
-        )
-    document = door.reader.verify(run_id)
+    document = door.keeping.verify(run_id, brought)
     door.say(document, lambda: _told_by_server(document))
     door.leave(0 if document["fine"] else 1)
 
@@ -165,12 +176,6 @@ def _day(words: str) -> datetime:
     except ValueError:
         raise BadRequest(f"expected a date, got {words!r} in --since", hint="write it as 2026-01-31") from None
     return found.astimezone()
-
-
-def _iso(at: datetime) -> str:
-    from sopwith.core.instant import iso
-
-    return iso(at)
 
 
 def _verified_text(run_id: str | None, verified: Verified) -> str:
@@ -230,16 +235,17 @@ def _verdict(run_id: str | None, verified: Verified) -> str:
 def _told_by_server(document: Document) -> str:
     if document["firstBad"] is not None:
         return f"{click.style(terminal.mark('✘'), fg='red')} {safe(document['firstBad']['what'])}"
-    told = f"{document['runId']}: {_count(document['events'], 'event')}, as recorded, says the server"
+    what = document["runId"] or "the log"
+    told = f"{what}: {_count(document['events'], 'event')}, as recorded, says the server"
     return f"{click.style(terminal.mark('✔'), fg='green')} {told}"
 
 
-def _exported_text(exported: Exported) -> str:
-    to = safe(str(exported.folder))
+def _exported_text(document: Document) -> str:
+    to = safe(document["folder"])
     return (
-        f"{click.style(terminal.mark('✔'), fg='green')} {_count(exported.runs, 'run')}, "
-        f"{_count(exported.events, 'event')} in {to}: index.html is for reading\n"
-        f"  key {exported.checkpoint.public_key}\n"
+        f"{click.style(terminal.mark('✔'), fg='green')} {_count(document['runs'], 'run')}, "
+        f"{_count(document['events'], 'event')} in {to}: index.html is for reading\n"
+        f"  key {safe(document['publicKey'])}\n"
         f"  to verify it: python3 verify_audit.py {to} --checkpoint COPY --key HEX\n"
         + text.dim(
             "  verify_audit.py is in tools/ of Sopwith's sources: whoever verifies takes it from there, not from you"
@@ -247,13 +253,14 @@ def _exported_text(exported: Exported) -> str:
     )
 
 
-def _pruned_text(dropped: Dropped | None, days: int | None, *, dry_run: bool) -> str:
+def _pruned_text(document: Document) -> str:
+    days = document["auditRetentionDays"]
     if days is None:
         return "auditRetentionDays is not set in config.json: every record is kept for ever"
-    if dropped is None or not dropped.runs:
+    if not document["runs"]:
         return f"no record to drop: nothing ended more than {_count(days, 'day')} ago"
-    lines = [f"{run.run_id}  ended {text.local_time(_iso(run.at))}" for run in dropped.runs]
-    word = "would be dropped" if dry_run else "dropped; the hashes stay, and a signed tombstone says why"
+    lines = [f"{safe(run['runId'])}  ended {text.local_time(run['endedAt'])}" for run in document["runs"]]
+    word = "would be dropped" if document["dryRun"] else "dropped; the hashes stay, and a signed tombstone says why"
     return "\n".join([*lines, f"{_count(len(lines), 'record')} {word}"])
 
 

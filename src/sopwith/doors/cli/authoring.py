@@ -35,13 +35,15 @@ def init(door: Door, folder: Path | None) -> None:
 @verb
 def create(door: Door, name: str) -> None:
     """Make .pi/sops/NAME/SOP.md, manifest.json and a scenario from a template and register them."""
-    from sopwith.engine.template import create_procedure
-
-    made = create_procedure(door.workspace, name)
+    document = door.catalog.created(name)
+    where = "edit SOP.md" if door.server is None else "edit SOP.md where the server has it"
     door.say(
-        {"name": name, "created": [str(path) for path in made]},
+        document,
         lambda: "\n".join(
-            [*(f"made {path}" for path in made[:3]), text.next_line(f"edit SOP.md, then sop run {name} --dry-run")]
+            [
+                *(f"made {path}" for path in document["created"][:3]),
+                text.next_line(f"{where}, then sop run {name} --dry-run"),
+            ]
         ),
     )
 

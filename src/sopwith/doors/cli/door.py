@@ -16,6 +16,8 @@ from sopwith.doors.cli import terminal
 from sopwith.doors.opened import Opened
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sopwith.core.events import Event
     from sopwith.core.run import Run
     from sopwith.doors.cli.logs import LogReader
@@ -77,6 +79,14 @@ class Door(Opened):
         from sopwith.clock import SystemClock
 
         return outside_of(self.engine if self.has_runs else None, self.library, SystemClock())
+
+    def rehearsed(self, name: str | None, files: tuple[Path, ...]) -> Document:
+        """What came of the scenarios of one procedure or of all. Writes nothing, the cache neither."""
+        from sopwith.engine.library import Library
+        from sopwith.rehearsal.documents import rehearsal_document
+        from sopwith.rehearsal.rehearse import rehearse
+
+        return rehearsal_document(rehearse(Library(self.workspace), name, files))
 
     def logs(self, run_id: str, step: StepId | None) -> LogReader | RemoteLogs:
         """Reads what the steps print. Raises NotFound."""

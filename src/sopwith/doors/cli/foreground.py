@@ -169,11 +169,8 @@ class _Foreground:
 
         Raises RunBusy while it goes on, where nobody wants to wait.
         """
-        is_first = self._logs is None
         loaded = self._engine.runs.load(self._run_id)
-        logs = self._logs = self._logs or server.logs(self._run_id, None)
-        if is_first and not server.begins:
-            logs.skip_ended()
+        logs = self._logs or self._first_look(server)
         async with self._showing():
             while True:
                 # asked first: what was done until then is shown below
@@ -188,6 +185,13 @@ class _Foreground:
                 if not self._wait:
                     raise RunBusy(f"{self._run_id} is driven by its server", hint=f"sop status {self._run_id} --watch")
                 await asyncio.sleep(_FROM_AFAR_SECS)
+
+    def _first_look(self, server: RemoteDoor) -> RemoteLogs:
+        """What was printed before the call that is followed was shown then, or is nobody's concern now."""
+        logs = self._logs = server.logs(self._run_id, None)
+        if not server.begins:
+            logs.skip_ended(server.engine.started_since(self._run_id))
+        return logs
 
     def _after_following(self) -> Display:
         shown = self._logs.lengths() if self._logs is not None else {}

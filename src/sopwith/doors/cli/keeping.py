@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sopwith.doors.cli.door import Door, verb
+from sopwith.doors.cli.door import Document, Door, verb
 from sopwith.doors.cli.terminal import safe
 from sopwith.errors import BadRequest
 
@@ -17,19 +17,29 @@ def doctor(door: Door, dry_run: bool, kill_orphans: bool) -> None:
     """Check database, log, views, registry, claims, files, disk and processes, and mend what can be mended. Exit code 1
     if trouble is left.
     """
+    if dry_run and kill_orphans:
+        raise BadRequest("--dry-run changes nothing, and --kill-orphans ends processes", hint="leave out one of them")
+    document = _examined(door, mend=not dry_run, kill_orphans=kill_orphans)
+    door.say(document, lambda: _doctor_text(document["findings"]))
+    door.leave(0 if document["healthy"] else 1)
+
+
+def _examined(door: Door, *, mend: bool, kill_orphans: bool) -> Document:
+    if door.server is not None:
+        if mend:
+            raise BadRequest(
+                "a server is mended where its files are", hint="sop doctor --dry-run tells from here what is wrong"
+            )
+        return door.server.keeping.doctor()
     from sopwith.assembly import tokens_of
     from sopwith.engine.access import examine_access
     from sopwith.engine.doctor import examine
     from sopwith.stores.surroundings import troubles
 
-    if dry_run and kill_orphans:
-        raise BadRequest("--dry-run changes nothing, and --kill-orphans ends processes", hint="leave out one of them")
     around = (*troubles(door.workspace.database), *examine_access(tokens_of(door.engine).store))
-    findings = examine(door.engine, mend=not dry_run, around=around, kill_orphans=kill_orphans)
-    left = [finding for finding in findings if not finding.mended]
-    document = {"findings": [finding.document() for finding in findings], "healthy": not left}
-    door.say(document, lambda: _doctor_text([f.document() for f in findings]))
-    door.leave(1 if left else 0)
+    findings = examine(door.engine, mend=mend, around=around, kill_orphans=kill_orphans)
+    shown = [finding.document() for finding in findings]
+    return {"findings": shown, "healthy": all(finding.mended for finding in findings)}
 
 
 def _doctor_text(findings: list[dict[str, object]]) -> str:

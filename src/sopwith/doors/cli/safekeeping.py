@@ -13,7 +13,6 @@ from sopwith.doors.cli.terminal import safe
 from sopwith.doors.opened import here
 
 if TYPE_CHECKING:
-    from sopwith.backup.make import Made
     from sopwith.backup.restore import Restored
 
 _MOST_SHOWN = 20
@@ -34,19 +33,11 @@ def backup(door: Door, file: Path | None, force: bool) -> None:
     from sopwith.core.instant import iso
 
     place = here() / (file or default_name(iso(SystemClock().now().at)))
-    made = make_backup(door.workspace, place, force=force)
-    document: Document = {
-        "path": str(made.path),
-        "sizeBytes": made.size_bytes,
-        "events": made.events,
-        "signedEvents": made.signed_size,
-        "runs": made.runs,
-        "openRuns": made.open_runs,
-        "files": made.files,
-        "madeAt": made.made_at,
-        "publicKey": made.key,
-    }
-    door.say(document, lambda: _made_text(made))
+    if door.server is not None:
+        document: Document = door.server.keeping.backup(place, force=force)
+    else:
+        document = {"path": str(place), **make_backup(door.workspace, place, force=force).document()}
+    door.say(document, lambda: _made_text(document))
 
 
 @click.command()
@@ -81,15 +72,19 @@ def restore(door: Door, file: Path, accept_older: bool) -> None:
     door.say(document, lambda: _restored_text(restored))
 
 
-def _made_text(made: Made) -> str:
-    signed = "all signed" if made.signed_size == made.events else f"{made.signed_size:,} of them signed"
+def _made_text(made: Document) -> str:
+    signed = "all signed" if made["signedEvents"] == made["events"] else f"{made['signedEvents']:,} of them signed"
     mark = click.style(terminal.mark("✔"), fg="green")
     lines = [
-        f"{mark} {safe(str(made.path))}: {_count(made.runs, 'run')}, {_count(made.events, 'event')}, {signed}",
-        text.dim(f"  {_count(made.files, 'file')}, {made.size_bytes:,} bytes, verified; key {made.key}"),
+        f"{mark} {safe(made['path'])}: {_count(made['runs'], 'run')}, {_count(made['events'], 'event')}, {signed}",
+        text.dim(
+            f"  {_count(made['files'], 'file')}, {made['sizeBytes']:,} bytes, verified; key {safe(made['publicKey'])}"
+        ),
     ]
-    if made.open_runs:
-        lines.append(text.dim(f"  {_count(made.open_runs, 'run')} had not ended: a restore stops what goes on in them"))
+    if made["openRuns"]:
+        lines.append(
+            text.dim(f"  {_count(made['openRuns'], 'run')} had not ended: a restore stops what goes on in them")
+        )
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sopwith.core.actor import Actor
@@ -43,6 +43,15 @@ class RemoteCatalog:
     def planned(self, name: str, *, params: Mapping[str, Any], mode: ExecutionMode | None, actor: Actor) -> Document:
         body: Document = {"params": dict(params)} | ({} if mode is None else {"executionMode": mode})
         return self._client.post(in_path("procedures", name, "plan"), body, keyed=False)
+
+    def created(self, name: str) -> Document:
+        return self._client.post(in_path("procedures"), {"name": name}, keyed=False)
+
+    def rehearsed(self, name: str, scenarios: Sequence[tuple[str, str]]) -> Document:
+        """`scenarios`: names and texts; none: those beside the procedure."""
+        given = [{"name": each, "text": text} for each, text in scenarios]
+        body: Document = {"scenarios": given} if given else {}
+        return self._client.post(in_path("procedures", name, "rehearsal"), body, keyed=False)
 
     def drawn(self, name: str, form: str) -> str:
         """The graph, as text, Mermaid or SVG."""

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import http.client
+import os
 import secrets
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from sopwith.engine.files import open_named
 from sopwith.errors import BadRequest, Problem, SopwithError
 from sopwith.version import __version__
 
 Document = dict[str, Any]
 SECS = 40.0
 """How long an answer may take: longer than the server itself lets a call take."""
+PATIENT_SECS = 900.0
+"""The same where the server has much to do first."""
 _TRIES = 2
+_PIECE = 256 * 1024
 _OF_STATUS = {401: 5, 403: 5, 404: 6, 409: 5, 410: 6, 412: 5}
 """Exit codes of what this version does not know by its code; otherwise 2 below 500, and 1 above."""
 
@@ -62,10 +68,10 @@ class Client:
         data, _headers = self._call("GET", path, query=query)
         return _document(data)
 
-    def data(self, path: str, *, first: int = 0) -> bytes:
+    def data(self, path: str, *, first: int = 0, **query: Any) -> bytes:
         """Bytes under this path, from this one on; empty where there are no more."""
         try:
-            data, headers = self._call("GET", path, headers={"range": f"bytes={first}-"} if first else {})
+            data, headers = self._call("GET", path, query=query, headers={"range": f"bytes={first}-"} if first else {})
         except SopwithError as error:
             if error.code == "range_not_satisfiable":
                 return b""
@@ -73,17 +79,46 @@ class Client:
         # whoever knows no ranges answers the whole
         return data if not first or "content-range" in headers else data[first:]
 
-    def post(self, path: str, body: Document, *, revision: int | None = None, keyed: bool = True) -> Document:
+    def post(
+        self, path: str, body: Document, *, revision: int | None = None, keyed: bool = True, patient: bool = False
+    ) -> Document:
         """Does it once, also where the answer is lost and it is sent again. `revision`: only if the run is at it.
 
-        `keyed`: the route takes the name of a call; without one it is not sent again.
+        `keyed`: the route takes the name of a call; without one it is not sent again. `patient`: it may take long.
         """
         headers = {"content-type": "application/json"}
         if keyed:
             headers["idempotency-key"] = secrets.token_hex(16)
         if revision is not None:
             headers["if-match"] = f'"{revision}"'
-        data, _headers = self._call("POST", path, body=msgspec.json.encode(body), headers=headers)
+        secs = PATIENT_SECS if patient else SECS
+        data, _headers = self._call("POST", path, body=msgspec.json.encode(body), headers=headers, secs=secs)
+        return _document(data)
+
+    def fetch(self, method: str, path: str, file: BinaryIO, *, body: Document | None = None) -> Mapping[str, str]:
+        """Writes all that comes into the file, piece by piece; tells the headers. Not tried twice."""
+        given = {} if body is None else {"content-type": "application/json"}
+        data = None if body is None else msgspec.json.encode(body)
+        request = self._request(method, path, body=data, headers=given)
+        try:
+            with self._opener.open(request, timeout=PATIENT_SECS) as response:
+                while piece := response.read(_PIECE):
+                    file.write(piece)
+                return {name.lower(): value for name, value in response.headers.items()}
+        except urllib.error.HTTPError as error:
+            with error:
+                _raise(error.status or 500, error.read())
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            raise self._unreachable(error) from error
+
+    def send(self, path: str, file: Path) -> Document:
+        """Sends a file as it is, piece by piece. Raises BadRequest where it is none."""
+        with os.fdopen(open_named(file, "file", hint="nothing was sent"), "rb") as source:
+            headers = {
+                "content-type": "application/octet-stream",
+                "content-length": str(os.fstat(source.fileno()).st_size),
+            }
+            data, _headers = self._call("POST", path, body=source, headers=headers)
         return _document(data)
 
     def _call(
@@ -92,11 +127,36 @@ class Client:
         path: str,
         *,
         query: Mapping[str, Any] | None = None,
-        body: bytes | None = None,
+        body: bytes | BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
+        secs: float = SECS,
     ) -> tuple[bytes, Mapping[str, str]]:
+        request = self._request(method, path, query=query, body=body, headers=headers)
+        repeatable = method == "GET" or request.has_header("Idempotency-key")
+        for left in reversed(range(_TRIES if repeatable else 1)):
+            try:
+                with self._opener.open(request, timeout=secs) as response:
+                    return response.read(), {name.lower(): value for name, value in response.headers.items()}
+            except urllib.error.HTTPError as error:
+                with error:
+                    _raise(error.status or 500, error.read())
+            except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+                # what was sent may have been carried out: by its key the server knows it again
+                if not left:
+                    raise self._unreachable(error) from error
+        raise AssertionError
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: bytes | BinaryIO | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> urllib.request.Request:
         asked = urlencode(list(_flat(query or {})))
-        request = urllib.request.Request(  # noqa: S310 the scheme was checked
+        return urllib.request.Request(  # noqa: S310 the scheme was checked
             f"{self.address}/api/v1{path}{'?' if asked else ''}{asked}",
             data=body,
             method=method,
@@ -107,19 +167,6 @@ class Client:
                 **(headers or {}),
             },
         )
-        repeatable = method == "GET" or request.has_header("Idempotency-key")
-        for left in reversed(range(_TRIES if repeatable else 1)):
-            try:
-                with self._opener.open(request, timeout=SECS) as response:
-                    return response.read(), {name.lower(): value for name, value in response.headers.items()}
-            except urllib.error.HTTPError as error:
-                with error:
-                    _raise(error.status or 500, error.read())
-            except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-                # what was sent may have been carried out: by its key the server knows it again
-                if not left:
-                    raise self._unreachable(error) from error
-        raise AssertionError
 
     def _unreachable(self, error: Exception) -> ServerUnreachable:
         reason = getattr(error, "reason", error)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import functools
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.address import StepId
-from sopwith.doors.cli.door import Door
+from sopwith.doors.cli.door import Document, Door
 from sopwith.doors.remote.client import Client, in_path
-from sopwith.errors import BadRequest
+from sopwith.errors import BadRequest, NoScenario
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sopwith.doors.remote.catalog import RemoteCatalog
     from sopwith.doors.remote.engine import RemoteEngine
+    from sopwith.doors.remote.keeping import RemoteKeeping
     from sopwith.doors.remote.outside import RemoteOutside
     from sopwith.doors.remote.reader import RemoteLogs, RemoteReader
 
@@ -24,6 +28,7 @@ FROM_AFAR = frozenset(
         *("list", "show", "validate", "run", "approve", "reject", "status", "history", "inbox", "logs", "audit"),
         *("cancel", "pause", "resume", "retry", "rollback", "skip", "complete", "fail"),
         *("trigger list", "trigger test", "trigger log", "notify list", "notify test"),
+        *("create", "test", "audit export", "audit prune", "doctor", "backup"),
         *("token create", "token list", "token revoke", "token log"),
     }
 )
@@ -54,6 +59,28 @@ class RemoteDoor(Door):
         from sopwith.doors.remote.catalog import RemoteCatalog
 
         return RemoteCatalog(self.client)
+
+    @functools.cached_property
+    def keeping(self) -> RemoteKeeping:
+        from sopwith.doors.remote.keeping import RemoteKeeping
+
+        return RemoteKeeping(self.client)
+
+    def rehearsed(self, name: str | None, files: tuple[Path, ...]) -> Document:
+        """Of all: one call for each procedure that the caller may know of, and that has scenarios."""
+        from sopwith.rehearsal.documents import summed_up
+        from sopwith.rehearsal.rehearse import given_scenario, no_scenario
+
+        if name is not None:
+            given = [given_scenario(path) for path in files]
+            return self.catalog.rehearsed(name, [(each.path, each.data.decode("utf-8", "replace")) for each in given])
+        found: list[Document] = []
+        for sop in self.catalog.listed()["sops"]:
+            with suppress(NoScenario):
+                found += self.catalog.rehearsed(str(sop["name"]), ())["scenarios"]
+        if not found:
+            raise no_scenario(None)
+        return summed_up(found)
 
     @functools.cached_property
     def engine(self) -> RemoteEngine:

@@ -11,14 +11,16 @@ import msgspec
 from sopwith.clock import SystemClock
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
+from sopwith.core.codec import decode_event
+from sopwith.core.events import StepStarted
 from sopwith.core.run import Run
 from sopwith.doors.remote.client import Client, Document, in_path
 from sopwith.doors.remote.store import RemoteStore
 from sopwith.engine.auditing import Auditing
 from sopwith.engine.documents import addressed
 from sopwith.engine.engine import Answered, Engine, RunRequest
+from sopwith.engine.evidence import File, check_size
 from sopwith.engine.parts import Parts
-from sopwith.errors import BadRequest
 from sopwith.ports import Clock
 
 
@@ -38,6 +40,8 @@ class RemoteEngine(Engine):
         self._client = client
         parts = RemoteParts(client=client, store=RemoteStore(client), clock=SystemClock(), auditing=Auditing())
         super().__init__(cast(Parts, parts))
+        self.decided: dict[str, int] = {}
+        """The revision that the last call led a run to, by the run's id."""
 
     def create_run(self, request: RunRequest, *, actor: Actor) -> Run:
         body: Document = {"sopName": request.name, "params": dict(request.params), "queue": request.queue}
@@ -106,10 +110,10 @@ class RemoteEngine(Engine):
         step: StepId | None = None,
         comment: str = "",
         output: str = "",
-        evidence: tuple[Path, ...] = (),
+        evidence: tuple[File, ...] = (),
     ) -> Run:
-        _refuse(evidence)
-        return self._steer("complete", run_id, comment=comment, output=output, **_at(step))
+        sent = self._sent(run_id, evidence)
+        return self._steer("complete", run_id, comment=comment, output=output, evidence=sent, **_at(step))
 
     def fail(
         self,
@@ -119,10 +123,10 @@ class RemoteEngine(Engine):
         reason: str,
         step: StepId | None = None,
         output: str = "",
-        evidence: tuple[Path, ...] = (),
+        evidence: tuple[File, ...] = (),
     ) -> Run:
-        _refuse(evidence)
-        return self._steer("fail", run_id, reason=reason, output=output, **_at(step))
+        sent = self._sent(run_id, evidence)
+        return self._steer("fail", run_id, reason=reason, output=output, evidence=sent, **_at(step))
 
     def block(
         self,
@@ -132,10 +136,10 @@ class RemoteEngine(Engine):
         reason: str,
         step: StepId | None = None,
         output: str = "",
-        evidence: tuple[Path, ...] = (),
+        evidence: tuple[File, ...] = (),
     ) -> Run:
-        _refuse(evidence)
-        return self._steer("block", run_id, reason=reason, output=output, **_at(step))
+        sent = self._sent(run_id, evidence)
+        return self._steer("block", run_id, reason=reason, output=output, evidence=sent, **_at(step))
 
     def _decide(self, verb: str, run_id: str, step: StepId | None, digest: str | None, **body: Any) -> Answered:
         # without an aim it is about what is asked now, and about nothing that is asked later
@@ -149,8 +153,27 @@ class RemoteEngine(Engine):
     def _steer(self, verb: str, run_id: str, **body: Any) -> Run:
         return self._now(self._client.post(in_path("runs", run_id, verb), _said(body)))
 
+    def _sent(self, run_id: str, files: tuple[File, ...]) -> list[Document]:
+        """Sends each file; what the report says of them."""
+        sent = [each for each in files if isinstance(each, Path)]
+        # all of them are looked at before the first is sent
+        for path in sent:
+            check_size(path)
+        digests = [self._client.send(in_path("runs", run_id, "evidence"), path)["sha256"] for path in sent]
+        return [{"name": path.name, "sha256": digest} for path, digest in zip(sent, digests, strict=True)]
+
     def _now(self, told: Document) -> Run:
+        after = told.get("run") or told
+        if "decidedRevision" in after:
+            self.decided[told["runId"]] = int(after["decidedRevision"])
         return self.runs.load(told["runId"]).run
+
+    def started_since(self, run_id: str) -> frozenset[StepId]:
+        """The steps that were started after what the last call led to: what they print was shown to nobody yet."""
+        if run_id not in self.decided:
+            return frozenset()
+        bodies = (decode_event(each.payload).body for each in self.parts.store.events(run_id, self.decided[run_id]))
+        return frozenset(body.step_number for body in bodies if isinstance(body, StepStarted))
 
 
 def _at(step: StepId | None) -> Document:
@@ -159,11 +182,4 @@ def _at(step: StepId | None) -> Document:
 
 def _said(body: Mapping[str, Any]) -> Document:
     """Without what was not said."""
-    return {key: value for key, value in body.items() if value not in (None, "", {}, False)}
-
-
-def _refuse(evidence: tuple[Path, ...]) -> None:
-    if evidence:
-        raise BadRequest(
-            "evidence cannot be sent to a server", hint="report it where the workspace is, or name it in --comment"
-        )
+    return {key: value for key, value in body.items() if value not in (None, "", {}, [], False)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,10 +87,6 @@ class RemoteReader(Reader):
     def log_files(self, run_id: str, step: StepId | None) -> tuple[tuple[StepId, Path], ...]:
         raise BadRequest("the logs lie with the server", hint="sop logs RUN shows them")
 
-    def verify(self, run_id: str) -> Document:
-        """What the server finds out about its record of the run."""
-        return self._client.get(in_path("runs", run_id, "verification"))
-
 
 class RemoteLogs:
     """Remembers how far each step's output was read: a `LogReader`, from afar."""
@@ -103,41 +99,52 @@ class RemoteLogs:
 
     def more(self) -> Iterator[tuple[StepId, bytes]]:
         """Step number and what was added since the last call."""
-        for which, size in self._sizes().items():
-            read = self._read.get(which, 0)
-            if size > read:
-                chunk = self._client.data(in_path("runs", self._run_id, "steps", which.step, "output"), first=read)
-                self._read[which] = read + len(chunk)
-                yield which.step, chunk
+        for piece in self._added(self._sizes()):
+            yield piece.step, piece.data
 
     def pieces(self) -> Iterator[Piece]:
-        """The same. What verified a step is not told from afar."""
-        for step, chunk in self.more():
-            yield Piece(step, False, chunk)
+        """The same, and after each step's own what its verifications printed."""
+        yield from self._added(self._sizes(verifications=True))
 
-    def skip_ended(self) -> None:
-        """Counts what is there as read."""
-        self._read = self._sizes()
+    def skip_ended(self, but: Container[StepId] = ()) -> None:
+        """Counts what is there as read, `but` that of these steps."""
+        self._read = {which: size for which, size in self._sizes().items() if which.step not in but}
 
     def lengths(self) -> dict[StepId, int]:
         """How much of the latest attempt of each step was read, in bytes."""
-        return {which.step: size for which, size in self._read.items()}
+        return {which.step: size for which, size in self._read.items() if not which.verification}
 
     def documents(self) -> list[Document]:
         """Which logs there are, and how long they are."""
         return list(self._client.get(in_path("runs", self._run_id, "logs"))["logs"])
 
-    def _sizes(self) -> dict[_Try, int]:
+    def _added(self, sizes: Mapping[_Try, int]) -> Iterator[Piece]:
+        for which, size in sizes.items():
+            read = self._read.get(which, 0)
+            if size > read:
+                path = in_path("runs", self._run_id, "steps", which.step, "output")
+                chunk = self._client.data(path, first=read, verification=which.verification or None)
+                self._read[which] = read + len(chunk)
+                yield Piece(which.step, which.verification > 0, chunk)
+
+    def _sizes(self, *, verifications: bool = False) -> dict[_Try, int]:
         status = self._client.get(in_path("runs", self._run_id))
         tries = {_step(each): each["attempt"] for each in status["stepResults"]}
-        logs = {_step(each): each["sizeBytes"] for each in self.documents() if not each["verification"]}
-        wanted = {step: size for step, size in logs.items() if self._step in (None, step, number_of(step))}
-        return {_Try(step, tries.get(step)): size for step, size in wanted.items()}
+        found: dict[_Try, int] = {}
+        number = 0
+        for each in self.documents():
+            step = _step(each)
+            number = number + 1 if each["verification"] else 0
+            if (verifications or not number) and self._step in (None, step, number_of(step)):
+                found[_Try(step, tries.get(step), number)] = each["sizeBytes"]
+        return found
 
 
 class _Try(NamedTuple):
     step: StepId
     attempt: int | None
+    verification: int
+    """Which of its verifications; 0: the attempt itself."""
 
 
 def _step(document: Document) -> StepId:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -229,14 +229,15 @@ class Application:
         return await self._handled(visit, route, principal)
 
     async def _handled(self, visit: _Visit, route: Route, principal: Principal | None) -> Response:
-        data = await _body(visit.request, route.most_bytes)
-        visit.body_is_read = True
+        data = b"" if route.piecemeal else await _body(visit.request, route.most_bytes)
+        visit.body_is_read = not route.piecemeal
         headers = visit.headers
         asked = Asked(
             route=route,
             path=visit.path_parameters,
             query={} if route.raw else read_query(route, visit.request.scope.get("query_string", b"")),
             data=data,
+            incoming=_file(visit, route.most_bytes) if route.piecemeal else None,
             query_string=visit.request.scope.get("query_string", b""),
             headers=headers,
             address=visit.address,
@@ -246,10 +247,14 @@ class Application:
         if route.live is not None:
             if visit.method == "HEAD":
                 raise WrongMethod("HEAD is not for a stream", hint="it takes GET", headers={"allow": "GET"})
+            if route.body is not None:
+                asked = await self.office.read(lambda _desk: _read(asked))
             return await route.live(self, asked)
         handler = route.handler
         assert handler is not None
         in_turn = self.office.read if route.method == "GET" or route.long else self.office.write
+        if route.apart:
+            in_turn = self.office.apart
         answer = await in_turn(lambda desk: handler(desk, asked if route.raw else _read(asked)))
         return _response(answer, route)
 
@@ -396,9 +401,7 @@ def _read(asked: Asked) -> Asked:
 
 async def _body(request: Request, most: int) -> bytes:
     """Raises TooLarge or TooSlow."""
-    declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > most:
-        raise _too_large(most)
+    _check_declared_size(request, most)
     data = bytearray()
     try:
         async with asyncio.timeout(limits.BODY_SECS):
@@ -409,6 +412,34 @@ async def _body(request: Request, most: int) -> bytes:
     except TimeoutError:
         raise TooSlow(f"the body did not come within {limits.BODY_SECS:g} seconds", hint="send it at once") from None
     return bytes(data)
+
+
+async def _file(visit: _Visit, most: int) -> AsyncIterator[bytes]:
+    """The body piece by piece. Raises TooLarge or TooSlow."""
+    _check_declared_size(visit.request, most)
+    stream, size = visit.request.stream(), 0
+    ends_at = asyncio.get_running_loop().time() + limits.UPLOAD_SECS
+    while True:
+        until = min(ends_at, asyncio.get_running_loop().time() + limits.BODY_SECS)
+        try:
+            async with asyncio.timeout_at(until):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise TooSlow("the file comes too slowly", hint=f"it has {limits.UPLOAD_SECS:g} seconds") from None
+        if chunk is None:
+            break
+        size += len(chunk)
+        if size > most:
+            raise _too_large(most)
+        if chunk:
+            yield chunk
+    visit.body_is_read = True
+
+
+def _check_declared_size(request: Request, most: int) -> None:
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared) > most:
+        raise _too_large(most)
 
 
 def _too_large(most: int) -> TooLarge:

@@ -5,6 +5,8 @@ from __future__ import annotations
 MOST_BODY_BYTES = 1 << 20
 BODY_SECS = 30.0
 """How long a body may take to come, and a client to take what it is sent."""
+UPLOAD_SECS = 600.0
+"""The same for a file; and no part of it may keep the server waiting longer than BODY_SECS."""
 MOST_LEFT_BYTES = 2 << 20
 LEFT_SECS = 1.0
 """How much of a body that nobody reads is taken, so that whoever sends it is there for the answer."""

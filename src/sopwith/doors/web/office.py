@@ -1,7 +1,8 @@
 """Where the engine's work is done: threads with a database connection each; the loop only reads and writes sockets.
 
-One thread for what changes something and one for what only looks: a long look holds up no decision. Never more of a
-kind: the JSON library crashes where several threads meet a type for the first time, and a call takes milliseconds.
+One thread for what changes something, one for what only looks, and one for what may take minutes: a backup holds up no
+look, and a look no decision. Never more of a kind: the JSON library crashes where several threads meet a type for the
+first time, and a call takes milliseconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from sopwith.assembly import make_metrics, open_engine, tokens_of
+from sopwith.doors.web.problems import Busy
 from sopwith.doors.web.table import Asked
 from sopwith.engine.auditing import Auditing
 from sopwith.engine.engine import Engine
@@ -28,9 +30,14 @@ from sopwith.telemetry.metrics import Metrics
 _T = TypeVar("_T")
 _MEETING_TYPES = (
     *("sopwith.parse.config", "sopwith.parse.index", "sopwith.parse.procedure", "sopwith.audit.keeper"),
+    *("sopwith.backup.outgoing", "sopwith.rehearsal.documents"),
     *("sopwith.audit.sealing", "sopwith.executors.launch", "sopwith.executors.masked"),
 )
 """What other threads would import only when they need it, and what makes JSON types known: before there are threads."""
+
+
+MOST_APART = 4
+"""So many long pieces of work may wait, with the one that is done."""
 
 
 class Desk:
@@ -58,7 +65,7 @@ class Desk:
 
 
 class Office:
-    """The two desks and their threads."""
+    """The desks and their threads."""
 
     def __init__(
         self, workspace: Workspace, *, auditing: Auditing, on_trouble: Callable[[BaseException], None]
@@ -75,6 +82,8 @@ class Office:
         self._desks: list[Desk] = []
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="http-writes")
         self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="http-reads")
+        self._long = ThreadPoolExecutor(max_workers=1, thread_name_prefix="http-long")
+        self._apart = 0
 
     @cached_property
     def _writer(self) -> Desk:
@@ -84,12 +93,28 @@ class Office:
     def _reader(self) -> Desk:
         return self._opened()
 
+    @cached_property
+    def _longer(self) -> Desk:
+        return self._opened()
+
     async def write(self, work: Callable[[Desk], _T]) -> _T:
         """Done to its end, also if nobody waits for it any more."""
         return await self._in(self._writing, lambda: work(self._writer))
 
     async def read(self, work: Callable[[Desk], _T]) -> _T:
         return await self._in(self._reading, lambda: work(self._reader))
+
+    async def apart(self, work: Callable[[Desk], _T]) -> _T:
+        """What may take minutes: one after the other, in the way of nothing else. Raises Busy."""
+        if self._apart >= MOST_APART:
+            raise Busy(
+                "as much is to be done already as can be", hint="come again later", headers={"retry-after": "60"}
+            )
+        self._apart += 1
+        try:
+            return await self._in(self._long, lambda: work(self._longer))
+        finally:
+            self._apart -= 1
 
     def later(self, work: Callable[[Desk], object]) -> None:
         """A write that nobody waits for."""
@@ -106,8 +131,8 @@ class Office:
 
     def close(self) -> None:
         """Lets what is being done come to its end; what waits for its turn is not begun."""
-        for pool in (self._reading, self._writing):
-            pool.shutdown(wait=True, cancel_futures=pool is self._reading)
+        for pool in (self._reading, self._long, self._writing):
+            pool.shutdown(wait=True, cancel_futures=pool is not self._writing)
         for desk in self._desks:
             desk.close()
 

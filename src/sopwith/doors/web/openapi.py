@@ -67,6 +67,8 @@ def operation(route: Route) -> Document:
             "required": bool(route.required),
             "content": {"application/json": {"schema": _body(route)}},
         }
+    if route.piecemeal:
+        told["requestBody"] = {"required": True, "content": {route.takes: {}}}
     return told
 
 

@@ -40,7 +40,7 @@ async def output(app: Application, asked: Asked) -> Response:
     if chosen is not None:
         headers["content-range"] = f"bytes {first}-{end - 1}/{size}"
     return StreamingResponse(
-        _chunks(app, file, first, end),
+        chunks(app, file, first, end),
         status_code=200 if chosen is None else 206,
         media_type=_MEDIA_TYPE,
         headers=headers,
@@ -76,8 +76,10 @@ def _open(desk: Desk, asked: Asked) -> FileIO | None:
 
     reader, run_id, step = desk.reader(asked), asked.path["runId"], step_of(asked)
     check_step(reader.run(run_id), step)
-    found = [each for each in reader.outputs(run_id, step) if each.step == step and not each.verifies]
-    path = found[0].path if found else None
+    wanted = asked.query.get("verification", 0)
+    outputs = [each for each in reader.outputs(run_id, step) if each.step == step]
+    found = [each for each in outputs if each.verifies] if wanted else outputs[:1]
+    path = found[wanted - 1].path if len(found) >= max(wanted, 1) else None
     return None if path is None else open_output(path, desk.workspace.run_folder(run_id))
 
 
@@ -85,7 +87,8 @@ def _chunk(file: FileIO, size: int, _desk: Desk) -> bytes:
     return file.read(size)
 
 
-async def _chunks(app: Application, file: FileIO, first: int, end: int) -> AsyncIterator[bytes]:
+async def chunks(app: Application, file: FileIO, first: int, end: int) -> AsyncIterator[bytes]:
+    """The bytes of an open file, which is closed at the end; no more where the server stops."""
     try:
         file.seek(first)
         left = end - first

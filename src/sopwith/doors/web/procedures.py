@@ -1,26 +1,31 @@
-"""The routes of procedures: list, show, read, check, draw, plan. None of them starts anything."""
+"""The routes of procedures: list, show, read, check, draw, plan, create, try out. None of them starts anything."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from sopwith.core.people import Right
+from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode
 from sopwith.doors.web import schemas
 from sopwith.doors.web.office import Desk
-from sopwith.doors.web.schemas import OBJECT, record
+from sopwith.doors.web.schemas import OBJECT, record, text
 from sopwith.doors.web.table import API, Answer, Asked, Route
 from sopwith.engine.catalog import Catalog
 from sopwith.engine.files import read_bounded
 from sopwith.engine.library import MANIFEST, SHEET, Library
 from sopwith.engine.sight import Sight
-from sopwith.errors import InvalidProcedure
+from sopwith.errors import BadArgument, InvalidProcedure
+from sopwith.parse.source import SourceFile
 
 PROCEDURES = f"{API}/procedures"
 PROCEDURE = f"{PROCEDURES}/{{name}}"
+_MOST_SCENARIOS = 20
+_MOST_SCENARIO = 262_144
+_MOST_NAME = 200
 _FORMATS = ["text", "mermaid", "svg"]
 
 
@@ -56,6 +61,27 @@ def _graph(desk: Desk, asked: Asked) -> Answer:
     return Answer({"format": form, "graph": drawn})
 
 
+def _create(desk: Desk, asked: Asked) -> Answer:
+    return Answer(_catalog(desk, asked).created(asked.body["name"]))
+
+
+def _rehearsal(desk: Desk, asked: Asked) -> Answer:
+    from sopwith.rehearsal.documents import rehearsal_document
+    from sopwith.rehearsal.rehearse import rehearse
+
+    library, name = _library(desk), _seen(desk, asked)
+    check_right(asked.who, Right.WRITE, Directory(library.config()), "have scenarios played", procedure=name)
+    return Answer(rehearsal_document(rehearse(library, name, [_scenario(s) for s in asked.body.get("scenarios", ())])))
+
+
+def _scenario(given: Mapping[str, Any]) -> SourceFile:
+    name, words = given.get("name"), given.get("text")
+    are_texts = isinstance(name, str) and isinstance(words, str) and len(given) == len(("name", "text"))
+    if not are_texts or not 0 < len(str(name)) <= _MOST_NAME or len(str(words)) > _MOST_SCENARIO:
+        raise BadArgument("scenarios: expected name and text", hint='as: [{"name": "a.toml", "text": "…"}]')
+    return SourceFile(str(name), str(words).encode("utf-8", "replace"))
+
+
 def _plan(desk: Desk, asked: Asked) -> Answer:
     body = asked.body
     mode = ExecutionMode(body["executionMode"]) if "executionMode" in body else None
@@ -89,6 +115,38 @@ ROUTES: tuple[Route, ...] = (
         "The procedures that the caller may know of.",
         _list,
         answer=record(sops={"type": "array", "items": OBJECT}, total={"type": "integer"}, problems={"type": "array"}),
+    ),
+    Route(
+        method="POST",
+        path=PROCEDURES,
+        right=Right.WRITE,
+        about="Makes a procedure from the template.",
+        handler=_create,
+        body={"name": text(most=64, minLength=1)},
+        required=("name",),
+        answer=record(name={"type": "string"}, created={"type": "array", "items": {"type": "string"}}),
+        status=201,
+    ),
+    Route(
+        method="POST",
+        path=f"{PROCEDURE}/rehearsal",
+        right=Right.WRITE,
+        about="Plays its scenarios, or those that are sent, and tells what is not as they expect it. Starts nothing.",
+        handler=_rehearsal,
+        body={
+            "scenarios": {
+                "type": "array",
+                "maxItems": _MOST_SCENARIOS,
+                "items": {
+                    "type": "object",
+                    "properties": {"name": text(most=_MOST_NAME, minLength=1), "text": text(most=_MOST_SCENARIO)},
+                    "required": ["name", "text"],
+                    "additionalProperties": False,
+                },
+            }
+        },
+        answer=record(passed={"type": "boolean"}, scenarios={"type": "array", "items": OBJECT}),
+        apart=True,
     ),
     _route(PROCEDURE, "One procedure: parameters, steps, scripts, gates.", _show, answer=record(sop=OBJECT)),
     _route(

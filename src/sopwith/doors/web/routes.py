@@ -7,7 +7,7 @@ who sent it, and raises `app.unproven(asked.address)` where it cannot.
 from __future__ import annotations
 
 from sopwith.core.people import Right
-from sopwith.doors.web import hooks, keeping, outside, procedures, records, runs, steering
+from sopwith.doors.web import auditing, evidence, hooks, keeping, outside, procedures, records, runs, steering
 from sopwith.doors.web.office import Desk
 from sopwith.doors.web.openapi import description
 from sopwith.doors.web.table import API, Answer, Asked, Route
@@ -32,4 +32,6 @@ ROUTES: tuple[Route, ...] = (
     *outside.ROUTES,
     *hooks.ROUTES,
     *steering.ROUTES,
+    *evidence.ROUTES,
+    *auditing.ROUTES,
 )

@@ -74,7 +74,8 @@ def _audit(desk: Desk, asked: Asked) -> Answer:
 
 def _verification(desk: Desk, asked: Asked) -> Answer:
     run_id = asked.path["runId"]
-    desk.reader(asked).run(run_id)
+    # also of a run whose content retention dropped
+    desk.reader(asked).events_after(run_id, 0, 0)
     from sopwith.assembly import open_keeper
 
     with open_keeper(desk.workspace) as keeper:
@@ -149,6 +150,7 @@ ROUTES: tuple[Route, ...] = (
         right=Right.LOOK,
         about="What a step printed, as bytes, while it runs and after; takes Range.",
         live=output,
+        query={"verification": number("Instead, what its verification of this number printed", least=1, most=1000)},
         media_type="text/plain",
         answer={"type": "string"},
     ),

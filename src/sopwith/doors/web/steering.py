@@ -11,6 +11,7 @@ from sopwith.core.run import Run
 from sopwith.doors.agent.arguments import step_in
 from sopwith.doors.agent.tools import Schema
 from sopwith.doors.web import schemas
+from sopwith.doors.web.evidence import MOST_NAME, sent_in
 from sopwith.doors.web.office import Desk
 from sopwith.doors.web.problems import Unaimed
 from sopwith.doors.web.runs import RUN, RUNS, shown
@@ -18,11 +19,28 @@ from sopwith.doors.web.schemas import number, text
 from sopwith.doors.web.table import Answer, Asked, Route
 from sopwith.engine.documents import answer_document
 from sopwith.engine.engine import Answered, Engine, RunRequest
+from sopwith.engine.evidence import MOST_SENT
 
 _REASON = {"reason": text(most=4000)}
 _STEP = schemas.STEP
 _DIGEST = {"digest": text("Of the gate that was looked at: its first 12 characters or more", most=64)}
 _OUTPUT = {"output": text("What came out of it, in words", most=65536)}
+_EVIDENCE: dict[str, Schema] = {
+    "evidence": {
+        "type": "array",
+        "maxItems": MOST_SENT,
+        "description": "Files that were sent before, each as name and sha256",
+        "items": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "minLength": 1, "maxLength": MOST_NAME},
+                "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+            },
+            "required": ["name", "sha256"],
+            "additionalProperties": False,
+        },
+    }
+}
 _PARAMS: dict[str, Schema] = {"params": {"type": "object", "description": "Values by name"}}
 
 
@@ -111,20 +129,31 @@ def _complete(engine: Engine, run_id: str, asked: Asked) -> Run:
         step=step_in(body),
         comment=body.get("comment", ""),
         output=body.get("output", ""),
+        evidence=sent_in(body),
     )
 
 
 def _fail(engine: Engine, run_id: str, asked: Asked) -> Run:
     body = asked.body
     return engine.fail(
-        run_id, actor=asked.who, step=step_in(body), reason=body["reason"], output=body.get("output", "")
+        run_id,
+        actor=asked.who,
+        step=step_in(body),
+        reason=body["reason"],
+        output=body.get("output", ""),
+        evidence=sent_in(body),
     )
 
 
 def _block(engine: Engine, run_id: str, asked: Asked) -> Run:
     body = asked.body
     return engine.block(
-        run_id, actor=asked.who, step=step_in(body), reason=body["reason"], output=body.get("output", "")
+        run_id,
+        actor=asked.who,
+        step=step_in(body),
+        reason=body["reason"],
+        output=body.get("output", ""),
+        evidence=sent_in(body),
     )
 
 
@@ -149,9 +178,8 @@ def _after(desk: Desk, asked: Asked, engine: Engine, run: Run) -> Answer:
     """The run after a change, which the server drives on."""
     engine.leave(run)
     answer = shown(desk.reader(asked).status(run.run_id))
-    if not engine.replayed:
-        return answer
-    return Answer({**answer.document, "replayed": True}, headers=answer.headers)
+    told = {**answer.document, "decidedRevision": engine.decided_at(run)}
+    return Answer(told | ({"replayed": True} if engine.replayed else {}), headers=answer.headers)
 
 
 def _post(verb: str, right: Right, about: str, steer: Steer, **more: Any) -> Route:
@@ -245,14 +273,14 @@ ROUTES: tuple[Route, ...] = (
         Right.STEER,
         "Reports a manual step done.",
         _complete,
-        body={**_STEP, "comment": text(most=4000), **_OUTPUT},
+        body={**_STEP, "comment": text(most=4000), **_OUTPUT, **_EVIDENCE},
     ),
     _post(
         "fail",
         Right.STEER,
         "Reports that a manual step did not work out.",
         _fail,
-        body={**_STEP, **_REASON, **_OUTPUT},
+        body={**_STEP, **_REASON, **_OUTPUT, **_EVIDENCE},
         required=("reason",),
     ),
     _post(
@@ -260,7 +288,7 @@ ROUTES: tuple[Route, ...] = (
         Right.STEER,
         "Reports that a manual step cannot be done as things are.",
         _block,
-        body={**_STEP, **_REASON, **_OUTPUT},
+        body={**_STEP, **_REASON, **_OUTPUT, **_EVIDENCE},
         required=("reason",),
     ),
 )

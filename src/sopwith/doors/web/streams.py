@@ -210,12 +210,24 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 def _opened(app: Application, stream: EventStream, asked: Asked) -> EventStream:
+    _check_room(app, asked)
+    return stream
+
+
+def _check_room(app: Application, asked: Asked) -> None:
     mine = app.streams.get(_owner(asked), 0)
     if mine >= limits.STREAMS_EACH:
         raise app.entrance.too_many("open streams", 1)
     if sum(app.streams.values()) >= limits.MOST_STREAMS:
         raise Busy("as many streams are open as can be", hint="come again later", headers={"retry-after": "10"})
-    return stream
+
+
+@contextmanager
+def counted(app: Application, asked: Asked) -> Iterator[None]:
+    """As one of the caller's open streams. Raises TooMany or Busy."""
+    _check_room(app, asked)
+    with _counted(app, asked):
+        yield
 
 
 @contextmanager

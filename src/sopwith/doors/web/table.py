@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The body as it came."""
     query_string: bytes = b""
     """What stands behind the `?`, as it came."""
+    incoming: AsyncIterator[bytes] | None = None
+    """The body as it comes, where the route takes it so."""
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     """By lower-case name, as the caller sent them: proof of nothing."""
     address: str = ""
@@ -102,10 +104,16 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it takes If-Match, with the revision that was looked at."""
     long: bool = False
     """Whether it may take long, and is kept out of the way of what changes something."""
+    apart: bool = False
+    """Whether it may take minutes, and waits its turn among such."""
     most_bytes: int = limits.MOST_BODY_BYTES
     """Of a body."""
     raw: bool = False
     """Whether query and body are the handler's to read, as bytes of any type."""
+    piecemeal: bool = False
+    """Whether a body of any type is the handler's to take piece by piece: it is never whole in memory."""
+    takes: str = "application/json"
+    """The type of a body."""
 
     @property
     def name(self) -> str:
