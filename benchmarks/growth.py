@@ -29,7 +29,10 @@ from sopwith.testing.noop import without_processes
 _STEPS = (10, 100, 1000)
 _EVENTS = (10, 100, 1000, 10_000)
 _MARKDOWN_KB = (16, 128, 1000)
-_STEP = "### Step {number}: Work\n\nWhat is to be done, and why.\n\n```bash\necho {number}\n```\n\n"
+_STEP = "### Step {number}: Work\n\n{prose}\n\n```bash\necho {number}\n```\n\n"
+_PROSE = "What is to be done, and why.\n"
+_LONGEST = 500
+"""So many steps has a Markdown file at most; a larger one has more to say in each."""
 
 
 def measure(folder: Path, *, rounds: int = 3, most_events: int = _EVENTS[-1]) -> dict[str, Any]:
@@ -80,10 +83,10 @@ def _replayed(folder: Path, run_id: str, rounds: int) -> float:
 
 
 def _parsed(size_kb: int, rounds: int) -> float:
-    text, number = "# Long\n\n**Execution Mode**: auto\n\n## Steps\n\n", 0
-    while len(text) + len(_STEP) + 10 < size_kb * 1000:
-        number += 1
-        text += _STEP.format(number=number)
+    steps = min(_LONGEST, size_kb * 10)
+    prose = _PROSE * max(1, (size_kb * 1000 // steps - len(_STEP)) // len(_PROSE))
+    body = "".join(_STEP.format(number=number, prose=prose) for number in range(1, steps + 1))
+    text = f"# Long\n\n**Execution Mode**: auto\n\n## Steps\n\n{body}"
     source = SourceFile("SOP.md", text.encode())
     assert parse_procedure("long", sop_md=source, manifest=None).procedure is not None
     best = _best(lambda: parse_procedure("long", sop_md=source, manifest=None), rounds)

@@ -200,10 +200,17 @@ def test_a_launch_whose_path_does_not_fit_gets_a_keeper_of_its_own_interpreter(f
     async def story() -> None:
         watch = await executor().start(work, lambda _: None)
         assert ancestry._kept_run(keeper_of(work).pid) == deep.name
+        assert keeper_process.nurseries._losses == 0
         await open_gate(work)
         assert ok(await watch.wait()).exit_code == 0
 
     run(story())
+
+
+def test_a_nursery_writes_no_name_for_which_it_has_no_room(folder):
+    (folder / "a").mkdir()
+    done(order(folder / "a", "true"))
+    assert nursery().fork(b"/" * (nursery().room_bytes + 1)) == -1
 
 
 def test_the_nursery_ends_with_the_engine_and_the_step_goes_on(folder):

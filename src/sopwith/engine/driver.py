@@ -561,7 +561,6 @@ class _Driver:
         # a result and the intent to start what follows are one transaction: a disk is waited for once
         events = self._commit(command, then=then)
         while events is None:  # it tells a fact, which holds whatever else happened meanwhile
-            following = None
             events = self._commit(command)
         if following is not None:
             started = tuple(event for event in events if isinstance(event.body, StepStarted))
