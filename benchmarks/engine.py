@@ -17,12 +17,11 @@ from typing import Any
 
 import apsw
 
-from benchmarks.workspace import make_workspace
+from benchmarks.workspace import make_workspace, without_processes
 from sopwith.audit import checkpoints, places
 from sopwith.doors.python.workspace import Workspace
 from sopwith.stores import views
 from sopwith.stores.sqlite import SqliteStore
-from sopwith.testing.noop import without_processes
 
 STEPS = 4
 _WARM_UP = 20

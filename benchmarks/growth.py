@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import planning
-from benchmarks.workspace import make_workspace
+from benchmarks.workspace import make_workspace, without_processes
 from sopwith.assembly import open_keeper
 from sopwith.core.codec import decode_event
 from sopwith.core.evolve import replay
@@ -24,7 +24,6 @@ from sopwith.parse.parsed import SourceFile
 from sopwith.parse.procedure import parse_procedure
 from sopwith.ports import Workspace as Folders
 from sopwith.stores.sqlite import SqliteStore
-from sopwith.testing.noop import without_processes
 
 _STEPS = (10, 100, 1000)
 _EVENTS = (10, 100, 1000, 10_000)

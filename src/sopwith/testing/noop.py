@@ -9,8 +9,6 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from sopwith.core.commands import StepResult
-from sopwith.doors.python.workspace import Workspace
-from sopwith.plugins import Registry
 from sopwith.ports import Executor, ExecutorKind, Lost, Watch, WorkOrder
 
 _DONE = StepResult(exit_code=0, output_sha256=sha256(b"").hexdigest())
@@ -41,13 +39,3 @@ def _make() -> Executor:
 def noop_kind(name: str = "shell") -> ExecutorKind:
     """Registers it under a name, so that an engine under test uses it for that kind of step."""
     return ExecutorKind(name=name, needs_script=True, make=_make)
-
-
-def without_processes(workspace: Workspace) -> None:
-    """The scripts of runs that this object carries on are not run, until it is closed. Call it before the first run.
-
-    Raises BadRequest a second time.
-    """
-    kinds = workspace._opened.engine.parts.kinds
-    assert isinstance(kinds, Registry)
-    kinds.register(noop_kind())
