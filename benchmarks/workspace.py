@@ -9,6 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sopwith.doors.python.workspace import Workspace
+from sopwith.plugins import Registry
+from sopwith.testing.noop import noop_kind
+
 
 def sop(folder: Path, *arguments: str) -> dict[str, Any]:
     """The JSON document that `sop …` prints."""
@@ -30,3 +34,10 @@ def make_workspace(folder: Path, procedures: Mapping[str, Sequence[str]]) -> Non
         (home / "manifest.json").write_text(json.dumps(manifest))
         index[name] = f"{name}/manifest.json"
     (folder / ".pi" / "sops" / "index.json").write_text(json.dumps(index))
+
+
+def without_processes(workspace: Workspace) -> None:
+    """The scripts of runs that this object carries on are not run, until it is closed. Call it before the first run."""
+    kinds = workspace._opened.engine.parts.kinds
+    assert isinstance(kinds, Registry)
+    kinds.register(noop_kind())

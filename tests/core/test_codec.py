@@ -304,3 +304,8 @@ def test_a_queued_run_and_its_digest_free_events_come_back_too() -> None:
     story.when(cmd.Cancel)
     assert replay(story.procedure, [decode_event(encode_event(event)) for event in story.events]) == story.run
     assert story.events[1].actor == SYSTEM
+
+
+def test_a_payload_that_was_changed_makes_one_line_of_the_view_all_the_same():
+    line = view_line(SealedEvent(1, b'{"seq":\n1,"b":[1,\n2]}', "0" * 64, "1" * 64))
+    assert line == b'{"b":[1,2],"hash":"%s","prevHash":"%s","seq":1}\n' % (b"1" * 64, b"0" * 64)

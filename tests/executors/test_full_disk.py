@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from sopwith.core.commands import StepResult
-from sopwith.executors import keeper
+from sopwith.executors import keeper, keeper_process
 from sopwith.executors.launch import Launch
 from sopwith.executors.outcome import start_error
 from sopwith.executors.shell import ShellExecutor
@@ -203,6 +203,7 @@ def test_a_keeper_that_cannot_be_started_fails_the_step_and_leaves_no_secret(fol
         raise OSError(number, os.strerror(number))
 
     work = order(folder, COUNT, environment={"TOKEN": "s3cret-s3cret"})
+    monkeypatch.setattr(keeper_process.nurseries, "enabled", False)
     monkeypatch.setattr(os, "posix_spawn", refused)
     result = result_of(work)
     monkeypatch.undo()

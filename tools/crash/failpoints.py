@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from tools.crash.reference import Scene, Told
+from tools.crash.reference import ONE_BY_ONE, Scene, Told
 from tools.crash.strace import Point
 
 _HERE = str(Path(__file__).parent)
@@ -66,7 +66,7 @@ def _keepers(scene: Scene, pattern: str, nth: int, count: str) -> str:
         f'*) exec {python} "$@" ;;\nesac\n'
     )
     launcher.chmod(0o700)
-    return f"sys.executable = {str(launcher)!r}; "
+    return f"{ONE_BY_ONE}sys.executable = {str(launcher)!r}; "
 
 
 def _count(scene: Scene) -> Path:

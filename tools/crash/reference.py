@@ -30,6 +30,9 @@ MAIN = (
 )
 """The command; who asks for it is a person also where these tests are themselves a step of a run."""
 
+ONE_BY_ONE = "from sopwith.executors.keeper_process import nurseries; nurseries.enabled = False; "
+"""The statement that has each keeper started with an interpreter of its own, in whose place a script can stand."""
+
 Document = dict[str, Any]
 Look = Callable[..., Document]
 

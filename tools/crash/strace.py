@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from tools.crash.reference import Scene, Told
+from tools.crash.reference import ONE_BY_ONE, Scene, Told
 
 CALLS = (
     *("write", "pwrite64", "writev", "pwritev", "fsync", "fdatasync", "ftruncate", "fallocate", "openat", "fchmod"),
@@ -147,7 +147,7 @@ def _wrapper(scene: Scene, command: str, only: str = "") -> str:
         f'case "$launch" in\n{pattern}) {command} {python} "$@" ;;\n*) exec {python} "$@" ;;\nesac\n'
     )
     path.chmod(0o700)
-    return f"sys.executable = {str(path)!r}; "
+    return f"{ONE_BY_ONE}sys.executable = {str(path)!r}; "
 
 
 class Strace:

@@ -41,30 +41,30 @@ MUTANTS = (
     ),
     rule(
         "an intent that is not its own is not carried out",
-        "engine/driver.py:_start",
+        "engine/driver.py:_carry_out_intent",
         "if executor is not None and events and isinstance(events[0].body, StepStarted):",
         "if executor is not None:",
     ),
     rule(
         "the intent is recorded first",
         "engine/driver.py:_start",
-        "events = self._commit(command)\n",
+        "events = self._commit(intent.command)\n",
         (
             "await self._launch(step, recovery_order(self._parts, self._loaded.run, step),"
-            " executor.start) if executor else None\n        events = self._commit(command)\n"
+            " intent.executor.start) if intent.executor else None\n        events = self._commit(intent.command)\n"
         ),
     ),
     rule(
         "what is withheld is recovered, not started",
-        "engine/driver.py:_start",
+        "engine/driver.py:_carry_out_intent",
         "executor.recover if order.withheld else executor.start",
         "executor.start",
         found_by="tests/engine/test_envelope_moments.py tests/engine/test_driver.py",
     ),
     rule(
         "a change is looked for before a start",
-        "engine/driver.py:_start",
-        "changed = self._changed(step, envelope)",
+        "engine/driver.py:_intent",
+        "changed = self._changed(run, step, envelope)",
         "changed = ()",
         found_by="tests/engine/test_gates.py",
     ),
@@ -106,7 +106,7 @@ MUTANTS = (
     rule(
         "a result is recorded",
         "engine/driver.py:_settle_one",
-        "self._ended(step, attempt, _outcome(attempt.end))",
+        "await self._ended(step, attempt, _outcome(attempt.end))",
         "pass",
     ),
     rule(

@@ -47,6 +47,9 @@ class _Stored(msgspec.Struct, rename="camel"):
 # made at import: msgspec crashes where several threads meet a type for the first time
 _DECODER = msgspec.json.Decoder(_Stored)
 _BODIES = msgspec.json.Decoder(EventBody)
+_RAW = msgspec.Raw
+_PARTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_SORTING = msgspec.json.Encoder(order="sorted")
 _KINDS: dict[str, Any] = {str(kind.__struct_config__.tag): kind for kind in EventBody.__args__}
 """The body of each event type: many times as quick to find as among all that a body may be."""
 
@@ -117,8 +120,13 @@ def first_changed(sealed: Iterable[SealedEvent], prev_hash: str = NO_HASH) -> in
 
 def view_line(sealed: SealedEvent) -> bytes:
     """The event's line in `<run id>.audit.jsonl`: the payload's object with the two hashes, in canonical form."""
-    document = msgspec.json.decode(sealed.payload)
-    return canonical(dict(document, prevHash=sealed.prev_hash, hash=sealed.hash)) + b"\n"
+    if b"\n" in sealed.payload:  # somebody has changed it: no view of it has a line of its own making
+        document = msgspec.json.decode(sealed.payload)
+        return canonical(dict(document, prevHash=sealed.prev_hash, hash=sealed.hash)) + b"\n"
+    # what stands in the payload is canonical already: only its parts are put in order anew
+    parts = _PARTS.decode(sealed.payload)
+    parts["prevHash"], parts["hash"] = (_RAW(b'"%s"' % each.encode()) for each in (sealed.prev_hash, sealed.hash))
+    return _SORTING.encode(parts) + b"\n"
 
 
 def _plain(value: Any) -> Any:

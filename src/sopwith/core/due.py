@@ -5,9 +5,10 @@ Between two items any driver can go on; nothing of this list is remembered anywh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import wraps
 
 import msgspec
 
@@ -85,6 +86,23 @@ class Due(msgspec.Struct, frozen=True):
     revision: int = 0
 
 
+def _once_for_each_state(ask: Callable[[Run], tuple[Due, ...]]) -> Callable[[Run], tuple[Due, ...]]:
+    """The same question, which keeps its latest answer: of one state of a run it is asked many times in a row."""
+    latest: tuple[Run | None, tuple[Due, ...]] = (None, ())
+
+    @wraps(ask)
+    def answer(run: Run) -> tuple[Due, ...]:
+        nonlocal latest
+        known, items = latest
+        if known is not run:
+            items = ask(run)
+            latest = (run, items)
+        return items
+
+    return answer
+
+
+@_once_for_each_state
 def due(run: Run) -> tuple[Due, ...]:
     """Everything owed, in the order in which it is best carried out."""
     if run.ended is not None:

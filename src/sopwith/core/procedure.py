@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -349,22 +348,30 @@ def canonical(value: Any) -> bytes:
 
 def _is_plain(value: Any) -> bool:
     """Whether the encoder of msgspec, many times as fast, writes the same bytes. Raises TypeError for odd names."""
-    kind = type(value)
-    if kind in _SAME:
-        return True
-    if kind is int:
+    # one loop and no call for each value: all that is recorded passes here
+    left = [value]
+    while left:
+        each = left.pop()
+        kind = type(each)
+        if kind in _SAME:
+            continue
+        if kind is dict:
+            # other characters are put in order as UTF-16 by RFC 8785, and as UTF-8 by msgspec
+            if not "".join(each).isascii():
+                return False
+            left.extend(each.values())
+        elif kind is list or kind is tuple:
+            left.extend(each)
+        elif not _is_plain_number(each):
+            return False
+    return True
+
+
+def _is_plain_number(value: Any) -> bool:
+    if type(value) is int:
         return bool(-MAX_INTEGER <= value <= MAX_INTEGER)
-    if kind is float:
-        # whole, tiny and huge ones are written in other ways
-        return bool(0.0001 <= abs(value) < 1e15 and not value.is_integer())
-    if kind is dict:
-        # other characters are put in order as UTF-16 by RFC 8785, and as UTF-8 by msgspec
-        return all(map(str.isascii, value)) and _are_plain(value.values())
-    return (kind is list or kind is tuple) and _are_plain(value)
-
-
-def _are_plain(values: Iterable[Any]) -> bool:
-    return all(_is_plain(value) for value in values if type(value) not in _SAME)
+    # whole, tiny and huge ones are written in other ways
+    return type(value) is float and bool(0.0001 <= abs(value) < 1e15 and not value.is_integer())
 
 
 def sha256(data: bytes) -> str:

@@ -20,6 +20,7 @@ from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
 from sopwith.core.agents import agent_of
+from sopwith.core.confidential import has_secrets
 from sopwith.core.due import Due, DueKind, due, left_ms, ready, ready_now, settling, waits_by_itself
 from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event, StepStarted
@@ -69,6 +70,7 @@ from sopwith.errors import (
     NotFound,
     Refused,
     RunBusy,
+    SopwithError,
     WorkspaceError,
 )
 from sopwith.ports import Claim, Executor, Lost, Watch, WorkOrder
@@ -196,7 +198,7 @@ class _Driver:
                 version = self._parts.store.version()
                 self._renewal.renew_if_due()
                 self._refresh()
-                if await self._carry_out_one() or self._settle_one():
+                if await self._carry_out_one() or await self._settle_one():
                     continue
                 if not (
                     self._watched
@@ -301,13 +303,20 @@ class _Driver:
         if is_over_around(self._runs, run):
             return False
         try:
-            envelope = step_envelope_bytes(self._parts, run, step)
-            changed = self._changed(step, envelope)
-            executor = self._executor(step)
+            intent = self._intent(run, step)
         except Lacking as missing:
             return self._halt(f"step {step} needs {missing}")
         except BadRequest as error:
             return self._halt(f"step {step} cannot be started here: {error.message}")
+        events = self._commit(intent.command)
+        await self._carry_out_intent(intent, events)
+        return events is None or bool(events)
+
+    def _intent(self, run: Run, step: StepId) -> _Intent:
+        """What is to be recorded before the step starts, with all that is found now. Raises Lacking or BadRequest."""
+        envelope = step_envelope_bytes(self._parts, run, step)
+        changed = self._changed(run, step, envelope)
+        executor = self._executor(run, step)
         if executor is not None:
             # made before the intent is recorded: from then on, no folder means that somebody took it away
             ensure_private_folder(next_attempt_folder(self._parts, run, step))
@@ -324,13 +333,35 @@ class _Driver:
             agent=agent,
             command=argv,
         )
-        events = self._commit(command)
+        return _Intent(step, command, executor)
+
+    async def _carry_out_intent(self, intent: _Intent, events: tuple[Event, ...] | None) -> None:
+        """Starts the step, if these are the events of its intent."""
+        executor, step = intent.executor, intent.step
         # only the intent that this driver recorded itself is its own to carry out
         if executor is not None and events and isinstance(events[0].body, StepStarted):
             # recorded is what was found before: looked at once more, for it may have changed while that was written
             order = recovery_order(self._parts, self._loaded.run, step)
             await self._launch(step, order, executor.recover if order.withheld else executor.start)
-        return events is None or bool(events)
+
+    def _next_intent(self, run: Run) -> _Intent | None:
+        """The intent to start what is due first in this run, where that is a script that is quickly looked at.
+
+        Whatever might keep the result of the step before from being recorded at once is left to the next look.
+        """
+        first = next(iter(ready_now(run, self._parts.clock.now())), None)
+        if first is None or first.kind is not DueKind.START_STEP or run.parent is not None:
+            return None
+        step = _number(first)
+        definition = definition_of(run, step)
+        if definition.pins or is_child(run, step) or has_secrets(run.procedure, run.agents):
+            return None
+        if agent_of(definition) is not None or not takes_a_process(run, step):
+            return None
+        try:
+            return self._intent(run, step)
+        except (Lacking, SopwithError):
+            return None
 
     async def _verify(self, step: StepId) -> bool:
         """Begins to find out whether a report is to be believed."""
@@ -342,23 +373,21 @@ class _Driver:
         held = _planted(folder) or changed_since_recorded(self._parts, run, step)
         now, attempt = self._parts.clock.now(), run.steps[step].attempt
         events = self._commit(cmd.BeginVerification(actor=SYSTEM, now=now, step=step, attempt=attempt, held=held))
-        executor = self._executor(step) if events and not held else None
+        executor = self._executor(self._loaded.run, step) if events and not held else None
         if executor is not None:
             order = recovery_order(self._parts, self._loaded.run, step)
             await self._launch(step, order, executor.recover if order.withheld else executor.start)
         return events is None or bool(events)
 
-    def _changed(self, step: StepId, found: bytes) -> tuple[str, ...]:
+    def _changed(self, run: Run, step: StepId, found: bytes) -> tuple[str, ...]:
         """In what the step differs from what was approved, or from what the start of the run covered."""
-        run = self._loaded.run
         gate = run.steps[step].gate
         if is_gated(run, step) and gate is not None:
             return what_changed(self._parts, gate.digest, found)
         return changed_since_creation(self._parts, run, step)
 
-    def _executor(self, step: StepId) -> Executor | None:
+    def _executor(self, run: Run, step: StepId) -> Executor | None:
         """What carries the step out; None where no process does. Raises BadRequest if nothing here can."""
-        run = self._loaded.run
         verifies = run.steps[step].verifying
         kind = self._parts.kinds.kind(VERIFIER if verifies else definition_of(run, step).executor)
         if not takes_a_process(run, step) or is_child(run, step):
@@ -386,7 +415,7 @@ class _Driver:
         """Finds out what became of an attempt that another driver recorded, and watches it."""
         if is_child(self._loaded.run, step):
             return await self._watch_child(step)
-        executor = self._executor(step)
+        executor = self._executor(self._loaded.run, step)
         if step in self._watched or executor is None:
             return False
         await self._launch(step, recovery_order(self._parts, self._loaded.run, step), executor.recover)
@@ -501,7 +530,7 @@ class _Driver:
         attempt = run.steps[step].attempt
         return self._apply(cmd.TimeOut(actor=SYSTEM, now=self._parts.clock.now(), step=step, attempt=attempt))
 
-    def _settle_one(self) -> bool:
+    async def _settle_one(self) -> bool:
         """Records the end of one process that has ended, or lets go of a child run that rests."""
         for step, task in list(self._nested.items()):
             if task.done():
@@ -512,19 +541,30 @@ class _Driver:
             if attempt.end.done():
                 del self._watched[step]
                 attempt.drop()
-                self._ended(step, attempt, _outcome(attempt.end))
+                await self._ended(step, attempt, _outcome(attempt.end))
                 return True
         return False
 
-    def _ended(self, step: StepId, attempt: _Attempt, result: cmd.StepResult | Lost) -> None:
+    async def _ended(self, step: StepId, attempt: _Attempt, result: cmd.StepResult | Lost) -> None:
         if isinstance(result, Lost):
             self._lost(step, attempt.number, result, verifies=attempt.verifies)
             return
         told = cmd.EndVerification if attempt.verifies else cmd.Finish
-        self._apply(
-            told(actor=SYSTEM, now=self._parts.clock.now(), step=step, attempt=attempt.number, result=result),
-            insist=True,
-        )
+        command = told(actor=SYSTEM, now=self._parts.clock.now(), step=step, attempt=attempt.number, result=result)
+        following: _Intent | None = None
+
+        def then(run: Run) -> cmd.Command | None:
+            nonlocal following
+            following = self._next_intent(run)
+            return None if following is None else following.command
+
+        # a result and the intent to start what follows are one transaction: a disk is waited for once
+        events = self._commit(command, then=then)
+        while events is None:  # it tells a fact, which holds whatever else happened meanwhile
+            events = self._commit(command)
+        if following is not None:
+            started = tuple(event for event in events if isinstance(event.body, StepStarted))
+            await self._carry_out_intent(following, started)
 
     def _lost(self, step: StepId, attempt: int, lost: Lost, *, verifies: bool, began: bool = True) -> None:
         if not verifies:
@@ -593,6 +633,7 @@ class _Driver:
         admit: Callable[[Occupancy], None] | None = None,
         contents: tuple[bytes, ...] = (),
         holds: Callable[[], bool] | None = None,
+        then: Callable[[Run], cmd.Command | None] | None = None,
     ) -> tuple[Event, ...] | None:
         """Commits the command on the state it was made for. None: that has moved on, and the world is looked at anew.
 
@@ -601,7 +642,7 @@ class _Driver:
         before = self._loaded.run.seq
         try:
             self._loaded, events = self._runs.commit(
-                self._loaded, command, claim=self._claim, admit=admit, contents=contents, holds=holds
+                self._loaded, command, claim=self._claim, admit=admit, contents=contents, holds=holds, followed_by=then
             )
         except (Conflict, IllegalMove):
             self._refresh()
@@ -653,6 +694,14 @@ class _Driver:
         by_wall = look if alarm.at is None else (alarm.at - now.at).total_seconds()
         by_boot = look if alarm.boot_ms is None else (alarm.boot_ms - now.boot_ms) / 1000
         return max(0.0, min(look, by_wall, by_boot))
+
+
+class _Intent(NamedTuple):
+    """What is recorded before a step starts, and what then starts it; None: no process does."""
+
+    step: StepId
+    command: cmd.Start
+    executor: Executor | None
 
 
 class _Alarm(NamedTuple):

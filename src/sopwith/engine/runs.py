@@ -42,7 +42,7 @@ from sopwith.engine.documents import run_document
 from sopwith.engine.parts import Parts
 from sopwith.engine.secrets import mask_of, recognised
 from sopwith.engine.sight import no_such_run
-from sopwith.errors import BadName, Conflict, IllegalMove, NotFound, Refused, SopwithError, StoreError
+from sopwith.errors import BadName, BadRequest, Conflict, IllegalMove, NotFound, Refused, SopwithError, StoreError
 from sopwith.ports import Batch, Claim, RunSummary
 
 RUN_ID = re.compile(r"sop_run_[a-z0-9_-]{1,48}")
@@ -176,15 +176,20 @@ class Runs:
         admit: Callable[[Occupancy], None] | None = None,
         contents: tuple[bytes, ...] = (),
         holds: Callable[[], bool] | None = None,
+        followed_by: Callable[[Run], Command | None] | None = None,
     ) -> tuple[Loaded, tuple[Event, ...]]:
         """Decides on this very state and appends. Raises Conflict if the run has moved on, or what decide raises.
 
         `admit` is asked where the outcome takes a slot that the run does not hold yet. `holds`: whether what the
         command tells of another run is still so, asked inside the transaction; Conflict where it is not.
+        `followed_by`: what follows at once, if anything, on the state that the command leads to; both are recorded in
+        one transaction.
         """
         decision = decide(loaded.run, self._without_secrets(loaded.run, command))
         if not decision.events:
             return loaded, ()
+        if followed_by is not None and loaded.changed_at is None and (following := followed_by(decision.run)):
+            decision = _joined(decision, self._without_secrets(decision.run, following))
         if loaded.changed_at is not None and isinstance(command, _BUILDING):
             raise Refused(
                 f"the record of {loaded.run.run_id} was changed by hand: event {loaded.changed_at} does not fit the "
@@ -329,6 +334,15 @@ def _asked_inside(
             admit(occupancy)
 
     return ask
+
+
+def _joined(decision: Decision, following: Command) -> Decision:
+    """Both decisions as one; the first alone where the second is refused, which the next look will find out anew."""
+    try:
+        more = decide(decision.run, following)
+    except (Refused, BadRequest):
+        return decision
+    return Decision((*decision.events, *more.events), more.run)
 
 
 def with_event(decision: Decision, event: bytes) -> Decision:

@@ -218,12 +218,19 @@ def spawn_into(group: str, order: Order, sink: int) -> int:
 def clone_into(folder: int) -> int:
     """A fork of us whose child is in the control group that `folder` is open on; -1 where there is no such thing."""
     try:
-        # flags, pidfd, two thread ids, the signal at its end, stack, its size, tls, pid, number of pids, control group
-        words = (CLONE_INTO_CGROUP, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, folder)
-        data = b"".join(int(word).to_bytes(8, sys.byteorder) for word in words)
-        return call("syscall", SYS_CLONE3, data, len(data))
+        return clone(CLONE_INTO_CGROUP, end_signal=signal.SIGCHLD, group=folder)
     except Exception:  # as in become_subreaper
         return -1
+
+
+def clone(flags: int, *, end_signal: int = 0, group: int = 0) -> int:
+    """A fork of us as only the kernel knows it; -1 where it does not. Python's own part of a fork is left out: it is
+    for other threads, and there are none.
+    """
+    # flags, pidfd, two thread ids, the signal at its end, stack, its size, tls, pid, number of pids, control group
+    words = (flags, 0, 0, 0, end_signal, 0, 0, 0, 0, 0, group)
+    data = b"".join(int(word).to_bytes(8, sys.byteorder) for word in words)
+    return call("syscall", SYS_CLONE3, data, len(data))
 
 
 def become(order: Order, sink: int, told: int) -> None:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
+from socket import AF_UNIX, SOCK_SEQPACKET, socketpair
 
 from sopwith.executors.launch import Launch
 from sopwith.executors.processes import Identity, start_time
@@ -17,8 +21,18 @@ from sopwith.executors.processes import Identity, start_time
 POLL_SECS = 0.1
 """How often to look where the kernel has no pidfd."""
 
-# by way of import, not as a script: scripts are compiled anew at every start, which costs 4 ms
-_BOOT = "import sys; sys.path.append(sys.argv[1]); import keeper; keeper.main(sys.argv[2])"
+# by way of import, not as a script: scripts are compiled anew at every start, which costs 4 ms. And it ends at once:
+# an interpreter takes 2 ms to tidy up
+_BOOT = "import os, sys; sys.path.append(sys.argv[1]); import keeper; keeper.main(%s); os._exit(0)"
+_KEEPER = _BOOT % "sys.argv[2]"
+_NURSERY = _BOOT.replace("import keeper", "import nursery; import keeper") % "nursery.next_launch(sys.argv[2])"
+_HERE = str(Path(__file__).parent)
+_ROOM_BYTES = 64
+"""So much longer than the first one may be the path of a launch whose keeper comes from a nursery."""
+_PATIENCE_SECS = 10.0
+"""How long a nursery may take to answer: that is forty times as long as its start."""
+_MOST_LOSSES = 3
+"""So many nurseries may be lost before all keepers are started in the slow way."""
 
 
 class KeeperProcess:
@@ -87,12 +101,116 @@ class KeeperProcess:
             os.close(self._handle)
 
 
+class NurseryLost(Exception):
+    """The nursery was told of a launch, and died or stopped: nobody knows whether there is a keeper."""
+
+
+class Nursery:
+    """The process that forks this process's keepers; see `nursery.py`. From threads, one request at a time."""
+
+    def __init__(self, room_bytes: int) -> None:
+        """Starts it. Raises OSError."""
+        self.room_bytes = room_bytes
+        self.program = sys.executable
+        self.owner = os.getpid()
+        ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+        try:
+            self._pid = os.posix_spawn(
+                self.program,
+                [self.program, "-I", "-S", "-c", _NURSERY, _HERE, " " * room_bytes],
+                {},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+                    (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setsid=True,
+                setsigmask=[],
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._socket = ours.detach()
+
+    def fork(self, folder: bytes) -> int:
+        """The pid of a new keeper for the launch in `folder`; -1 where it makes none. Raises NurseryLost."""
+        try:
+            os.write(self._socket, folder)
+            answer = os.read(self._socket, 64) if _readable(self._socket) else b""
+        except OSError:
+            answer = b""
+        if not answer:
+            raise NurseryLost
+        return int(answer)
+
+    def close(self) -> None:
+        """Ends it, where it is ours. Keepers that it has forked go on."""
+        os.close(self._socket)
+        if self.owner == os.getpid():
+            with suppress(OSError):
+                os.kill(self._pid, signal.SIGKILL)  # nobody else has waited for it: it is no other process
+                os.waitpid(self._pid, 0)
+
+
+class _Nurseries:
+    """The nursery of this process, made at first need, and made anew where it was lost."""
+
+    def __init__(self) -> None:
+        self.enabled = sys.platform == "linux"
+        self._lock = threading.Lock()
+        self._nursery: Nursery | None = None
+        self._losses = 0
+
+    def fork(self, launch: Launch) -> int:
+        """The pid of a new keeper; -1 where none is to be had from a nursery here. Raises NurseryLost."""
+        folder = os.fsencode(launch.folder)
+        if not self.enabled or self._losses >= _MOST_LOSSES:
+            return -1
+        with self._lock:
+            nursery = self._ready(len(folder))
+            if nursery is None or nursery.room_bytes < len(folder):
+                return -1
+            try:
+                pid = nursery.fork(folder)
+            except NurseryLost:
+                self._losses += 1
+                self._drop()
+                raise
+            if pid < 0:
+                self._losses = _MOST_LOSSES
+            return pid
+
+    def _ready(self, folder_bytes: int) -> Nursery | None:
+        known = self._nursery
+        if known is not None and known.owner == os.getpid() and known.program == sys.executable:
+            return known
+        self._drop()
+        with suppress(OSError):
+            self._nursery = Nursery(folder_bytes + _ROOM_BYTES)
+        return self._nursery
+
+    def _drop(self) -> None:
+        if self._nursery is not None:
+            self._nursery.close()
+            self._nursery = None
+
+
+nurseries = _Nurseries()
+
+
 def start_keeper(launch: Launch) -> KeeperProcess:
-    """Starts a keeper for this launch, in a session of its own. Raises OSError."""
-    here = str(Path(__file__).parent)
+    """Starts a keeper for this launch, in a session of its own. Raises OSError or NurseryLost."""
+    pid = nurseries.fork(launch)
+    return KeeperProcess(pid) if pid > 0 else start_keeper_alone(launch)
+
+
+def start_keeper_alone(launch: Launch) -> KeeperProcess:
+    """The same without a nursery, with an interpreter of its own. Raises OSError."""
     pid = os.posix_spawn(
         sys.executable,
-        [sys.executable, "-I", "-S", "-c", _BOOT, here, str(launch.folder)],
+        [sys.executable, "-I", "-S", "-c", _KEEPER, _HERE, str(launch.folder)],
         {},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -103,6 +221,13 @@ def start_keeper(launch: Launch) -> KeeperProcess:
         setsigmask=[],
     )
     return KeeperProcess(pid)
+
+
+def _readable(file: int) -> bool:
+    """Whether there is something to be read, within our patience."""
+    waiting = select.poll()
+    waiting.register(file, select.POLLIN)
+    return bool(waiting.poll(_PATIENCE_SECS * 1000))
 
 
 def adopt_keeper(identity: Identity) -> KeeperProcess | None:

@@ -44,11 +44,17 @@ class ShellExecutor:
 
     async def start(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch:
         """Starts the attempt. Raises Conflict if its folder shows that somebody did before: that is to be recovered."""
+        from sopwith.executors.keeper_process import NurseryLost
         from sopwith.executors.launch import launches
+        from sopwith.executors.watch import Settled
 
         if launches(order.folder):
             raise _started_before(order)
-        return self._launch(order, 0, on_output)
+        try:
+            return self._launch(order, 0, on_output)
+        except NurseryLost:  # as by an engine that was killed here
+            found = await self.recover(order, on_output)
+            return Settled(found) if isinstance(found, Lost) else found
 
     async def recover(self, order: WorkOrder, on_output: Callable[[bytes], None]) -> Watch | Lost:
         """Adopts the running step, takes its result, starts what provably never started, or tells that it is Lost."""
@@ -63,7 +69,7 @@ class ShellExecutor:
         if found and found[-1].marks().closed:
             return Lost("an earlier recovery found that it had never started, and gave it up")
         if not found or found[-1].void():
-            return _given_up(order, len(found)) or self._launch(order, len(found), on_output)
+            return _given_up(order, len(found)) or self._launch(order, len(found), on_output, alone=True)
         launch = found[-1]
         identity = launch.marks().keeper
         keeper = adopt_keeper(identity) if identity else None
@@ -75,8 +81,10 @@ class ShellExecutor:
             return result
         return watch
 
-    def _launch(self, order: WorkOrder, number: int, on_output: Callable[[bytes], None]) -> Watch:
-        from sopwith.executors.keeper_process import start_keeper
+    def _launch(
+        self, order: WorkOrder, number: int, on_output: Callable[[bytes], None], *, alone: bool = False
+    ) -> Watch:
+        from sopwith.executors.keeper_process import start_keeper, start_keeper_alone
         from sopwith.executors.launch import Launch
         from sopwith.executors.outcome import not_started, start_error
         from sopwith.executors.watch import LaunchWatch, Settled
@@ -84,7 +92,8 @@ class ShellExecutor:
         launch = Launch(order.folder / str(number))
         try:
             self._prepare(order, launch)
-            return LaunchWatch(order, launch, start_keeper(launch), on_output)
+            keeper = start_keeper_alone(launch) if alone else start_keeper(launch)
+            return LaunchWatch(order, launch, keeper, on_output)
         except FileExistsError:
             raise _started_before(order) from None
         except ValueError as error:

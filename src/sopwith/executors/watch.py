@@ -151,7 +151,7 @@ class LaunchWatch:
 class Settled:
     """The Watch of an attempt whose result is known without a process."""
 
-    def __init__(self, result: StepResult) -> None:
+    def __init__(self, result: StepResult | Lost) -> None:
         self._result = result
 
     async def wait(self) -> StepResult | Lost:

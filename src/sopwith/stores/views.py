@@ -115,13 +115,20 @@ class FileViews:
 
         A writer that keeps it (stopped by SIGSTOP, say) holds up the others for their patience, and not for ever.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = self._opened()
         try:
             self._lock(fd)
             yield
         finally:
             os.close(fd)
+
+    def _opened(self) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            return os.open(self._folder, flags)
+        except FileNotFoundError:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(self._folder, flags)
 
     def _lock(self, fd: int) -> None:
         give_up_at = time.monotonic() + self._patience_secs

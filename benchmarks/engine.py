@@ -1,0 +1,150 @@
+"""What the engine costs where steps do nothing: runs of a procedure of no-op steps, against the floor.
+
+The floor is what must be done whatever the engine is: the very transactions of those runs, with the same statements and
+bytes, on a bare connection of the same settings, and the same lines appended to the event files and the checkpoints.
+Every fsync of both is a durable one (`synchronous=FULL`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import apsw
+
+from benchmarks.workspace import make_workspace, without_processes
+from sopwith.audit import checkpoints, places
+from sopwith.doors.python.workspace import Workspace
+from sopwith.stores import views
+from sopwith.stores.sqlite import SqliteStore
+
+STEPS = 4
+_WARM_UP = 20
+_WRITES = ("insert", "update", "delete")
+Write = Callable[[apsw.Connection, Path], None]
+
+
+def measure(folder: Path, *, runs: int = 200, rounds: int = 5) -> dict[str, Any]:
+    """Runs a second and milliseconds per run, of ours and of the floor, which take turns; and what a run writes."""
+    make_workspace(folder, {"noop": ["true"] * STEPS})
+    with Workspace(folder) as workspace:
+        without_processes(workspace)
+        for _ in range(_WARM_UP):
+            workspace.create_run("noop")
+        before = folder / "before.db"
+        _store(workspace).copy_to(before)
+        with _recording(workspace) as recorded:
+            for _ in range(runs):
+                workspace.create_run("noop")
+        ours, floor = [], []
+        for number in range(rounds):
+            ours.append(_seconds(lambda: _run(workspace, runs)) / runs)
+            floor.append(_floor(folder / f"floor-{number}", before, recorded) / runs)
+    transactions = sum(1 for each in recorded if each is _COMMIT)
+    appended = sum(1 for each in recorded if isinstance(each, _Append) and each.durable)
+    return {
+        "steps": STEPS,
+        "runs per second": round(1 / median(ours), 1),
+        "ms per run": round(median(ours) * 1000, 3),
+        "floor ms per run": round(median(floor) * 1000, 3),
+        "ratio to the floor": round(median(one / other for one, other in zip(ours, floor, strict=True)), 2),
+        "transactions per run": round(transactions / runs, 2),
+        "fsyncs per run": round((transactions + appended) / runs, 2),
+    }
+
+
+def _run(workspace: Workspace, runs: int) -> None:
+    for _ in range(runs):
+        run = workspace.create_run("noop")
+        assert run.status == "completed", run
+
+
+class _Append:
+    """Bytes at the end of a file, whose name may be new."""
+
+    def __init__(self, name: str, data: bytes, *, durable: bool) -> None:
+        self.name, self.data, self.durable = name, data, durable
+
+    def __call__(self, _db: apsw.Connection, folder: Path) -> None:
+        file = os.open(folder / self.name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(file, self.data)
+            if self.durable:
+                os.fsync(file)
+        finally:
+            os.close(file)
+
+
+class _Statement:
+    """A statement as the store made it."""
+
+    def __init__(self, sql: str, values: Any) -> None:
+        self.sql, self.values = sql, values
+
+    def __call__(self, db: apsw.Connection, _folder: Path) -> None:
+        db.execute(self.sql, self.values).fetchall()
+
+
+_BEGIN = _Statement("begin immediate", None)
+_COMMIT = _Statement("commit", None)
+
+
+@contextmanager
+def _recording(workspace: Workspace) -> Iterator[list[Write]]:
+    """All that is written meanwhile, in order: statements that change something, and lines of files."""
+    recorded: list[Write] = []
+    connection = _store(workspace)._db._connection
+    append, append_line = views._append, places.append_line
+
+    def traced(_cursor: Any, sql: str, values: Any) -> bool:
+        verb = sql.split(maxsplit=1)[0].lower()
+        if verb in ("begin", "commit"):
+            recorded.append(_BEGIN if verb == "begin" else _COMMIT)
+        elif verb in _WRITES:
+            recorded.append(_Statement(sql, dict(values or {})))
+        return True
+
+    def appended(path: Path, lines: bytes) -> None:
+        recorded.append(_Append(path.name, lines, durable=False))
+        append(path, lines)
+
+    def line_appended(path: Path, line: bytes, *more: Any) -> None:
+        recorded.append(_Append(path.name, line + b"\n", durable=True))
+        append_line(path, line, *more)
+
+    connection.exec_trace = traced
+    views._append, checkpoints.append_line = appended, line_appended  # type: ignore[attr-defined]
+    try:
+        yield recorded
+    finally:
+        connection.exec_trace = None
+        views._append, checkpoints.append_line = append, append_line  # type: ignore[attr-defined]
+
+
+def _floor(folder: Path, before: Path, recorded: list[Write]) -> float:
+    """How long it takes to write all that again, beginning from the same database."""
+    folder.mkdir()
+    path = folder / "runs.db"
+    path.write_bytes(before.read_bytes())
+    with closing(apsw.Connection(str(path))) as db:
+        db.pragma("journal_mode", "wal")
+        db.pragma("synchronous", "full")
+        db.pragma("foreign_keys", True)
+        return _seconds(lambda: [write(db, folder) for write in recorded])
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+def _store(workspace: Workspace) -> SqliteStore:
+    store = workspace._opened.engine.parts.store
+    assert isinstance(store, SqliteStore)
+    return store
