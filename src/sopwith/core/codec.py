@@ -4,8 +4,6 @@ A stored payload is the event's JSON object without `prevHash` and `hash`. Each 
 payload, so the bytes of one event fix the whole history up to it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any

@@ -12,7 +12,7 @@ from sopwith.engine.checks import check_procedure
 from sopwith.engine.documents import Document, problem_document, procedure_document
 from sopwith.engine.library import Library
 from sopwith.engine.listing import list_procedures
-from sopwith.engine.reading import plan_document
+from sopwith.engine.planning import plan_document
 from sopwith.engine.sight import Sight
 from sopwith.engine.trigger_checks import check_ends
 from sopwith.engine.uses import problems_of_uses
