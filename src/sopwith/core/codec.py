@@ -44,7 +44,6 @@ class _Stored(msgspec.Struct, rename="camel"):
 
 # made at import: msgspec crashes where several threads meet a type for the first time
 _DECODER = msgspec.json.Decoder(_Stored)
-_BODIES = msgspec.json.Decoder(EventBody)
 _KINDS: dict[str, Any] = {str(kind.__struct_config__.tag): kind for kind in EventBody.__args__}
 """The body of each event type: many times as quick to find as among all that a body may be."""
 

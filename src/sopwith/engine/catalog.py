@@ -1,4 +1,7 @@
-"""What can be asked about procedures without running them: list, show, validate, plan. One answer for every door."""
+"""What can be asked about procedures without running them: list, show, validate, plan. One answer for every door.
+
+What only checks and plans need is imported there: a list needs none of it.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,10 @@ from typing import Any
 from sopwith.core.actor import Actor
 from sopwith.core.config import Config
 from sopwith.core.procedure import ExecutionMode
-from sopwith.engine.checks import check_procedure
 from sopwith.engine.documents import Document, problem_document, procedure_document
 from sopwith.engine.library import Library
 from sopwith.engine.listing import list_procedures
-from sopwith.engine.planning import plan_document
 from sopwith.engine.sight import Sight
-from sopwith.engine.trigger_checks import check_ends
-from sopwith.engine.uses import problems_of_uses
 from sopwith.errors import Problem, Severity
 from sopwith.ports import ExecutorKinds
 
@@ -67,6 +66,8 @@ class Catalog:
 
     def planned(self, name: str, *, params: Mapping[str, Any], mode: ExecutionMode | None, actor: Actor) -> Document:
         """`{dryRun, …}`: what a run would do, in order. Writes nothing and starts nothing."""
+        from sopwith.engine.planning import plan_document
+
         self._check(name)
         workspace = self._library.workspace
         return {
@@ -83,6 +84,10 @@ class Catalog:
         parsed = self._library.parsed(name)
         if parsed.procedure is None or config is None:
             return parsed.problems
+        from sopwith.engine.checks import check_procedure
+        from sopwith.engine.trigger_checks import check_ends
+        from sopwith.engine.uses import problems_of_uses
+
         return (
             *parsed.problems,
             *problems_of_uses(parsed.procedure, self._library.procedure),

@@ -21,7 +21,6 @@ from sopwith.core.instant import iso
 from sopwith.core.people import Directory
 from sopwith.core.refusal import no_such_step, what_now
 from sopwith.core.run import Run, RunStatus, StepState, StepStatus, awaits_report, current_step, open_gates
-from sopwith.engine.asked import envelope_of
 from sopwith.engine.claiming import lease_elsewhere
 from sopwith.engine.documents import (
     Document,
@@ -37,7 +36,7 @@ from sopwith.engine.documents import (
 from sopwith.engine.folders import attempt_folder, verification_folder
 from sopwith.engine.outputs import Output, output_of, verifications_of
 from sopwith.engine.parts import Parts
-from sopwith.engine.records import Records, check_run_id
+from sopwith.engine.records import Records, check_run_id, envelope_of
 from sopwith.engine.sight import Sight, no_such_run
 from sopwith.errors import NotFound, VerificationFailed
 from sopwith.ports import Owner, RunFilter, RunSummary

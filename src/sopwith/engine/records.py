@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
+from typing import Any
 
 import msgspec
 
@@ -108,6 +109,14 @@ class Records:
         if not run.event_digest:
             return run
         return msgspec.structs.replace(run, event=msgspec.json.decode(self.event_bytes(run)))
+
+
+def envelope_of(parts: Parts, digest: str) -> dict[str, Any] | None:
+    """The fields of an envelope as they were asked about, or None if the database has lost or changed it."""
+    data = parts.store.content(digest)
+    if data is None or sha256(data) != digest:
+        return None
+    return dict(msgspec.json.decode(data))
 
 
 def check_run_id(run_id: str) -> str:

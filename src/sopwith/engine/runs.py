@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import msgspec
 
+import sopwith.core.bodies  # noqa: F401 - before there are threads
 from sopwith.core.actor import SYSTEM
 from sopwith.core.admission import Occupancy
 from sopwith.core.child import standing, told_of
