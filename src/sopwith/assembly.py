@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from sopwith.clock import RandomIds, SystemClock, boot_id
 from sopwith.engine.auditing import Auditing
-from sopwith.engine.engine import Engine
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from sopwith.core.actor import Actor
     from sopwith.core.config import Config
     from sopwith.core.notifications import ChannelConfig
+    from sopwith.engine.engine import Engine
     from sopwith.engine.outside import Outside
     from sopwith.engine.postman import Postman, PostWitness
     from sopwith.engine.tokens import Tokens
@@ -45,6 +45,13 @@ os.umask(_UMASK)
 
 def open_engine(workspace: Workspace) -> Engine:
     """The engine on the workspace's own database, which is made at first need. Raises StoreError."""
+    from sopwith.engine.engine import Engine
+
+    return Engine(open_parts(workspace))
+
+
+def open_parts(workspace: Workspace) -> Parts:
+    """The same without the engine, for whoever only looks. Raises StoreError."""
     ensure_private_folder(workspace.runs)
     refuse_lost(workspace)
     store = SqliteStore(workspace.database)
@@ -55,32 +62,32 @@ def open_engine(workspace: Workspace) -> Engine:
         restorations=store.log.restorations,
         examine=partial(_examine, workspace),
     )
-    return _engine_on(workspace, store, library, auditing)
+    return _parts_on(workspace, store, library, auditing)
 
 
 def engine_on_copy(workspace: Workspace, store: SqliteStore) -> Engine:
     """The engine on a copy of a record that is no workspace's yet: it signs nothing."""
+    from sopwith.engine.engine import Engine
+
     auditing = Auditing(tombstones=store.log.tombstones)
-    return _engine_on(workspace, store, Library(workspace, cache=store), auditing)
+    return Engine(_parts_on(workspace, store, Library(workspace, cache=store), auditing))
 
 
-def _engine_on(workspace: Workspace, store: SqliteStore, library: Library, auditing: Auditing) -> Engine:
-    return Engine(
-        Parts(
-            workspace=workspace,
-            store=store,
-            views=FileViews(workspace.runs, store),
-            library=library,
-            kinds=Registry(),
-            clock=SystemClock(),
-            ids=RandomIds(),
-            keyring=Keyring(workspace.keys),
-            owner=this_process,
-            environ=os.environ,
-            umask=_UMASK,
-            auditing=auditing,
-            bell=DatagramBell(workspace.runs),
-        )
+def _parts_on(workspace: Workspace, store: SqliteStore, library: Library, auditing: Auditing) -> Parts:
+    return Parts(
+        workspace=workspace,
+        store=store,
+        views=FileViews(workspace.runs, store),
+        library=library,
+        kinds=Registry(),
+        clock=SystemClock(),
+        ids=RandomIds(),
+        keyring=Keyring(workspace.keys),
+        owner=this_process,
+        environ=os.environ,
+        umask=_UMASK,
+        auditing=auditing,
+        bell=DatagramBell(workspace.runs),
     )
 
 

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from sopwith.core.admission import Occupancy
-from sopwith.core.codec import SealedEvent
-from sopwith.core.commands import StepResult
-from sopwith.core.instant import Instant
-from sopwith.core.procedure import Step
 from sopwith.core.run import RunStatus
 from sopwith.errors import BadRequest, Problem
 
 if TYPE_CHECKING:
+    from sopwith.core.admission import Occupancy
+    from sopwith.core.codec import SealedEvent
+    from sopwith.core.commands import StepResult
+    from sopwith.core.instant import Instant
     from sopwith.core.messages import Message
     from sopwith.core.notifications import ChannelConfig
+    from sopwith.core.procedure import Step
 
 FOLDER = Path(".pi") / "sops"
 

@@ -18,7 +18,8 @@ from sopwith.core.events import ApprovalGranted, ApprovalRejected, ApprovalRemin
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.pins import pinned_now
-from sopwith.engine.reading import Reader, plan_document
+from sopwith.engine.planning import plan_document
+from sopwith.engine.reading import Reader
 from sopwith.errors import (
     AlreadyDecided,
     ApproverNotAllowed,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sopwith.clock import RandomIds
 from sopwith.core.run import RunStatus
 from sopwith.engine.engine import Engine, RunRequest
-from sopwith.engine.reading import plan_document
+from sopwith.engine.planning import plan_document
 from sopwith.errors import BadParameter, LimitReached
 from sopwith.ports import RunFilter
 from sopwith.stores.sqlite import SqliteStore

@@ -10,7 +10,7 @@ from sopwith.core.codec import view_line
 from sopwith.core.procedure import sha256
 from sopwith.core.run import RunStatus
 from sopwith.engine.documents import error_document, procedure_document, run_document
-from sopwith.engine.reading import plan_document
+from sopwith.engine.planning import plan_document
 from sopwith.errors import InvalidProcedure, LimitReached, NotFound
 from sopwith.testing.executor import FAILED, Play
 

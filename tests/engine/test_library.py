@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sopwith.engine.library import Library
+from sopwith.engine.library import Entry, Library
 from sopwith.engine.template import create_procedure, make_workspace
 from sopwith.errors import BadName, BadRequest, InvalidProcedure, NotFound, Refused, SopwithError, WorkspaceError
 from sopwith.settings import find_workspace
@@ -112,6 +112,12 @@ def test_a_file_that_leads_out_of_the_workspace_is_not_read(
     with pytest.raises(InvalidProcedure):
         library.procedure("bake")
     assert library.procedure("fry").title == "Bake"
+
+
+def test_a_folder_that_leaves_by_two_dots_is_outside(bench: Bench, library: Library) -> None:
+    (bench.workspace.root / "away").mkdir()
+    entry = Entry("away", bench.workspace.sops / ".." / ".." / "away", True)
+    assert {problem.code for problem in library.outside(entry)} == {"leads_outside"}
 
 
 def test_a_link_that_stays_inside_is_followed(bench: Bench, library: Library) -> None:

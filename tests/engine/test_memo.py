@@ -14,7 +14,7 @@ from sopwith.core import evolve as evolve_module
 from sopwith.core.due import DueKind
 from sopwith.core.evolve import evolve, replay
 from sopwith.engine import driver
-from sopwith.engine import runs as engine_runs
+from sopwith.engine import records as engine_records
 from sopwith.testing.memo import remembering
 
 
@@ -67,12 +67,12 @@ def test_a_history_that_was_changed_is_read_anew() -> None:
     story.drive()
     *rest, last = story.events
     with remembering():
-        assert engine_runs.replay(story.procedure, story.events) == story.run
-        assert engine_runs.replay(story.procedure, rest).seq == last.seq - 1
+        assert engine_records.replay(story.procedure, story.events) == story.run
+        assert engine_records.replay(story.procedure, rest).seq == last.seq - 1
         later = replace(last, at=last.at.replace(year=2027))
-        changed = engine_runs.replay(story.procedure, [*rest, later])
+        changed = engine_records.replay(story.procedure, [*rest, later])
         assert changed.updated_at == later.at
-        assert engine_runs.replay(story.procedure, story.events) == story.run
+        assert engine_records.replay(story.procedure, story.events) == story.run
         assert all(one.seq + 1 == two.seq for one, two in pairwise(story.events))
 
 

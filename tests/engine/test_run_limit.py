@@ -7,7 +7,7 @@ import pytest
 from sopwith.core.actor import ActorKind
 from sopwith.core.run import Run
 from sopwith.engine.driver import drive
-from sopwith.engine.reading import plan_document
+from sopwith.engine.planning import plan_document
 from sopwith.engine.ticker import GRACE_SECS, POLL_SECS
 from sopwith.errors import IllegalMove
 from sopwith.ports import ExecutorKind

@@ -114,7 +114,7 @@ MUTANTS = (
     ),
     rule(
         "a dry run refuses what a run would",
-        "engine/reading.py:plan_document",
+        "engine/planning.py:plan_document",
         "    check_agents(procedure, config)\n",
         "",
         found_by=_PROCESSES,

@@ -402,7 +402,7 @@ MUTANTS = (
     ),
     rule(
         "a record that was emptied is not read",
-        "engine/runs.py:load",
+        "engine/records.py:load",
         "if not all(payloads):",
         "if False:",
         found_by="tests/engine/test_auditing.py",

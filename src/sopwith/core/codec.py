@@ -4,8 +4,6 @@ A stored payload is the event's JSON object without `prevHash` and `hash`. Each 
 payload, so the bytes of one event fix the whole history up to it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -46,7 +44,6 @@ class _Stored(msgspec.Struct, rename="camel"):
 
 # made at import: msgspec crashes where several threads meet a type for the first time
 _DECODER = msgspec.json.Decoder(_Stored)
-_BODIES = msgspec.json.Decoder(EventBody)
 _RAW = msgspec.Raw
 _PARTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SORTING = msgspec.json.Encoder(order="sorted")

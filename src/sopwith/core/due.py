@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import wraps
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
 from sopwith.core.approvers import gate_of
@@ -43,6 +43,9 @@ from sopwith.core.run import (
     time_left_ms,
     times_out_at,
 )
+
+if TYPE_CHECKING:
+    from sopwith.core import commands as cmd
 
 
 class DueKind(StrEnum):
@@ -172,6 +175,8 @@ def at_rest(run: Run) -> bool:
 
 def settling(item: Due, now: Instant) -> cmd.Expire | cmd.Remind | cmd.TimeOutRun:
     """The command that records what a clock has brought: a gate's deadline or reminder, or the limit of the run."""
+    from sopwith.core import commands as cmd  # whoever only looks at what is due makes no command
+
     if item.kind is DueKind.TIME_OUT_RUN:
         return cmd.TimeOutRun(actor=SYSTEM, now=now)
     verb = cmd.Expire if item.kind is DueKind.EXPIRE_GATE else cmd.Remind

@@ -6,8 +6,6 @@ under `details`.
 Longer than other files: it is the list of all events, a contract that is read and reviewed as one.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

@@ -3,8 +3,6 @@
 Nothing here reads files; `parse/` makes these values and `core/` only looks at them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from enum import StrEnum

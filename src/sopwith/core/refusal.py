@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from sopwith.core.address import StepId, instance_of, number_of
-from sopwith.core.commands import Command, PersonCommand
 from sopwith.core.rollback import to_roll_back
 from sopwith.core.run import Run, RunStatus, StepStatus, awaits_report, children, current_step, open_gates, status_of
 from sopwith.errors import BadRequest, IllegalMove
+
+if TYPE_CHECKING:
+    from sopwith.core.commands import Command
 
 _NOW = {
     RunStatus.PENDING: "sop resume {id} asks for its slot again, sop cancel {id} gives up its place",
@@ -22,6 +25,8 @@ _NOW = {
 
 def refuse(run: Run, command: Command, *, because: str = "", hint: str = "") -> IllegalMove:
     """The refusal of `command`; the caller raises it."""
+    from sopwith.core.commands import PersonCommand  # whoever only asks what can be done now makes no command
+
     verb = verb_of(command)
     reason = f" and {because}" if because else where(run)
     return IllegalMove(

@@ -6,9 +6,7 @@ already. The name itself is in no record, for it may hold a secret. Records of o
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,12 +40,16 @@ class Carried(msgspec.Struct, frozen=True):
 
 def request_of(actor: Actor, key: str, asked: Mapping[str, Any]) -> Request:
     """The request that `actor` calls `key`; two callers never mean the same one. `asked` holds JSON values."""
+    import json  # only whoever names a call needs it
+
     content = json.dumps(asked, sort_keys=True).encode()
     return _concealed(f"{actor.kind}:{actor.id}/{key}", hashlib.sha256(content).hexdigest())
 
 
 def run_id_of(request: Request) -> str:
     """The id of the run that the request makes: always the same, so that a second one collides with the first."""
+    import base64  # only whoever makes a run needs it
+
     digest = bytes.fromhex(request.concealed.key.removeprefix(_CONCEALED))
     return "sop_run_" + base64.b32encode(digest).decode().lower()[:12]
 

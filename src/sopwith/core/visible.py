@@ -6,7 +6,6 @@ keeps the letters of its language (`visible`); of what runs, everything outside 
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Callable
@@ -56,6 +55,8 @@ def visible_value(value: Any, *, only_text: bool = False) -> str:
     `only_text`: nothing but texts can stand here, so one that reads like a number needs no marks.
     """
     if not isinstance(value, str):
+        import json  # of texts, which is nearly all there is, nobody asks
+
         return visible_code(json.dumps(value, default=str))
     if not _NOT_OBVIOUS.search(value) and (only_text or not _is_json(value)):
         return visible_code(value)
@@ -63,6 +64,8 @@ def visible_value(value: Any, *, only_text: bool = False) -> str:
 
 
 def _is_json(text: str) -> bool:
+    import json
+
     try:
         json.loads(text)
     except (ValueError, RecursionError):

@@ -15,6 +15,7 @@ from sopwith.stores.traces import refuse_lost
 if TYPE_CHECKING:
     from sopwith.engine.engine import Engine
     from sopwith.engine.library import Library
+    from sopwith.engine.parts import Parts
     from sopwith.engine.reading import Reader
 
 
@@ -33,17 +34,24 @@ class Opened:
         return find_workspace(start, override=override)
 
     @functools.cached_property
-    def engine(self) -> Engine:
+    def parts(self) -> Parts:
         """Makes the database where there is none."""
-        from sopwith.assembly import open_engine
+        from sopwith.assembly import open_parts
 
-        return open_engine(self.workspace)
+        return open_parts(self.workspace)
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """On the same parts; who only looks never asks for it, and has no move loaded."""
+        from sopwith.engine.engine import Engine
+
+        return Engine(self.parts)
 
     @functools.cached_property
     def reader(self) -> Reader:
         from sopwith.engine.reading import Reader
 
-        return Reader(self.engine)
+        return Reader(self)
 
     @functools.cached_property
     def library(self) -> Library:
@@ -59,7 +67,7 @@ class Opened:
 
     def check_run(self, run_id: str) -> None:
         """Raises BadName, or NotFound where there is no database to look into, and makes none."""
-        from sopwith.engine.runs import check_run_id
+        from sopwith.engine.records import check_run_id
 
         check_run_id(run_id)
         if not self.has_runs:
@@ -68,8 +76,8 @@ class Opened:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What could not be signed or copied since it was opened. Harms nothing that was done."""
-        opened = self.__dict__.get("engine")  # a call that asked for no engine has none made now
-        return () if opened is None else tuple(opened.parts.auditing.warnings)
+        parts = self.__dict__.get("parts")  # a call that opened nothing has nothing opened now
+        return () if parts is None else tuple(parts.auditing.warnings)
 
 
 def here() -> Path:

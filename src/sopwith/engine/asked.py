@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import json
 
-import msgspec
-
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
 from sopwith.core.approvers import approvers_of, gate_of
 from sopwith.core.frames import disarmed
 from sopwith.core.people import AGENT
-from sopwith.core.procedure import sha256
 from sopwith.core.run import Gate, Run
-from sopwith.engine.documents import Document, pinned_document
+from sopwith.engine.documents import pinned_document
 from sopwith.engine.parts import Parts
+from sopwith.engine.records import envelope_of
 from sopwith.errors import ApproverNotAllowed
 
 MOST_ASKED = 64_000
 """Characters, as they are shown."""
-
-
-def envelope_of(parts: Parts, digest: str) -> Document | None:
-    """The fields of an envelope as they were asked about, or None if the database has lost or changed it."""
-    data = parts.store.content(digest)
-    if data is None or sha256(data) != digest:
-        return None
-    return dict(msgspec.json.decode(data))
 
 
 def asked_text(parts: Parts, run: Run, step: StepId | None, gate: Gate) -> str | None:

@@ -1,5 +1,7 @@
 """What can be done with procedures without running them: list, show, validate, plan, create. One answer for every
 door.
+
+What only one of them needs is imported there: a list needs none of it.
 """
 
 from __future__ import annotations
@@ -11,15 +13,10 @@ from sopwith.core.actor import Actor
 from sopwith.core.config import Config
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode
-from sopwith.engine.checks import check_procedure
 from sopwith.engine.documents import Document, problem_document, procedure_document
 from sopwith.engine.library import Library
 from sopwith.engine.listing import list_procedures
-from sopwith.engine.reading import plan_document
 from sopwith.engine.sight import Sight
-from sopwith.engine.template import create_procedure
-from sopwith.engine.trigger_checks import check_ends
-from sopwith.engine.uses import problems_of_uses
 from sopwith.errors import Problem, Severity
 from sopwith.ports import ExecutorKinds
 
@@ -71,6 +68,8 @@ class Catalog:
 
     def planned(self, name: str, *, params: Mapping[str, Any], mode: ExecutionMode | None, actor: Actor) -> Document:
         """`{dryRun, …}`: what a run would do, in order. Writes nothing and starts nothing."""
+        from sopwith.engine.planning import plan_document
+
         self._check(name)
         workspace = self._library.workspace
         return {
@@ -80,6 +79,8 @@ class Catalog:
 
     def created(self, name: str) -> Document:
         """`{name, created}`: makes a procedure from the template. Raises NotAllowed, BadName, Refused."""
+        from sopwith.engine.template import create_procedure
+
         workspace = self._library.workspace
         if self._actor is not None:
             people = Directory(self._library.config())
@@ -98,6 +99,10 @@ class Catalog:
         parsed = self._library.parsed(name)
         if parsed.procedure is None or config is None:
             return parsed.problems
+        from sopwith.engine.checks import check_procedure
+        from sopwith.engine.trigger_checks import check_ends
+        from sopwith.engine.uses import problems_of_uses
+
         return (
             *parsed.problems,
             *problems_of_uses(parsed.procedure, self._library.procedure),

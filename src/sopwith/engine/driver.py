@@ -53,8 +53,8 @@ from sopwith.engine.envelopes import (
     step_envelope_bytes,
     what_changed,
 )
-from sopwith.engine.environment import next_attempt_folder, next_verification_folder
 from sopwith.engine.files import ensure_private_folder
+from sopwith.engine.folders import next_attempt_folder, next_verification_folder
 from sopwith.engine.observing import Observer, Related, Silent
 from sopwith.engine.parts import Parts
 from sopwith.engine.recovery import changed_since_recorded, recovery_order

@@ -16,11 +16,12 @@ from sopwith.core.agents import AgentCommand, equipped
 from sopwith.core.procedure import Procedure, Step, canonical
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, ancestors
+from sopwith.engine.folders import attempt_folder
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
 from sopwith.engine.secrets import Lacking, confidential, resolved_secrets
 from sopwith.engine.tracing import trace_variable
-from sopwith.ports import WorkOrder, verification_name
+from sopwith.ports import WorkOrder
 
 _CAPTURED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ")
 _FROM_DRIVER = ("TERM", "TMPDIR")
@@ -112,33 +113,6 @@ def work_order(
         intended_boot=this_boot if state.started is None else state.started.boot_id,
         this_boot=this_boot,
     )
-
-
-def attempt_folder(parts: Parts, run_id: str, number: StepId, *, visit: int, attempt: int) -> Path:
-    """Where one attempt keeps its script, marker, result and log."""
-    return parts.workspace.run_folder(run_id) / f"step-{number}.{visit}.{attempt}"
-
-
-def verification_folder(parts: Parts, run: Run, number: StepId) -> Path:
-    """Where the verification of the step's present attempt keeps its own, beside the attempt's launches."""
-    return _verification_folder(parts, run, number, run.steps[number].verifications)
-
-
-def next_verification_folder(parts: Parts, run: Run, number: StepId) -> Path:
-    """The folder that the next verification of the step's present attempt will have."""
-    return _verification_folder(parts, run, number, run.steps[number].verifications + 1)
-
-
-def _verification_folder(parts: Parts, run: Run, number: StepId, verification: int) -> Path:
-    state = run.steps[number]
-    folder = attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt)
-    return folder / verification_name(verification)
-
-
-def next_attempt_folder(parts: Parts, run: Run, number: StepId) -> Path:
-    """The folder that the step's next attempt will have."""
-    state = run.steps[number]
-    return attempt_folder(parts, run.run_id, number, visit=state.visit, attempt=state.attempt + 1)
 
 
 def step_variables(parts: Parts, run: Run, number: StepId, step: Step, *, secrets: Mapping[str, str]) -> dict[str, str]:

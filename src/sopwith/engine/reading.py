@@ -5,57 +5,43 @@ Longer than other files: a door finds all that it may ask in one class.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import msgspec
 
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId, number_of
-from sopwith.core.agents import agents_of
-from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import why_not
 from sopwith.core.asking import waiting_steps
 from sopwith.core.codec import SealedEvent, decode_event
-from sopwith.core.concurrency import group_of
 from sopwith.core.due import at_rest, is_left, waits_by_itself
-from sopwith.core.events import OPEN, Policy, StepBody, StepReported, VerificationEnded, VerificationStarted
-from sopwith.core.foresight import Foreseen, Foresight, foresee
-from sopwith.core.gates import Terms, needs_gate, needs_start_gate, start_terms, step_terms
+from sopwith.core.events import OPEN, StepBody, StepReported, VerificationEnded, VerificationStarted
 from sopwith.core.instant import iso
-from sopwith.core.modes import choose_mode, declared_mode
-from sopwith.core.parameters import resolve_parameters
 from sopwith.core.people import Directory
-from sopwith.core.procedure import ExecutionMode, Procedure
 from sopwith.core.refusal import no_such_step, what_now
 from sopwith.core.run import Run, RunStatus, StepState, StepStatus, awaits_report, current_step, open_gates
-from sopwith.engine.agents import check_agents
-from sopwith.engine.asked import envelope_of
 from sopwith.engine.claiming import lease_elsewhere
-from sopwith.engine.creation import policy_of
 from sopwith.engine.documents import (
     Document,
     addressed,
-    agents_document,
     audit_document,
     inbox_entry,
     parent_of,
-    rules_document,
     run_document,
     step_definition,
     step_document,
     summary_document,
 )
-from sopwith.engine.engine import Engine
-from sopwith.engine.environment import attempt_folder, verification_folder, working_dir
-from sopwith.engine.library import Library
+from sopwith.engine.folders import attempt_folder, verification_folder
 from sopwith.engine.outputs import Output, output_of, verifications_of
-from sopwith.engine.runs import check_run_id
+from sopwith.engine.parts import Parts
+from sopwith.engine.records import Records, check_run_id, envelope_of
 from sopwith.engine.sight import Sight, no_such_run
 from sopwith.errors import NotFound, VerificationFailed
-from sopwith.ports import AskingFilter, Owner, RunFilter, Workspace
+from sopwith.ports import AskingFilter, Owner, RunFilter
 
 PENDING = "pending"
 _PAGE = 200
@@ -79,13 +65,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     driver: Owner | None
 
 
+class Equipped(Protocol):
+    """Who has the parts of a workspace: an engine, or a door that has made none, for it only looks."""
+
+    @property
+    def parts(self) -> Parts: ...
+
+
 class Reader:
     """Questions about runs."""
 
-    def __init__(self, engine: Engine, actor: Actor | None = None) -> None:
+    def __init__(self, equipped: Equipped, actor: Actor | None = None) -> None:
         """`actor`: who asks, where that one came through a token: what it may not know of is not found or listed."""
-        self._engine = engine
-        self._parts = engine.parts
+        self._parts = equipped.parts
+        self._records = Records(self._parts)
         self._asking = actor
 
     @property
@@ -100,12 +93,12 @@ class Reader:
     def run(self, run_id: str) -> Run:
         """The run as it is now. Raises NotFound."""
         self.check(run_id)
-        return self._engine.runs.load(run_id).run
+        return self._records.load(run_id).run
 
     def status(self, run_id: str) -> Document:
         """The run with what is overdue, who drives it, and whether its record was changed by hand. Raises NotFound."""
         self.check(run_id)
-        loaded = self._engine.runs.load(run_id)
+        loaded = self._records.load(run_id)
         run = loaded.run
         driver = self._parts.store.holder(run_id)
         lease = lease_elsewhere(self._parts, run_id) if driver is None else None
@@ -208,7 +201,7 @@ class Reader:
         for run_id in self._candidates(which, _PAGE if limit is None else limit):
             if limit is not None and len(items) >= limit:
                 break
-            found = self._asked_in(self._engine.runs.load(run_id).run, actor, people)
+            found = self._asked_in(self._records.load(run_id).run, actor, people)
             items += (item for item in found if not mine or item.get("mayApprove", True))
             last = run_id
         else:
@@ -347,7 +340,7 @@ class Reader:
             return "" if found is None else PENDING
         if found["then"] != OPEN:
             return "passed"
-        run = self._engine.runs.load(run_id).run
+        run = self._records.load(run_id).run
         raise VerificationFailed(f"{run_id}: {found['because']}", hint=what_now(run))
 
 
@@ -362,91 +355,6 @@ def _open_to(run: Run, number: StepId | None, actor: Actor | None, people: Direc
         return {}
     reason = why_not(run, number, actor, people)
     return {"mayApprove": not reason, "whyNot": reason}
-
-
-def plan_document(
-    workspace: Workspace,
-    library: Library,
-    name: str,
-    *,
-    params: Mapping[str, Any],
-    mode: ExecutionMode | None,
-    actor: Actor,
-) -> Document:
-    """What a run would do, in order: conditions, gates, timeouts, scripts. Writes nothing and starts nothing."""
-    procedure = library.procedure(name)
-    config = library.config()
-    chosen = choose_mode(procedure, config, requested=mode, actor=actor)
-    policy = policy_of(config)
-    resolved = resolve_parameters(procedure, params)
-    check_agents(procedure, config)
-    order = _order(procedure)
-    foreseen = foresee(procedure, order, mode=chosen, params=resolved, started_by=actor)
-    return {
-        "sopName": name,
-        "title": procedure.title,
-        "version": procedure.version,
-        "priority": procedure.priority,
-        "executionMode": chosen,
-        "declaredMode": declared_mode(procedure, config),
-        "params": resolved,
-        "maxParallel": procedure.max_parallel,
-        "timeoutSecs": procedure.timeout_secs,
-        "concurrencyGroup": group_of(procedure, resolved, mode=chosen, starter=actor),
-        "agents": agents_document(agents_of(procedure, config.agents)),
-        "startApproval": (
-            _planned_gate(start_terms(procedure, policy), procedure.approval) if needs_start_gate(chosen) else None
-        ),
-        "steps": [
-            _planned(workspace, procedure, chosen, policy, number) | _foreseen(foreseen[number]) for number in order
-        ],
-    }
-
-
-def _planned(
-    workspace: Workspace, procedure: Procedure, mode: ExecutionMode, policy: Policy, number: StepId
-) -> Document:
-    step = procedure.step(number)
-    gated = needs_gate(mode, step)
-    return {
-        **step_definition(step),
-        "workingDir": str(working_dir(workspace.root, procedure, step)),
-        "gate": (
-            _planned_gate(step_terms(procedure, step, policy), step.approval or procedure.approval) if gated else None
-        ),
-    }
-
-
-def _foreseen(step: Foreseen) -> Document:
-    """What is known of a step's conditions. A step that will be skipped asks nobody."""
-    told: Document = {
-        "condition": _foresight(step.condition),
-        "approvalCondition": _foresight(step.when),
-        "skipped": step.skipped,
-    }
-    return told | ({"gate": None} if step.skipped else {})
-
-
-def _foresight(found: Foresight | None) -> Document | None:
-    return None if found is None else msgspec.to_builtins(found)
-
-
-def _planned_gate(terms: Terms, rules: ApprovalRules | None) -> Document:
-    stated = rules_document(rules) or {}
-    return {**stated, "approvalTimeoutMins": terms.timeout_mins, "onTimeout": terms.action}
-
-
-def _order(procedure: Procedure) -> list[int]:
-    """Dependencies first, lower numbers first among equals."""
-    done: set[int] = set()
-    order: list[int] = []
-    while len(order) < len(procedure.steps):
-        for step in procedure.steps:
-            if step.number not in done and done.issuperset(step.depends_on):
-                done.add(step.number)
-                order.append(step.number)
-                break
-    return order
 
 
 def _since(run: Run, state: StepState) -> datetime:

@@ -17,7 +17,8 @@ from sopwith.core.run import Run, starts_nothing
 from sopwith.core.task import task_text
 from sopwith.engine.agents import agent_now, sought
 from sopwith.engine.envelopes import step_envelope_bytes
-from sopwith.engine.environment import MissingVariables, verification_folder, work_order
+from sopwith.engine.environment import MissingVariables, work_order
+from sopwith.engine.folders import verification_folder
 from sopwith.engine.parts import Parts
 from sopwith.engine.secrets import Lacking, MissingSecrets, known_secrets
 from sopwith.errors import BadRequest

@@ -1,22 +1,21 @@
-"""Runs in the store: loading by replay, changing by decide and append, in one place for every use case.
+"""Runs in the store, changed by decide and append, in one place for every use case. `records.py` loads them.
 
 A conflict means that somebody else was faster; the command is then decided again on what is true now.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import reduce
+from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
+import sopwith.core.bodies  # noqa: F401 - before there are threads
 from sopwith.core.actor import SYSTEM
 from sopwith.core.admission import Occupancy
 from sopwith.core.asking import asks
 from sopwith.core.child import standing, told_of
-from sopwith.core.codec import NO_HASH, decode_event, first_changed, seal
+from sopwith.core.codec import NO_HASH, seal
 from sopwith.core.commands import (
     Admit,
     Approve,
@@ -33,85 +32,23 @@ from sopwith.core.commands import (
 from sopwith.core.confidential import has_secrets
 from sopwith.core.decide import Decision, decide
 from sopwith.core.due import Due, at_rest, due, first_at, left_at, settling
-from sopwith.core.events import Event, RunCreated
-from sopwith.core.evolve import evolve, replay
+from sopwith.core.events import Event
 from sopwith.core.instant import Instant
-from sopwith.core.procedure import Procedure, decode_procedure, sha256
 from sopwith.core.run import Run, children, current_step, holds_slot, status_of
 from sopwith.engine.documents import run_document
-from sopwith.engine.parts import Parts
+from sopwith.engine.records import RUN_ID, Loaded, Records, check_run_id
 from sopwith.engine.secrets import mask_of, recognised
-from sopwith.engine.sight import no_such_run
-from sopwith.errors import BadName, BadRequest, Conflict, IllegalMove, NotFound, Refused, SopwithError, StoreError
+from sopwith.errors import BadRequest, Conflict, IllegalMove, NotFound, Refused, SopwithError
 from sopwith.ports import Batch, Claim, RunSummary
 
-RUN_ID = re.compile(r"sop_run_[a-z0-9_-]{1,48}")
+__all__ = ["RUN_ID", "Loaded", "Runs", "check_run_id", "summarise", "with_event"]
 _TRIES = 64
 _BUILDING = (Admit, Approve, Complete, OpenGate, Resume, Retry, Rollback, Skip, Start)
 """What is not done any more in a run whose record was changed by hand. It can be ended, and what ends in it is told."""
 
 
-class Loaded(msgspec.Struct, frozen=True):
-    """A run as of its last event, whose hash is `head`.
-
-    `changed_at`: the first event whose bytes are not what was recorded; None where the chain of hashes holds.
-    """
-
-    run: Run
-    head: str
-    changed_at: int | None = None
-
-
-class Runs:
+class Runs(Records):
     """Loads and changes runs of one store."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    def load(self, run_id: str) -> Loaded:
-        """The run as it is now. Raises BadName, NotFound or RecordDropped."""
-        check_run_id(run_id)
-        sealed = self._parts.store.events(run_id)
-        if not sealed:
-            raise no_such_run(run_id)
-        payloads = [each.payload for each in sealed]
-        if not all(payloads):
-            raise self._parts.auditing.why_empty(run_id)
-        with self._readable(run_id):
-            events = [decode_event(payload) for payload in payloads]
-            run = self._with_event(replay(self._procedure_of(events[0]), events))
-            return Loaded(run, sealed[-1].hash, first_changed(sealed))
-
-    def refresh(self, loaded: Loaded) -> tuple[Loaded, tuple[Event, ...]]:
-        """The same run with what others have appended since, and those events."""
-        sealed = self._parts.store.events(loaded.run.run_id, loaded.run.seq)
-        if not sealed:
-            return loaded, ()
-        if not all(each.payload for each in sealed):
-            raise self._parts.auditing.why_empty(loaded.run.run_id)
-        with self._readable(loaded.run.run_id):
-            events = tuple(decode_event(each.payload) for each in sealed)
-            changed_at = loaded.changed_at or first_changed(sealed, loaded.head)
-            return Loaded(reduce(evolve, events, loaded.run), sealed[-1].hash, changed_at), events
-
-    def as_of(self, run_id: str, seq: int) -> tuple[Run, Event]:
-        """The run as it was after event `seq`, and the first of the events that were made in one with it."""
-        sealed = [each for each in self._parts.store.events(run_id) if each.seq <= seq]
-        with self._readable(run_id):
-            events = [decode_event(each.payload) for each in sealed]
-            last = events[-1]
-            first = next(each for each in events if each.request == last.request)
-            return self._with_event(replay(self._procedure_of(events[0]), events)), first
-
-    @contextmanager
-    def _readable(self, run_id: str) -> Iterator[None]:
-        try:
-            yield
-        except (ValueError, AssertionError) as error:
-            raise StoreError(
-                f"the record of {run_id} cannot be read: {error}",
-                hint="it was changed: sop doctor tells more",
-            ) from error
 
     def create(
         self,
@@ -278,29 +215,6 @@ class Runs:
         look = self._parts.store.summary
         return lambda: _is_as_seen(look(run.run_id), run)
 
-    def _procedure_of(self, first: Event) -> Procedure:
-        assert isinstance(first.body, RunCreated)
-        data = self._parts.store.content(first.body.procedure_digest)
-        if data is None or sha256(data) != first.body.procedure_digest:
-            what = "missing from the database" if data is None else "not what its digest says"
-            raise StoreError(f"the procedure that {first.run_id} runs is {what}", hint="sop doctor checks it")
-        return decode_procedure(data)
-
-    def event_bytes(self, run: Run) -> bytes:
-        """The event that started the run, empty where none did. Raises StoreError where it is not what it was."""
-        if not run.event_digest:
-            return b""
-        data = self._parts.store.content(run.event_digest)
-        if data is None or sha256(data) != run.event_digest:
-            what = "missing from the database" if data is None else "not what its digest says"
-            raise StoreError(f"the event that started {run.run_id} is {what}", hint="sop doctor checks it")
-        return data
-
-    def _with_event(self, run: Run) -> Run:
-        if not run.event_digest:
-            return run
-        return msgspec.structs.replace(run, event=msgspec.json.decode(self.event_bytes(run)))
-
     def _batch(self, decision: Decision, head: str, contents: tuple[bytes, ...]) -> tuple[Batch, Loaded]:
         sealed = seal(decision.events, head)
         batch = Batch(events=sealed, summary=summarise(decision.run), contents=contents)
@@ -379,10 +293,3 @@ def summarise(run: Run) -> RunSummary:
         asks=asks(run),
         left_at=left_at(owed),
     )
-
-
-def check_run_id(run_id: str) -> str:
-    """`run_id`, if a run may be called that; BadName otherwise, before any path is built from it."""
-    if not RUN_ID.fullmatch(run_id):
-        raise BadName(f"{run_id[:80]!r} is not a run id", hint="a run id looks like sop_run_k3v9x2m4q7ab")
-    return run_id

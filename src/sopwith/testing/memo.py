@@ -22,11 +22,11 @@ from sopwith.core.due import due
 from sopwith.core.events import Event
 from sopwith.core.procedure import Procedure, Step
 from sopwith.core.run import Run, current_step, open_gates, running_processes, status_of
-from sopwith.engine import runs as engine_runs
+from sopwith.engine import records as engine_records
 from sopwith.engine.environment import working_dir
 from sopwith.engine.runs import summarise
 
-runs: Any = engine_runs
+records: Any = engine_records
 """Its names are put in place of others here; to the type checker a module's names are fixed."""
 _OF_A_RUN: tuple[Callable[[Run], object], ...] = (
     current_step,
@@ -42,12 +42,12 @@ _OF_A_RUN: tuple[Callable[[Run], object], ...] = (
 
 @contextmanager
 def remembering() -> Iterator[None]:
-    """Within it, `engine.runs` reads each event and each state of a run once, and each state is asked once."""
-    kept = runs.decode_event, runs.replay, runs.decode_procedure, runs.sha256
-    runs.decode_event = cache(runs.decode_event)
-    runs.replay = _Replays().replay
-    runs.decode_procedure = cache(runs.decode_procedure)
-    runs.sha256 = cache(runs.sha256)
+    """Within it, `engine.records` reads each event and each state of a run once, and each state is asked once."""
+    kept = records.decode_event, records.replay, records.decode_procedure, records.sha256
+    records.decode_event = cache(records.decode_event)
+    records.replay = _Replays().replay
+    records.decode_procedure = cache(records.decode_procedure)
+    records.sha256 = cache(records.sha256)
     answers: dict[Any, Any] = {function: _asked_once(function) for function in _OF_A_RUN}
     answers[evolve.evolve] = _evolved_once(evolve.evolve)
     answers[working_dir] = _found_once(working_dir)
@@ -56,7 +56,7 @@ def remembering() -> Iterator[None]:
         yield
     finally:
         _put_in_place({answer: function for function, answer in answers.items()})
-        runs.decode_event, runs.replay, runs.decode_procedure, runs.sha256 = kept
+        records.decode_event, records.replay, records.decode_procedure, records.sha256 = kept
 
 
 def _put_in_place(instead: dict[Any, Any]) -> None:
@@ -139,4 +139,4 @@ def _are_the_same(known: Sequence[Event], events: Sequence[Event]) -> bool:
 
 def decode(payload: bytes) -> Event:
     """The event of these bytes, as the engine reads it now."""
-    return cast(Event, runs.decode_event(payload))
+    return cast(Event, records.decode_event(payload))

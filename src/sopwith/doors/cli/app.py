@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -132,6 +133,8 @@ def main(argv: list[str] | None = None) -> None:
     code = run_command(sys.argv[1:] if argv is None else argv)
     # the interpreter flushes once more at its end, and would answer a failure with an exit code of its own
     terminal.give_up_what_fails()
+    # nor is all that was imported looked through once more before it goes
+    gc.freeze()
     sys.exit(code)
 
 

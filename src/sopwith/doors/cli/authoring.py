@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -96,6 +95,8 @@ def schema(door: Door, kind: str) -> None:
 
     With --json it stands under the key `schema`.
     """
+    import json
+
     from sopwith.parse import schema as schemas
 
     made = {"manifest": schemas.manifest_schema, "config": schemas.config_schema, "scenario": schemas.scenario_schema}

@@ -15,7 +15,6 @@ from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Document, Door, StepType, run_argument, verb
 from sopwith.doors.cli.driving import carry_on_and_leave, on_exit_option, wait_option
 from sopwith.doors.cli.pairs import from_pairs
-from sopwith.doors.cli.question import question_text
 from sopwith.engine.documents import addressed, gate_document, pinned_document, run_document
 from sopwith.engine.engine import Answered
 from sopwith.errors import Refused
@@ -157,6 +156,7 @@ def fail(
 def _show_gates(door: Door, run_id: str, step: StepId | None) -> None:
     from sopwith.core.refusal import no_such_step
     from sopwith.core.run import open_gates
+    from sopwith.doors.cli.question import question_text
 
     door.check_run(run_id)
     run = door.engine.runs.load(run_id).run

@@ -73,8 +73,8 @@ class Workspace:
     def close(self) -> None:
         """Closes the database; runs that this object drives elsewhere are let go. It opens anew at the next call."""
         opened = self._opened
-        if "engine" in opened.__dict__:
-            opened.engine.parts.store.close()
+        if "parts" in opened.__dict__:
+            opened.parts.store.close()
         self._opened = Opened(str(opened.workspace.root) if "workspace" in opened.__dict__ else opened.override)
         self._warned = 0
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sopwith.doors.remote.keeping import RemoteKeeping
     from sopwith.doors.remote.outside import RemoteOutside
     from sopwith.doors.remote.reader import RemoteLogs, RemoteReader
+    from sopwith.engine.parts import Parts
 
 TOKEN = "SOPWITH_TOKEN"  # noqa: S105 the name of a variable
 FROM_AFAR = frozenset(
@@ -89,6 +90,10 @@ class RemoteDoor(Door):
         return RemoteEngine(self.client)
 
     @functools.cached_property
+    def parts(self) -> Parts:
+        return self.engine.parts
+
+    @functools.cached_property
     def reader(self) -> RemoteReader:
         from sopwith.doors.remote.reader import RemoteReader
 
@@ -117,7 +122,7 @@ class RemoteDoor(Door):
         return True
 
     def check_run(self, run_id: str) -> None:
-        from sopwith.engine.runs import check_run_id
+        from sopwith.engine.records import check_run_id
 
         check_run_id(run_id)
 

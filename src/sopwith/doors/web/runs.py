@@ -17,7 +17,7 @@ from sopwith.doors.web.output import output
 from sopwith.doors.web.schemas import number, text
 from sopwith.doors.web.table import API, Answer, Asked, Route
 from sopwith.engine.documents import Document, gate_document, pinned_document
-from sopwith.engine.runs import check_run_id
+from sopwith.engine.records import check_run_id
 from sopwith.errors import NotFound
 
 RUNS = f"{API}/runs"
