@@ -109,13 +109,13 @@ def test_what_one_run_asks_is_never_cut_apart(bench: Bench, waiting: list[str]) 
 
 def test_a_page_reads_no_more_runs_than_it_shows(bench: Bench, waiting: list[str]) -> None:
     reader, read = bench.reader, list[str]()
-    load = reader._engine.runs.load
+    load = reader._records.load
 
     def counted(run_id: str) -> Any:
         read.append(run_id)
         return load(run_id)
 
-    reader._engine.runs.load = counted  # type: ignore[method-assign]
+    reader._records.load = counted  # type: ignore[method-assign]
     reader.inbox(limit=3)
     assert read == waiting[:1]
 
