@@ -10,7 +10,7 @@ check:
 docs:
 	scripts/install dev && .venv/bin/python -m tools.docs
 bench:
-	scripts/install dev && .venv/bin/python -m benchmarks
+	scripts/install dev && .venv/bin/python -m benchmarks --write && .venv/bin/python -m tools.docs
 # a long campaign: make simulate SEEDS=0:1000000
 SEEDS ?= 0:20000
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)

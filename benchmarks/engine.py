@@ -38,23 +38,21 @@ def measure(folder: Path, *, runs: int = 200, rounds: int = 5) -> dict[str, Any]
             workspace.create_run("noop")
         before = folder / "before.db"
         _store(workspace).copy_to(before)
-        with _recording(workspace) as recorded:
+        with recording(workspace) as recorded:
             for _ in range(runs):
                 workspace.create_run("noop")
         ours, floor = [], []
         for number in range(rounds):
             ours.append(_seconds(lambda: _run(workspace, runs)) / runs)
             floor.append(_floor(folder / f"floor-{number}", before, recorded) / runs)
-    transactions = sum(1 for each in recorded if each is _COMMIT)
-    appended = sum(1 for each in recorded if isinstance(each, _Append) and each.durable)
     return {
         "steps": STEPS,
         "runs per second": round(1 / median(ours), 1),
         "ms per run": round(median(ours) * 1000, 3),
         "floor ms per run": round(median(floor) * 1000, 3),
         "ratio to the floor": round(median(one / other for one, other in zip(ours, floor, strict=True)), 2),
-        "transactions per run": round(transactions / runs, 2),
-        "fsyncs per run": round((transactions + appended) / runs, 2),
+        "transactions per run": round(transactions(recorded) / runs, 2),
+        "fsyncs per run": round(waits(recorded) / runs, 2),
     }
 
 
@@ -95,7 +93,7 @@ _COMMIT = _Statement("commit", None)
 
 
 @contextmanager
-def _recording(workspace: Workspace) -> Iterator[list[Write]]:
+def recording(workspace: Workspace) -> Iterator[list[Write]]:
     """All that is written meanwhile, in order: statements that change something, and lines of files."""
     recorded: list[Write] = []
     connection = _store(workspace)._db._connection
@@ -124,6 +122,16 @@ def _recording(workspace: Workspace) -> Iterator[list[Write]]:
     finally:
         connection.exec_trace = None
         views._append, checkpoints.append_line = append, append_line  # type: ignore[attr-defined]
+
+
+def transactions(written: list[Write]) -> int:
+    """How many there are in what `recording` has seen."""
+    return sum(1 for each in written if each is _COMMIT)
+
+
+def waits(written: list[Write]) -> int:
+    """How often it waits for the disk: at each commit, and at each line that is synced."""
+    return transactions(written) + sum(1 for each in written if isinstance(each, _Append) and each.durable)
 
 
 def _floor(folder: Path, before: Path, recorded: list[Write]) -> float:

@@ -17,6 +17,7 @@ from tools.error_page import errors_page
 from tools.event_page import events_page
 from tools.http_page import http_page
 from tools.log_page import log_page
+from tools.performance_page import performance_part
 from tools.schema_pages import config_page, manifest_page, scenario_page, schema_text
 from tools.states_page import states_part
 
@@ -36,7 +37,10 @@ PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "config.schema.json": lambda: schema_text(config_schema()),
     REFERENCE / "scenario.schema.json": lambda: schema_text(scenario_schema()),
 }
-PARTS: dict[Path, Callable[[], str]] = {Path("docs/concepts/states.md"): states_part}
+PARTS: dict[Path, Callable[[], str]] = {
+    Path("docs/concepts/states.md"): states_part,
+    Path("docs/performance.md"): performance_part,
+}
 
 _BEGIN, _END = "<!-- generated: begin -->", "<!-- generated: end -->"
 

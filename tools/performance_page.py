@@ -1,0 +1,59 @@
+"""The measured part of docs/performance.md, from benchmarks/results.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchmarks.targets import RESULTS, missing, verdicts
+
+_PER_SIZE = ("planning, ms per step", "a whole run, ms per step", "replay, µs per event", "parsing, ms per KB")
+
+
+def performance_part() -> str:
+    """Each target with what was measured, the other engines, and what grows with what."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return "\n".join(
+        [*_machine(results["machine"]), "", *_targets(results), "", *_rivals(results), "", *_growth(results)]
+    )
+
+
+def _machine(machine: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"Measured on {machine['cpus']} shared virtual cores; Python {machine['python']}, SQLite {machine['sqlite']}; "
+        f"one `fdatasync` of a page took {machine['ms per fdatasync']:g} ms."
+    )
+
+
+def _targets(results: Mapping[str, Any]) -> Iterator[str]:
+    yield "| What | Measured | Target | |"
+    yield "|---|---:|---:|---|"
+    for each in verdicts(results):
+        yield f"| {each.what} | {each.value:,g} | {each.target.bound()} | {'met' if each.met else '**missed**'} |"
+    for what in missing(results):
+        yield f"| {what} | not measured | | |"
+
+
+def _rivals(results: Mapping[str, Any]) -> Iterator[str]:
+    rows = results["rivals"]
+    yield "## Beside other engines"
+    yield ""
+    yield "| Four steps of nothing in | ms a run | runs/s | syncs a run |"
+    yield "|---|---:|---:|---:|"
+    for name, each in sorted(rows.items(), key=lambda row: row[1].get("ms a run", 0)):
+        if name != "left out":
+            yield f"| {name} | {each['ms a run']:g} | {each['runs/s']:g} | {each.get('syncs a run', 'its server’s')} |"
+    for name, why in rows["left out"].items():
+        yield f"| {name} | left out: {why} | | |"
+
+
+def _growth(results: Mapping[str, Any]) -> Iterator[str]:
+    yield "## What grows"
+    yield ""
+    yield "| Processor time | of | |"
+    yield "|---|---:|---:|"
+    for what in _PER_SIZE:
+        for size, value in results["growth"][what].items():
+            yield f"| {what} | {size} | {value:g} |"
+    yield f"| verification, µs per event | all | {results['growth']['verification, µs per event']:g} |"
