@@ -25,6 +25,7 @@ from benchmarks import (
     growth,
     output,
     planning,
+    plots,
     rivals,
     serving,
     size,
@@ -60,15 +61,21 @@ def main() -> int:
         options.error(f"no such section: {', '.join(sorted(unknown))}")
     # a cold start with bytecode to read is what users have; without it every start compiles the package again
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    results = {"machine": machine(), **{name: _measured(name) for name in chosen.sections or SECTIONS}}
+    results: dict[str, Any] = {"machine": machine()}
+    for name in chosen.sections or SECTIONS:
+        results[name] = _measured(name)
+        if chosen.write:
+            keep(results)
     if chosen.write:
-        kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        RESULTS.write_text(json.dumps({**kept, **results}, indent=2) + "\n")
-        from benchmarks import plots
-
         plots.draw(RESULTS)
     print(json.dumps(results, indent=2) if chosen.json else table(results))
     return 0
+
+
+def keep(results: Mapping[str, Any]) -> None:
+    """Beside the sections that were measured before."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps({**kept, **results}, indent=2) + "\n")
 
 
 def machine() -> dict[str, Any]:
@@ -78,7 +85,6 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "sqlite": apsw.sqlite_lib_version(),
         "cpus": os.cpu_count(),
-        "ms per fdatasync": _fdatasync_ms(),
     }
 
 
@@ -96,7 +102,7 @@ def _measured(name: str) -> Mapping[str, Any]:
     print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="sopwith-bench-") as folder:
-        found = SECTIONS[name](Path(folder).resolve())
+        found = {"ms per fdatasync": _fdatasync_ms(), **SECTIONS[name](Path(folder).resolve())}
     print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
     return found
 
