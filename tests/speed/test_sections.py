@@ -1,0 +1,52 @@
+"""Each section measures something, in small: what nobody runs between releases still works at the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks import agents, cold_start, engine, growth, output, planning, serving, steps
+from benchmarks.targets import TARGETS
+
+SMALL: dict[str, Callable[[Path], Mapping[str, Any]]] = {
+    "engine": lambda folder: engine.measure(folder, runs=2, rounds=1),
+    "shellSteps": lambda folder: steps.measure(folder, rounds=1),
+    "coldStart": lambda folder: cold_start.measure(folder, rounds=2),
+    "serving": lambda folder: serving.measure(folder, waiting=0, rounds=2, idle_secs=0.1),
+    "growth": lambda folder: growth.measure(folder, rounds=1, most_events=10),
+    "output": lambda folder: output.measure(folder, size_bytes=1_000_000),
+    "planning": lambda _: planning.measure(rounds=1),
+    "agents": lambda folder: agents.measure(folder, rounds=1),
+}
+
+
+@pytest.mark.parametrize("section", SMALL)
+def test_a_section_measures_what_its_targets_are_about(
+    section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_SETTLE_SECS", 0.0)
+    monkeypatch.setattr(cold_start, "_instructions", lambda *_: {})
+    monkeypatch.setattr(planning, "_SIZES", (10, 20))
+    monkeypatch.setattr(growth, "_STEPS", (10, 20))
+    monkeypatch.setattr(growth, "_MARKDOWN_KB", (16,))
+    found = SMALL[section](tmp_path)
+    assert all(value >= 0 for value in _leaves(found))
+    for target in TARGETS:
+        if target.path[0] == section:
+            assert isinstance(_at(found, target.path[1:]), int | float), target
+
+
+def _leaves(part: Any) -> Iterator[float]:
+    if isinstance(part, Mapping):
+        for each in part.values():
+            yield from _leaves(each)
+    else:
+        yield part
+
+
+def _at(part: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        part = part[key]
+    return part
