@@ -3,14 +3,13 @@
 Nothing here reads files; `parse/` makes these values and `core/` only looks at them.
 """
 
-import hashlib
 import re
 from enum import StrEnum
 from typing import Any
 
 import msgspec
-import rfc8785
 
+from sopwith.core import digest
 from sopwith.core.address import StepId, number_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.errors import BadName
@@ -341,6 +340,8 @@ def canonical(value: Any) -> bytes:
             return _ENCODER.encode(value)
     except (TypeError, UnicodeEncodeError):
         pass  # a name that is no text, half a character: said below as all else is
+    import rfc8785  # seldom needed
+
     return rfc8785.dumps(value)
 
 
@@ -374,4 +375,4 @@ def _is_plain_number(value: Any) -> bool:
 
 def sha256(data: bytes) -> str:
     """SHA-256 in lower-case hex: the name under which contents are stored and referred to."""
-    return hashlib.sha256(data).hexdigest()
+    return digest.sha256(data).hexdigest()

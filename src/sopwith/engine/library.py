@@ -7,7 +7,6 @@ links are followed. What is wrong with one procedure never keeps another from be
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sopwith.core.config import Config
+from sopwith.core.digest import sha256
 from sopwith.core.procedure import Procedure, check_name
 from sopwith.engine.files import is_file, read_bounded
 from sopwith.errors import BadName, InvalidProcedure, NotFound, Problem, Severity, WorkspaceError
@@ -131,7 +131,7 @@ class Library:
         from sopwith.parse.config import parse_config
 
         config, problems = parse_config(SourceFile("config.json", data))
-        return None if config is None else replace(config, digest=hashlib.sha256(data).hexdigest()), problems
+        return None if config is None else replace(config, digest=sha256(data).hexdigest()), problems
 
     def _index(self) -> tuple[dict[str, str], tuple[Problem, ...]]:
         data = read_bounded(self.workspace.index)
@@ -229,7 +229,7 @@ def has_files(folder: Path) -> bool:
 
 
 def _cache_key(name: str, sheet: SourceFile | None, manifest: SourceFile | None) -> str:
-    digest = hashlib.sha256(f"{__version__}\0{PARSER_VERSION}\0{name}".encode())
+    digest = sha256(f"{__version__}\0{PARSER_VERSION}\0{name}".encode())
     for source in (sheet, manifest):
         if source is None:
             digest.update(b"\0-")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 
 from sopwith.core.admission import Occupancy
 from sopwith.core.codec import SealedEvent
+from sopwith.core.digest import sha256
 from sopwith.core.run import ENDED, RunStatus
 from sopwith.errors import StoreError
 from sopwith.ports import AskingFilter, Batch, Claim, Lease, Owner, RunFilter, RunSummary
