@@ -160,6 +160,11 @@ def width(text: str) -> int:
     return sum(_character_width(character) for character in text)
 
 
+def seen_width(text: str) -> int:
+    """The same of text that may be styled."""
+    return width(click.unstyle(text) if "\x1b" in text else text)
+
+
 def crop(text: str, limit: int) -> str:
     """The text in at most `limit` columns, ending in an ellipsis if something is left out."""
     if width(text) <= limit:
@@ -179,7 +184,7 @@ def crop(text: str, limit: int) -> str:
 
 def pad(text: str, to: int) -> str:
     """The text, which may be styled, with spaces up to `to` columns."""
-    return text + " " * (to - width(click.unstyle(text)))
+    return text + " " * (to - seen_width(text))
 
 
 def shown(text: str) -> str:
