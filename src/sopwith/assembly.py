@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import cache, partial
@@ -58,8 +58,8 @@ def open_parts(workspace: Workspace) -> Parts:
     library = Library(workspace, cache=store)
     auditing = Auditing(
         seal=partial(_seal, store, library),
-        tombstones=store.log.tombstones,
-        restorations=store.log.restorations,
+        tombstones=partial(_tombstones, store),
+        restorations=partial(_restorations, store),
         examine=partial(_examine, workspace),
     )
     return _parts_on(workspace, store, library, auditing)
@@ -219,6 +219,14 @@ def _seal(store: SqliteStore, library: Library, now: datetime) -> tuple[str, ...
     from sopwith.audit.sealing import Sealer
 
     return Sealer(store.log, library.workspace, library.config).seal(now)
+
+
+def _tombstones(store: SqliteStore) -> Sequence[bytes]:
+    return store.log.tombstones()
+
+
+def _restorations(store: SqliteStore) -> Sequence[bytes]:
+    return store.log.restorations()
 
 
 def _examine(workspace: Workspace) -> tuple[str, ...]:

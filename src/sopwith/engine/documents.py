@@ -357,10 +357,10 @@ def _defined(procedure: Procedure, mode: ExecutionMode | None, effective: Execut
 def trigger_definition(trigger: Trigger) -> Document:
     """A trigger as its file states it, in the manifest's names."""
     stated = _without_empty(msgspec.to_builtins(trigger))
-    return {_CAMEL.sub(lambda found: found[1].upper(), key): value for key, value in stated.items()}
+    return {re.sub(_CAMEL, lambda found: found[1].upper(), key): value for key, value in stated.items()}
 
 
-_CAMEL = re.compile("_([a-z])")
+_CAMEL = "_([a-z])"
 
 
 def step_definition(step: Step) -> Document:

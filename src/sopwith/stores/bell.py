@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BELL = "server.bell"
 """The name of the socket, in the folder of the runs, which is private (0700) as the socket is (0600)."""
-_WORD = re.compile(rb"(sop_run_[a-z0-9_-]{1,48})( left)?")
+_WORD = rb"(sop_run_[a-z0-9_-]{1,48})( left)?"
 _LONGEST_WORD_BYTES = 64
 _WORDS_AT_A_TIME = 64
 """So many words are taken before other work of the event loop has its turn."""
@@ -87,5 +87,5 @@ class DatagramEar:
                 data = ear.recv(_LONGEST_WORD_BYTES + 1)
             except OSError:
                 return
-            if word := _WORD.fullmatch(data):
+            if word := re.fullmatch(_WORD, data):
                 hear(word[1].decode(), word[2] is not None)
