@@ -18,7 +18,7 @@ from sopwith.engine.library import Library
 from sopwith.engine.parts import Parts
 from sopwith.errors import BadRequest, NotSent
 from sopwith.plugins import Registry
-from sopwith.ports import Cache, Owner, Workspace
+from sopwith.ports import Owner, Workspace
 from sopwith.stores.bell import DatagramBell
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.stores.traces import refuse_lost
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sopwith.engine.tokens import Tokens
     from sopwith.engine.tracer import Tracer
     from sopwith.engine.triggering import Triggering, TriggerWitness
-    from sopwith.ports import Clock, Messenger, Notices
+    from sopwith.ports import Cache, Clock, Messenger, Notices
     from sopwith.telemetry.metrics import Metrics
 
 # asking for the umask means setting it, so it is done once, before any thread

@@ -17,8 +17,6 @@ from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.agents import AgentCommand, agent_of, agents_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import approvers_of, rules_of
-from sopwith.core.codec import SealedEvent
-from sopwith.core.config import Config
 from sopwith.core.due import DueKind, is_left, overdue, waits_by_itself
 from sopwith.core.gates import is_gated
 from sopwith.core.instant import duration_text, iso, whole_ms
@@ -45,10 +43,12 @@ from sopwith.core.run import (
 )
 from sopwith.engine.auditing import DroppedRecord
 from sopwith.errors import Problem, SopwithError
-from sopwith.ports import Lease, Owner, RunSummary
 
 if TYPE_CHECKING:
+    from sopwith.core.codec import SealedEvent
+    from sopwith.core.config import Config
     from sopwith.engine.engine import Answered
+    from sopwith.ports import Lease, Owner, RunSummary
 
 Document = dict[str, Any]
 

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
-from sopwith.core.config import Config
 from sopwith.core.digest import sha256
 from sopwith.core.procedure import Procedure, check_name
 from sopwith.engine.files import is_file, read_bounded
 from sopwith.errors import BadName, InvalidProcedure, NotFound, Problem, Severity, WorkspaceError
 from sopwith.parse.parsed import PARSER_VERSION, Parsed, SourceFile
-from sopwith.ports import FOLDER, Cache, Workspace
+from sopwith.ports import FOLDER, Workspace
 from sopwith.version import __version__
+
+if TYPE_CHECKING:
+    from sopwith.core.config import Config
+    from sopwith.ports import Cache
 
 SHEET = "SOP.md"
 MANIFEST = "manifest.json"
@@ -129,6 +133,8 @@ class Library:
         """config.json and what is to be said about it."""
         data = read_bounded(self.workspace.config)
         if data is None:
+            from sopwith.core.config import Config
+
             return Config(), ()
         from sopwith.parse.config import parse_config
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sopwith.core.actor import Actor
-from sopwith.core.config import Config
 from sopwith.core.modes import declared_mode
 from sopwith.core.procedure import Procedure
 from sopwith.engine.documents import Document
 from sopwith.engine.library import Library
 from sopwith.engine.sight import Sight
 from sopwith.errors import Problem, Severity, SopwithError
+
+if TYPE_CHECKING:
+    from sopwith.core.config import Config
 
 
 def list_procedures(library: Library, actor: Actor | None = None) -> tuple[list[Document], tuple[Problem, ...]]:

@@ -14,8 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sopwith.stores.sockets import private_socket, reachable
-
 if TYPE_CHECKING:
     from socket import socket
 
@@ -47,6 +45,8 @@ class DatagramBell:
         # most commands find no server, and need no such module
         import socket
 
+        from sopwith.stores.sockets import reachable
+
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell,
             reachable(self._path) as address,
@@ -65,6 +65,8 @@ class DatagramEar:
     def listen(self, hear: Callable[[str, bool], None]) -> None:
         import asyncio
         import socket
+
+        from sopwith.stores.sockets import private_socket
 
         self._socket = private_socket(self._path, socket.SOCK_DGRAM)
         asyncio.get_running_loop().add_reader(self._socket, self._read, self._socket, hear)

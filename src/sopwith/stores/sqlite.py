@@ -13,14 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sopwith.core.admission import Occupancy
 from sopwith.core.codec import SealedEvent
 from sopwith.core.digest import sha256
 from sopwith.core.run import ENDED, RunStatus
 from sopwith.errors import StoreError
 from sopwith.ports import AskingFilter, Batch, Claim, Lease, Owner, RunFilter, RunSummary
 from sopwith.stores import batches
-from sopwith.stores.asking import SqliteAsking
 from sopwith.stores.claims import Claims
 from sopwith.stores.database import Database
 from sopwith.stores.rows import (
@@ -37,6 +35,8 @@ from sopwith.stores.rows import (
 )
 
 if TYPE_CHECKING:
+    from sopwith.core.admission import Occupancy
+    from sopwith.stores.asking import SqliteAsking
     from sopwith.stores.deliveries import SqliteDeliveries
     from sopwith.stores.log import SqliteLog
     from sopwith.stores.notices import SqliteCursor, SqliteNotices
@@ -55,9 +55,14 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._db = Database(path)
         self._claims = Claims(self._db)
-        self._asking = SqliteAsking(self._db, self._claims)
 
     # a short command has no use for most of these, and imports none of them
+
+    @cached_property
+    def _asking(self) -> SqliteAsking:
+        from sopwith.stores.asking import SqliteAsking
+
+        return SqliteAsking(self._db, self._claims)
 
     @cached_property
     def log(self) -> SqliteLog:
@@ -276,6 +281,8 @@ class SqliteStore:
             self._db.run("ask_of_run", ordinal=run.ordinal, **run_values(summary, head))
 
     def _occupancy(self, name: str, group: str, *, asking: int) -> Occupancy:
+        from sopwith.core.admission import Occupancy
+
         ended = self._db.value("last_executed_end", name=name)
         # null, which no run's group equals, stands for none
         of_group = {"group": group or None, "asking": asking}
