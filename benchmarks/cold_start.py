@@ -77,7 +77,7 @@ def _open_gates(folder: Path, rounds: int) -> dict[str, list[list[str]]]:
         for _ in range(rounds):
             sop(folder, "run", name, "--json")
     found: dict[str, list[list[str]]] = {name: [] for name in _DECIDED}
-    for item in sop(folder, "inbox", "--json")["items"]:
+    for item in sop(folder, "inbox", "--limit", str(2 * rounds), "--json")["items"]:
         found[item["sopName"]].append(["approve", item["runId"], "--step", "1", "--digest", item["digest"]])
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import cache, partial
@@ -18,7 +18,7 @@ from sopwith.engine.library import Library
 from sopwith.engine.parts import Parts
 from sopwith.errors import BadRequest, NotSent
 from sopwith.plugins import Registry
-from sopwith.ports import Cache, Owner, Workspace
+from sopwith.ports import Owner, Workspace
 from sopwith.stores.bell import DatagramBell
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.stores.traces import refuse_lost
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sopwith.engine.tokens import Tokens
     from sopwith.engine.tracer import Tracer
     from sopwith.engine.triggering import Triggering, TriggerWitness
-    from sopwith.ports import Clock, Messenger, Notices
+    from sopwith.ports import Cache, Clock, Messenger, Notices
     from sopwith.telemetry.metrics import Metrics
 
 # asking for the umask means setting it, so it is done once, before any thread
@@ -58,8 +58,8 @@ def open_parts(workspace: Workspace) -> Parts:
     library = Library(workspace, cache=store)
     auditing = Auditing(
         seal=partial(_seal, store, library),
-        tombstones=store.log.tombstones,
-        restorations=store.log.restorations,
+        tombstones=partial(_tombstones, store),
+        restorations=partial(_restorations, store),
         examine=partial(_examine, workspace),
     )
     return _parts_on(workspace, store, library, auditing)
@@ -219,6 +219,14 @@ def _seal(store: SqliteStore, library: Library, now: datetime) -> tuple[str, ...
     from sopwith.audit.sealing import Sealer
 
     return Sealer(store.log, library.workspace, library.config).seal(now)
+
+
+def _tombstones(store: SqliteStore) -> Sequence[bytes]:
+    return store.log.tombstones()
+
+
+def _restorations(store: SqliteStore) -> Sequence[bytes]:
+    return store.log.restorations()
 
 
 def _examine(workspace: Workspace) -> tuple[str, ...]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from sopwith.errors import BadRequest
-from sopwith.ports import ChannelKind, ExecutorKind
+
+if TYPE_CHECKING:
+    from sopwith.ports import ChannelKind, ExecutorKind  # noqa: F401 - one is named in a text below
 
 ENTRY_POINTS = "sopwith.executors"
 _BUILT_IN = {
@@ -41,10 +43,12 @@ _K = TypeVar("_K", bound=_Named)
 class _Kinds(Generic[_K]):
     """Kinds of one sort that are known so far."""
 
-    def __init__(self, sort: str, type_: type[_K], built_in: Mapping[str, str], group: str) -> None:
-        """`sort`: as people call it; `built_in`: name -> where it is; `group`: of the entry points."""
+    def __init__(self, sort: str, called: str, built_in: Mapping[str, str], group: str) -> None:
+        """`sort`: as people call it, `called`: as ports.py does; `built_in`: name -> where it is; `group`: of the entry
+        points.
+        """
         self._sort = sort
-        self._type = type_
+        self._called = called
         self._built_in = built_in
         self._group = group
         self._kinds: dict[str, _K] = {}
@@ -78,20 +82,21 @@ class _Kinds(Generic[_K]):
         )
 
     def _checked(self, name: str, kind: object) -> _K:
-        if not isinstance(kind, self._type) or kind.name != name:
-            called = self._type.__name__
-            article = "an" if called[0] in "AEIOU" else "a"
+        # imported here: most commands look for no kind
+        type_: type[_K] = getattr(import_module("sopwith.ports"), self._called)
+        if not isinstance(kind, type_) or kind.name != name:
+            article = "an" if self._called[0] in "AEIOU" else "a"
             raise BadRequest(
-                f"the entry point {name} is not {article} {called} of that name", hint=f"see ports.{called}"
+                f"the entry point {name} is not {article} {self._called} of that name", hint=f"see ports.{self._called}"
             )
         return kind
 
 
-class Registry(_Kinds[ExecutorKind]):
+class Registry(_Kinds["ExecutorKind"]):
     """Kinds of steps that are known so far."""
 
     def __init__(self) -> None:
-        super().__init__("executor", ExecutorKind, _BUILT_IN, ENTRY_POINTS)
+        super().__init__("executor", "ExecutorKind", _BUILT_IN, ENTRY_POINTS)
 
     def register(self, kind: ExecutorKind) -> None:
         """Adds a kind of step. Raises BadRequest for a name that is taken or a kind that nobody could carry out."""
@@ -102,8 +107,8 @@ class Registry(_Kinds[ExecutorKind]):
         super().register(kind)
 
 
-class Channels(_Kinds[ChannelKind]):
+class Channels(_Kinds["ChannelKind"]):
     """Kinds of channels that are known so far."""
 
     def __init__(self) -> None:
-        super().__init__("channel", ChannelKind, _BUILT_IN_CHANNELS, CHANNELS)
+        super().__init__("channel", "ChannelKind", _BUILT_IN_CHANNELS, CHANNELS)

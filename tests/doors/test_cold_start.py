@@ -41,7 +41,7 @@ _FRAME = {
     *("sopwith.doors.cli.app", "sopwith.doors.cli.terminal", "sopwith.version"),
 }
 """All that `sop --version` is."""
-_CORE = """actor address admission agents approval approvers codec config due events gates grants instant
+_CORE = """actor address admission agents approval approvers codec config digest due events gates grants instant
     interruption modes notifications people procedure refusal request rollback run"""
 _REPLAY = "asking evolve evolve_again evolve_gate evolve_rollback evolve_verification"
 _ENGINE = "auditing documents files keys library parts sight switchboard"

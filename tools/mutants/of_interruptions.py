@@ -335,14 +335,14 @@ MUTANTS = (
     ),
     rule(
         "a lease keeps out no process of its own host",
-        "ports.py:keeps_out",
+        "ports/records.py:keeps_out",
         "return not is_here and ",
         "return ",
         found_by=f"{_STORES} {_CLAIMING}",
     ),
     rule(
         "a lease comes to its end",
-        "ports.py:keeps_out",
+        "ports/records.py:keeps_out",
         "return not is_here and now < self.until",
         "return not is_here",
         found_by=f"{_STORES} {_CLAIMING}",

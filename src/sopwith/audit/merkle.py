@@ -7,7 +7,8 @@ that proofs for many events cost one reading of the log.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from hashlib import sha256
+
+from sopwith.core.digest import sha256
 
 Range = tuple[int, int]
 """Leaves from the first number up to, and without, the second."""

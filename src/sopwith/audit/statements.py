@@ -16,7 +16,7 @@ import msgspec
 from sopwith.core.procedure import canonical, sha256
 
 _ORIGIN_CHARACTERS = 16
-_PLAIN_CHECKPOINT = re.compile(
+_PLAIN_CHECKPOINT = (
     rb'\{"format":"sopwith/checkpoint/1","origin":"[0-9a-f]{16}","publicKey":"[0-9a-f]{64}","root":"[0-9a-f]{64}",'
     rb'("signature":"[A-Za-z0-9+/]{86}==",)"size":(?:0|[1-9][0-9]{0,15}),"timestamp":"[0-9TZ:.-]{1,40}"\}'
 )
@@ -159,7 +159,7 @@ def _cut(line: bytes) -> bytes | None:
 
     There may be one for each run. Lines of any other form are compared with what they should be.
     """
-    found = _PLAIN_CHECKPOINT.fullmatch(line)
+    found = re.fullmatch(_PLAIN_CHECKPOINT, line)
     return found and line[: found.start(1)] + line[found.end(1) :]
 
 

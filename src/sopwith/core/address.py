@@ -11,7 +11,7 @@ StepId = int | str
 """3 for step 3; `3:eu` for its instance `eu`. In JSON these are two keys, `stepNumber` and `instance`."""
 
 INSTANCE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-_STEP_ID = re.compile(rf"([0-9]{{1,6}})(?::({INSTANCE_NAME}))?")
+_STEP_ID = rf"([0-9]{{1,6}})(?::({INSTANCE_NAME}))?"
 
 
 def step_id(number: int, instance: str = "") -> StepId:
@@ -39,5 +39,5 @@ def address_in(document: Mapping[str, Any]) -> StepId | None:
 
 def read_step_id(text: str) -> StepId | None:
     """What `3` or `3:eu` addresses, or None."""
-    found = _STEP_ID.fullmatch(text)
+    found = re.fullmatch(_STEP_ID, text)
     return None if found is None else step_id(int(found[1]), found[2] or "")

@@ -21,11 +21,11 @@ EXPECTED = "a reference to the secret, env:NAME or file:PATH"
 MIN_CHARACTERS = 6
 """A shorter value is not masked: it may be part of any word."""
 MAX_VALUE_BYTES = 16 * 1024
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_PATH = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,500}")
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]{0,127}"
+_PATH = r"[^\x00-\x1f\x7f-\x9f]{1,500}"
 _RESERVED = ("SOP_", "SOPWITH_")
-_NAMED = re.compile(r"\s*params\.([A-Za-z_][A-Za-z0-9_]*)\s*")
-_CREDENTIAL = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PASSCODE|KEY|CREDENTIAL)S?")
+_NAMED = r"\s*params\.([A-Za-z_][A-Za-z0-9_]*)\s*"
+_CREDENTIAL = r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PASSCODE|KEY|CREDENTIAL)S?"
 _PLACES = ("FILE", "PATH", "DIR")
 
 
@@ -52,12 +52,12 @@ def read_reference(text: Any) -> Reference:
     if not colon or source not in tuple(Source):
         raise ValueError(EXPECTED)
     if source == Source.VARIABLE:
-        if not _VARIABLE.fullmatch(name):
+        if not re.fullmatch(_VARIABLE, name):
             raise ValueError("env:NAME with the name of a variable")
         if name.upper().startswith(_RESERVED):
             raise ValueError("env:NAME with a name that does not start with SOP_ or SOPWITH_")
         return Reference(Source.VARIABLE, name)
-    if not _PATH.fullmatch(name) or name != name.strip():
+    if not re.fullmatch(_PATH, name) or name != name.strip():
         raise ValueError("file:PATH with a path of at most 500 characters, none of them a control character")
     if _is_own(name):
         raise ValueError("file:PATH with a path outside .pi/sops")
@@ -83,7 +83,7 @@ def references(procedure: Procedure, params: Mapping[str, Any]) -> dict[str, Ref
 
 def handed_on(procedure: Procedure, stated: Any) -> str | None:
     """The secret parameter that an entry of `with` hands on as it is: exactly `params.NAME`; None for all else."""
-    named = _NAMED.fullmatch(stated) if isinstance(stated, str) else None
+    named = re.fullmatch(_NAMED, stated) if isinstance(stated, str) else None
     if named is None or named[1] not in {each.name for each in secret_parameters(procedure)}:
         return None
     return named[1]
@@ -116,7 +116,7 @@ def is_credential(variable: str) -> bool:
 
 
 def _ends_in_word(part: str) -> bool:
-    return any(match.end() == len(part) for match in _CREDENTIAL.finditer(part))
+    return any(match.end() == len(part) for match in re.finditer(_CREDENTIAL, part))
 
 
 def credentials_of(procedure: Procedure, agents: Mapping[str, AgentCommand]) -> tuple[str, ...]:

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
 from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import TimeoutAction
+from sopwith.core.grants import Role
 from sopwith.core.notifications import Notifications
 from sopwith.core.procedure import ExecutionMode, Priority
-
-
-class Role(StrEnum):
-    """What somebody is here; `people.py` says what each role may do."""
-
-    VIEWER = "viewer"
-    RUNNER = "runner"
-    APPROVER = "approver"
-    AUTHOR = "author"
-    ADMIN = "admin"
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):

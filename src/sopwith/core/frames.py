@@ -25,7 +25,7 @@ _ABOUT_WHAT_IS_LEFT_OUT = 100
 """Characters for the line that says how much is left out, and more."""
 _OPENING = "[["
 _MARK = re.compile(r"\[\[(?=\s*(?:untrusted|end)\b)", re.IGNORECASE)
-_NOT_PLAIN = re.compile(r"[^ -~\n\t]")
+_NOT_PLAIN = r"[^ -~\n\t]"
 _HIDING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _BLANKS = frozenset(
     map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0xFE00, 0xFE10)))
@@ -101,7 +101,7 @@ def prose(text: str) -> str:
     Letters stay as they are, unlike in `core/visible.py`: an agent is to read any language. Tabs and line feeds stay.
     So does `[[`, which scripts are full of, unless it begins what looks like a mark of ours.
     """
-    return _MARK.sub("[\\\\u{005b}", _NOT_PLAIN.sub(_shown, text.replace("\\u{", "\\\\u{")))
+    return _MARK.sub("[\\\\u{005b}", re.sub(_NOT_PLAIN, _shown, text.replace("\\u{", "\\\\u{")))
 
 
 def _shown(match: re.Match[str]) -> str:

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from enum import StrEnum
 
 import msgspec
 
-from sopwith.core.config import Role
-
 PATTERN = r"[a-z0-9*][a-z0-9._*-]{0,63}"
 """A name of procedures in which each `*` stands for any characters, or none."""
-_PATTERN = re.compile(PATTERN)
+_PATTERN = PATTERN
+
+
+class Role(StrEnum):
+    """What somebody is here; `people.py` says what each role may do."""
+
+    VIEWER = "viewer"
+    RUNNER = "runner"
+    APPROVER = "approver"
+    AUTHOR = "author"
+    ADMIN = "admin"
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +39,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_pattern(text: str) -> bool:
     """Whether names can be told by it."""
-    return _PATTERN.fullmatch(text) is not None
+    return re.fullmatch(_PATTERN, text) is not None
 
 
 def named_by(patterns: Iterable[str], name: str) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sopwith.core.actor import Actor, ActorKind
-from sopwith.core.config import Config
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode, Priority, Procedure
 from sopwith.errors import NotAllowed
+
+if TYPE_CHECKING:
+    from sopwith.core.config import Config
 
 _STRICTNESS = (ExecutionMode.AUTO, ExecutionMode.SUPERVISED, ExecutionMode.STEP_BY_STEP)
 

@@ -15,7 +15,7 @@ from sopwith.core.patterns import matches
 from sopwith.core.procedure import MAX_INTEGER, Parameter, ParameterType, Procedure
 from sopwith.errors import BadParameter, NotAllowed
 
-NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+NAME_PATTERN = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
 MAX_VALUE_BYTES = 64 * 1024
 MAX_TOTAL_BYTES = 256 * 1024
 _TRUE = ("true", "yes", "1")
@@ -92,7 +92,7 @@ def _take(parameter: Parameter, raw: Any, values: dict[str, ParamValue], mistake
 
 
 def _name_mistake(name: str, declared: Mapping[str, Parameter]) -> str | None:
-    if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name):
         return f"{shown(name)} is not a parameter name (letters, digits and _, not starting with a digit)"
     if declared and name not in declared:
         near = get_close_matches(name, declared, n=1)

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.approval import ApprovalRules, TimeoutAction
-from sopwith.core.config import Config, Role
-from sopwith.core.grants import Grant, named_by
+from sopwith.core.grants import Grant, Role, named_by
 from sopwith.core.procedure import Procedure
 from sopwith.errors import NotAllowed
+
+if TYPE_CHECKING:
+    from sopwith.core.config import Config
 
 USER, GROUP, AGENT = "user:", "group:", "agent:"
 
@@ -82,7 +86,13 @@ class Directory:
     """The people of one workspace, as config.json has them now; None: it was not read."""
 
     def __init__(self, config: Config | None) -> None:
-        self._config = config or Config()
+        self._read = config
+
+    @cached_property
+    def _config(self) -> Config:
+        from sopwith.core.config import Config  # who looks at a run of one person asks for nobody's rights
+
+        return self._read or Config()
 
     def standing(self, actor: Actor, procedure: str | None = None) -> Standing:
         """What the actor is and may, about this procedure. An agent belongs to no group: it counts by name only."""

@@ -3,21 +3,19 @@
 Nothing here reads files; `parse/` makes these values and `core/` only looks at them.
 """
 
-import hashlib
 import re
 from enum import StrEnum
 from typing import Any
 
 import msgspec
-import rfc8785
 
+from sopwith.core import digest
 from sopwith.core.address import StepId, number_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.errors import BadName
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
-_NAME = re.compile(NAME_PATTERN)
-_RESERVED = re.compile(r"runs|keys|index\.json|config\.json|runs\.db.*")
+_RESERVED = r"runs|keys|index\.json|config\.json|runs\.db.*"
 MAX_INTEGER = 2**53 - 1
 """The largest integer that JSON carries exactly everywhere (RFC 8785); larger ones cannot be recorded."""
 
@@ -304,12 +302,12 @@ class Procedure(msgspec.Struct, frozen=True, kw_only=True):
 
 def check_name(name: str) -> str:
     """`name`, if a procedure may have it; BadName otherwise, before any path is built from it."""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise BadName(
             f"{name[:80]!r} is not a procedure name",
             hint="a name starts with a-z or 0-9 and goes on with a-z 0-9 . _ - (64 characters at most)",
         )
-    if _RESERVED.fullmatch(name):
+    if re.fullmatch(_RESERVED, name):
         raise BadName(
             f"no procedure can be called {name}: the workspace keeps its own files under that name",
             hint="choose another name; runs, keys, index.json, config.json and runs.db… are taken",
@@ -341,6 +339,8 @@ def canonical(value: Any) -> bytes:
             return _ENCODER.encode(value)
     except (TypeError, UnicodeEncodeError):
         pass  # a name that is no text, half a character: said below as all else is
+    import rfc8785  # seldom needed
+
     return rfc8785.dumps(value)
 
 
@@ -374,4 +374,4 @@ def _is_plain_number(value: Any) -> bool:
 
 def sha256(data: bytes) -> str:
     """SHA-256 in lower-case hex: the name under which contents are stored and referred to."""
-    return hashlib.sha256(data).hexdigest()
+    return digest.sha256(data).hexdigest()

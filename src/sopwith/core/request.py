@@ -6,13 +6,13 @@ already. The name itself is in no record, for it may hold a secret. Records of o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from sopwith.core.actor import Actor
+from sopwith.core.digest import sha256
 
 MAX_KEY = 64
 _CONCEALED = "sha256:"
@@ -43,7 +43,7 @@ def request_of(actor: Actor, key: str, asked: Mapping[str, Any]) -> Request:
     import json  # only whoever names a call needs it
 
     content = json.dumps(asked, sort_keys=True).encode()
-    return _concealed(f"{actor.kind}:{actor.id}/{key}", hashlib.sha256(content).hexdigest())
+    return _concealed(f"{actor.kind}:{actor.id}/{key}", sha256(content).hexdigest())
 
 
 def run_id_of(request: Request) -> str:
@@ -59,5 +59,5 @@ def _concealed(name: str, asked: str) -> Request:
 
     Who does not know the name cannot find out by trying what was asked, which may have held a secret too.
     """
-    digest = hashlib.sha256(f"{name}\0{asked}".encode()).hexdigest()
-    return Request(key=_CONCEALED + hashlib.sha256(name.encode()).hexdigest(), digest=digest)
+    digest = sha256(f"{name}\0{asked}".encode()).hexdigest()
+    return Request(key=_CONCEALED + sha256(name.encode()).hexdigest(), digest=digest)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
 import msgspec
 
 from sopwith.core import events as ev
 from sopwith.core.address import StepId
+from sopwith.core.digest import sha256
 from sopwith.core.events import Event
 
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_TRACEPARENT = r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
 
 
 class TraceContext(msgspec.Struct, frozen=True):
@@ -145,7 +145,7 @@ def _span_of(run_id: str, started: ev.StepStarted) -> str:
 def _given(event: Mapping[str, Any] | None) -> TraceContext | None:
     headers = event.get("headers") if event is not None else None
     stated = headers.get("traceparent") if isinstance(headers, Mapping) else None
-    found = _TRACEPARENT.fullmatch(stated) if isinstance(stated, str) else None
+    found = re.fullmatch(_TRACEPARENT, stated) if isinstance(stated, str) else None
     if found is None or not int(found[1], 16) or not int(found[2], 16):
         return None
     return TraceContext(found[1], found[2])

@@ -14,13 +14,13 @@ from typing import Any
 TAB = "\u21e5"
 _LINE_FEED = r"\u{000a}"
 _NOT_PLAIN = re.compile(r"[^ -\[\]-~\n]")
-_WORD = re.compile(r"\w+")
+_WORD = r"\w+"
 _HIDING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs", "Mn", "Me"})
 _IMITATING = ("CYRILLIC", "GREEK")
 """Scripts whose letters pass for Latin ones."""
-_NOT_OBVIOUS = re.compile(r'["\\\x00-\x1f\x7f]|^ | $|  |^[\[{]|^$')
+_NOT_OBVIOUS = r'["\\\x00-\x1f\x7f]|^ | $|  |^[\[{]|^$'
 """Of a value: what has to stand in quotation marks, so that its ends and its one line can be seen."""
-_QUOTED = re.compile(r'(?<= ) |[^ -~]|["\\]')
+_QUOTED = r'(?<= ) |[^ -~]|["\\]'
 _SHORT = {"\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 
 
@@ -58,9 +58,9 @@ def visible_value(value: Any, *, only_text: bool = False) -> str:
         import json  # of texts, which is nearly all there is, nobody asks
 
         return visible_code(json.dumps(value, default=str))
-    if not _NOT_OBVIOUS.search(value) and (only_text or not _is_json(value)):
+    if not re.search(_NOT_OBVIOUS, value) and (only_text or not _is_json(value)):
         return visible_code(value)
-    return f'"{_QUOTED.sub(_quoted, value)}"'
+    return f'"{re.sub(_QUOTED, _quoted, value)}"'
 
 
 def _is_json(text: str) -> bool:
@@ -108,7 +108,7 @@ def _deceives(text: str, index: int) -> bool:
 def _mixed_in(text: str) -> frozenset[int]:
     """Where letters stand that pass for Latin ones, in words that have Latin ones."""
     found: set[int] = set()
-    for word in _WORD.finditer(text):
+    for word in re.finditer(_WORD, text):
         if word[0].isascii():
             continue
         names = [unicodedata.name(character, "") for character in word[0]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
 from sopwith.core.approvers import approvers_of, gate_of
@@ -24,6 +22,8 @@ def asked_text(parts: Parts, run: Run, step: StepId | None, gate: Gate) -> str |
     envelope = envelope_of(parts, gate.digest)
     if envelope is None:
         return None
+    import json  # only an agent is shown it
+
     return json.dumps({"envelope": envelope} | ({"procedure": pinned_document(run)} if step is None else {}))
 
 

@@ -17,8 +17,6 @@ from sopwith.core.address import StepId, instance_of, number_of
 from sopwith.core.agents import AgentCommand, agent_of, agents_of
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.approvers import approvers_of, rules_of
-from sopwith.core.codec import SealedEvent
-from sopwith.core.config import Config
 from sopwith.core.due import DueKind, is_left, overdue, waits_by_itself
 from sopwith.core.gates import is_gated
 from sopwith.core.instant import duration_text, iso, whole_ms
@@ -45,10 +43,12 @@ from sopwith.core.run import (
 )
 from sopwith.engine.auditing import DroppedRecord
 from sopwith.errors import Problem, SopwithError
-from sopwith.ports import Lease, Owner, RunSummary
 
 if TYPE_CHECKING:
+    from sopwith.core.codec import SealedEvent
+    from sopwith.core.config import Config
     from sopwith.engine.engine import Answered
+    from sopwith.ports import Lease, Owner, RunSummary
 
 Document = dict[str, Any]
 
@@ -357,10 +357,10 @@ def _defined(procedure: Procedure, mode: ExecutionMode | None, effective: Execut
 def trigger_definition(trigger: Trigger) -> Document:
     """A trigger as its file states it, in the manifest's names."""
     stated = _without_empty(msgspec.to_builtins(trigger))
-    return {_CAMEL.sub(lambda found: found[1].upper(), key): value for key, value in stated.items()}
+    return {re.sub(_CAMEL, lambda found: found[1].upper(), key): value for key, value in stated.items()}
 
 
-_CAMEL = re.compile("_([a-z])")
+_CAMEL = "_([a-z])"
 
 
 def step_definition(step: Step) -> Document:

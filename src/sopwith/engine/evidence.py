@@ -5,7 +5,6 @@ One that is sent from afar lies in a folder of its own, under its hash, until a 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -90,6 +89,8 @@ class Receiving:
             self._draft = self._open.enter_context(draft_in(self._folder, mode=0o600))
         except OSError as error:
             raise WorkspaceError.from_os("keep the file in", self._folder, error) from error
+        import hashlib  # OpenSSL: most reports come without a file
+
         self._digest = hashlib.sha256()
         self.size_bytes = 0
 
@@ -148,6 +149,8 @@ def _place(run_folder: Path, file: File) -> Path:
 
 def _check(path: Path, masking: Masking, *, name: str) -> None:
     """Raises BadRequest where masking would change the file."""
+    import hashlib
+
     with os.fdopen(open_named(path, "evidence", hint=_HINT), "rb") as source:
         read, told = hashlib.sha256(), hashlib.sha256()
         while chunk := source.read(_CHUNK):
@@ -169,6 +172,8 @@ def _keep(folder: Path, path: Path, file: File, mask: Mask | None) -> Evidence:
 
 
 def _copy(source: BinaryIO, folder: Path, file: File, mask: Mask | None) -> Evidence:
+    import hashlib
+
     digest = hashlib.sha256()
     size = 0
     try:

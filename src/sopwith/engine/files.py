@@ -24,7 +24,7 @@ _PATIENCE_SECS = 5
 _RETRY_SECS = 0.01
 
 
-def read_bounded(path: Path, *, limit: int = MAX_BYTES) -> bytes | None:
+def read_bounded(path: Path | str, *, limit: int = MAX_BYTES) -> bytes | None:
     """The file's bytes, one more than `limit` at most, or None if there is none. Raises WorkspaceError.
 
     A pipe, socket or device is refused, not read: it could block for ever.
@@ -41,7 +41,7 @@ def read_bounded(path: Path, *, limit: int = MAX_BYTES) -> bytes | None:
         return file.read(limit + 1)
 
 
-def open_regular(path: Path) -> int | None:
+def open_regular(path: Path | str) -> int | None:
     """A descriptor to read from, or None for a folder, pipe, socket or device. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):

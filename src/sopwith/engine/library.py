@@ -7,20 +7,24 @@ links are followed. What is wrong with one procedure never keeps another from be
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
-from sopwith.core.config import Config
+from sopwith.core.digest import sha256
 from sopwith.core.procedure import Procedure, check_name
 from sopwith.engine.files import is_file, read_bounded
 from sopwith.errors import BadName, InvalidProcedure, NotFound, Problem, Severity, WorkspaceError
 from sopwith.parse.parsed import PARSER_VERSION, Parsed, SourceFile
-from sopwith.ports import Cache, Workspace
+from sopwith.ports import FOLDER, Workspace
 from sopwith.version import __version__
+
+if TYPE_CHECKING:
+    from sopwith.core.config import Config
+    from sopwith.ports import Cache
 
 SHEET = "SOP.md"
 MANIFEST = "manifest.json"
@@ -56,6 +60,8 @@ class Library:
         self.workspace = workspace
         self._cache = cache
         self._sops = workspace.sops
+        # of a hundred procedures each Path costs more than what is read: they are put together as text
+        self._place = str(workspace.sops)
         self._inside = os.path.realpath(workspace.sops)
 
     def entries(self) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
@@ -96,13 +102,13 @@ class Library:
         """An error for each file of the procedure that is none of `.pi/sops`, so that it must not be read."""
         return tuple(
             _error(
-                str((entry.folder / file).relative_to(self.workspace.root)),
+                self._shown(entry, file),
                 "leads_outside",
                 f"{file} of {entry.name} leads out of .pi/sops",
                 _KEEP_INSIDE,
             )
             for file in (SHEET, MANIFEST)
-            if not self._is_inside(entry.folder / file)
+            if not self._is_inside(f"{entry.folder}/{file}")
         )
 
     def procedure(self, name: str) -> Procedure:
@@ -127,11 +133,13 @@ class Library:
         """config.json and what is to be said about it."""
         data = read_bounded(self.workspace.config)
         if data is None:
+            from sopwith.core.config import Config
+
             return Config(), ()
         from sopwith.parse.config import parse_config
 
         config, problems = parse_config(SourceFile("config.json", data))
-        return None if config is None else replace(config, digest=hashlib.sha256(data).hexdigest()), problems
+        return None if config is None else replace(config, digest=sha256(data).hexdigest()), problems
 
     def _index(self) -> tuple[dict[str, str], tuple[Problem, ...]]:
         data = read_bounded(self.workspace.index)
@@ -147,16 +155,16 @@ class Library:
         found: dict[str, Entry] = {}
         refused: dict[str, Problem] = {}
         for name, path in index.items():
-            entry = Entry(name, (self._sops / path).parent, True)
+            entry = Entry(name, self._sops / path.rpartition("/")[0], True)
             if (problem := self._unusable(entry, path)) is None:
                 found[name] = entry
             else:
                 refused[name] = problem
         notes: list[Problem] = []
-        for folder in self._folders_on_disk():
-            entry = Entry(folder.name, folder, False)
-            if entry.name in found or entry.name in refused:
+        for name in self._names_on_disk():
+            if name in found or name in refused or not has_files(self._sops / name):
                 continue
+            entry = Entry(name, self._sops / name, False)
             if (problem := self._unusable(entry, entry.name)) is not None:
                 refused[entry.name] = problem
                 continue
@@ -173,38 +181,40 @@ class Library:
             check_name(entry.name)
         except BadName as error:
             return told(file, "bad_name", error.message, error.hint)
-        if self._is_inside(entry.folder):
+        if self._is_inside(str(entry.folder)):
             return None
         return _error(file, "leads_outside", f"{entry.name} leads out of .pi/sops: {path}", _KEEP_INSIDE)
 
-    def _is_inside(self, path: Path) -> bool:
+    def _is_inside(self, path: str) -> bool:
         if self._is_straight(path):
             return True
         # not Path.resolve, which raises for links that lead in a circle
         return Path(os.path.realpath(path)).is_relative_to(self._inside)
 
-    def _is_straight(self, path: Path) -> bool:
+    def _is_straight(self, path: str) -> bool:
         """Whether no link stands between `.pi/sops` and the path, so that it lies where it says: quick to tell."""
-        place, wanted = str(self._sops), str(path)
-        if not wanted.startswith(f"{place}/"):
+        place = self._place
+        if not path.startswith(f"{place}/"):
             return False
-        for part in wanted[len(place) + 1 :].split("/"):
+        for part in path[len(place) + 1 :].split("/"):
             place += f"/{part}"
             if part == ".." or os.path.islink(place):  # noqa: PTH114 - no Path for each part
                 return False
         return True
 
-    def _folders_on_disk(self) -> list[Path]:
+    def _names_on_disk(self) -> list[str]:
         try:
-            inside = sorted(self.workspace.sops.iterdir())
+            return sorted(os.listdir(self._place))  # noqa: PTH208 - no Path for each name
         except OSError as error:
-            raise WorkspaceError.from_os("look into", self.workspace.sops, error) from error
-        return [folder for folder in inside if has_files(folder)]
+            raise WorkspaceError.from_os("look into", self._place, error) from error
 
     def _source(self, entry: Entry, file: str) -> SourceFile | None:
-        path = entry.folder / file
-        data = read_bounded(path)
-        return None if data is None else SourceFile(str(path.relative_to(self.workspace.root)), data)
+        data = read_bounded(f"{entry.folder}/{file}")
+        return None if data is None else SourceFile(self._shown(entry, file), data)
+
+    def _shown(self, entry: Entry, file: str) -> str:
+        """The path of the file as people write it, from the project folder."""
+        return f"{FOLDER}{str(entry.folder)[len(self._place) :]}/{file}"
 
     def _parse(self, entry: Entry) -> Parsed:
         sheet = self._source(entry, SHEET)
@@ -229,7 +239,7 @@ def has_files(folder: Path) -> bool:
 
 
 def _cache_key(name: str, sheet: SourceFile | None, manifest: SourceFile | None) -> str:
-    digest = hashlib.sha256(f"{__version__}\0{PARSER_VERSION}\0{name}".encode())
+    digest = sha256(f"{__version__}\0{PARSER_VERSION}\0{name}".encode())
     for source in (sheet, manifest):
         if source is None:
             digest.update(b"\0-")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sopwith.core.actor import Actor
-from sopwith.engine.documents import Document, procedure_document
+from sopwith.core.modes import declared_mode
+from sopwith.core.procedure import Procedure
+from sopwith.engine.documents import Document
 from sopwith.engine.library import Library
 from sopwith.engine.sight import Sight
 from sopwith.errors import Problem, Severity, SopwithError
+
+if TYPE_CHECKING:
+    from sopwith.core.config import Config
 
 
 def list_procedures(library: Library, actor: Actor | None = None) -> tuple[list[Document], tuple[Problem, ...]]:
@@ -37,9 +44,18 @@ def list_procedures(library: Library, actor: Actor | None = None) -> tuple[list[
             "registered": entry.registered,
         }
         if parsed.procedure is not None:
-            whole = procedure_document(parsed.procedure, config)
-            document |= {key: whole[key] for key in ("title", "description", "version", "priority", "executionMode")}
-            document["totalSteps"] = len(parsed.procedure.steps)
-            document["gates"] = sum(step.requires_approval for step in parsed.procedure.steps)
+            document |= _at_a_glance(parsed.procedure, config)
         listed.append(document)
     return listed, problems
+
+
+def _at_a_glance(procedure: Procedure, config: Config) -> Document:
+    return {
+        "title": procedure.title,
+        "description": procedure.description,
+        "version": procedure.version,
+        "priority": procedure.priority,
+        "executionMode": declared_mode(procedure, config),
+        "totalSteps": len(procedure.steps),
+        "gates": sum(step.requires_approval for step in procedure.steps),
+    }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from sopwith.engine.auditing import Auditing
-from sopwith.engine.keys import Keyring
-from sopwith.engine.library import Library
 from sopwith.engine.switchboard import NoBell, Switchboard
-from sopwith.ports import Bell, Clock, ExecutorKinds, Ids, Owner, Store, Views, Workspace
+
+if TYPE_CHECKING:
+    from sopwith.engine.keys import Keyring
+    from sopwith.engine.library import Library
+    from sopwith.ports import Bell, Clock, ExecutorKinds, Ids, Owner, Store, Views, Workspace
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,6 +51,8 @@ def _digest(path: Path) -> str:
         return ""
     with os.fdopen(descriptor, "rb") as file:
         try:
+            import hashlib  # OpenSSL: most procedures pin nothing
+
             return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             return ""

@@ -22,7 +22,7 @@ from sopwith.engine.parts import Parts
 from sopwith.engine.sight import no_such_run
 from sopwith.errors import BadName, StoreError
 
-RUN_ID = re.compile(r"sop_run_[a-z0-9_-]{1,48}")
+RUN_ID = r"sop_run_[a-z0-9_-]{1,48}"
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -121,6 +121,6 @@ def envelope_of(parts: Parts, digest: str) -> dict[str, Any] | None:
 
 def check_run_id(run_id: str) -> str:
     """`run_id`, if a run may be called that; BadName otherwise, before any path is built from it."""
-    if not RUN_ID.fullmatch(run_id):
+    if not re.fullmatch(RUN_ID, run_id):
         raise BadName(f"{run_id[:80]!r} is not a run id", hint="a run id looks like sop_run_k3v9x2m4q7ab")
     return run_id

@@ -5,12 +5,16 @@ It is asked of everybody who came through a token; whoever is at the machine its
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sopwith.core.actor import Actor
 from sopwith.core.people import Directory
 from sopwith.core.procedure import check_name
 from sopwith.engine.library import Library
 from sopwith.errors import InvalidProcedure, LimitReached, NotFound, WorkspaceError
-from sopwith.ports import RunSummary, Store
+
+if TYPE_CHECKING:
+    from sopwith.ports import RunSummary, Store
 
 
 class Sight:

@@ -17,8 +17,7 @@ from enum import StrEnum
 import msgspec
 
 from sopwith.core.actor import Actor, ActorKind, Session
-from sopwith.core.config import Role
-from sopwith.core.grants import Grant, is_pattern
+from sopwith.core.grants import Grant, Role, is_pattern
 from sopwith.core.instant import iso
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.engine.access import TOKEN_CREATED, TOKEN_REVOKED, access_document, entry_maker

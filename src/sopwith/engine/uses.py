@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 
 from sopwith.core.child import MAX_DEPTH, constant
 from sopwith.core.confidential import handed_on
@@ -79,6 +78,8 @@ def _handed_over(using: Procedure, step: Step, used: Procedure) -> Iterator[Prob
     declared = {parameter.name: parameter for parameter in used.parameters}
     for name, value in step.with_.items():
         if declared and name not in declared:
+            from difflib import get_close_matches
+
             near = get_close_matches(name, declared, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(declared)}"
             yield _problem(using, step, "unknown_parameter", f"{used.name} takes no parameter {name}", hint)

@@ -9,8 +9,8 @@ from msgspec import Meta, Struct, field, json
 
 from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import TimeoutAction
-from sopwith.core.config import Config, Role, Telemetry, User
-from sopwith.core.grants import PATTERN
+from sopwith.core.config import Config, Telemetry, User
+from sopwith.core.grants import PATTERN, Role
 from sopwith.core.people import GROUP, USER
 from sopwith.core.procedure import EnvironmentRules, ExecutionMode, Priority
 from sopwith.errors import Problem

@@ -24,7 +24,7 @@ FLAWED: Any = object()
 """Stands for a value that was already reported and that JSON cannot carry exactly."""
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 _SYNTAX = "JSON has double quotes, no comments, and no comma after the last entry"
-_PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_]*")
+_PLAIN_KEY = r"[A-Za-z_$][A-Za-z0-9_]*"
 
 
 class JsonDocument:
@@ -65,7 +65,7 @@ def path_text(path: Path) -> str:
     for part in path:
         if isinstance(part, int):
             parts.append(f"[{part}]")
-        elif _PLAIN_KEY.fullmatch(part):
+        elif re.fullmatch(_PLAIN_KEY, part):
             parts.append(f".{part}")
         else:
             parts.append(f"[{json.dumps(part[:60])}]")

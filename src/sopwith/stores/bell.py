@@ -14,14 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sopwith.stores.sockets import private_socket, reachable
-
 if TYPE_CHECKING:
     from socket import socket
 
 BELL = "server.bell"
 """The name of the socket, in the folder of the runs, which is private (0700) as the socket is (0600)."""
-_WORD = re.compile(rb"(sop_run_[a-z0-9_-]{1,48})( left)?")
+_WORD = rb"(sop_run_[a-z0-9_-]{1,48})( left)?"
 _LONGEST_WORD_BYTES = 64
 _WORDS_AT_A_TIME = 64
 """So many words are taken before other work of the event loop has its turn."""
@@ -47,6 +45,8 @@ class DatagramBell:
         # most commands find no server, and need no such module
         import socket
 
+        from sopwith.stores.sockets import reachable
+
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell,
             reachable(self._path) as address,
@@ -65,6 +65,8 @@ class DatagramEar:
     def listen(self, hear: Callable[[str, bool], None]) -> None:
         import asyncio
         import socket
+
+        from sopwith.stores.sockets import private_socket
 
         self._socket = private_socket(self._path, socket.SOCK_DGRAM)
         asyncio.get_running_loop().add_reader(self._socket, self._read, self._socket, hear)
@@ -87,5 +89,5 @@ class DatagramEar:
                 data = ear.recv(_LONGEST_WORD_BYTES + 1)
             except OSError:
                 return
-            if word := _WORD.fullmatch(data):
+            if word := re.fullmatch(_WORD, data):
                 hear(word[1].decode(), word[2] is not None)

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 _MOUNTS = Path("/proc/self/mountinfo")
-_ESCAPE = re.compile(r"\\([0-7]{3})")
+_ESCAPE = r"\\([0-7]{3})"
 _NETWORKS = "nfs nfs4 cifs smb3 smbfs ncpfs afs openafs coda 9p davfs davfs2 sshfs ftpfs"
 _CLUSTERS = "ceph glusterfs lustre gpfs beegfs orangefs pvfs2 panfs wekafs moosefs gfs gfs2 ocfs2"
 _LENT = "vboxsf vmhgfs prl_fs"
@@ -64,7 +64,7 @@ def find_mount(mountinfo: str, path: str) -> Mount | None:
         fields, kinds = before.split(" "), after.split(" ")
         if not dash or len(fields) < 5:
             continue
-        point = _ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), fields[4])
+        point = re.sub(_ESCAPE, lambda escape: chr(int(escape[1], 8)), fields[4])
         if _lies_in(path, point) and (found is None or len(point) >= len(found.point)):
             found = Mount(point, kinds[0])
     return found

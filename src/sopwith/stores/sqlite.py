@@ -9,22 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
-from hashlib import sha256
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sopwith.core.admission import Occupancy
 from sopwith.core.codec import SealedEvent
+from sopwith.core.digest import sha256
 from sopwith.core.run import ENDED, RunStatus
 from sopwith.errors import StoreError
 from sopwith.ports import AskingFilter, Batch, Claim, Lease, Owner, RunFilter, RunSummary
 from sopwith.stores import batches
-from sopwith.stores.asking import SqliteAsking
 from sopwith.stores.claims import Claims
 from sopwith.stores.database import Database
-from sopwith.stores.deliveries import SqliteDeliveries
-from sopwith.stores.integrity import findings
-from sopwith.stores.log import SqliteLog
-from sopwith.stores.notices import SqliteCursor, SqliteNotices
 from sopwith.stores.rows import (
     RunIds,
     StoredRun,
@@ -37,8 +33,15 @@ from sopwith.stores.rows import (
     sealed_event,
     stored_run,
 )
-from sopwith.stores.tally import SqliteTally
-from sopwith.stores.tokens import RESTORED, SqliteTokens
+
+if TYPE_CHECKING:
+    from sopwith.core.admission import Occupancy
+    from sopwith.stores.asking import SqliteAsking
+    from sopwith.stores.deliveries import SqliteDeliveries
+    from sopwith.stores.log import SqliteLog
+    from sopwith.stores.notices import SqliteCursor, SqliteNotices
+    from sopwith.stores.tally import SqliteTally
+    from sopwith.stores.tokens import SqliteTokens
 
 _EPOCHS_OF_A_HISTORY = 1_000_000
 """More claims than one run ever sees: those of a restored copy are newer than any of what it replaces."""
@@ -52,13 +55,50 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._db = Database(path)
         self._claims = Claims(self._db)
-        self.log = SqliteLog(self._db)
-        self.tokens = SqliteTokens(self._db)
-        self.notices = SqliteNotices(self._db)
-        self.traced = SqliteCursor(self._db, "traces")
-        self.tally = SqliteTally(self._db)
-        self._asking = SqliteAsking(self._db, self._claims)
-        self.deliveries = SqliteDeliveries(self._db)
+
+    # a short command has no use for most of these, and imports none of them
+
+    @cached_property
+    def _asking(self) -> SqliteAsking:
+        from sopwith.stores.asking import SqliteAsking
+
+        return SqliteAsking(self._db, self._claims)
+
+    @cached_property
+    def log(self) -> SqliteLog:
+        from sopwith.stores.log import SqliteLog
+
+        return SqliteLog(self._db)
+
+    @cached_property
+    def tokens(self) -> SqliteTokens:
+        from sopwith.stores.tokens import SqliteTokens
+
+        return SqliteTokens(self._db)
+
+    @cached_property
+    def notices(self) -> SqliteNotices:
+        from sopwith.stores.notices import SqliteNotices
+
+        return SqliteNotices(self._db)
+
+    @cached_property
+    def traced(self) -> SqliteCursor:
+        from sopwith.stores.notices import SqliteCursor
+
+        return SqliteCursor(self._db, "traces")
+
+    @cached_property
+    def tally(self) -> SqliteTally:
+        from sopwith.stores.tally import SqliteTally
+
+        return SqliteTally(self._db)
+
+    @cached_property
+    def deliveries(self) -> SqliteDeliveries:
+        from sopwith.stores.deliveries import SqliteDeliveries
+
+        return SqliteDeliveries(self._db)
 
     def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
         with self._db.writing() as connection:
@@ -184,6 +224,8 @@ class SqliteStore:
 
     def check(self) -> list[str]:
         """What is wrong with the file, one sentence each, for `sop doctor`; empty when all is well."""
+        from sopwith.stores.integrity import findings
+
         try:
             with self._db.snapshot() as connection:
                 return list(findings(connection))
@@ -200,6 +242,8 @@ class SqliteStore:
         No token holds there: one of them may have been revoked since.
         What waited to start a run may have done so in that history: it starts none now, and all triggers begin anew.
         """
+        from sopwith.stores.tokens import RESTORED
+
         with self._db.writing():
             self._db.run("void_deliveries", now=milliseconds(now))
             self._db.run("forget_trigger_cursors")
@@ -208,7 +252,7 @@ class SqliteStore:
             self._db.run("insert_restoration", line=restoration)
             self._db.run("revoke_all_tokens", at=milliseconds(now), by=RESTORED)
             self.notices.void(now)
-            SqliteCursor(self._db, "traces").moved(None)
+            self.traced.moved(None)
 
     def damage(self) -> str:
         """What is first found to be wrong with the file itself; empty if nothing is. Reads it all: 2 ms for a MiB."""
@@ -237,6 +281,8 @@ class SqliteStore:
             self._db.run("ask_of_run", ordinal=run.ordinal, **run_values(summary, head))
 
     def _occupancy(self, name: str, group: str, *, asking: int) -> Occupancy:
+        from sopwith.core.admission import Occupancy
+
         ended = self._db.value("last_executed_end", name=name)
         # null, which no run's group equals, stands for none
         of_group = {"group": group or None, "asking": asking}

@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from sopwith.core.codec import view_line
 from sopwith.errors import StoreError, WorkspaceError
-from sopwith.ports import Batch, Store
+
+if TYPE_CHECKING:
+    from sopwith.ports import Batch, Store
 
 _FIRST_REACH_BYTES = 4096
 _RETRY_SECS = 0.005

@@ -24,12 +24,12 @@ from sopwith.core.visible import in_one_line, visible
 _MARKS = {"✔": "+", "▶": ">", "✘": "x", "·": ".", "…": "...", "│": "|"}
 _UNBOUND = 100_000
 _USUAL_COLUMNS = 80
-_ESCAPE_SEQUENCES = re.compile(
+_ESCAPE_SEQUENCES = (
     "\x1b(?:\\[[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor
     "|[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)?"  # OSC, DCS and the like, up to their end
     "|[ -/]*[0-~]?)"
 )
-_NOT_PLAIN = re.compile("[^ -~\n]")
+_NOT_PLAIN = "[^ -~\n]"
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Me"})
 
 
@@ -160,6 +160,11 @@ def width(text: str) -> int:
     return sum(_character_width(character) for character in text)
 
 
+def seen_width(text: str) -> int:
+    """The same of text that may be styled."""
+    return width(click.unstyle(text) if "\x1b" in text else text)
+
+
 def crop(text: str, limit: int) -> str:
     """The text in at most `limit` columns, ending in an ellipsis if something is left out."""
     if width(text) <= limit:
@@ -179,7 +184,7 @@ def crop(text: str, limit: int) -> str:
 
 def pad(text: str, to: int) -> str:
     """The text, which may be styled, with spaces up to `to` columns."""
-    return text + " " * (to - width(click.unstyle(text)))
+    return text + " " * (to - seen_width(text))
 
 
 def shown(text: str) -> str:
@@ -196,7 +201,7 @@ def tame(text: str) -> str:
     """What a program printed, as its plain words: no colours, only the last state of a line it overwrote."""
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
-    lines = (line.rstrip("\r").rpartition("\r")[2] for line in _ESCAPE_SEQUENCES.sub("", text).split("\n"))
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in re.sub(_ESCAPE_SEQUENCES, "", text).split("\n"))
     return _unsteering("\n".join(lines).replace("\t", "    "))
 
 
@@ -245,7 +250,7 @@ def _write(stream: IO[str], words: str) -> None:
 
 
 def _unsteering(text: str) -> str:
-    return printable(_NOT_PLAIN.sub(_tamed, text))
+    return printable(re.sub(_NOT_PLAIN, _tamed, text))
 
 
 def _tamed(match: re.Match[str]) -> str:

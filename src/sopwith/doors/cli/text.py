@@ -307,7 +307,7 @@ def group_words(document: Document) -> str:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; styled cells count by what is seen."""
-    widths = [max(width(click.unstyle(row[i])) for row in (headings, *rows)) for i in range(len(headings))]
+    widths = [max(terminal.seen_width(row[i]) for row in (headings, *rows)) for i in range(len(headings))]
     lines = [dim("  ".join(pad(h, w) for h, w in zip(headings, widths, strict=True)).rstrip())]
     lines += ["  ".join(pad(cell, w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sopwith.core.config import Role
+from sopwith.core.grants import Role
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.door import Document, Door, verb
 from sopwith.doors.cli.terminal import crop, safe, shown

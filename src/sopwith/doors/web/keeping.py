@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sopwith.core.config import Role
-from sopwith.core.grants import PATTERN
+from sopwith.core.grants import PATTERN, Role
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.doors.web.cursors import cursor, read_number
 from sopwith.doors.web.office import Desk
