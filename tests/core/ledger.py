@@ -431,7 +431,7 @@ class Ledger:
                 assert seconds is None or body.until == event.at + timedelta(seconds=seconds)
             case ev.WaitEnded():
                 assert number in self.waiting
-                self._time_was_over(number, self.procedure.step(number).wait_secs or 0)
+                self._wait_was_over(body)
                 self.waiting.discard(number)
                 self.running.add(number)
                 self.next = (ev.StepCompleted, number)
@@ -749,6 +749,15 @@ class Ledger:
         else:
             assert self.now.at - at >= timedelta(seconds=seconds), "over before its time"
 
+    def _wait_was_over(self, body: ev.WaitEnded) -> None:
+        """A wait for a moment ends by the wall clock alone, which may have been set to before the wait began."""
+        step = self.procedure.step(body.step_number)
+        if step.wait_secs is not None:
+            self._time_was_over(body.step_number, step.wait_secs)
+        else:
+            assert step.wait_until is not None
+            assert self.now.at >= datetime.fromisoformat(step.wait_until) == body.until, "over before its time"
+
     def _processes(self) -> set[StepId]:
         return {n for n in self.running if self.procedure.step(n).executor == "shell"} | self.verifying
 
@@ -828,7 +837,8 @@ class Ledger:
                 assert not self.started, "started twice"
                 assert None not in self.asked or None in self.approved, "started without its approval"
                 self.started = True
-                self.clock = (event.at, self.now)
+                # what a start asks anew has all its time, and rested in none of it
+                self.clock, self.rested, self.stopped = (event.at, self.now), timedelta(0), None
             case ev.RunPauseRequested() | ev.RunCancelRequested():
                 assert processes, "asked to wait for nothing"
                 self._stop_clocks(event.at)
@@ -881,7 +891,7 @@ class Ledger:
         self.stopped, self.failed = None, False
 
     def _run_timed_out(self, body: ev.RunTimedOut) -> None:
-        assert self.clock is not None, "over before it began"
+        assert self.started and self.clock is not None, "over before it began"
         assert True not in (self.paused, self.out, self.failed), "over where no time counts"
         at, began = self.clock
         limit = timedelta(seconds=self.procedure.timeout_secs or 0)
