@@ -891,7 +891,8 @@ class Ledger:
         self.stopped, self.failed = None, False
 
     def _run_timed_out(self, body: ev.RunTimedOut) -> None:
-        assert self.started and self.clock is not None, "over before it began"
+        assert self.started, "over before it began"
+        assert self.clock is not None, "over before it began"
         assert True not in (self.paused, self.out, self.failed), "over where no time counts"
         at, began = self.clock
         limit = timedelta(seconds=self.procedure.timeout_secs or 0)

@@ -71,7 +71,7 @@ UNTIL = NOON + timedelta(minutes=5)
 
 
 def waiting_until(days: float) -> Checked:
-    """A wait until five past noon, begun so many days later; after that the machine starts anew, the clock a day back."""
+    """A wait until five past noon, begun so many days later; then the machine starts anew, its clock a day back."""
     story = Checked(wait(wait_until=iso(UNTIL)))
     story.tick(days * 86_400)
     story.drive()
