@@ -665,8 +665,8 @@ MUTANTS = (
     rule(
         "a pause stops the clock of the run",
         "core/evolve.py:_timed_again",
-        "run.held_ms + whole_ms(event.at - run.stopped_at)",
-        "run.held_ms",
+        "run.held.and_from(run.stopped, _read(event, body))",
+        "run.held",
         found_by="tests/core/test_run_limit.py",
     ),
     rule("a retry forgets a waiver", "core/evolve_again.py:_asked_again", "must_ask=", "waived=step.waived, must_ask="),
