@@ -729,15 +729,36 @@ MUTANTS = (
     rule(
         "limits count by the boot clock",
         "core/run.py:time_left_ms",
-        "elapsed_ms(step.started, now)",
+        "lived_ms(step.started, step.held, now)",
         "round((now.at - step.started.at).total_seconds() * 1000)",
         found_by="tests/core/test_pause_and_cancel.py tests/core/test_flow.py tests/core/test_run_limit.py",
     ),
     rule(
         "a run's limit counts by the boot clock",
         "core/run.py:run_left_ms",
-        "elapsed_ms(run.clock, now)",
+        "lived_ms(run.clock, run.held, now)",
         "round((now.at - run.clock.at).total_seconds() * 1000)",
+    ),
+    rule(
+        "a pause counts by the clock that the limit counts by",
+        "core/instant.py:lived_ms",
+        "held.boot_ms if start.boot_id == end.boot_id else held.wall_ms",
+        "held.wall_ms",
+        found_by="tests/core/test_run_limit.py",
+    ),
+    rule(
+        "after a restart a pause counts by the wall clock",
+        "core/instant.py:lived_ms",
+        "held.boot_ms if start.boot_id == end.boot_id else held.wall_ms",
+        "held.boot_ms",
+        found_by="tests/core/test_run_limit.py",
+    ),
+    rule(
+        "a pause that is to come stops the clock of what is done by hand by the boot clock",
+        "core/moves_person.py:_pause_asked",
+        ", boot_id=boot_id, boot_ms=boot_ms",
+        "",
+        found_by="tests/core/test_flow.py",
     ),
     rule(
         "so many processes and no more",

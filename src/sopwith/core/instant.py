@@ -40,9 +40,8 @@ class Held(msgspec.Struct, frozen=True):
     def and_from(self, start: Instant, end: Instant) -> Held:
         """With one stop more."""
         wall_ms = whole_ms(end.at - start.at)
-        # where the boot clock was not recorded, or began anew, the wall clock has to do
-        boot_ms = elapsed_ms(start, end) if start.boot_id else wall_ms
-        return Held(self.wall_ms + wall_ms, self.boot_ms + boot_ms)
+        # where the boot clock began anew, or an older record has no reading of it, the wall clock has to do
+        return Held(self.wall_ms + wall_ms, self.boot_ms + elapsed_ms(start, end))
 
 
 UNHELD = Held()
