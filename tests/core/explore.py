@@ -175,7 +175,7 @@ def _key(run: Run) -> tuple[object, ...]:
         (
             *(step.status, step.gate_void, step.waived, step.attempt > 0, _gate(step.gate), min(step.tries, 2)),
             *(step.wake_at is None, step.condition_held, step.condition_unknown, step.passed_over),
-            *(step.stopped_at is None, step.ends_run, step.child_standing, step.verifying),
+            *(step.stopped is None, step.ends_run, step.child_standing, step.verifying),
             step.to_verify,
         )
         for step in run.steps.values()

@@ -143,8 +143,9 @@ class Ledger:
         self.failure: ev.StepFailed | None = None
         self.params: dict[str, ev.ParamValue] = {}
         self.clock: tuple[datetime, Instant] | None = None
-        self.stopped: datetime | None = None
-        self.rested = timedelta(0)
+        self.stopped: tuple[datetime, Instant] | None = None
+        self.rested = (timedelta(0), timedelta(0))
+        """Between a pause and what follows it: by the wall clock as recorded, and as long as it really was."""
         self.out = self.failed = False
         self.instances: dict[StepId, list[StepId]] = {}
         self.outputs: dict[StepId, dict[str, Any]] = {}
@@ -431,7 +432,7 @@ class Ledger:
                 assert seconds is None or body.until == event.at + timedelta(seconds=seconds)
             case ev.WaitEnded():
                 assert number in self.waiting
-                self._time_was_over(number, self.procedure.step(number).wait_secs or 0)
+                self._wait_was_over(body)
                 self.waiting.discard(number)
                 self.running.add(number)
                 self.next = (ev.StepCompleted, number)
@@ -749,6 +750,15 @@ class Ledger:
         else:
             assert self.now.at - at >= timedelta(seconds=seconds), "over before its time"
 
+    def _wait_was_over(self, body: ev.WaitEnded) -> None:
+        """A wait for a moment ends by the wall clock alone, which may have been set to before the wait began."""
+        step = self.procedure.step(body.step_number)
+        if step.wait_secs is not None:
+            self._time_was_over(body.step_number, step.wait_secs)
+        else:
+            assert step.wait_until is not None
+            assert self.now.at >= datetime.fromisoformat(step.wait_until) == body.until, "over before its time"
+
     def _processes(self) -> set[StepId]:
         return {n for n in self.running if self.procedure.step(n).executor == "shell"} | self.verifying
 
@@ -828,7 +838,8 @@ class Ledger:
                 assert not self.started, "started twice"
                 assert None not in self.asked or None in self.approved, "started without its approval"
                 self.started = True
-                self.clock = (event.at, self.now)
+                # what a start asks anew has all its time, and rested in none of it
+                self._count_anew(event.at)
             case ev.RunPauseRequested() | ev.RunCancelRequested():
                 assert processes, "asked to wait for nothing"
                 self._stop_clocks(event.at)
@@ -840,7 +851,7 @@ class Ledger:
                 assert body.cause != "condition" or self.unknown, "paused for a condition that is known"
                 self._stop_clocks(event.at)
                 self.paused, self.stopping, self.ending = True, False, False
-                self.stopped = event.at if self.started else None
+                self.stopped = (event.at, self.now) if self.started else None
             case ev.RunResumed():
                 self.stopping = False  # a pause that still waited for a process is taken back
                 assert "failed" not in self.stuck.values()
@@ -875,23 +886,33 @@ class Ledger:
 
     def _goes_on(self, at: datetime) -> None:
         if self.failed:
-            self.clock, self.rested, self.out = (at, self.now), timedelta(0), False
+            self._count_anew(at)
+            self.out = False
         elif self.stopped is not None:
-            self.rested += at - self.stopped
+            by_wall, really = self.rested
+            stopped_at, stopped = self.stopped
+            really += timedelta(milliseconds=self.now.boot_ms - stopped.boot_ms)
+            self.rested = (by_wall + (at - stopped_at), really)
         self.stopped, self.failed = None, False
 
+    def _count_anew(self, at: datetime) -> None:
+        self.clock, self.stopped = (at, self.now), None
+        self.rested = (timedelta(0), timedelta(0))
+
     def _run_timed_out(self, body: ev.RunTimedOut) -> None:
+        assert self.started, "over before it began"
         assert self.clock is not None, "over before it began"
         assert True not in (self.paused, self.out, self.failed), "over where no time counts"
         at, began = self.clock
         limit = timedelta(seconds=self.procedure.timeout_secs or 0)
         assert timedelta(milliseconds=body.limit_ms) == limit
-        wanted = limit + self.rested
+        by_wall, really = self.rested
+        # a restart lies between the beginning and now, or between neither of the pauses and what followed it
         if began.boot_id == self.now.boot_id:
-            lived = timedelta(milliseconds=self.now.boot_ms - began.boot_ms)
+            lived = timedelta(milliseconds=self.now.boot_ms - began.boot_ms) - really
         else:
-            lived = self.now.at - at
-        assert lived >= wanted, "the run was ended before its time"
+            lived = self.now.at - at - by_wall
+        assert lived >= limit, "the run was ended before its time"
         self.out = True
 
     def _retried(self, body: ev.RunRetried) -> None:

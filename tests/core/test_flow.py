@@ -678,6 +678,26 @@ def test_a_pause_stops_the_clock_of_what_is_done_by_hand() -> None:
     assert story.time_out(1) == ["step_failed", "run_failed"]
 
 
+@pytest.mark.parametrize("by", [-3600, 3600], ids=["back", "forward"])
+@pytest.mark.parametrize("beside", [(), (shell(after=()),)], ids=["at once", "after a process"])
+def test_a_clock_that_is_set_during_a_pause_takes_no_time_from_what_is_done_by_hand(
+    by: int, beside: tuple[MakeStep, ...]
+) -> None:
+    story = Story(manual(timeout_secs=60), *beside).drive()
+    story.tick(20)
+    story.when(cmd.Pause)
+    story.set_wall_by(by)
+    story.tick(3600)
+    if beside:
+        story.finish(2)
+    story.when(cmd.Resume)
+    assert story.time_out(1) == []
+    story.tick(30)
+    assert story.time_out(1) == []
+    story.tick(10)
+    assert story.time_out(1)[0] == "step_failed"
+
+
 def test_a_pause_that_waits_for_a_process_still_limits_that_process() -> None:
     story = Story(shell(timeout_secs=60), manual(timeout_secs=60, after=())).drive()
     story.when(cmd.Pause)

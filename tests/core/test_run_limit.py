@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from sopwith.core import commands as cmd
 from sopwith.core.due import Due, DueKind, due, next_due_at, overdue, ready_now
-from sopwith.core.events import RunFailed, RunTimedOut, StepFailed
+from sopwith.core.events import RunFailed, RunPaused, RunTimedOut, StepFailed
+from sopwith.core.evolve import replay
 from sopwith.core.procedure import ExecutionMode, OnFailure, RetryRules, RollbackScript, Script
 from sopwith.core.refusal import what_now
 from sopwith.core.run import RunStatus, is_failing, is_running_out, run_left_ms, starts_nothing
@@ -157,6 +159,44 @@ def test_the_clock_stands_still_while_the_run_is_paused() -> None:
     story.tick(36)
     assert story.when(cmd.TimeOutRun) == []
     assert story.when(cmd.TimeOutRun)[0] == "run_timed_out"
+
+
+@pytest.mark.parametrize("by", [-10_000, 10_000], ids=["back", "forward"])
+def test_a_clock_that_is_set_during_a_pause_neither_takes_time_from_the_run_nor_gives_it_any(by: int) -> None:
+    story = limited(manual()).drive()
+    story.tick(20)
+    story.when(cmd.Pause)
+    story.set_wall_by(by)
+    story.tick(10_000)
+    story.when(cmd.Resume)
+    assert run_left_ms(story.run, story.now) == 38_000
+    story.tick(36)
+    assert story.when(cmd.TimeOutRun) == []
+    assert story.when(cmd.TimeOutRun)[0] == "run_timed_out"
+
+
+def test_after_a_restart_a_pause_counts_by_the_wall_clock_too_as_all_else_does() -> None:
+    story = limited(manual()).drive()
+    story.tick(20)
+    story.when(cmd.Pause)
+    story.set_wall_by(10_000)
+    story.when(cmd.Resume)
+    story.reboot()
+    story.when(cmd.Pause)
+    story.set_wall_by(10_000)
+    story.when(cmd.Resume)
+    assert run_left_ms(story.run, story.now) == 37_000
+
+
+def test_a_pause_whose_reading_of_the_boot_clock_was_not_recorded_counts_by_the_wall_clock() -> None:
+    story = limited(manual()).drive()
+    story.tick(20)
+    story.when(cmd.Pause)
+    older = replace(story.last, body=RunPaused(cause="asked"))
+    story.run = replay(story.procedure, [*story.events[:-1], older])
+    story.tick(100)
+    story.when(cmd.Resume)
+    assert run_left_ms(story.run, story.now) == 38_000
 
 
 def test_the_clock_runs_on_while_a_pause_waits_for_a_process() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 
@@ -10,10 +11,12 @@ import pytest
 
 from sopwith.doors.cli import terminal
 from sopwith.doors.cli.display import ended_words
+from sopwith.engine.library import Library
 
 from .workshop import Workshop, end_process, eventually
 
 GATED = ("Look | echo looked", "?Act | echo acted")
+SCENARIO = 'expect.status = "awaiting_approval"'
 
 
 def test_next_is_one_command_a_line(workshop: Workshop) -> None:
@@ -54,6 +57,46 @@ def test_validate_reports_an_unregistered_folder_once(workshop: Workshop) -> Non
     assert workshop.sop("list").out.count("registered") == 1
     workshop.json("doctor")
     assert workshop.json("validate")["problems"] == []
+
+
+@pytest.mark.parametrize("verb", [("validate",), ("test",)])
+def test_a_procedure_that_cannot_be_read_is_told_beside_the_others(workshop: Workshop, verb: tuple[str, ...]) -> None:
+    for name in ("first", "shut", "third"):
+        workshop.steps(name, *GATED)
+        (workshop.sops / name / "scenarios").mkdir()
+        (workshop.sops / name / "scenarios" / "no.toml").write_text(SCENARIO)
+    files = [*(workshop.sops / "shut").glob("*.md"), *(workshop.sops / "shut").glob("manifest.json")]
+    for file in files:
+        file.unlink()
+        file.mkdir()
+    (workshop.sops / "index.json").write_text(
+        json.dumps({name: f"{name}/{files[0].name}" for name in ("first", "shut", "third")})
+    )
+    told = workshop.sop(*verb)
+    assert told.code == 1
+    assert f"shut/{files[0].name}: it is not a regular file" in told.out
+    assert re.search("3 procedures: 1 error|3 scenarios, 1 failed", told.out), told.out
+
+
+@pytest.mark.parametrize("verb", ["list", "validate"])
+def test_all_procedures_are_looked_at_in_one_pass(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """However many there are: to look each of them up among all would take their number squared."""
+    for number in range(5):
+        workshop.steps(f"p{number}", "Look | echo looked")
+    passes, survey = list[int](), Library._survey
+    monkeypatch.setattr(Library, "_survey", lambda library: passes.append(1) or survey(library))
+    assert workshop.sop(verb).code == 0
+    assert len(passes) == 1
+
+
+def test_a_list_names_ten_that_are_not_registered_and_counts_the_rest(workshop: Workshop) -> None:
+    for number in range(13):
+        workshop.steps(f"p{number:02}", "Look | echo looked")
+    (workshop.sops / "index.json").write_text("{}")
+    told = workshop.sop("list").out
+    assert "not registered: p00, p01, p02, p03, p04, p05, p06, p07, p08, p09 and 3 more; sop doctor" in told
 
 
 def test_sop_alone_prints_help(workshop: Workshop) -> None:

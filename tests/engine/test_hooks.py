@@ -46,6 +46,34 @@ def test_a_signed_webhook_starts_a_run_and_is_answered_with_its_id(desk: Desk) -
     assert desk.outcomes == [("webhook:/deploy", "started")]
 
 
+def test_before_the_procedures_were_read_a_webhook_is_asked_to_come_again_and_nobody_is_called_unproven(
+    bench: Bench,
+) -> None:
+    bench.environ["HOOK"] = SECRET
+    bench.procedure("deploy", {}, triggers=[HOOK])
+    young = Desk(bench)
+    for send in (young.github, young.post):
+        answer = send("/deploy", PUSH)
+        assert (answer.status, answer.document["error"]["code"]) == (503, "busy")
+        assert dict(answer.headers)["Retry-After"] == "1"
+    assert (young.runs(), young.outcomes, young.heard.refusals) == ([], [], [])
+    assert young.begin().github("/deploy", PUSH).status == 202
+
+
+def test_procedures_that_could_not_be_read_at_first_leave_the_server_young(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.environ["HOOK"] = SECRET
+    bench.procedure("deploy", {}, triggers=[HOOK])
+    young = Desk(bench)
+    with monkeypatch.context() as patch:
+        patch.setattr(young.triggering.armory, "_library", None)
+        young.begin()
+    assert len(young.heard.troubles) == 1
+    assert young.github("/deploy", PUSH).status == 503
+    assert young.begin().github("/deploy", PUSH).status == 202
+
+
 def test_the_event_is_kept_with_the_run_without_what_proved_it(desk: Desk) -> None:
     headers = {"Authorization": "Bearer x", "Cookie": "y", "X-GitHub-Event": "push"}
     desk.github("/deploy", PUSH, headers=headers, query=(("a", "1"),))

@@ -1,4 +1,4 @@
-"""`python -m tools.crash sweep | kills | power | storm`: prints one JSON document; exit code 1 where anything broke."""
+"""`python -m tools.crash sweep | kills | power | storm | crowd`: prints one JSON document; exit code 1 for a breach."""
 
 from __future__ import annotations
 
@@ -56,6 +56,12 @@ def _storm(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     return campaign(folder, writers=options.writers, readers=options.readers, seconds=options.seconds)
 
 
+def _crowd(folder: Path, options: argparse.Namespace) -> dict[str, object]:
+    from tools.crash.crowd import campaign
+
+    return campaign(folder, procedures=options.procedures, looks=options.looks, seed=options.seed)
+
+
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.crash", description=__doc__)
     parser.add_argument("--folder", type=Path, help="where to work; else a temporary folder")
@@ -81,6 +87,10 @@ def _options() -> argparse.ArgumentParser:
     storm.add_argument("--readers", type=int, default=1)
     storm.add_argument("--seconds", type=float, default=60)
     storm.set_defaults(act=_storm)
+    crowd = verbs.add_parser("crowd", help="very many procedures, some of them broken, read while they are changed")
+    crowd.add_argument("--procedures", type=int, default=10_000)
+    crowd.add_argument("--looks", type=int, default=10)
+    crowd.set_defaults(act=_crowd)
     return parser
 
 

@@ -45,8 +45,13 @@ def conclusion(run: Run, now: Instant) -> ev.EventBody | None:
     if not run.left:
         return _completed(run, now)
     if run.pause_requested and not busy_processes(run):
-        return ev.RunPaused(cause=run.pause_cause, reason=run.reason)
+        return paused(now, run.pause_cause, run.reason)
     return None
+
+
+def paused(now: Instant, cause: str, reason: str) -> ev.RunPaused:
+    """That the run is paused from now on, by both clocks."""
+    return ev.RunPaused(cause=cause, reason=reason, boot_id=now.boot_id, boot_ms=now.boot_ms)
 
 
 def _instances_done(run: Run, now: Instant) -> ev.EventBody | None:
@@ -115,7 +120,7 @@ def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None
         # what a person carries out, and a child run that rests, need not end for a pause that was to come at once;
         # nor need the child for any other: as long as one is asked for, it does not go on
         pauses = run.stopping or (run.pause_requested and children(run) and not run.timed_out)
-        return _paused(run, stuck) if pauses and not busy_processes(run) else None
+        return _paused(run, stuck, now) if pauses and not busy_processes(run) else None
     failed = [step for step in stuck if step.status is StepStatus.FAILED]
     if failed or run.timed_out or any(step.ends_run for step in stuck):
         by_default = run.timed_out and run.procedure.on_failure is OnFailure.ROLLBACK
@@ -125,17 +130,17 @@ def _stop(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody | None
         return _failed(run, now, _errors(run))
     if run.paused:
         return None
-    return _paused(run, stuck)
+    return _paused(run, stuck, now)
 
 
-def _paused(run: Run, stuck: list[StepState]) -> ev.EventBody:
+def _paused(run: Run, stuck: list[StepState], now: Instant) -> ev.EventBody:
     interrupted = [step for step in stuck if step.status is StepStatus.INTERRUPTED]
     unanswered = interrupted or [step for step in stuck if step.status is not StepStatus.FAILED]
     if not unanswered or (run.stopping and not interrupted):
-        return ev.RunPaused(cause=run.pause_cause, reason=run.reason)
+        return paused(now, run.pause_cause, run.reason)
     cause = "interrupted" if interrupted else "rejected"
     first = unanswered[0]
-    return ev.RunPaused(cause=cause, reason=f"step {first.number} {cause}: {first.error}")
+    return paused(now, cause, f"step {first.number} {cause}: {first.error}")
 
 
 def _leads_to_rollback(run: Run, step: StepState) -> bool:
@@ -177,7 +182,7 @@ def _after_a_rollback(run: Run, rollback: Rollback, now: Instant) -> ev.EventBod
         why = _errors(run) or (f"rolled back: {rollback.reason}" if rollback.reason else "rolled back")
         return _failed(run, now, why)
     if run.pause_requested:
-        return ev.RunPaused(cause=run.pause_cause, reason=run.reason)
+        return paused(now, run.pause_cause, run.reason)
     return None
 
 

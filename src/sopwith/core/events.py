@@ -161,19 +161,27 @@ class RunStarted(Body, frozen=True, kw_only=True, tag="run_started"):
 class RunPauseRequested(Body, frozen=True, kw_only=True, tag="run_pause_requested"):
     """Asked while a process ran; `run_paused` with the same `cause` follows when it has ended.
 
-    `stop`: it is ended now, and its step is interrupted unless it was done before that.
+    `stop`: it is ended now, and its step is interrupted unless it was done before that. The limits of steps by hand
+    stand still from this reading of the boot clock.
     """
 
     cause: str = "asked"
     reason: str = ""
     stop: bool = False
+    boot_id: str = ""
+    boot_ms: int = 0
 
 
 class RunPaused(Body, frozen=True, kw_only=True, tag="run_paused"):
-    """`cause`: asked, rejected, interrupted, approval_timeout, blocked or environment."""
+    """`cause`: asked, rejected, interrupted, approval_timeout, blocked or environment.
+
+    A limit of the run stands still from this reading of the boot clock.
+    """
 
     cause: str
     reason: str = ""
+    boot_id: str = ""
+    boot_ms: int = 0
 
 
 class RunResumed(Body, frozen=True, kw_only=True, tag="run_resumed"):

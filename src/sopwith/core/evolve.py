@@ -21,7 +21,7 @@ from sopwith.core.evolve_again import expanded, going_on, looked_at_anew, retrie
 from sopwith.core.evolve_gate import apply_gate, each_gate, start_clock, stop_clock
 from sopwith.core.evolve_rollback import rollback_begun, rollback_ended, rollback_started
 from sopwith.core.evolve_verification import verified
-from sopwith.core.instant import Instant, whole_ms
+from sopwith.core.instant import UNHELD, Instant
 from sopwith.core.procedure import Procedure, canonical
 from sopwith.core.request import Carried
 from sopwith.core.run import (
@@ -197,21 +197,21 @@ def _apply(run: Run, event: Event) -> Run:
         case ev.RunStarted():
             clock = Instant(event.at, event.body.boot_ms, event.body.boot_id)
             begun = replace(run, queued=False, started_at=run.started_at or event.at, start_void=False)
-            return replace(begun, clock=clock, stopped_at=None, held_ms=0)
+            return replace(begun, clock=clock, stopped=None, held=UNHELD)
         case ev.RunTimedOut():
             return replace(run, timed_out=True)
         case ev.RunPauseRequested(cause=cause, reason=reason, stop=stop):
             stopping = _stopped_by(event.actor, reason) if stop else ""
             asked = replace(run, pause_requested=True, stopping=stopping, pause_cause=cause, reason=reason)
-            return each_gate(_hold(asked, event), lambda gate: stop_clock(gate, event))
+            return each_gate(_hold(asked, event, event.body), lambda gate: stop_clock(gate, event))
         case ev.RunPaused(cause=cause, reason=reason):
             paused = replace(run, paused=True, pause_requested=False, stopping="", pause_cause=cause, reason=reason)
             if run.clock is not None:
-                paused = replace(paused, stopped_at=run.stopped_at or event.at)
-            return each_gate(_hold(paused, event), lambda gate: stop_clock(gate, event))
+                paused = replace(paused, stopped=run.stopped or _read(event, event.body))
+            return each_gate(_hold(paused, event, event.body), lambda gate: stop_clock(gate, event))
         case ev.RunResumed():
             resumed = going_on(_timed_again(looked_at_anew(run), event, event.body))
-            return each_gate(_let_go(resumed, event), lambda gate: start_clock(gate, event))
+            return each_gate(_let_go(resumed, event, event.body), lambda gate: start_clock(gate, event))
         case ev.RunCancelRequested(reason=reason):
             asked = replace(run, cancel_requested=True, reason=reason)
             return each_gate(asked, lambda gate: stop_clock(gate, event))
@@ -224,7 +224,7 @@ def _apply(run: Run, event: Event) -> Run:
             return replace(ended, nothing_ran=nothing_ran, with_failures=with_failures)
         case ev.RunRetried():
             return each_gate(
-                _let_go(retried(_timed_again(run, event, event.body), event.body), event),
+                _let_go(retried(_timed_again(run, event, event.body), event.body), event, event.body),
                 lambda gate: start_clock(gate, event),
             )
         case other:
@@ -234,11 +234,15 @@ def _apply(run: Run, event: Event) -> Run:
 def _timed_again(run: Run, event: Event, body: ev.RunResumed | ev.RunRetried) -> Run:
     """With the clock going on after a pause; after an end it starts afresh."""
     if run.ended is not None:
-        clock = Instant(event.at, body.boot_ms, body.boot_id)
-        return replace(run, clock=clock, stopped_at=None, held_ms=0, timed_out=False)
-    if run.stopped_at is None:
+        return replace(run, clock=_read(event, body), stopped=None, held=UNHELD, timed_out=False)
+    if run.stopped is None:
         return run
-    return replace(run, stopped_at=None, held_ms=run.held_ms + whole_ms(event.at - run.stopped_at))
+    return replace(run, stopped=None, held=run.held.and_from(run.stopped, _read(event, body)))
+
+
+def _read(event: Event, body: ev.RunPauseRequested | ev.RunPaused | ev.RunResumed | ev.RunRetried) -> Instant:
+    """The moment of the event, by both clocks."""
+    return Instant(event.at, body.boot_ms, body.boot_id)
 
 
 def _stopped_by(actor: Actor, reason: str) -> str:
@@ -292,12 +296,12 @@ def _cancelled(run: Run, event: Event, reason: str) -> Run:
     return replace(ended, cancel_requested=False, steps={n: stop(step) for n, step in ended.steps.items()})
 
 
-def _hold(run: Run, event: Event) -> Run:
+def _hold(run: Run, event: Event, body: ev.RunPauseRequested | ev.RunPaused) -> Run:
     """Stops the clock of steps that have a limit and are carried out by hand, or by a run that pauses too."""
     held = {
-        number: replace(step, stopped_at=event.at)
+        number: replace(step, stopped=_read(event, body))
         for number, step in run.steps.items()
-        if step.stopped_at is None and _pauses(run, number) and times_out_at(run, step) is not None
+        if step.stopped is None and _pauses(run, number) and times_out_at(run, step) is not None
     }
     return replace(run, steps={**run.steps, **held}) if held else run
 
@@ -306,11 +310,11 @@ def _pauses(run: Run, number: StepId) -> bool:
     return is_manual(run, number) or is_child(run, number)
 
 
-def _let_go(run: Run, event: Event) -> Run:
+def _let_go(run: Run, event: Event, body: ev.RunResumed | ev.RunRetried) -> Run:
     going = {
-        number: replace(step, stopped_at=None, held_ms=step.held_ms + whole_ms(event.at - step.stopped_at))
+        number: replace(step, stopped=None, held=step.held.and_from(step.stopped, _read(event, body)))
         for number, step in run.steps.items()
-        if step.stopped_at is not None
+        if step.stopped is not None
     }
     return replace(run, steps={**run.steps, **going}) if going else run
 
@@ -334,8 +338,8 @@ def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:
                 wake_at=None,
                 resting=None,
                 started=started,
-                stopped_at=None,
-                held_ms=0,
+                stopped=None,
+                held=UNHELD,
                 digest=body.digest,
                 child=body.child_run_id,
                 child_seq=body.child_seq,

@@ -31,6 +31,27 @@ def elapsed_ms(start: Instant, end: Instant) -> int:
     return max(0, whole_ms(end.at - start.at))
 
 
+class Held(msgspec.Struct, frozen=True):
+    """How long a clock was stopped, in all: as the wall clock tells it, and as the boot clock does."""
+
+    wall_ms: int = 0
+    boot_ms: int = 0
+
+    def and_from(self, start: Instant, end: Instant) -> Held:
+        """With one stop more."""
+        wall_ms = whole_ms(end.at - start.at)
+        # where the boot clock began anew, or an older record has no reading of it, the wall clock has to do
+        return Held(self.wall_ms + wall_ms, self.boot_ms + elapsed_ms(start, end))
+
+
+UNHELD = Held()
+
+
+def lived_ms(start: Instant, held: Held, end: Instant) -> int:
+    """What of the time from start to end was not held, both measured by one clock."""
+    return elapsed_ms(start, end) - (held.boot_ms if start.boot_id == end.boot_id else held.wall_ms)
+
+
 def iso(at: datetime) -> str:
     """UTC ISO 8601 with milliseconds and Z, the only form in which a time leaves the program."""
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

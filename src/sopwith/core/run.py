@@ -19,7 +19,7 @@ from sopwith.core.address import StepId, number_of
 from sopwith.core.agents import AgentCommand
 from sopwith.core.approval import FormValue, TimeoutAction
 from sopwith.core.events import Evidence, ParamValue, ParentRun, Policy, Used
-from sopwith.core.instant import Instant, duration_text, elapsed_ms, whole_ms
+from sopwith.core.instant import UNHELD, Held, Instant, duration_text, elapsed_ms, lived_ms, whole_ms
 from sopwith.core.procedure import ExecutionMode, Procedure
 from sopwith.core.request import Carried
 
@@ -202,9 +202,9 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     """Whose `command` carries the step out, or did, where an agent's does."""
     command: tuple[str, ...] = ()
     started: Instant | None = None
-    stopped_at: datetime | None = None
+    stopped: Instant | None = None
     """Since when a pause has stopped the clock of a step that is carried out by hand."""
-    held_ms: int = 0
+    held: Held = UNHELD
     """How long pauses have stopped it, in the present attempt."""
     ended_at: datetime | None = None
     duration_ms: int | None = None
@@ -334,9 +334,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Step -> the steps that name it as what they depend on."""
     clock: Instant | None = None
     """When the time of the run began to count: at its start, or when it was last brought back after its end."""
-    stopped_at: datetime | None = None
+    stopped: Instant | None = None
     """Since when a pause has stopped that clock."""
-    held_ms: int = 0
+    held: Held = UNHELD
     """How long pauses have stopped it."""
     timed_out: bool = False
     """Its time was up, and nobody has brought it back since."""
@@ -533,12 +533,12 @@ def times_out_at(run: Run, step: StepState) -> datetime | None:
     """When the running attempt of the step has used up its time, by the wall clock; None where nothing limits it."""
     if step.verifying and step.verification is not None:
         return step.verification.started.at + timedelta(milliseconds=step.verification.limit_ms)
-    if step.status is not StepStatus.RUNNING or step.started is None or step.stopped_at is not None:
+    if step.status is not StepStatus.RUNNING or step.started is None or step.stopped is not None:
         return None
     limit = None if run.rollback is not None else run.procedure.step(step.number).timeout_secs
     if limit is None:
         return None
-    return step.started.at + timedelta(milliseconds=round(limit * 1000) + step.held_ms)
+    return step.started.at + timedelta(milliseconds=round(limit * 1000) + step.held.wall_ms)
 
 
 def gate_left_ms(gate: Gate, at: datetime, now: Instant) -> int | None:
@@ -564,7 +564,7 @@ def time_left_ms(run: Run, step: StepState, now: Instant) -> int | None:
     seconds = definition.wait_secs if waits else definition.timeout_secs
     if step.started is None or seconds is None or not (waits or times_out_at(run, step)):
         return None
-    return round(seconds * 1000) + step.held_ms - elapsed_ms(step.started, now)
+    return round(seconds * 1000) - lived_ms(step.started, step.held, now)
 
 
 def run_limit_ms(run: Run) -> int | None:
@@ -580,9 +580,9 @@ def run_times_out_at(run: Run) -> datetime | None:
     """
     limit_ms = run_limit_ms(run)
     counts = run.ended is None and run.rollback is None and not run.cancel_requested and not run.timed_out
-    if limit_ms is None or run.clock is None or run.stopped_at is not None or run.start_void or not counts:
+    if limit_ms is None or run.clock is None or run.stopped is not None or run.start_void or not counts:
         return None
-    return run.clock.at + timedelta(milliseconds=limit_ms + run.held_ms)
+    return run.clock.at + timedelta(milliseconds=limit_ms + run.held.wall_ms)
 
 
 def run_left_ms(run: Run, now: Instant) -> int | None:
@@ -590,7 +590,7 @@ def run_left_ms(run: Run, now: Instant) -> int | None:
     limit_ms = run_limit_ms(run)
     if run.clock is None or limit_ms is None or run_times_out_at(run) is None:
         return None
-    return limit_ms + run.held_ms - elapsed_ms(run.clock, now)
+    return limit_ms - lived_ms(run.clock, run.held, now)
 
 
 def run_timeout_text(run: Run) -> str:

@@ -42,6 +42,8 @@ class Armory:
         self._tell = tell
         self._known: dict[str, tuple[Stamp, Procedure | None]] = {}
         self.all: tuple[Armed, ...] = ()
+        self.has_looked = False
+        """Until then nobody knows which triggers there are."""
 
     def look(self) -> None:
         """Reads what has changed. Raises WorkspaceError, InvalidProcedure."""
@@ -59,6 +61,7 @@ class Armory:
             for trigger in procedure.triggers
             if trigger.type != TriggerType.MANUAL
         )
+        self.has_looked = True
 
     def of(self, kind: TriggerType) -> tuple[Armed, ...]:
         """Those of one type."""

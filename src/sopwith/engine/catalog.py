@@ -18,6 +18,7 @@ from sopwith.engine.library import Library
 from sopwith.engine.listing import list_procedures
 from sopwith.engine.sight import Sight
 from sopwith.errors import Problem, Severity
+from sopwith.parse.parsed import Parsed
 from sopwith.ports import ExecutorKinds
 
 
@@ -48,19 +49,19 @@ class Catalog:
         found: tuple[Problem, ...] = ()
         if name is not None:
             self._check(name)
-            checked = [name]
+            parsed = {name: self._library.parsed(name)}
         else:
             entries, found = self._library.entries()
-            checked = [entry.name for entry in entries]
+            parsed = {entry.name: self._library.looked_at(entry) for entry in entries}
         config, of_config = self._library.parsed_config()
         # each unregistered procedure says so itself
         problems = [*(problem for problem in found if problem.code != "unregistered"), *of_config]
-        for each in checked:
+        for each in parsed.values():
             problems += self._problems(each, config)
         errors = sum(problem.severity is Severity.ERROR for problem in problems)
         return {
             "valid": errors == 0,
-            "checked": checked,
+            "checked": [*parsed],
             "errors": errors,
             "warnings": len(problems) - errors,
             "problems": [problem_document(problem) for problem in problems],
@@ -94,9 +95,8 @@ class Catalog:
         if self._actor is not None:
             Sight(self._library, self._actor).check_procedure(name)
 
-    def _problems(self, name: str, config: Config | None) -> tuple[Problem, ...]:
+    def _problems(self, parsed: Parsed, config: Config | None) -> tuple[Problem, ...]:
         """Of one procedure; who may pass its gates is looked at where config.json can be read."""
-        parsed = self._library.parsed(name)
         if parsed.procedure is None or config is None:
             return parsed.problems
         from sopwith.engine.checks import check_procedure

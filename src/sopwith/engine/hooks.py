@@ -79,7 +79,10 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Hooks:
-    """`refused` hears of what was not believed, `told` of what nothing comes of. `carry_out`: wakes the clerk."""
+    """`refused` hears of what was not believed, `told` of what nothing comes of. `carry_out`: wakes the clerk.
+
+    `armed`: None as long as no procedure was read.
+    """
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class Hooks:
         deliveries: Deliveries,
         intake: Intake,
         *,
-        armed: Callable[[], Sequence[Armed]],
+        armed: Callable[[], Sequence[Armed] | None],
         refused: Callable[[Refusal], None],
         told: Callable[[Delivery], None],
         carry_out: Callable[[], None],
@@ -107,7 +110,11 @@ class Hooks:
             return _problem(
                 413, "too_large", f"a webhook may have {MAX_EVENT_BYTES // 1024} KiB, and this one has more"
             )
-        there = [each for each in self._armed() if each.trigger.type == TriggerType.WEBHOOK]
+        armed = self._armed()
+        if armed is None:
+            # whoever sends it tries again, as nobody does after a 404
+            return _problem(503, "busy", "the server has only just begun", {"Retry-After": "1"})
+        there = [each for each in armed if each.trigger.type == TriggerType.WEBHOOK]
         there = [each for each in there if each.trigger.path == hook.path]
         signed = Signed(headers=_joined(hook.headers), body=hook.body)
         proven = [(armed, proof) for armed in there if (proof := self._proof(armed, signed, caller)) is not None]

@@ -98,6 +98,14 @@ class Library:
         note = _warning("index.json", "unregistered", f"{entry.name} is not registered", _REGISTER)
         return Parsed(procedure=parsed.procedure, problems=(*parsed.problems, note))
 
+    def looked_at(self, entry: Entry) -> Parsed:
+        """The same where many are read: what stands in the way of one is its own problem, and stops no other."""
+        try:
+            return self.read(entry)
+        except WorkspaceError as error:
+            problem = _error(f"{entry.name}/", "unreadable", error.message, error.hint)
+            return Parsed(procedure=None, problems=(problem,))
+
     def outside(self, entry: Entry) -> tuple[Problem, ...]:
         """An error for each file of the procedure that is none of `.pi/sops`, so that it must not be read."""
         return tuple(

@@ -119,7 +119,7 @@ class Triggering:
             engine.parts,
             deliveries,
             self.intake,
-            armed=lambda: self.armory.all,
+            armed=lambda: self.armory.all if self.armory.has_looked else None,
             refused=witness.on_refused,
             told=witness.on_delivery,
             carry_out=self.carry_out,

@@ -60,7 +60,7 @@ def rehearse(library: Library, name: str | None, files: Sequence[Path | SourceFi
 
 
 def _of_procedure(library: Library, entry: Entry, sources: Sequence[SourceFile | Problem]) -> Iterator[Rehearsed]:
-    parsed = library.read(entry)
+    parsed = library.looked_at(entry)
     if parsed.procedure is None:
         errors = tuple(problem for problem in parsed.problems if problem.severity is Severity.ERROR)
         yield Rehearsed(procedure=entry.name, problems=errors)

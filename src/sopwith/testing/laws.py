@@ -23,6 +23,7 @@ from sopwith.core.codec import NO_HASH, SealedEvent, decode_event, link
 from sopwith.core.config import Config
 from sopwith.core.events import Event
 from sopwith.core.evolve import begin, evolve, replay
+from sopwith.core.instant import UNHELD
 from sopwith.core.procedure import ExecutionMode, Procedure, Step
 from sopwith.core.run import Run, RunStatus, StepStatus, from_here_on, open_gates
 from sopwith.engine.runs import summarise
@@ -70,6 +71,8 @@ class Laws:
         self._timed: dict[tuple[str, StepId], _Timed] = {}
         self._begun: dict[str, _Timed | None] = {}
         """When a run last began, None where it was paused since: what its own limit is counted from."""
+        self._spent: dict[str, _Wait] = {}
+        """What of its limit a run has really used up, its pauses left out."""
         self._out: set[str] = set()
         """Runs whose time is up, and that nobody has brought back."""
         self._rollbacks = RollbackLaws(self.breaks, self._is_busy)
@@ -337,7 +340,10 @@ class Laws:
             self.breaks(f"{where} is to be tried again at a time that has passed")
 
     def _check_run_time(self, before: Run) -> None:
-        """That the time of a run that never paused was really over, as long as nothing was restarted."""
+        """That the time of a run was really over, as long as nothing was restarted."""
+        spent = self._spent.get(before.run_id)
+        if spent is not None and (missing := spent.missing_ms(self._now_ms(), self._boots)) > 0:
+            self.breaks(f"{before.run_id} was ended, and {missing} ms of its time were left beside its pauses")
         begun = self._begun.get(before.run_id)
         if begun is None or begun.boots != self._boots:
             return
@@ -474,16 +480,26 @@ class Laws:
         ended = before is not None and before.ended is not None
         match event.body:
             case ev.RunStarted():
-                self._begun[event.run_id] = _Timed(self._now_ms(), self._boots)
+                self._begin_time(event.run_id)
             case ev.RunTimedOut():
                 self._out.add(event.run_id)
             case ev.RunRetried() | ev.RunResumed() if ended:
                 self._out.discard(event.run_id)
-                self._begun[event.run_id] = _Timed(self._now_ms(), self._boots)
+                self._begin_time(event.run_id)
+            case ev.RunRetried() | ev.RunResumed() if event.run_id in self._spent:
+                self._spent[event.run_id].start(self._now_ms(), self._boots)
             case ev.RunPaused():
                 self._begun[event.run_id] = None
+                if event.run_id in self._spent:
+                    self._spent[event.run_id].stop(self._now_ms(), self._boots)
             case _:
                 pass
+
+    def _begin_time(self, run_id: str) -> None:
+        self._begun[run_id] = _Timed(self._now_ms(), self._boots)
+        seconds = self.runs[run_id].procedure.timeout_secs
+        wanted_ms = None if seconds is None else round(seconds * 1000)
+        self._spent[run_id] = _Wait(wanted_ms, self._now_ms(), self._boots)
 
     def _waits_of(self, run_id: str) -> list[_Wait]:
         return [wait for (waiting, _), wait in self._waits.items() if waiting == run_id]
@@ -686,7 +702,7 @@ class Laws:
                 continue
             if step.to_verify and not _has_room(run):
                 continue  # a report is verified before the time of its step ends it, and that waits for its turn
-            if step.stopped_at is None and not step.held_ms and self._now_ms() - timed.since_ms > limit * 1000 + 5000:
+            if step.stopped is None and step.held == UNHELD and self._now_ms() - timed.since_ms > limit * 1000 + 5000:
                 self.breaks(f"{run_id}: step {step.number} still runs, and its time was up")
         begun = self._begun.get(run_id)
         limit = run.procedure.timeout_secs
@@ -728,7 +744,7 @@ class _Timed(msgspec.Struct, frozen=True):
 
 
 class _Wait:
-    """How long people really had to answer one gate, as long as nothing was restarted."""
+    """How long people really had to answer one gate, or a run to end, as long as nothing was restarted."""
 
     def __init__(self, wanted_ms: int | None, now_ms: int, boots: int) -> None:
         self._wanted_ms = wanted_ms

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -87,6 +88,8 @@ VERBS: dict[str, tuple[float, bool, Say]] = {
 
 _TOO_OFTEN = 120
 """After so many events it is clear that the limit of a run is too short for it."""
+_MOST_ASKED = 12
+"""Nor is there time to answer a gate that was asked so often, each time until the run had used up its own."""
 _MOST_REPORTS = 2
 """After so many that were not believed nobody reports a step again."""
 _FAR_TOO_OFTEN = 160
@@ -108,6 +111,12 @@ def bring_on(engine: Engine, run: Run) -> None:
     beyond_reach = [s.number for s in run.steps.values() if s.stuck and _was_given_up(s)]
     failed = [s.number for s in run.steps.values() if s.stuck]
     if run.ended is RunStatus.FAILED and run.timed_out and run.seq > _TOO_OFTEN:
+        engine.cancel(run.run_id, actor=ANN)
+    elif run.ended is RunStatus.FAILED and run.timed_out and _is_asked_in_vain(run):
+        if run.parent is not None:
+            # it would only begin another
+            with suppress(Refused):
+                engine.cancel(run.parent.run_id, actor=ANN)
         engine.cancel(run.run_id, actor=ANN)
     elif run.ended is RunStatus.FAILED and run.timed_out and failed and not _is_undone(run):
         # it would take too long again
@@ -138,6 +147,10 @@ def _pass_over(engine: Engine, run: Run, step: StepId, reason: str) -> None:
         if not run.steps[step].child:
             raise
         engine.cancel(run.run_id, actor=ANN)
+
+
+def _is_asked_in_vain(run: Run) -> bool:
+    return any(step.gate is not None and step.gate.revision > _MOST_ASKED for step in run.steps.values())
 
 
 def _is_better_undone(run: Run) -> bool:

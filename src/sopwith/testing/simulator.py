@@ -13,6 +13,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from typing import Any, Protocol
 import msgspec
 
 from sopwith.core.due import DueKind, ready_now
+from sopwith.core.instant import Instant
 from sopwith.core.run import Run, is_final, status_of
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
@@ -653,7 +655,8 @@ class _Simulation:
         """
         served = bool(self._servers.alive)
         for run_id, run in self.laws.runs.items():
-            if served and (left := self._ready(run)) and self._god.holder(run_id) is None:
+            # what comes due in this very moment is being done
+            if served and (left := self._ready(run, ago_ms=1)) and self._god.holder(run_id) is None:
                 self.laws.breaks(f"{run.run_id} is {status_of(run)}, a server lives, and {left} is due")
             if served and self._god.holder(run_id) is None:
                 self.laws.check_overdue(run_id, self._clock.now().at)
@@ -682,16 +685,23 @@ class _Simulation:
         elif run.parent is None:
             self.laws.check_overdue(run_id, self._clock.now().at)
 
-    def _ready(self, run: Run) -> list[Any]:
-        """What a driver could do now; waiting for a slot is not in its power."""
-        return [item for item in ready_now(run, self._clock.now()) if item.kind is not DueKind.ADMIT]
+    def _ready(self, run: Run, *, ago_ms: int = 0) -> list[Any]:
+        """What a driver could do now, or could have done then; waiting for a slot is not in its power."""
+        now = self._clock.now()
+        then = Instant(now.at - timedelta(milliseconds=ago_ms), now.boot_ms - ago_ms, now.boot_id)
+        return [item for item in ready_now(run, then) if item.kind is not DueKind.ADMIT]
 
     async def _end_all_runs(self) -> None:
         """A patient person ends every run: there is no state that nobody can resolve."""
+        stood: list[int] = []
         for patience in range(_ROUNDS):
             unfinished = [run_id for run_id, run in self.laws.runs.items() if not is_final(run)]
             if not unfinished or self.laws.broken:
                 return
+            if patience % 40 == 0:
+                moved, stood = stood, [self.laws.runs[run_id].seq for run_id in unfinished]
+                if stood == moved:
+                    self._part(unfinished)
             for run_id in unfinished:
                 await self._attend_to(run_id)
             # some gates close soon or ask others, within a limit of time too, and some deadlines are long
@@ -700,6 +710,18 @@ class _Simulation:
         for run_id in unfinished:
             run = self.laws.runs[run_id]
             self.laws.breaks(f"{run_id} is {status_of(run)} and no person can end it: {run.reason}")
+
+    def _part(self, unfinished: list[str]) -> None:
+        """Where runs wait for the slots of those around others only the end of one lets them go on (decision 9)."""
+        runs = [self.laws.runs[run_id] for run_id in unfinished]
+        run = next((run for run in runs if run.queued and run.parent is not None), None)
+        if run is None:
+            return
+        while run.parent is not None:
+            run = self.laws.runs[run.parent.run_id]
+        process = self._process(drives=None)
+        Engine(self._parts(process)).cancel(run.run_id, actor=ANN)
+        self._retire(process)
 
     async def _attend_to(self, run_id: str) -> None:
         """Brings one run on until nothing more comes of that: its time may be short, and others wait for long."""

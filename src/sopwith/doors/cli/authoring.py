@@ -13,6 +13,9 @@ from sopwith.doors.cli.terminal import shown
 from sopwith.doors.opened import here
 from sopwith.errors import BadRequest, Problem
 
+_NAMED = 10
+"""So many procedures that are not registered are named; the rest is counted."""
+
 
 @click.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
@@ -157,7 +160,9 @@ def _list_text(sops: list[dict[str, object]], problems: tuple[Problem, ...]) -> 
     notes = [text.problem_text(problem) for problem in problems if problem.code != "unregistered"]
     unregistered = [str(sop["name"]) for sop in sops if not sop.get("registered", True)]
     if unregistered:
-        notes.append(text.dim(f"not registered: {', '.join(unregistered)}; sop doctor registers what it finds"))
+        names = ", ".join(unregistered[:_NAMED])
+        more = f" and {len(unregistered) - _NAMED} more" if len(unregistered) > _NAMED else ""
+        notes.append(text.dim(f"not registered: {names}{more}; sop doctor registers what it finds"))
     return "\n".join([listing, *(["", *notes] if notes else [])])
 
 
