@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 FOLDER = Path(".pi") / "sops"
 
 
-class Workspace(msgspec.Struct, frozen=True):
+class Workspace(msgspec.Struct, frozen=True, dict=True):
     """Where a workspace keeps its files. `root` is the project folder, absolute: the one that holds `.pi`.
 
     Its path is recorded and printed as text: one that is not UTF-8 is a BadRequest.
@@ -48,27 +49,27 @@ class Workspace(msgspec.Struct, frozen=True):
                 f"the path of the workspace is not UTF-8: {shown}", hint="rename the folder, or use another"
             ) from None
 
-    @property
+    @cached_property
     def sops(self) -> Path:
         return self.root / FOLDER
 
-    @property
+    @cached_property
     def database(self) -> Path:
         return self.sops / "runs.db"
 
-    @property
+    @cached_property
     def runs(self) -> Path:
         return self.sops / "runs"
 
-    @property
+    @cached_property
     def keys(self) -> Path:
         return self.sops / "keys"
 
-    @property
+    @cached_property
     def index(self) -> Path:
         return self.sops / "index.json"
 
-    @property
+    @cached_property
     def config(self) -> Path:
         return self.sops / "config.json"
 
