@@ -378,3 +378,23 @@ def test_a_checkpoint_is_kept_with_what_the_next_one_grows_from(fresh: Ledger) -
     assert isinstance(kept, KeptCheckpoint)
     assert kept.line == line_of(taken)
     assert Frontier.restore(kept.size, kept.frontier).root().hex() == taken.root
+
+
+def test_a_line_that_store_and_places_share_is_verified_once(fresh: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh.fill(1)
+    fresh.checkpointer.take(START)
+    fresh.fill(1, first=1)
+    verified = []
+    real = statements._verifies
+
+    def noted(key: bytes, message: bytes, signature: bytes) -> bool:
+        verified.append(message)
+        return real(key, message, signature)
+
+    monkeypatch.setattr(statements, "_verifies", noted)
+    assert fresh.checkpointer.take(START + timedelta(hours=1)) is not None
+    assert len(verified) == 1
+    # and anew each time: a line that was found to be good is not taken for good later
+    for hours in (2, 3):
+        assert fresh.checkpointer.take(START + timedelta(hours=hours)) is None
+        assert len(verified) == hours

@@ -30,6 +30,9 @@ class Checkpointer:
         self._signer = signer
         self._places = places
         self._usable = places
+        self._read: dict[bytes, Checkpoint] = {}
+        """What was found to be well signed while the most recent checkpoint was taken: the store and each place mostly
+        hold the same line."""
         self.failures: tuple[str, ...] = ()
         """What is wrong with the places of the most recent checkpoint, a sentence each."""
 
@@ -39,10 +42,11 @@ class Checkpointer:
         Raises StoreError, signing nothing, if the log is not what was signed before.
         """
         self.failures = ()
-        known = _is_settled(self._seals.newest_checkpoint(), now)
+        self._read.clear()
+        known = self._is_settled(self._seals.newest_checkpoint(), now)
         ahead = self._furthest(known=known)  # before the log is read: what is signed meanwhile is no sign of trouble
         newest = self._seals.newest_checkpoint()
-        frontier = _frontier_of(newest)
+        frontier = self._frontier_of(newest)
         self._grow(frontier, ahead)
         if ahead is not None and ahead.size > frontier.size:
             raise _shorter(f"a copy of a checkpoint covers {ahead.size}", frontier.size)
@@ -63,12 +67,42 @@ class Checkpointer:
                     continue
                 self._usable += (place,)
                 line = last_line(place)
-                found += [] if line is None else [read(Checkpoint, line)]
+                found += [] if line is None else [self._checked(line)]
                 if line is None and known and place.parent.is_dir():
                     self.failures += (f"{place} had no checkpoint, though there were some before: it begins now",)
             except (OSError, BadStatement) as error:
                 self.failures += (f"cannot read the checkpoints in {place}: {_words(error)}",)
         return max(found, key=lambda checkpoint: checkpoint.size, default=None)
+
+    def _checked(self, line: bytes) -> Checkpoint:
+        """The checkpoint in this line, its signature checked. Raises BadStatement."""
+        if line not in self._read:
+            self._read[line] = read(Checkpoint, line)
+        return self._read[line]
+
+    def _is_settled(self, newest: KeptCheckpoint | None, now: datetime) -> bool:
+        """Whether there are checkpoints for so long that whoever took them has written them to every place."""
+        if newest is None:
+            return False
+        try:
+            return datetime.fromisoformat(self._checked(newest.line).timestamp) < now - _SETTLED_AFTER
+        except (BadStatement, ValueError):
+            return True
+
+    def _frontier_of(self, newest: KeptCheckpoint | None) -> Frontier:
+        if newest is None:
+            return Frontier()
+        try:
+            checkpoint = self._checked(newest.line)
+            frontier = Frontier.restore(newest.size, newest.frontier)
+            if (checkpoint.size, checkpoint.root) != (frontier.size, frontier.root().hex()):
+                raise BadStatement("it does not fit its frontier")
+        except (BadStatement, ValueError) as error:
+            raise StoreError(
+                f"cannot sign the log: the checkpoint over {newest.size} events was changed: {error}",
+                hint="see: sop audit --verify-all",
+            ) from error
+        return frontier
 
     def _grow(self, frontier: Frontier, ahead: Checkpoint | None) -> None:
         known_size = 0 if ahead is None else ahead.size
@@ -100,16 +134,6 @@ class Checkpointer:
         return checkpoint
 
 
-def _is_settled(newest: KeptCheckpoint | None, now: datetime) -> bool:
-    """Whether there are checkpoints for so long that whoever took them has written them to every place."""
-    if newest is None:
-        return False
-    try:
-        return datetime.fromisoformat(read(Checkpoint, newest.line).timestamp) < now - _SETTLED_AFTER
-    except (BadStatement, ValueError):
-        return True
-
-
 def copy(places: tuple[Path, ...], line: bytes, patience: Patience | None = None) -> list[str]:
     """Appends the line to each place; tells which could not be written, and why. `patience` is for all together."""
     failures = []
@@ -124,22 +148,6 @@ def copy(places: tuple[Path, ...], line: bytes, patience: Patience | None = None
 
 def _words(error: OSError | BadStatement) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _frontier_of(newest: KeptCheckpoint | None) -> Frontier:
-    if newest is None:
-        return Frontier()
-    try:
-        checkpoint = read(Checkpoint, newest.line)
-        frontier = Frontier.restore(newest.size, newest.frontier)
-        if (checkpoint.size, checkpoint.root) != (frontier.size, frontier.root().hex()):
-            raise BadStatement("it does not fit its frontier")
-    except (BadStatement, ValueError) as error:
-        raise StoreError(
-            f"cannot sign the log: the checkpoint over {newest.size} events was changed: {error}",
-            hint="see: sop audit --verify-all",
-        ) from error
-    return frontier
 
 
 def _shorter(signed_before: str, size: int) -> StoreError:

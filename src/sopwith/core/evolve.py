@@ -7,8 +7,8 @@ Longer than other files: each event has its lines here, in one match.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
-from functools import reduce
 from typing import Any
 
 from msgspec.structs import replace
@@ -36,6 +36,10 @@ from sopwith.core.run import (
     is_manual,
     times_out_at,
 )
+from sopwith.core.steps import Unshared, with_state
+
+_FEW = 16
+"""So many are quicker looked at one after the other."""
 
 
 def replay(procedure: Procedure, events: Iterable[Event]) -> Run:
@@ -44,7 +48,11 @@ def replay(procedure: Procedure, events: Iterable[Event]) -> Run:
     first = next(iterator, None)
     if first is None or not isinstance(first.body, ev.RunCreated):
         raise ValueError("a run's first event is run_created")
-    return reduce(evolve, iterator, begin(procedure, first))
+    run = begin(procedure, first)
+    for event in iterator:
+        # an event that changes several steps at once has made a mapping of its own
+        run = evolve(run if type(run.steps) is Unshared else replace(run, steps=Unshared(run.steps)), event)
+    return replace(run, steps=dict(run.steps))
 
 
 def begin(procedure: Procedure, event: Event) -> Run:
@@ -93,12 +101,13 @@ def evolve(run: Run, event: Event) -> Run:
 
 
 def _evolved(run: Run, event: Event) -> Run:
+    number = event.body.step_number if isinstance(event.body, ev.StepBody | ev.GateBody) else None
+    before = None if number is None else run.steps[number]
     after = _apply(run, event)
     if isinstance(event.body, ev.StepExpanded):
         after = _surveyed(after)
     elif isinstance(event.body, ev.StepBody | ev.GateBody):
-        number = event.body.step_number
-        after = after if number is None else _moved_on(after, run.steps[number])
+        after = after if before is None else _moved_on(after, before)
     elif after.steps is not run.steps:
         after = _surveyed(after)
     if event.actor.inside is not None:
@@ -153,31 +162,61 @@ def _is_live(run: Run, number: StepId) -> bool:
 def _moved_on(run: Run, before: StepState) -> Run:
     """With the frontier after one of its steps has changed."""
     number = before.number
-    if before.finished == run.steps[number].finished and number in run.frontier:
+    is_there = _is_in(run, run.frontier, number)
+    if before.finished == run.steps[number].finished and is_there:
         return _with_begun(run, number)
-    if before.finished or number not in run.frontier:
+    if before.finished or not is_there:
         return _surveyed(run)
-    frontier = tuple(each for each in run.frontier if each != number)
-    begun = tuple(each for each in run.begun if each != number)
-    run = replace(run, frontier=frontier, begun=begun, left=run.left - 1)
+    frontier = _without(run, run.frontier, number)
+    run = replace(run, frontier=frontier, begun=_without(run, run.begun, number), left=run.left - 1)
     if isinstance(number, str):
         # not there where a rollback has failed, and all instances had been finished before
         left = {whole: left - (whole == number_of(number)) for whole, left in run.expanded.items()}
         return replace(run, expanded=left)
     freed = {other for other in run.followers.get(number, ()) if _is_live(run, other)}
+    if not freed:
+        return run
     at_work = {*run.begun, *(each for each in freed if run.steps[each].status is not StepStatus.PENDING)}
     return replace(run, frontier=_in_order(run, {*run.frontier, *freed}), begun=_in_order(run, at_work))
 
 
 def _with_begun(run: Run, number: StepId) -> Run:
     has_begun = run.steps[number].status is not StepStatus.PENDING
-    if has_begun == (number in run.begun):
+    if has_begun == _is_in(run, run.begun, number):
         return run
-    return replace(run, begun=_in_order(run, {*run.begun} ^ {number}))
+    if not has_begun:
+        return replace(run, begun=_without(run, run.begun, number))
+    place = _place_in(run, run.begun, number)
+    return replace(run, begun=(*run.begun[:place], number, *run.begun[place:]))
 
 
 def _in_order(run: Run, steps: set[StepId]) -> tuple[StepId, ...]:
-    return tuple(sorted(steps, key=lambda each: (number_of(each), run.steps[each].place)))
+    return tuple(sorted(steps, key=lambda each: _rank(run, each)))
+
+
+def _rank(run: Run, number: StepId) -> tuple[int, int]:
+    """Where the step stands among all."""
+    return number_of(number), run.steps[number].place
+
+
+# a frontier may hold a thousand instances, and each of them has several events: a long one is searched by halves
+def _place_in(run: Run, ascending: tuple[StepId, ...], number: StepId) -> int:
+    """Where the step stands in these, or would."""
+    if len(ascending) <= _FEW and number in ascending:
+        return ascending.index(number)
+    return bisect_left(ascending, _rank(run, number), key=lambda each: _rank(run, each))
+
+
+def _is_in(run: Run, ascending: tuple[StepId, ...], number: StepId) -> bool:
+    if len(ascending) <= _FEW:
+        return number in ascending
+    place = _place_in(run, ascending, number)
+    return place < len(ascending) and ascending[place] == number
+
+
+def _without(run: Run, ascending: tuple[StepId, ...], number: StepId) -> tuple[StepId, ...]:
+    place = _place_in(run, ascending, number)
+    return ascending[:place] + ascending[place + 1 :] if ascending[place : place + 1] == (number,) else ascending
 
 
 def _apply(run: Run, event: Event) -> Run:
@@ -321,7 +360,7 @@ def _let_go(run: Run, event: Event, body: ev.RunResumed | ev.RunRetried) -> Run:
 
 def _with_step(run: Run, step: StepState, body: ev.StepBody) -> Run:
     executed = run.executed or isinstance(body, ev.StepStarted | ev.WaitStarted)
-    return replace(run, steps={**run.steps, step.number: step}, executed=executed)
+    return replace(run, steps=with_state(run.steps, step), executed=executed)
 
 
 def _apply_step(step: StepState, event: Event, body: ev.StepBody) -> StepState:

@@ -20,6 +20,7 @@ from sopwith.core.run import (
     StepStatus,
     Vote,
 )
+from sopwith.core.steps import with_state
 
 
 def apply_gate(run: Run, event: Event, body: ev.GateBody) -> Run:
@@ -57,7 +58,7 @@ def apply_gate(run: Run, event: Event, body: ev.GateBody) -> Run:
             step = replace(step, status=StepStatus.PENDING, gate=gate, gate_void=True)
         case _:
             step = replace(step, status=StepStatus.PENDING, gate=gate)
-    return replace(run, steps={**run.steps, number: step})
+    return replace(run, steps=with_state(run.steps, step))
 
 
 def _rejected(step: StepState, gate: Gate | None, reason: str, action: str) -> StepState:

@@ -8,6 +8,7 @@ from sopwith.core import events as ev
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant
 from sopwith.core.run import Gate, Rollback, Run, RunStatus, StepState, StepStatus
+from sopwith.core.steps import with_state
 
 
 def rollback_started(run: Run, body: ev.RollbackStarted) -> Run:
@@ -62,7 +63,7 @@ def rollback_ended(run: Run, event: Event, body: ev.StepRolledBack) -> Run:
     rollback = run.rollback.without(number)
     if body.error:
         rollback = replace(rollback, failed=(*rollback.failed, number))
-    return replace(run, rollback=rollback, steps={**run.steps, number: step})
+    return replace(run, rollback=rollback, steps=with_state(run.steps, step))
 
 
 def gate_of_rollback(run: Run, step: StepState, gate: Gate | None, body: ev.GateBody) -> Run:
@@ -84,4 +85,4 @@ def gate_of_rollback(run: Run, step: StepState, gate: Gate | None, body: ev.Gate
             rollback = replace(rollback, declined=(*rollback.declined, step.number))
         case _:
             after = replace(after, status=StepStatus.COMPLETED)
-    return replace(run, rollback=rollback, steps={**run.steps, step.number: after})
+    return replace(run, rollback=rollback, steps=with_state(run.steps, after))

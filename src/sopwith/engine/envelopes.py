@@ -22,6 +22,7 @@ from sopwith.engine.environment import passed_variables, step_variables, working
 from sopwith.engine.parts import Parts
 from sopwith.engine.pins import pinned_now
 from sopwith.engine.secrets import Lacking, concealed_secrets, resolved_secrets
+from sopwith.ports import WorkOrder
 
 
 def start_envelope_bytes(run: Run, *, asking: str | None = None) -> bytes:
@@ -36,14 +37,16 @@ def step_envelope_bytes(
     *,
     asking: str | None = None,
     agent: AgentCommand | UnsetType | None = UNSET,
+    order: WorkOrder | None = None,
 ) -> bytes:
     """The bytes that the gate of a step covers. Raises Lacking.
 
     As the gate that was asked covers it; with `asking`, a nonce, for the gate to be asked next. `agent`: the command
-    that carries the step out, where it was read before.
+    that carries the step out, where it was read before. `order`: what will be carried out, with the folder and the
+    variables that were found for it.
     """
     known = agent_now(parts, definition_of(run, number)) if agent is UNSET else agent
-    return envelope_bytes(_build(parts, run, number, known, asking=asking))
+    return envelope_bytes(_build(parts, run, number, known, asking=asking, order=order))
 
 
 def agent_in(envelope: bytes) -> tuple[str, tuple[str, ...]]:
@@ -68,16 +71,22 @@ def changed_since_creation(parts: Parts, run: Run, number: StepId) -> tuple[str,
     What was not there then may be there now, unless somebody has approved the start without it.
     """
     pins = pinned_now(parts.workspace.root, run.procedure, run.procedure.step(number))
-    folder = str(working_dir(parts.workspace.root, run.procedure, run.procedure.step(number)))
     definition = definition_of(run, number)
     agent, name = agent_now(parts, definition), agent_of(definition)
     return (
         *((f"agent {name}",) if name is not None and run.agents.get(name) != agent else ()),
-        *(("working_dir",) if run.folders.get(str(number_of(number)), folder) != folder else ()),
+        *(("working_dir",) if _is_elsewhere(parts, run, number) else ()),
         *_differing("passed", run, _concealed(parts, run, number, agent), run.passed),
         *_differing("secrets", run, concealed_secrets(parts, resolved_secrets(parts, run)), run.secrets),
         *_differing("pins", run, pins, run.pins.get(str(number_of(number)), {})),
     )
+
+
+def _is_elsewhere(parts: Parts, run: Run, number: StepId) -> bool:
+    """Whether the folder that a step names is another one than it was."""
+    then = run.folders.get(str(number_of(number)))
+    step = run.procedure.step(number)
+    return then is not None and str(working_dir(parts.workspace.root, run.procedure, step)) != then
 
 
 def _differing(what: str, run: Run, now: dict[str, str], then: dict[str, str]) -> tuple[str, ...]:
@@ -88,12 +97,21 @@ def _differing(what: str, run: Run, now: dict[str, str], then: dict[str, str]) -
 
 
 def _build(
-    parts: Parts, run: Run, number: StepId, agent: AgentCommand | None, *, asking: str | None = None
+    parts: Parts,
+    run: Run,
+    number: StepId,
+    agent: AgentCommand | None,
+    *,
+    asking: str | None = None,
+    order: WorkOrder | None = None,
 ) -> Envelope:
     definition = equipped(definition_of(run, number), agent)
-    folder = working_dir(parts.workspace.root, run.procedure, definition)
     secrets = resolved_secrets(parts, run)
-    variables = step_variables(parts, run, number, definition, secrets=secrets)
+    if order is None:
+        folder = working_dir(parts.workspace.root, run.procedure, definition)
+        variables: Mapping[str, str] = step_variables(parts, run, number, definition, secrets=secrets)
+    else:
+        folder, variables = order.working_dir, order.environment
     return step_envelope(
         run,
         number,

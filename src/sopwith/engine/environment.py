@@ -40,7 +40,7 @@ class MissingVariables(Lacking):
 
 def captured_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The allow-listed variables, as they are kept with the run when it is created."""
-    return {name: value for name, value in sorted(environ.items()) if name in _CAPTURED or name.startswith("LC_")}
+    return {name: environ[name] for name in sorted(environ) if name in _CAPTURED or name.startswith("LC_")}
 
 
 def passed_variables(procedure: Procedure, step: Step, environ: Mapping[str, str]) -> dict[str, str]:

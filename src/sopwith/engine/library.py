@@ -72,6 +72,8 @@ class Library:
     def find(self, name: str) -> Entry:
         """The entry called `name`. Raises BadName, InvalidProcedure, or NotFound with the nearest known name."""
         check_name(name)
+        if (entry := self._registered(name)) is not None:
+            return entry
         survey = self._survey()
         if name in survey.found:
             return survey.found[name]
@@ -84,6 +86,12 @@ class Library:
             f"no procedure is called {name}",
             hint=f"did you mean {near[0]}?" if near else "sop list shows all, sop create makes one",
         )
+
+    def _registered(self, name: str) -> Entry | None:
+        """The entry that index.json has under this name, if it can be used: there is no need to look at all others."""
+        path = self._index()[0].get(name)
+        entry = None if path is None else Entry(name, (self._sops / path).parent, True)
+        return entry if entry is None or path is None or self._unusable(entry, path) is None else None
 
     def parsed(self, name: str) -> Parsed:
         """The procedure or its problems, with what index.json says about it. Raises BadName or NotFound."""

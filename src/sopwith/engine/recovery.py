@@ -33,29 +33,38 @@ def recovery_order(parts: Parts, run: Run, number: StepId) -> WorkOrder:
     # read once: what is compared is what is run
     agent = _agent(parts, run, number)
     known = agent or None
+    whole: WorkOrder | None
     try:
-        order = work_order(parts, run, number, known)
+        order = whole = work_order(parts, run, number, known)
     except (MissingVariables, MissingSecrets):
         # what runs is still watched; what it prints is kept only where all that it was given is known
         names = run.procedure.env.pass_ + equipped(definition_of(run, number), known).env.pass_
         parts_then = replace(parts, environ={**dict.fromkeys(names, ""), **parts.environ})
-        order = work_order(parts_then, run, number, known, secrets=known_secrets(parts, run))
+        order, whole = work_order(parts_then, run, number, known, secrets=known_secrets(parts, run)), None
     if known is not None:
         order = replace(order, agent=_agent_order(parts, run, number, known))
     if run.steps[number].verifying:
         order = _verification(parts, run, number, order)
     elif starts_nothing(run):
         return _withheld(order, "nothing more was to be started")
-    reason = changed_since_recorded(parts, run, number, agent=agent)
+    reason = changed_since_recorded(parts, run, number, agent=agent, order=whole)
     return _withheld(order, reason) if reason else order
 
 
 def changed_since_recorded(
-    parts: Parts, run: Run, number: StepId, *, agent: AgentCommand | UnsetType | None = UNSET
+    parts: Parts,
+    run: Run,
+    number: StepId,
+    *,
+    agent: AgentCommand | UnsetType | None = UNSET,
+    order: WorkOrder | None = None,
 ) -> str:
-    """In what the step is not what was recorded when it was started; empty where it is. `agent`: if known already."""
+    """In what the step is not what was recorded when it was started; empty where it is.
+
+    `agent`, `order`: if known already, so that what is compared is what will run.
+    """
     try:
-        found = step_envelope_bytes(parts, run, number, agent=agent)
+        found = step_envelope_bytes(parts, run, number, agent=agent, order=order)
     except MissingVariables as missing:
         return f"{', '.join(missing.names)} is not set here"
     except Lacking as lacking:

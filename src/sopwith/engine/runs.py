@@ -138,7 +138,8 @@ class Runs(Records):
         after = msgspec.structs.replace(after, changed_at=loaded.changed_at)
         # a command that leaves the run without a slot, or with the one it has, needs none; the queue is always asked
         takes_slot = isinstance(command, Admit) or (holds_slot(after.run) and not holds_slot(loaded.run))
-        before, then = standing(loaded.run), standing(after.run)
+        # only a run within another one has anybody to tell
+        before, then = (None, None) if after.run.parent is None else (standing(loaded.run), standing(after.run))
         if before is not None and then is not before and not takes_slot:
             # told first: a run that knows that it has to look finds out whatever dies now
             self._tell_parent(loaded.run, goes_on=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from sopwith.errors import BadRequest
 FOLDER = Path(".pi") / "sops"
 
 
-class Workspace(msgspec.Struct, frozen=True):
+class Workspace(msgspec.Struct, frozen=True, dict=True):
     """Where a workspace keeps its files. `root` is the project folder, absolute: the one that holds `.pi`.
 
     Its path is recorded and printed as text: one that is not UTF-8 is a BadRequest.
@@ -28,27 +29,27 @@ class Workspace(msgspec.Struct, frozen=True):
                 f"the path of the workspace is not UTF-8: {shown}", hint="rename the folder, or use another"
             ) from None
 
-    @property
+    @cached_property
     def sops(self) -> Path:
         return self.root / FOLDER
 
-    @property
+    @cached_property
     def database(self) -> Path:
         return self.sops / "runs.db"
 
-    @property
+    @cached_property
     def runs(self) -> Path:
         return self.sops / "runs"
 
-    @property
+    @cached_property
     def keys(self) -> Path:
         return self.sops / "keys"
 
-    @property
+    @cached_property
     def index(self) -> Path:
         return self.sops / "index.json"
 
-    @property
+    @cached_property
     def config(self) -> Path:
         return self.sops / "config.json"
 

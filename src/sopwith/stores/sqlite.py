@@ -284,15 +284,13 @@ class SqliteStore:
         from sopwith.core.admission import Occupancy
 
         ended = self._db.value("last_executed_end", name=name)
-        # null, which no run's group equals, stands for none
-        of_group = {"group": group or None, "asking": asking}
         return Occupancy(
             # there may be thousands, and most procedures have no limit
             of_procedure=RunIds(lambda: self._run_ids("slots_of_name", name=name, asking=asking)),
             of_workspace=RunIds(lambda: self._run_ids("slots_of_workspace", asking=asking)),
-            of_group=self._run_ids("slots_of_group", **of_group),
+            of_group=self._run_ids("slots_of_group", group=group, asking=asking) if group else (),
             queued_before=self._run_ids("queued_before", name=name, asking=asking),
-            queued_in_group=self._run_ids("queued_in_group", **of_group),
+            queued_in_group=self._run_ids("queued_in_group", group=group, asking=asking) if group else (),
             last_executed_end=None if ended is None else instant(ended),
         )
 

@@ -167,19 +167,21 @@ _NUMBERED = msgspec.json.Decoder(_Numbered)
 def _last_line(path: Path) -> bytes:
     """With its newline, if it has one; empty if the file is empty or missing."""
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            reach = _FIRST_REACH_BYTES
-            while True:
-                start = max(0, size - reach)
-                file.seek(start)
-                tail = file.read(size - start)
-                before = tail.rfind(b"\n", 0, -1)
-                if before >= 0 or start == 0:
-                    return tail[before + 1 :]
-                reach *= 8
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return b""
+    try:
+        size = os.fstat(fd).st_size
+        reach = _FIRST_REACH_BYTES
+        while True:
+            start = max(0, size - reach)
+            tail = os.pread(fd, size - start, start)
+            before = tail.rfind(b"\n", 0, -1)
+            if before >= 0 or start == 0:
+                return tail[before + 1 :]
+            reach *= 8
+    finally:
+        os.close(fd)
 
 
 def _append(path: Path, lines: bytes) -> None:
