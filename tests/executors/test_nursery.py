@@ -16,7 +16,7 @@ from sopwith.core.commands import StepResult
 from sopwith.doors import ancestry
 from sopwith.executors import keeper_process
 from sopwith.executors.keeper_process import Nursery, NurseryLost
-from sopwith.executors.launch import launches
+from sopwith.executors.launch import Launch, launches
 from sopwith.ports import WorkOrder
 from sopwith.testing.contract_executor import ok, run, watched
 
@@ -166,6 +166,31 @@ def test_a_nursery_that_stands_still_starts_nothing_later(folder, monkeypatch):
     assert done(work)[0].exit_code == 0
     assert starts(work) == 1
     assert is_over(pid)
+
+
+def test_an_answer_that_nobody_took_is_not_taken_for_that_to_the_next_request(folder, monkeypatch):
+    """As where a handler of a signal raises while the nursery is asked, in a program that goes on."""
+    (folder / "a").mkdir()
+    (folder / "b").mkdir()
+    done(order(folder / "a", "true"))
+
+    def interrupted(_file: int) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper_process, "_readable", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            keeper_process.nurseries.fork(Launch(folder / "gone"))
+    work = order(folder / "b", FOREVER)
+
+    async def story() -> None:
+        watch = await executor().start(work, lambda _: None)
+        assert watched(watch)._keeper._pid == keeper_of(work).pid  # type: ignore[attr-defined]
+        await open_gate(work)
+        assert ok(await asyncio.wait_for(watch.wait(), 20)).exit_code == 0
+
+    run(story())
+    assert keeper_process.nurseries._losses == 0
 
 
 def test_after_too_many_losses_keepers_are_started_without_a_nursery(folder, monkeypatch):

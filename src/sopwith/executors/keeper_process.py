@@ -174,8 +174,8 @@ class _Nurseries:
                 return -1
             try:
                 pid = nursery.fork(folder)
-            except NurseryLost:
-                self._losses += 1
+            except BaseException as error:  # by a handler of a signal, say: what it answers late is for no other launch
+                self._losses += isinstance(error, NurseryLost)
                 self._drop()
                 raise
             if pid < 0:
