@@ -258,3 +258,23 @@ def test_the_nursery_ends_with_the_engine_and_the_step_goes_on(folder):
 
     run(story())
     assert starts(work) == 1
+
+
+def test_when_the_engine_has_ended_its_nursery_is_over(folder):
+    """Else a step that starts an engine would sometimes be told to have left a process behind."""
+    text = "echo begun; " + FOREVER
+    work = order(folder, text)
+    command = [sys.executable, bench.__file__, str(folder), text, work.run_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as engine:
+        assert engine.stdout is not None
+        assert engine.stdout.readline() == b"begun\n"
+        children = Path(f"/proc/{engine.pid}/task/{engine.pid}/children").read_text().split()
+        (served,) = {int(pid) for pid in children} - {keeper_of(work).pid}
+        os.kill(served, signal.SIGSTOP)  # it would be late
+        try:
+            run(open_gate(work))
+            assert engine.wait(20) == 0
+            assert is_over(served)
+        finally:
+            if not is_over(served):
+                os.kill(served, signal.SIGKILL)

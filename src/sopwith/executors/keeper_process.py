@@ -6,6 +6,7 @@ The end is noticed through a pidfd, which works for a keeper of a dead engine as
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import select
 import signal
@@ -162,6 +163,8 @@ class _Nurseries:
         self._lock = threading.Lock()
         self._nursery: Nursery | None = None
         self._losses = 0
+        # it would end by itself, a little later: a step whose engine this is would seem to leave it behind
+        atexit.register(self._drop)
 
     def fork(self, launch: Launch) -> int:
         """The pid of a new keeper; -1 where none is to be had from a nursery here. Raises NurseryLost."""
