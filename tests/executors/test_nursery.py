@@ -278,3 +278,16 @@ def test_when_the_engine_has_ended_its_nursery_is_over(folder):
         finally:
             if not is_over(served):
                 os.kill(served, signal.SIGKILL)
+
+
+def test_a_pid_that_is_nobodys_or_another_process_by_now_is_not_killed(folder, monkeypatch):
+    """As in a program that waits for any child, or for none: the nursery's pid may be anybody's once it has ended."""
+    (folder / "a").mkdir()
+    done(order(folder / "a", "true"))
+    lost = nursery()
+    os.kill(lost._pid, signal.SIGKILL)
+    os.waitpid(lost._pid, 0)
+    killed: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, _number: killed.append(pid))
+    keeper_process.nurseries._drop()
+    assert killed == []

@@ -151,8 +151,10 @@ class Nursery:
         os.close(self._socket)
         if self.owner == os.getpid():
             with suppress(OSError):
-                os.kill(self._pid, signal.SIGKILL)  # nobody else has waited for it: it is no other process
-                os.waitpid(self._pid, 0)
+                # who else waits for any child may have let its pid go: what is no child of ours is another process
+                if os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+                    os.kill(self._pid, signal.SIGKILL)
+                    os.waitpid(self._pid, 0)
 
 
 class _Nurseries:
