@@ -69,6 +69,15 @@ def test_a_file_that_cannot_be_sent_reports_nothing(away: Away, manual: str, mon
     assert away.json("status", manual)["stepResults"][0]["status"] == "running"
 
 
+def test_whoever_sends_a_large_file_that_is_refused_is_told_why(served: Served, away: Away, manual: str) -> None:
+    """To close on what still comes would be no answer at all."""
+    (away.root / "large.bin").write_bytes(bytes(20_000_000))
+    told = away.sop("complete", "sop_run_unknown", "--evidence", "large.bin")
+    assert (told.code, "no run is called" in told.err) == (6, True)
+    told = away.use(served.token("bob", "author")).sop("complete", manual, "--evidence", "large.bin")
+    assert (told.code, "may not" in told.err) == (5, True)
+
+
 def test_a_file_is_bounded_by_what_comes_whatever_was_declared(
     workshop: Workshop, served: Served, away: Away, manual: str
 ) -> None:
