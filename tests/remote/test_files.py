@@ -138,6 +138,12 @@ def test_what_was_not_sent_is_no_evidence(served: Served, away: Away, manual: st
     assert away.json("status", manual)["stepResults"][0]["status"] == "running"
 
 
+def test_a_file_whose_name_cannot_be_shown_is_to_have_another(away: Away, manual: str) -> None:
+    (away.root / "a\nb").write_text("x")
+    told = away.sop("complete", manual, "--evidence", "a\nb")
+    assert (told.code, "characters that can be shown" in told.err, "sha256" in told.err) == (2, True, False)
+
+
 def test_a_file_that_was_changed_meanwhile_is_no_evidence(
     workshop: Workshop, served: Served, away: Away, manual: str
 ) -> None:
