@@ -275,6 +275,23 @@ def test_a_run_of_an_older_store_that_cannot_be_read_is_not_lost_from_the_inbox(
             Reader(again).inbox()
 
 
+def test_a_run_of_an_older_store_that_nobody_could_have_written_keeps_nobody_out(real: Engine) -> None:
+    [run] = real.parts.store.summaries(RunFilter(name="manual"))[0]
+    real.parts.store.close()
+    database = real.parts.workspace.database
+    as_of_version_8(database)
+    with closing(apsw.Connection(str(database))) as db:
+        digest = (bytes.fromhex(run.procedure_digest),)
+        nested = b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+        db.execute("update contents set data = ? where digest = ?", (nested, *digest))
+    again = open_engine(real.parts.workspace)
+    with closing(again.parts.store):
+        assert Reader(again).history()["total"] == 6
+        summary = again.parts.store.summary(run.run_id)
+        assert summary is not None
+        assert summary.asks == 1
+
+
 def test_what_was_edited_by_hand_is_found_and_put_right(real: Engine) -> None:
     whole = Reader(real).inbox()
     with closing(apsw.Connection(str(real.parts.workspace.database))) as db:

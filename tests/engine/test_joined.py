@@ -109,6 +109,25 @@ def test_a_start_that_is_refused_takes_nothing_from_the_result(bench: Bench, mon
     assert len(bench.world.starts) == 2
 
 
+def test_a_result_is_recorded_whatever_is_wrong_with_the_next_step(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the executor of the next step is a plugin's, and breaks as soon as it is asked anything."""
+    looked_at = driver.step_envelope_bytes
+
+    def broken(parts: Any, run: Run, step: Any) -> bytes:
+        if step == 2:
+            raise RuntimeError("the plugin broke")
+        return looked_at(parts, run, step)
+
+    monkeypatch.setattr(driver, "step_envelope_bytes", broken)
+    bench.procedure("deploy", {}, {})
+    run_id = bench.create("deploy")
+    with pytest.raises(RuntimeError, match="the plugin broke"):
+        bench.drive(run_id)
+    assert bench.names(run_id)[-1] == "step_completed 1"
+
+
 def test_nothing_is_built_on_a_changed_record(bench: Bench) -> None:
     bench.world.plays[1] = [Play(seconds=None)]
     bench.procedure("deploy", {}, {})

@@ -16,7 +16,7 @@ from sopwith.core.commands import StepResult
 from sopwith.doors import ancestry
 from sopwith.executors import keeper_process
 from sopwith.executors.keeper_process import Nursery, NurseryLost
-from sopwith.executors.launch import launches
+from sopwith.executors.launch import Launch, launches
 from sopwith.ports import WorkOrder
 from sopwith.testing.contract_executor import ok, run, watched
 
@@ -120,6 +120,18 @@ def test_a_forked_keeper_has_nothing_of_this_process_open(folder):
     run(story())
 
 
+def test_a_nursery_keeps_nothing_open_that_this_process_closes(folder):
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    try:
+        assert done(order(folder, "true"))[0].exit_code == 0
+    finally:
+        os.close(writing)
+    os.set_blocking(reading, False)
+    with open(reading, "rb", buffering=0) as pipe:
+        assert pipe.read(1) == b"", "somebody has the other end"
+
+
 def test_one_nursery_serves_all_steps_of_a_process(folder):
     (folder / "a").mkdir()
     (folder / "b").mkdir()
@@ -166,6 +178,30 @@ def test_a_nursery_that_stands_still_starts_nothing_later(folder, monkeypatch):
     assert done(work)[0].exit_code == 0
     assert starts(work) == 1
     assert is_over(pid)
+
+
+def test_an_answer_that_nobody_took_is_not_taken_for_that_to_the_next_request(folder, monkeypatch):
+    """As where a handler of a signal raises while the nursery is asked, in a program that goes on."""
+    (folder / "a").mkdir()
+    done(order(folder / "a", "true"))
+
+    def interrupted(_file: int) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper_process, "_readable", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            keeper_process.nurseries.fork(Launch(folder / "gone"))
+    work = order(folder, FOREVER)
+
+    async def story() -> None:
+        watch = await executor().start(work, lambda _: None)
+        assert watched(watch)._keeper._pid == keeper_of(work).pid  # type: ignore[attr-defined]
+        await open_gate(work)
+        assert ok(await asyncio.wait_for(watch.wait(), 20)).exit_code == 0
+
+    run(story())
+    assert keeper_process.nurseries._losses == 0
 
 
 def test_after_too_many_losses_keepers_are_started_without_a_nursery(folder, monkeypatch):
@@ -233,3 +269,36 @@ def test_the_nursery_ends_with_the_engine_and_the_step_goes_on(folder):
 
     run(story())
     assert starts(work) == 1
+
+
+def test_when_the_engine_has_ended_its_nursery_is_over(folder):
+    """Else a step that starts an engine would sometimes be told to have left a process behind."""
+    text = "echo begun; " + FOREVER
+    work = order(folder, text)
+    command = [sys.executable, bench.__file__, str(folder), text, work.run_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as engine:
+        assert engine.stdout is not None
+        assert engine.stdout.readline() == b"begun\n"
+        children = Path(f"/proc/{engine.pid}/task/{engine.pid}/children").read_text().split()
+        (served,) = {int(pid) for pid in children} - {keeper_of(work).pid}
+        os.kill(served, signal.SIGSTOP)  # it would be late
+        try:
+            run(open_gate(work))
+            assert engine.wait(20) == 0
+            assert is_over(served)
+        finally:
+            if not is_over(served):
+                os.kill(served, signal.SIGKILL)
+
+
+def test_a_pid_that_is_nobodys_or_another_process_by_now_is_not_killed(folder, monkeypatch):
+    """As in a program that waits for any child, or for none: the nursery's pid may be anybody's once it has ended."""
+    (folder / "a").mkdir()
+    done(order(folder / "a", "true"))
+    lost = nursery()
+    os.kill(lost._pid, signal.SIGKILL)
+    os.waitpid(lost._pid, 0)
+    killed: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, _number: killed.append(pid))
+    keeper_process.nurseries._drop()
+    assert killed == []

@@ -69,6 +69,15 @@ def test_a_file_that_cannot_be_sent_reports_nothing(away: Away, manual: str, mon
     assert away.json("status", manual)["stepResults"][0]["status"] == "running"
 
 
+def test_whoever_sends_a_large_file_that_is_refused_is_told_why(served: Served, away: Away, manual: str) -> None:
+    """To close on what still comes would be no answer at all."""
+    (away.root / "large.bin").write_bytes(bytes(20_000_000))
+    told = away.sop("complete", "sop_run_unknown", "--evidence", "large.bin")
+    assert (told.code, "no run is called" in told.err) == (6, True)
+    told = away.use(served.token("bob", "author")).sop("complete", manual, "--evidence", "large.bin")
+    assert (told.code, "may not" in told.err) == (5, True)
+
+
 def test_a_file_is_bounded_by_what_comes_whatever_was_declared(
     workshop: Workshop, served: Served, away: Away, manual: str
 ) -> None:
@@ -127,6 +136,12 @@ def test_only_so_many_files_wait_for_a_report(served: Served, away: Away, manual
 def test_what_was_not_sent_is_no_evidence(served: Served, away: Away, manual: str, file: dict[str, str]) -> None:
     assert report(served, manual, file)[0] == 400
     assert away.json("status", manual)["stepResults"][0]["status"] == "running"
+
+
+def test_a_file_whose_name_cannot_be_shown_is_to_have_another(away: Away, manual: str) -> None:
+    (away.root / "a\nb").write_text("x")
+    told = away.sop("complete", manual, "--evidence", "a\nb")
+    assert (told.code, "characters that can be shown" in told.err, "sha256" in told.err) == (2, True, False)
 
 
 def test_a_file_that_was_changed_meanwhile_is_no_evidence(

@@ -89,6 +89,14 @@ def test_the_inbox_is_told_page_by_page(workshop: Workshop, away: Away, monkeypa
     assert f"2 more: sop inbox --after {first['nextAfter']}" in away.sop("inbox", "--limit", "3").out
 
 
+def test_the_inbox_goes_on_after_a_run_as_it_does_at_home(workshop: Workshop, away: Away) -> None:
+    workshop.steps("manual", "Look")
+    first, second, third = (away.json("run", "manual", code=3)["runId"] for _ in range(3))
+    assert [each["runId"] for each in away.json("inbox", "--after", first)["items"]] == [second, third]
+    told = away.sop("inbox", "--after", "sop_run_unknown")
+    assert (told.code, "no run is called" in told.err) == (6, True)
+
+
 @pytest.mark.parametrize(
     ("verb", "code"),
     [

@@ -70,7 +70,6 @@ from sopwith.errors import (
     NotFound,
     Refused,
     RunBusy,
-    SopwithError,
     WorkspaceError,
 )
 from sopwith.ports import Claim, Executor, Lost, Watch, WorkOrder
@@ -365,7 +364,7 @@ class _Driver:
             return None
         try:
             return self._intent(run, step)
-        except (Lacking, SopwithError):
+        except Exception:  # a plugin may raise anything: the next look meets it again, when the result is recorded
             return None
 
     async def _verify(self, step: StepId) -> bool:

@@ -6,6 +6,7 @@ The end is noticed through a pidfd, which works for a keeper of a dead engine as
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import select
 import signal
@@ -150,8 +151,10 @@ class Nursery:
         os.close(self._socket)
         if self.owner == os.getpid():
             with suppress(OSError):
-                os.kill(self._pid, signal.SIGKILL)  # nobody else has waited for it: it is no other process
-                os.waitpid(self._pid, 0)
+                # who else waits for any child may have let its pid go: what is no child of ours is another process
+                if os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+                    os.kill(self._pid, signal.SIGKILL)
+                    os.waitpid(self._pid, 0)
 
 
 class _Nurseries:
@@ -162,6 +165,8 @@ class _Nurseries:
         self._lock = threading.Lock()
         self._nursery: Nursery | None = None
         self._losses = 0
+        # it would end by itself, a little later: a step whose engine this is would seem to leave it behind
+        atexit.register(self._drop)
 
     def fork(self, launch: Launch) -> int:
         """The pid of a new keeper; -1 where none is to be had from a nursery here. Raises NurseryLost."""
@@ -174,8 +179,8 @@ class _Nurseries:
                 return -1
             try:
                 pid = nursery.fork(folder)
-            except NurseryLost:
-                self._losses += 1
+            except BaseException as error:  # by a handler of a signal, say: what it answers late is for no other launch
+                self._losses += isinstance(error, NurseryLost)
                 self._drop()
                 raise
             if pid < 0:

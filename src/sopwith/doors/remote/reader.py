@@ -12,7 +12,9 @@ from sopwith.core.run import RunStatus
 from sopwith.doors.cli.logs import Piece
 from sopwith.doors.remote.client import Client, Document, in_path
 from sopwith.doors.remote.engine import RemoteEngine
+from sopwith.doors.web import cursors
 from sopwith.engine.reading import Reader
+from sopwith.engine.records import RUN_ID
 from sopwith.errors import BadRequest
 
 _PAGE = 200
@@ -62,7 +64,9 @@ class RemoteReader(Reader):
     def inbox(
         self, actor: Actor | None = None, *, limit: int | None = None, after: str | None = None, mine: bool = False
     ) -> Document:
-        """As the engine's; `after` and `nextAfter` are words of the server."""
+        """As the engine's; `after` is a run, or a word of the server, as `nextAfter` is."""
+        if after is not None and RUN_ID.fullmatch(after):
+            after = cursors.cursor(after)
         items: list[Document] = []
         first = after
         while True:

@@ -340,9 +340,11 @@ class _Visit:
         """Reads a body that is not wanted and throws it away, within bounds: to close on it would lose the answer."""
         if not self.has_body_left or "expect" in self.headers:
             return
-        left = limits.MOST_LEFT_BYTES
+        left, secs = limits.MOST_LEFT_BYTES, limits.LEFT_SECS
+        if self.principal is not None and self.route is not None and self.route.piecemeal:
+            left, secs = self.route.most_bytes, limits.BODY_SECS  # who sends a file hears nothing before its end
         with suppress(TimeoutError):
-            async with asyncio.timeout(limits.LEFT_SECS):
+            async with asyncio.timeout(secs):
                 while left > 0 and not self.body_is_read:
                     message = await self.request.receive()
                     left -= len(message.get("body", b"")) if message["type"] == "http.request" else left

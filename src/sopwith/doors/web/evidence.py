@@ -61,8 +61,12 @@ def sent_in(body: Mapping[str, Any]) -> tuple[Sent, ...]:
 def _sent(given: Mapping[str, Any]) -> Sent:
     name, digest = given.get("name"), given.get("sha256")
     if isinstance(name, str) and isinstance(digest, str) and len(given) == len(("name", "sha256")):
-        is_name = 0 < len(name) <= MOST_NAME and name.isprintable()
-        if is_name and _DIGEST.fullmatch(digest):
+        if not 0 < len(name) <= MOST_NAME or not name.isprintable():
+            raise BadArgument(
+                f"the name of evidence has {MOST_NAME} characters at most, and only characters that can be shown",
+                hint="give the file another name; nothing was reported",
+            )
+        if _DIGEST.fullmatch(digest):
             return Sent(name, digest)
     raise BadArgument(
         "evidence: expected the name and the sha256 of a file that was sent",
