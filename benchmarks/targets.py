@@ -66,9 +66,7 @@ TARGETS: tuple[Target, ...] = (
     *(Target(f"a million past runs, {what}, ms", ("size", f"{what} ms"), at_most=20) for what in _SIZE_MS),
     Target("an append, times that of an empty database", ("size", "append ratio to an empty database"), at_most=1.1),
     Target("a server's memory, KB per waiting run", ("size", "server KB per waiting run"), at_most=5),
-    Target(
-        "output of a step, times 500 MB/s or the disk", ("output", "ratio to 500 MB/s or the disk"), at_least=1
-    ),
+    Target("output of a step, times 500 MB/s or the disk", ("output", "ratio to 500 MB/s or the disk"), at_least=1),
     Target("memory that it takes, MiB", ("output", "engine memory growth, MiB"), at_most=32),
 )
 

@@ -37,6 +37,7 @@ WHOLE_STORE = {
     "restorations",
     "void_claims",
     "all_tokens",
+    "newest_access_of",
     "revoke_all_tokens",
     "void_deliveries",
     "forget_watched_files",

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.approval import ApprovalRules
 from sopwith.core.config import Config, Role
 from sopwith.core.grants import Grant, is_pattern, named_by
-from sopwith.core.people import FREE, RIGHTS, Directory, Right, check_right
+from sopwith.core.people import FREE, RIGHTS, Directory, Right, check_right, check_runner, matches
 from sopwith.errors import NotAllowed, Refused
 
 from .given import Story, shell
@@ -206,3 +207,39 @@ def test_a_gate_that_nobody_has_the_role_for_counts_the_roles_of_its_procedure()
     assert people.electorate(ApprovalRules(), None, procedure="deploy") == {"bob"}
     assert people.electorate(ApprovalRules(), None, procedure="pay") == {"eve"}
     assert people.electorate(ApprovalRules(), None, procedure="other") == frozenset()
+
+
+# a person's token in the hands of an agent
+
+
+@given(configs, grants, st.sampled_from(list(Right)), st.sampled_from((*NAMES, None)))
+def test_an_agent_with_a_persons_token_may_just_what_the_token_gives_the_person(
+    config: Config, grant: Grant, right: Right, name: str | None
+) -> None:
+    people, lent = Directory(config), replace(grant, lent=True)
+    person, agent = people.standing(ann(grant), name), people.standing(ann(lent, ActorKind.AGENT), name)
+    assert agent.may(right) is person.may(right)
+    assert agent.groups == ()
+
+
+@pytest.mark.parametrize("names", ["agent:ann", "user:ann", "group:ops"])
+def test_no_gate_means_an_agent_with_a_persons_token(names: str) -> None:
+    agent = ann(Grant(role=Role.ADMIN, lent=True), ActorKind.AGENT)
+    assert not matches((names,), agent, ("ops",))
+    assert matches((names,), ann(), ("ops",)) is (names != "agent:ann")
+
+
+@pytest.mark.parametrize(("runner", "may"), [("user:ann", True), ("group:ops", True), ("agent:ann", False)])
+def test_it_starts_what_the_person_may_start(runner: str, may: bool) -> None:
+    procedure = replace(Story(shell()).procedure, runners=(runner,))
+    agent = ann(Grant(role=Role.RUNNER, lent=True), ActorKind.AGENT)
+    people = Directory(Config(groups={"ops": ("ann",)}))
+    with nullcontext() if may else pytest.raises(NotAllowed):
+        check_runner(procedure, agent, people)
+
+
+def test_it_has_the_roles_of_the_persons_groups() -> None:
+    people = Directory(Config(roles={Role.RUNNER: ("group:ops",)}, groups={"ops": ("ann",)}))
+    standing = people.standing(ann(Grant(role=Role.RUNNER, lent=True), ActorKind.AGENT), "deploy")
+    assert standing.may(Right.START)
+    assert standing.groups == ()

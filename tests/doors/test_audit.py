@@ -280,6 +280,51 @@ def test_pruning_is_refused_to_agents_and_idle_without_days(
     assert workshop.json("audit", run)["events"][0]["type"] == "run_created"
 
 
+def access_entries(workshop: Workshop) -> list[str]:
+    """The types of the entries of the server's own log, the newest first."""
+    return [entry["type"] for entry in workshop.json("token", "log")["entries"]]
+
+
+@pytest.fixture
+def logged(workshop: Workshop, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's own log has three old entries, and their time has come."""
+    for name in ("ann", "bob", "eve"):
+        workshop.json("token", "create", name, "--role", "viewer")
+    configure(workshop, accessLogRetentionDays=30)
+    later(monkeypatch, days=31)
+
+
+def test_the_servers_own_log_is_pruned_and_all_goes_on_being_proven(
+    workshop: Workshop, logged: None, run: str, tmp_path: Path
+) -> None:
+    would = workshop.json("audit", "prune", "--dry-run")
+    assert (would["accessLogRetentionDays"], would["accessEntries"], would["runs"]) == (30, 3, [])
+    assert access_entries(workshop) == ["token_created"] * 3
+    told = workshop.sop("audit", "prune").out
+    assert "3 entries of the server's own log dropped; a signed statement there says so" in told
+    assert access_entries(workshop) == ["pruned"]
+    assert workshop.json("doctor")["healthy"] is True
+    assert workshop.sop("audit", "--verify-all").code == 0
+    assert workshop.sop("audit", "export", run, "--to", str(tmp_path / "bundle")).code == 0
+    assert workshop.json("audit", "prune")["accessEntries"] == 0
+    by_hand(workshop, "update access set payload = cast(replace(cast(payload as text), ':30', ':31') as blob)")
+    (finding,) = workshop.json("doctor", code=1)["findings"]
+    assert "on what was dropped, is not valid" in finding["message"]
+
+
+def test_the_server_prunes_its_own_log_by_itself(workshop: Workshop, logged: None) -> None:
+    told = workshop.sop("serve", "--once")
+    assert "dropped 3 entries of its own log, as accessLogRetentionDays says" in told.out + told.err
+    assert access_entries(workshop) == ["pruned"]
+
+
+def test_no_agent_prunes_the_servers_own_log(workshop: Workshop, logged: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOPWITH_ACTOR_KIND", "agent")
+    assert workshop.json("audit", "prune", code=5)["error"]["code"] == "not_allowed"
+    monkeypatch.delenv("SOPWITH_ACTOR_KIND")
+    assert len(access_entries(workshop)) == 3
+
+
 @pytest.mark.parametrize(
     "args",
     [

@@ -13,6 +13,7 @@ from sopwith.engine.runs import Runs
 from sopwith.errors import ApproverNotAllowed, NotAllowed, NotFound, RecordDropped
 
 from .bench import ANN, BOB, BOT, Bench
+from .triggers import Desk
 
 GATE: dict[str, Any] = {"requiresApproval": True}
 BY_HAND: dict[str, Any] = {"run": None, "executor": "manual"}
@@ -208,3 +209,86 @@ def test_no_agent_retries_around_what_a_person_rejected_within(
         bench.engine().retry(run.run_id, actor=BOT, from_step=from_step)
     assert bench.now(run.run_id) == before
     bench.engine().retry(run.run_id, actor=ANN, from_step=from_step)
+
+
+# what the end of a run has started, and what started that one
+
+WAITS: dict[str, Any] = {"requiresApproval": True, "approval": {"approvers": ["agent:bot"], "onTimeout": "reject"}}
+
+
+def started_by_its_end(bench: Bench, run: str, *, wanted: str = "after") -> str:
+    """The run that a trigger starts once this one has ended, driven to its gate."""
+    desk = Desk(bench).begin()
+    desk.look()
+    bench.engine().cancel(run, actor=BOB)
+    desk.look()
+    return bench.drive(next(each.run_id for each in desk.runs() if each.name == wanted)).run_id
+
+
+def follows(bench: Bench, procedure: str, *steps: dict[str, Any], name: str = "after") -> None:
+    ends = {"type": "procedure", "procedure": procedure, "status": ["cancelled", "completed"]}
+    bench.procedure(name, *steps, triggers=[ends])
+
+
+def no_agent_approves(bench: Bench, run_id: str, why: str) -> None:
+    before = bench.now(run_id)
+    assert why in bench.engine().why_not(before, 1, actor=BOT)
+    with pytest.raises(ApproverNotAllowed, match=why) as caught:
+        bench.engine().approve(run_id, actor=BOT)
+    assert "ask a person" in caught.value.hint
+    assert bench.now(run_id) == before
+
+
+def test_who_started_a_run_approves_nothing_in_what_its_end_starts(bench: Bench, run_id: str) -> None:
+    follows(bench, "gated", WAITS)
+    first = started_by(bench, BOT, "gated")
+    no_agent_approves(bench, started_by_its_end(bench, first), f"started {first}")
+
+
+def test_nor_who_worked_in_it(bench: Bench, run_id: str) -> None:
+    bench.procedure("later", BY_HAND, GATE)
+    follows(bench, "later", WAITS)
+    first = bench.run("later").run_id
+    bench.engine().complete(first, actor=BOT)
+    no_agent_approves(bench, started_by_its_end(bench, first), "has reported a step")
+
+
+def test_nor_who_started_a_run_around_it_or_further_back(bench: Bench, run_id: str) -> None:
+    bench.procedure("around", {"run": None, "uses": "inner"})
+    follows(bench, "inner", BY_HAND, name="between")
+    follows(bench, "between", WAITS)
+    around = bench.drive(started_by(bench, BOT, "around"))
+    between = started_by_its_end(bench, around.run_id, wanted="between")
+    no_agent_approves(bench, started_by_its_end(bench, between), f"started {around.run_id}")
+
+
+def test_nor_who_started_a_run_whose_step_started_it(bench: Bench, run_id: str) -> None:
+    bench.procedure("asks", WAITS)
+    first = started_by(bench, BOT)
+    second = started_by(bench, step_of(first, ANN), "asks")
+    no_agent_approves(bench, second, f"started {first}")
+
+
+def test_nobody_can_tell_who_started_what_the_record_does_not_have(bench: Bench, run_id: str) -> None:
+    bench.procedure("asks", WAITS)
+    begun = started_by(bench, step_of("sop_run_zzzzzzzzzzzz", ANN), "asks")
+    no_agent_approves(bench, begun, "nobody can tell")
+
+
+def test_another_agent_approves_what_the_end_of_a_run_has_started(bench: Bench, run_id: str) -> None:
+    follows(bench, "gated", WAITS)
+    last = started_by_its_end(bench, started_by(bench, replace(BOT, id="codex"), "gated"))
+    bench.engine().approve(last, actor=BOT)
+    assert bench.drive(last).ended == "completed"
+
+
+def test_a_step_decides_nothing_about_the_run_by_whose_end_its_own_was_started(bench: Bench, run_id: str) -> None:
+    follows(bench, "gated", BY_HAND)
+    last = started_by_its_end(bench, run_id)
+    refused(bench, run_id, step_of(last))
+
+
+def test_nor_about_what_brought_that_one_about(bench: Bench, run_id: str) -> None:
+    follows(bench, "other", BY_HAND)
+    last = started_by_its_end(bench, started_by(bench, step_of(run_id)))
+    refused(bench, run_id, step_of(last))

@@ -128,7 +128,7 @@ def test_a_nursery_keeps_nothing_open_that_this_process_closes(folder):
     finally:
         os.close(writing)
     os.set_blocking(reading, False)
-    with open(reading, "rb", buffering=0) as pipe:
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
         assert pipe.read(1) == b"", "somebody has the other end"
 
 

@@ -254,9 +254,10 @@ def test_a_backup_takes_an_administrator(served: Served, away: Away, role: str) 
 
 def test_records_are_dropped_from_afar_by_people_only(workshop: Workshop, served: Served, away: Away) -> None:
     workshop.steps("quick", "A | echo out")
-    (workshop.sops / "config.json").write_text('{"auditRetentionDays": 30}')
+    (workshop.sops / "config.json").write_text('{"auditRetentionDays": 30, "accessLogRetentionDays": 9}')
     away.json("run", "quick")
-    assert away.json("audit", "prune")["total"] == 0
+    told = away.json("audit", "prune")
+    assert (told["total"], told["accessLogRetentionDays"], told["accessEntries"]) == (0, 9, 0)
     away.here()
     away.use(served.token("bot", "admin", "--kind", "service"))
     assert away.sop("audit", "prune").code == 5

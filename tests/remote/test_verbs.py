@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable
 
 import pytest
-from tests.doors.workshop import Terminal, Workshop, eventually
+from tests.doors.workshop import SOP, Terminal, Workshop, eventually
 from tests.web.given import Served
 
 from .conftest import Away
@@ -232,3 +233,40 @@ def test_what_a_step_printed_before_it_was_followed_is_shown(
     assert told.code == 0
     assert "shipped" in told.out
     assert "built" not in told.out
+
+
+def test_a_step_that_calls_a_server_is_one_there_too(workshop: Workshop, away: Away) -> None:
+    """It comes with a person's token, and counts as what it is: the step of a run, as its keeper has it."""
+    token = shlex.quote(os.environ["SOPWITH_TOKEN"])
+    server = f"http://{away.served.host}:{away.served.port}"
+    sop = f"env -i SOPWITH_TOKEN={token} {shlex.join(SOP)} --server {server}"
+    workshop.steps("deploy", *STEPS)
+    workshop.steps("outer", f"Start | {sop} run deploy --detach --json")
+    away.here()
+    outer = workshop.started("outer", code=0)
+    created = workshop.json("status", workshop.run_id("deploy"))["createdBy"]
+    assert created == {"id": "ann", "kind": "agent", "via": "http", "inside": outer}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SOPWITH_ACTOR_KIND", "agent"), ("SOP_RUN_ID", "sop_run_zzzzzzzzzzzz")]
+)
+def test_an_agent_with_a_persons_token_is_one_there_too(
+    workshop: Workshop, away: Away, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    workshop.steps("deploy", *STEPS)
+    run_id = away.started("deploy")
+    monkeypatch.setenv(variable, value)
+    told = away.sop("approve", run_id)
+    assert told.code == 5
+    assert "may not" in told.err
+    monkeypatch.delenv(variable)
+    assert "approved step 2" in away.sop("approve", run_id).out
+
+
+def test_a_run_id_that_is_none_is_told(workshop: Workshop, away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop.steps("deploy", *STEPS)
+    monkeypatch.setenv("SOP_RUN_ID", "no run\r\nX: y")
+    told = away.sop("run", "deploy")
+    assert told.code == 2
+    assert "names no run" in told.err

@@ -444,14 +444,14 @@ MUTANTS = (
     ),
     rule(
         "a step decides nothing by a run that it has brought about",
-        "engine/brought_about.py:_how_it_belongs",
-        "for by in each.decided_in",
+        "engine/brought_about.py:_tops",
+        "for by in _brought_by(each)",
         "for by in ()",
         found_by=_BROUGHT_ABOUT,
     ),
     rule(
         "a step decides nothing by what it brings on within a run",
-        "engine/brought_about.py:_how_it_belongs",
+        "engine/brought_about.py:_tops",
         "for each in _all_within(runs, top)",
         "for each in (top,)",
         found_by=_BROUGHT_ABOUT,

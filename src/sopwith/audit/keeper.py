@@ -160,7 +160,7 @@ class Keeper:
         by a server once a day. Raises NotAllowed, StoreError, Conflict, or Refused where the clock is wrong.
         """
         config = self._config()
-        _check_pruner(by, config)
+        check_pruner(by, config)
         days = config.audit_retention_days
         if days is None:
             return Dropped()
@@ -212,7 +212,7 @@ class Keeper:
         return sorted(names.intersection(run_ids))
 
 
-def _check_pruner(actor: Actor, config: Config) -> None:
+def check_pruner(actor: Actor, config: Config) -> None:
     """NotAllowed for agents, and, where config.json has roles, for whoever lacks the right."""
     if actor.kind is ActorKind.SYSTEM:
         return

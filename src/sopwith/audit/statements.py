@@ -65,6 +65,19 @@ class Tombstone(Statement, frozen=True, kw_only=True):
     runs: tuple[Buried, ...]
 
 
+class AccessPruned(Statement, frozen=True, kw_only=True):
+    """The first `up_to` entries of the server's own log, more than `days` days old, were dropped on purpose, by `by`.
+
+    `head`: the hash of the last of them, hex; what is left begins there.
+    """
+
+    format: Literal["sopwith/access-pruned/1"] = "sopwith/access-pruned/1"
+    days: int
+    by: str
+    up_to: int
+    head: str
+
+
 class Manifest(Statement, frozen=True, kw_only=True):
     """The files of an exported bundle by their path, with their SHA-256."""
 
@@ -150,7 +163,8 @@ def read(kind: type[Kind], line: bytes) -> Kind:
 
 
 _READERS: dict[type[Statement], msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (Checkpoint, Tombstone, Manifest, BackupManifest, Restoration)
+    kind: msgspec.json.Decoder(kind)
+    for kind in (Checkpoint, Tombstone, AccessPruned, Manifest, BackupManifest, Restoration)
 }
 
 

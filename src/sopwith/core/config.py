@@ -32,6 +32,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     approval_timeout_action: TimeoutAction | None = None
     max_concurrent_runs: int | None = None
     audit_retention_days: int | None = None
+    access_log_retention_days: int | None = None
     notifications: Notifications = Notifications()
     priority_modes: dict[Priority, ExecutionMode] = msgspec.field(default_factory=dict)
     users: dict[str, User] = msgspec.field(default_factory=dict)

@@ -31,6 +31,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
     role: Role
     procedures: tuple[str, ...] = ()
+    lent: bool = False
+    """A person's, in the hands of an agent or of a step: it acts as an agent, and is nobody whom `agent:NAME` means."""
 
     def covers(self, procedure: str | None) -> bool:
         """Whether it holds for this procedure; None: for what belongs to none."""

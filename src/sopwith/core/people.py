@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.approval import ApprovalRules, TimeoutAction
@@ -95,12 +96,17 @@ class Directory:
         return self._read or Config()
 
     def standing(self, actor: Actor, procedure: str | None = None) -> Standing:
-        """What the actor is and may, about this procedure. An agent belongs to no group: it counts by name only."""
-        groups = tuple(sorted(name for name, members in self._config.groups.items() if actor.id in members))
+        """What the actor is and may, about this procedure. An agent belongs to no group: it counts by name only.
+
+        One that uses a person's token has that person's roles, for it may no more than they.
+        """
+        holder = holder_of(actor)
+        named = tuple(sorted(name for name, members in self._config.groups.items() if actor.id in members))
+        groups, held = named, named if holder.kind is ActorKind.HUMAN else ()
         if actor.kind is not ActorKind.HUMAN:
             groups = ()
         user = self._config.users.get(actor.id) if actor.kind is ActorKind.HUMAN else None
-        roles = (role for role, members in self._holders(procedure) if matches(members, actor, groups))
+        roles = (role for role, members in self._holders(procedure) if matches(members, holder, held))
         return Standing(
             name=user.name if user else "",
             groups=groups,
@@ -207,7 +213,8 @@ def check_runner(procedure: Procedure, actor: Actor, people: Directory) -> None:
     if actor.kind in (ActorKind.SYSTEM, ActorKind.TRIGGER):
         return  # the procedure's own triggers are not people
     check_right(actor, Right.START, people, "start procedures", procedure=procedure.name)
-    if procedure.runners and not matches(procedure.runners, actor, people.standing(actor).groups):
+    holder = holder_of(actor)
+    if procedure.runners and not matches(procedure.runners, holder, people.standing(holder).groups):
         raise NotAllowed(
             f"{actor} may not start {procedure.name}: its runners are {', '.join(procedure.runners)}",
             hint="ask one of them",
@@ -216,8 +223,17 @@ def check_runner(procedure: Procedure, actor: Actor, people: Directory) -> None:
 
 def matches(principals: Iterable[str], actor: Actor, groups: Iterable[str]) -> bool:
     """Whether the principals name this actor: a person by name or group, an agent by name only."""
-    if actor.kind is ActorKind.AGENT:
+    if actor.kind is ActorKind.AGENT and not _is_lent(actor):
         return AGENT + actor.id in principals
     if actor.kind is not ActorKind.HUMAN:
         return False
     return not {USER + actor.id, *(GROUP + group for group in groups)}.isdisjoint(principals)
+
+
+def holder_of(actor: Actor) -> Actor:
+    """Whose rights these are: a person's, where an agent uses their token."""
+    return replace(actor, kind=ActorKind.HUMAN) if _is_lent(actor) else actor
+
+
+def _is_lent(actor: Actor) -> bool:
+    return actor.grant is not None and actor.grant.lent

@@ -117,7 +117,8 @@ def starter_of(procedure: str, trigger: Trigger, event: Mapping[str, Any]) -> Ac
     caller = event.get("caller")
     if trigger.type != TriggerType.WEBHOOK or secret_variables(trigger) or not isinstance(caller, dict):
         return actor_of(procedure, trigger)
-    return Actor(str(caller["id"]), ActorKind(caller["kind"]), trigger.type)
+    inside = caller.get("inside")
+    return Actor(str(caller["id"]), ActorKind(caller["kind"]), trigger.type, inside=inside)
 
 
 def request_for(procedure: str, trigger: Trigger, delivery: str) -> Request:

@@ -19,6 +19,7 @@ from sopwith.ports import AccessEntry, TokenStore
 
 SIGN_IN, REFUSED = "sign_in", "refused"
 TOKEN_CREATED, TOKEN_REVOKED = "token_created", "token_revoked"
+PRUNED = "pruned"
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 MOST_SOURCES = 50
@@ -46,10 +47,28 @@ def access_document(entry: AccessEntry) -> Document:
     return {"seq": entry.position, **document, "prevHash": entry.prev_hash.hex(), "hash": entry.hash.hex()}
 
 
-def examine_access(store: TokenStore) -> Iterator[tuple[str, str]]:
-    """What is wrong with the log: a sentence and a hint."""
+Stated = Callable[[Mapping[str, Any]], tuple[int, bytes]]
+"""What an entry states about those that were dropped: the last of them, and its hash. Raises ValueError."""
+
+
+def _unsigned(_details: Mapping[str, Any]) -> tuple[int, bytes]:
+    raise ValueError("nobody can tell who signed it")
+
+
+def examine_access(store: TokenStore, stated: Stated = _unsigned) -> Iterator[tuple[str, str]]:
+    """What is wrong with the log: a sentence and a hint. It begins where the newest statement says that it does."""
     hint = "the server's own log was changed: keep a copy of runs.db, and find out who could write to it"
     last, before = 0, _NO_HASH
+    newest = store.newest_of(PRUNED)
+    if newest is not None:
+        try:
+            last, before = stated(msgspec.json.decode(newest.payload, type=_Told).details)
+        except (ValueError, msgspec.MsgspecError) as error:
+            yield f"entry {newest.position} of the server's own log, on what was dropped, is not valid: {error}", hint
+            return
+        if (first := store.entries_after(0, 1)) and first[0].position <= last:
+            yield f"entry {first[0].position} of the server's own log was dropped, and is there again", hint
+            return
     while page := store.entries_after(last, _PAGE):
         for entry in page:
             told = hashlib.sha256(entry.prev_hash + entry.payload).digest()
@@ -59,6 +78,10 @@ def examine_access(store: TokenStore) -> Iterator[tuple[str, str]]:
             last, before = entry.position, entry.hash
     if last != store.high_water():
         yield f"entries of the server's own log are gone, the first is {last + 1}", hint
+
+
+class _Told(msgspec.Struct):
+    details: dict[str, Any]
 
 
 def _fits(entry: AccessEntry) -> bool:

@@ -1,14 +1,18 @@
-"""Which runs brought a run about: their steps may decide nothing by it that they may not decide themselves.
+"""Which runs brought a run about: their steps may decide nothing by it that they may not decide themselves, and the
+agents that started them or worked in them may not approve in it.
 
 A driver or a server outlives the step that started a run, so this is asked of the record, not of processes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sopwith.core.actor import Actor
 from sopwith.core.approvers import worked_here
 from sopwith.core.commands import Retry
 from sopwith.core.moves_person import is_rejected_for_good
+from sopwith.core.procedure import TriggerType
 from sopwith.core.run import Run
 from sopwith.engine.runs import Runs
 from sopwith.errors import ApproverNotAllowed, BadName, NotAllowed, NotFound, RecordDropped
@@ -38,15 +42,30 @@ def check_outside(runs: Runs, run_id: str, actor: Actor) -> None:
 def _how_it_belongs(runs: Runs, inside: str, run: Run) -> str:
     """How a step of `inside` has to do with the run, in words; empty if not at all. Raises NotFound, BadName."""
     own = _outermost(runs, run)
-    left, seen = [inside], set[str]()
+    for place, top in enumerate(_tops(runs, inside)):
+        if top.run_id == own.run_id:
+            return ", whose steps brought that run about" if place else ", which runs within it, around it or beside it"
+    return ""
+
+
+def _tops(runs: Runs, run_id: str) -> Iterator[Run]:
+    """The outermost run around this one, then those around the runs that brought about what is within that, and so
+    on; each once. Raises NotFound, BadName.
+    """
+    left, seen = [run_id], set[str]()
     while left:
         top = _outermost(runs, runs.load(left.pop()).run)
-        if top.run_id == own.run_id:
-            return ", whose steps brought that run about" if seen else ", which runs within it, around it or beside it"
         if top.run_id not in seen:
             seen.add(top.run_id)
-            left += sorted({by for each in _all_within(runs, top) for by in each.decided_in})
-    return ""
+            yield top
+            left += sorted({by for each in _all_within(runs, top) for by in _brought_by(each)})
+
+
+def _brought_by(run: Run) -> frozenset[str]:
+    """The runs whose steps have made this one or decided about it, and the one whose end has started it."""
+    if run.trigger != TriggerType.PROCEDURE or run.event is None:
+        return run.decided_in
+    return run.decided_in | {str(run.event["runId"])}
 
 
 def _outermost(runs: Runs, run: Run) -> Run:
@@ -78,15 +97,25 @@ def _all_within(runs: Runs, run: Run) -> list[Run]:
 
 
 def check_no_work_around(runs: Runs, run: Run, actor: Actor, hint: str) -> None:
-    """ApproverNotAllowed where an agent has reported a step of a run around this one, within it or beside it."""
+    """ApproverNotAllowed where an agent has reported a step of a run around this one, within it or beside it, or has
+    started or worked in one that brought these about.
+    """
     try:
-        every = _all_within(runs, _outermost(runs, run))
+        tops = list(_tops(runs, run.run_id))
+        every = [each for top in tops for each in _all_within(runs, top)]
     except (BadName, NotFound):
         raise ApproverNotAllowed(
             f"{actor} may not approve in {run.run_id}: nobody can tell what it did in the runs around it", hint=hint
         ) from None
     if any(actor.id in each.reporters for each in every):
         raise worked_here(run, actor, hint)
+    for before in tops[1:]:
+        if actor.id == before.created_by.id:
+            raise ApproverNotAllowed(
+                f"{actor} may not approve in {run.run_id}: it, or somebody of its name, started {before.run_id}, "
+                "which brought that run about",
+                hint=hint,
+            )
 
 
 def check_not_rejected_within(runs: Runs, run: Run, command: Retry) -> None:

@@ -441,7 +441,7 @@ class Engine:
             self._check_agent(run, events[0].step_number, command.actor)
 
     def _check_agent(self, run: Run, step: StepId | None, actor: Actor) -> None:
-        """ApproverNotAllowed where an agent worked around here, or cannot have seen what is asked."""
+        """ApproverNotAllowed where an agent has a part in how it came to this, or cannot have seen what is asked."""
         if actor.kind is ActorKind.AGENT:
             check_no_work_around(self.runs, run, actor, f"ask a person to look at it: sop approve {run.run_id}")
             check_shown(self.parts, run, step, actor)

@@ -15,6 +15,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 from sopwith.core.actor import Actor, ActorKind, Session
 from sopwith.core.grants import Grant, Role, is_pattern
@@ -55,19 +56,34 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     expires: str = ""
 
 
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller says of itself besides its token, and nobody can check: that it is an agent, or a step of a run."""
+
+    is_agent: bool = False
+    inside: str | None = None
+
+
+UNSAID = Said()
+
+
 class Principal(msgspec.Struct, frozen=True):
     """Who calls, by the token that proved it."""
 
     token: TokenRow
     grant: Grant
 
-    def actor(self, address: str) -> Actor:
-        """As runs name them: a user is a person; an agent or a program counts as an agent."""
-        kind = ActorKind.HUMAN if self.token.kind == Kind.USER else ActorKind.AGENT
+    def actor(self, address: str, said: Said = UNSAID) -> Actor:
+        """As runs name them: a user is a person; an agent or a program counts as an agent.
+
+        What the caller has said of itself only takes away.
+        """
+        is_person, is_agent = self.token.kind == Kind.USER, said.is_agent or said.inside is not None
+        kind = ActorKind.HUMAN if is_person and not is_agent else ActorKind.AGENT
+        grant = replace(self.grant, lent=True) if is_person and is_agent else self.grant
         session = Session(
             user_id=f"token {self.token.id}", host=address, session="http", authenticated_by=f"token {self.token.id}"
         )
-        return Actor(self.token.name, kind, "http", session=session, grant=self.grant)
+        return Actor(self.token.name, kind, "http", inside=said.inside, session=session, grant=grant)
 
 
 class Tokens:

@@ -106,6 +106,10 @@ class ConfigFile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="Days to keep the records of ended runs; for ever if not said."),
     ] = None
+    access_log_retention_days: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Days to keep the entries of the server's own log; for ever if not said."),
+    ] = None
     notifications: Annotated[NotificationsFile, Meta(description="Which moments are told to people, and how.")] = field(
         default_factory=NotificationsFile
     )
@@ -223,6 +227,7 @@ def _config(stated: ConfigFile) -> Config:
         approval_timeout_action=action and TimeoutAction(action),
         max_concurrent_runs=stated.max_concurrent_runs,
         audit_retention_days=stated.audit_retention_days,
+        access_log_retention_days=stated.access_log_retention_days,
         notifications=notifications_of(stated.notifications),
         priority_modes={priority: ExecutionMode(mode) for priority, mode in stated.priority_modes.items()},
         users={name: User(name=user.name or "") for name, user in stated.users.items()},

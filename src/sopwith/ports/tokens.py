@@ -64,12 +64,20 @@ class TokenStore(Protocol):
         """Adds an entry to the log."""
         ...
 
+    def prune(self, last: AccessEntry, entry: Callable[[bytes], AccessEntry]) -> bool:
+        """Drops the entries up to this one, and adds the one that tells of it; False where this one is gone already."""
+        ...
+
     def entries(self, *, limit: int, before: int | None = None) -> tuple[AccessEntry, ...]:
         """Entries of the log below a position, the newest first."""
         ...
 
     def entries_after(self, position: int, limit: int) -> tuple[AccessEntry, ...]:
         """Entries of the log beyond a position, in order."""
+        ...
+
+    def newest_of(self, event_type: str) -> AccessEntry | None:
+        """The newest entry of this type, or None."""
         ...
 
     def high_water(self) -> int:

@@ -63,12 +63,24 @@ class SqliteTokens:
         with self._db.writing():
             self._append(entry)
 
+    def prune(self, last: AccessEntry, entry: Callable[[bytes], AccessEntry]) -> bool:
+        with self._db.writing():
+            if self._db.value("access_hash", position=last.position) != last.hash:
+                return False
+            self._append(entry)  # first: it follows the newest, which may be among those that go
+            self._db.run("prune_access", position=last.position)
+        return True
+
     def entries(self, *, limit: int, before: int | None = None) -> tuple[AccessEntry, ...]:
         rows = self._db.rows("access_before", before=_LAST if before is None else before, limit=limit)
         return tuple(map(_entry, rows))
 
     def entries_after(self, position: int, limit: int) -> tuple[AccessEntry, ...]:
         return tuple(map(_entry, self._db.rows("access_after", after=position, limit=limit)))
+
+    def newest_of(self, event_type: str) -> AccessEntry | None:
+        row = self._db.row("newest_access_of", event_type=event_type)
+        return None if row is None else _entry(row)
 
     def high_water(self) -> int:
         return self._db.value("access_high_water") or 0

@@ -112,6 +112,7 @@ def audit_prune(door: Door, dry_run: bool) -> None:
     """Drop the content of runs that ended more than auditRetentionDays ago. Their hashes stay: the log still verifies.
 
     What goes: events, envelopes, logs and evidence of those runs. A signed tombstone says so, by whom and when.
+    Entries of the server's own log that are older than accessLogRetentionDays go too; a signed entry says so.
     """
     document = _pruned(door, dry_run=dry_run)
     door.say(document, lambda: _pruned_text(document))
@@ -122,18 +123,22 @@ def _pruned(door: Door, *, dry_run: bool) -> Document:
         document = door.server.keeping.prune(dry_run=dry_run)
         _warn(door, document)
         return document
+    from sopwith.audit.access_retention import DroppedEntries
     from sopwith.audit.retention import Dropped
 
-    days = door.library.config().audit_retention_days
-    dropped = Dropped()
-    if door.has_runs and days is not None:
-        from sopwith.assembly import open_keeper
+    config = door.library.config()
+    days = config.audit_retention_days
+    dropped, entries = Dropped(), DroppedEntries(config.access_log_retention_days)
+    if door.has_runs:
+        from sopwith.assembly import open_keeper, retain_access
 
+        now = door.engine.parts.clock.now().at
         with open_keeper(door.workspace) as keeper:
-            dropped = keeper.retain(door.engine.parts.clock.now().at, by=door.actor, dry_run=dry_run)
+            dropped = keeper.retain(now, by=door.actor, dry_run=dry_run)
         for failure in dropped.failures:
             door.warn(failure)
-    return dropped.document(days, dry_run=dry_run)
+        entries = retain_access(door.workspace, now, by=door.actor, dry_run=dry_run)
+    return {**dropped.document(days, dry_run=dry_run), **entries.document()}
 
 
 def _warn(door: Door, document: Document) -> None:
@@ -254,6 +259,19 @@ def _exported_text(document: Document) -> str:
 
 
 def _pruned_text(document: Document) -> str:
+    return "\n".join(filter(None, (_runs_pruned_text(document), _entries_pruned_text(document))))
+
+
+def _entries_pruned_text(document: Document) -> str:
+    """Of the server's own log, where something is said about it."""
+    count = document.get("accessEntries")
+    if not count:
+        return ""
+    word = "would be dropped" if document["dryRun"] else "dropped; a signed statement there says so"
+    return f"{count} {'entry' if count == 1 else 'entries'} of the server's own log {word}"
+
+
+def _runs_pruned_text(document: Document) -> str:
     days = document["auditRetentionDays"]
     if days is None:
         return "auditRetentionDays is not set in config.json: every record is kept for ever"

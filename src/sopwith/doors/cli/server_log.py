@@ -29,6 +29,7 @@ from sopwith.errors import SopwithError
 from sopwith.ports import Delivery, RunFilter
 
 if TYPE_CHECKING:
+    from sopwith.audit.access_retention import DroppedEntries
     from sopwith.audit.retention import Dropped
 
 OPEN = tuple(status for status in RunStatus if status not in ("completed", "failed", "cancelled"))
@@ -48,6 +49,7 @@ OWN_TYPES = {
     "stopped": (Level.INFO, "It ends; `left`: the runs that it drove, for the next one"),
     "taken_over": (Level.INFO, "Steps whose driver is gone are watched from now on; `steps`"),
     "pruned": (Level.INFO, "Retention dropped the records of `runs`"),
+    "access_pruned": (Level.INFO, "Retention dropped so many entries, `count`, of the server's own log"),
     "looking_anew": (Level.INFO, "It was told by SIGHUP to look at everything again"),
     "clock_jump": (
         Level.WARNING,
@@ -127,7 +129,13 @@ class ServerLog:
             lambda: f"{new_line}{click.style('stopped', fg='yellow')}{on_their_way}",
         )
 
-    def dropped(self, dropped: Dropped) -> None:
+    def dropped(self, dropped: Dropped, entries: DroppedEntries) -> None:
+        if entries.count:
+            count = "1 entry" if entries.count == 1 else f"{entries.count} entries"
+            self._own(
+                {"type": "access_pruned", "count": entries.count},
+                lambda: self._line_now("", "", f"dropped {count} of its own log, as accessLogRetentionDays says"),
+            )
         if dropped.runs:
             runs = [run.run_id for run in dropped.runs]
             count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"

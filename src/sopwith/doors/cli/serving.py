@@ -33,6 +33,7 @@ from sopwith.stores.serving_lock import ServingLock
 from sopwith.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
+    from sopwith.audit.access_retention import DroppedEntries
     from sopwith.audit.retention import Dropped
     from sopwith.doors.web.server import Listening
     from sopwith.engine.triggering import Triggering
@@ -264,14 +265,16 @@ async def _beat(manager: ServiceManager, physician: Physician) -> None:
 
 
 async def _keep_house(door: Door, log: ServerLog, *, once: bool) -> None:
-    """Drops what auditRetentionDays lets go, at the start and once a day. A failure is told and tried the next day."""
+    """Drops what auditRetentionDays and accessLogRetentionDays let go, at the start and once a day. A failure is told
+    and tried the next day.
+    """
     while True:
         try:
             dropped = await _aside(lambda: _retain(door))
         except Exception as error:
             log.on_trouble(None, error)
         else:
-            log.dropped(dropped)
+            log.dropped(*dropped)
         if once:
             return
         await _a_day(door.engine.parts.clock)
@@ -284,11 +287,13 @@ async def _a_day(clock: Clock) -> None:
         await clock.sleep(_HOUR_SECS)
 
 
-def _retain(door: Door) -> Dropped:
-    from sopwith.assembly import open_keeper
+def _retain(door: Door) -> tuple[Dropped, DroppedEntries]:
+    from sopwith.assembly import open_keeper, retain_access
 
+    now = door.engine.parts.clock.now().at
     with open_keeper(door.workspace) as keeper:
-        return keeper.retain(door.engine.parts.clock.now().at)
+        dropped = keeper.retain(now)
+    return dropped, retain_access(door.workspace, now)
 
 
 def _served_already(door: Door, holder: Owner | None) -> Refused:

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -49,8 +50,8 @@ class ToldByServer(SopwithError):
 class Client:
     """One server and one token."""
 
-    def __init__(self, address: str, token: str | None) -> None:
-        """Raises BadRequest for what is no address of a server, and where the token is missing."""
+    def __init__(self, address: str, token: str | None, *, said: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`said`: headers of every call. Raises BadRequest for what is no address, and where the token is missing."""
         self.address = _checked(address)
         if not token:
             raise BadRequest(
@@ -59,6 +60,7 @@ class Client:
         if not token.isascii() or not token.isprintable() or " " in token:
             raise BadRequest("SOPWITH_TOKEN holds no token", hint="it is one word, as sop token create printed it")
         self._token = token
+        self._said = said
         self._opener = urllib.request.build_opener(
             urllib.request.HTTPSHandler(context=ssl.create_default_context()), _NoRedirects()
         )
@@ -164,6 +166,7 @@ class Client:
                 "authorization": f"Bearer {self._token}",
                 "user-agent": f"sopwith/{__version__}",
                 "accept": "*/*",
+                **self._said,
                 **(headers or {}),
             },
         )

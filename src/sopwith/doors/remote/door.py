@@ -6,9 +6,11 @@ import functools
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import quote
 
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.address import StepId
+from sopwith.doors.caller import os_actor
 from sopwith.doors.cli.door import Document, Door
 from sopwith.doors.remote.client import Client, in_path
 from sopwith.errors import BadRequest, NoScenario
@@ -49,7 +51,8 @@ class RemoteDoor(Door):
             )
         self.begins = verb == "run"
         """Whether the verb makes the run, so that nothing of it was shown before."""
-        self.client = Client(server, os.environ.get(TOKEN))
+        self._caller = os_actor("http")
+        self.client = Client(server, os.environ.get(TOKEN), said=_said_by(self._caller))
 
     @property
     def server(self) -> RemoteDoor:
@@ -114,8 +117,8 @@ class RemoteDoor(Door):
     def actor(self) -> Actor:
         """Whose token it is, for what is shown; the server knows by itself."""
         told = self.client.get(in_path("whoami"))
-        kind = ActorKind.HUMAN if told["kind"] == "user" else ActorKind.AGENT
-        return Actor(str(told["name"]), kind, "http")
+        kind = self._caller.kind if told["kind"] == "user" else ActorKind.AGENT
+        return Actor(str(told["name"]), kind, "http", inside=self._caller.inside)
 
     @property
     def has_runs(self) -> bool:
@@ -133,3 +136,9 @@ class RemoteDoor(Door):
     @functools.cached_property
     def workspace(self) -> NoReturn:
         raise BadRequest("the workspace lies with the server", hint="leave --server out to work here")
+
+
+def _said_by(caller: Actor) -> dict[str, str]:
+    """What the server cannot see: that an agent calls, and which run it is a step of. It takes rights away, no more."""
+    inside = {} if caller.inside is None else {"sopwith-inside": quote(caller.inside, safe="")}
+    return inside if caller.kind is ActorKind.HUMAN else {"sopwith-actor-kind": caller.kind.value, **inside}

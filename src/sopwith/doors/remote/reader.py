@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -65,7 +66,7 @@ class RemoteReader(Reader):
         self, actor: Actor | None = None, *, limit: int | None = None, after: str | None = None, mine: bool = False
     ) -> Document:
         """As the engine's; `after` is a run, or a word of the server, as `nextAfter` is."""
-        if after is not None and RUN_ID.fullmatch(after):
+        if after is not None and re.fullmatch(RUN_ID, after):
             after = cursors.cursor(after)
         items: list[Document] = []
         first = after

@@ -24,7 +24,7 @@ from sopwith.core.people import RIGHTS, Right, check_grant
 from sopwith.core.request import request_of
 from sopwith.doors.web import limits
 from sopwith.doors.web.entrance import Entrance
-from sopwith.doors.web.inputs import read_body, read_key, read_match, read_query
+from sopwith.doors.web.inputs import ACTOR_KIND, INSIDE, read_body, read_key, read_match, read_query, read_said
 from sopwith.doors.web.problems import (
     MEDIA_TYPE,
     Internal,
@@ -61,7 +61,12 @@ _SAFE = {
 }
 _TOLD = frozenset({401, 403, 421, 429})
 """The statuses that the server's own log tells of."""
-_ONCE = frozenset({"authorization", "host", "if-match", "idempotency-key", "last-event-id", "content-type", "range"})
+_ONCE = frozenset(
+    {
+        *("authorization", "host", "if-match", "idempotency-key", "last-event-id", "content-type", "range"),
+        *(INSIDE, ACTOR_KIND),
+    }
+)
 
 
 class TakesHooks(Protocol):
@@ -190,7 +195,7 @@ class Application:
     def guest(self, asked: Asked) -> Actor | None:
         """Who calls a route that takes no token, where one came that holds all the same."""
         principal = self.entrance.guest(self._tokens, asked.headers)
-        return None if principal is None else principal.actor(asked.address)
+        return None if principal is None else principal.actor(asked.address, read_said(asked.headers))
 
     def unproven(self, address: str) -> SopwithError:
         """What a handler raises that finds no proof of who sent it: told and bounded as a token that does not hold."""
@@ -242,7 +247,7 @@ class Application:
             headers=headers,
             address=visit.address,
             principal=principal,
-            actor=None if principal is None else principal.actor(visit.address),
+            actor=None if principal is None else principal.actor(visit.address, read_said(headers)),
         )
         if route.live is not None:
             if visit.method == "HEAD":

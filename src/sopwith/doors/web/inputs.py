@@ -15,10 +15,13 @@ from sopwith.doors.agent.tools import Schema, Tool
 from sopwith.doors.web import limits
 from sopwith.doors.web.problems import NotJson
 from sopwith.doors.web.table import Route
+from sopwith.engine.records import RUN_ID
+from sopwith.engine.tokens import Said
 from sopwith.errors import BadArgument, BadRequest
 from sopwith.parse.findings import Findings
 from sopwith.parse.strict_json import read_json
 
+INSIDE, ACTOR_KIND = "sopwith-inside", "sopwith-actor-kind"
 _KEY = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY}}}")
 _MATCH = re.compile(r'"([0-9]{1,15})"')
 _WHOLE = re.compile(r"-?[0-9]{1,15}")
@@ -89,6 +92,14 @@ def read_match(headers: Mapping[str, str]) -> int | None:
     if found is None:
         raise BadRequest("If-Match cannot be read", hint='write the revision of the run, as its ETag: If-Match: "12"')
     return int(found[1])
+
+
+def read_said(headers: Mapping[str, str]) -> Said:
+    """What the caller says of itself, against itself. Raises BadRequest."""
+    inside = headers.get(INSIDE)
+    if inside is not None and not re.fullmatch(RUN_ID, inside):
+        raise BadRequest(f"{INSIDE} names no run", hint="it has the id of the run whose step calls: $SOP_RUN_ID")
+    return Said(is_agent=headers.get(ACTOR_KIND, "human") not in ("", "human"), inside=inside)
 
 
 def check(route: Route, schemas: Mapping[str, Schema], given: Mapping[str, Any], *, required: Any = ()) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from sopwith.assembly import access_troubles
 from sopwith.core.grants import PATTERN, Role
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.doors.web.cursors import cursor, read_number
 from sopwith.doors.web.office import Desk
 from sopwith.doors.web.schemas import OBJECT, number, record, text
 from sopwith.doors.web.table import API, Answer, Asked, Proof, Route
-from sopwith.engine.access import access_document, examine_access
+from sopwith.engine.access import access_document
 from sopwith.engine.doctor import examine
 from sopwith.engine.tokens import MOST_PATTERNS, Kind
 from sopwith.engine.tokens import Asked as AskedToken
@@ -81,7 +82,7 @@ def _before(asked: Asked) -> int | None:
 
 def _doctor(desk: Desk, asked: Asked) -> Answer:
     check_right(asked.who, Right.MANAGE, Directory(desk.engine.parts.library.config()), "have the workspace examined")
-    around = (*troubles(desk.workspace.database), *examine_access(desk.tokens.store))
+    around = (*troubles(desk.workspace.database), *access_troubles(desk.engine))
     findings = examine(desk.engine, mend=False, around=around)
     return Answer({"findings": [finding.document() for finding in findings], "healthy": not findings})
 

@@ -13,6 +13,7 @@ from sopwith.doors.web import schemas
 from sopwith.doors.web.problems import MEDIA_TYPE
 from sopwith.doors.web.table import Proof, Route
 from sopwith.engine.documents import Document
+from sopwith.engine.records import RUN_ID
 from sopwith.version import __version__
 
 _PARAMETERS: dict[str, Schema] = {
@@ -110,6 +111,10 @@ def _header_parameters(route: Route) -> list[Document]:
         found.append(_header("Last-Event-ID", "Of the last event that came", {"type": "string", "maxLength": 64}))
     if route.path.endswith("/output"):
         found.append(_header("Range", "As bytes=0-1023 or bytes=1024-", {"type": "string"}))
+    if isinstance(route.right, Right):
+        pattern = f"^{RUN_ID}$"
+        found.append(_header("Sopwith-Inside", "The run whose step calls", {"type": "string", "pattern": pattern}))
+        found.append(_header("Sopwith-Actor-Kind", "agent: no person calls", {"type": "string"}))
     return found
 
 

@@ -362,6 +362,14 @@ insert into access (event_type, at, prev_hash, hash, payload) values (:event_typ
 -- The hash of the newest entry of the server's own log.
 select hash from access order by position desc limit 1
 
+-- name: access_hash
+-- The hash of one entry of the server's own log.
+select hash from access where position = :position
+
+-- name: prune_access
+-- Drops the entries of the server's own log up to this one.
+delete from access where position <= :position
+
 -- name: access_before
 -- Entries of the server's own log, the newest first.
 select position, event_type, at, prev_hash, hash, payload from access
@@ -371,6 +379,11 @@ where position < :before order by position desc limit :limit
 -- The same in order.
 select position, event_type, at, prev_hash, hash, payload from access
 where position > :after order by position limit :limit
+
+-- name: newest_access_of
+-- The newest entry of one type in the server's own log.
+select position, event_type, at, prev_hash, hash, payload from access
+where event_type = :event_type order by position desc limit 1
 
 -- name: access_high_water
 -- The greatest position that was ever given out in the server's own log.
