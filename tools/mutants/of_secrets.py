@@ -444,7 +444,7 @@ MUTANTS = (
     rule(
         "the name of a call is in no record",
         "core/request.py:_concealed",
-        "hashlib.sha256(name.encode()).hexdigest()",
+        "sha256(name.encode()).hexdigest()",
         "name",
         found_by=_REQUESTS,
     ),
