@@ -116,7 +116,8 @@ class Verbs(click.Group):
 @click.option("--workspace", metavar="DIR", help="The folder that holds .pi/sops; else the nearest one above.")
 @click.option("--server", metavar="URL", help="Ask this server, with the token in SOPWITH_TOKEN.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, errors too.")
-@click.version_option(__version__, prog_name="sop", message="%(prog)s %(version)s")
+@terminal.telling_option("--version", help="Show the version and exit.", told=lambda _ctx: f"sop {__version__}")
+@terminal.help_option
 @click.pass_context
 def sop(ctx: click.Context, workspace: str | None, server: str | None, as_json: bool) -> None:
     """Carry out Standard Operating Procedures: step by step, approved by people, proven by a record.
