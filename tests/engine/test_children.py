@@ -638,9 +638,9 @@ def test_a_parent_that_is_cancelled_while_its_child_is_approved(bench: Bench, be
 def test_a_cancel_that_dies_before_it_tells_the_child_is_carried_on(
     bench: Bench, beside: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sopwith.engine import engine
+    from sopwith.engine import children
 
-    revive = dying(bench, monkeypatch, "bring_in_line", engine)
+    revive = dying(bench, monkeypatch, "bring_in_line", children)
     with pytest.raises(Killed):
         bench.engine().cancel(beside.run_id, actor=ANN)
     revive()
@@ -652,9 +652,9 @@ def test_a_pause_that_dies_before_it_tells_the_child_is_carried_on(
     bench: Bench, beside: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parent is paused; what its child asks for may still be answered, and starts nothing after it."""
-    from sopwith.engine import engine
+    from sopwith.engine import children
 
-    revive = dying(bench, monkeypatch, "bring_in_line", engine)
+    revive = dying(bench, monkeypatch, "bring_in_line", children)
     with pytest.raises(Killed):
         bench.engine().pause(beside.run_id, actor=ANN)
     revive()

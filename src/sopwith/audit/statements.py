@@ -6,7 +6,6 @@ object without `signature`. `format` stands in each, so that none can be taken f
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from typing import Any, Literal, Protocol, TypeVar
@@ -135,7 +134,9 @@ def signed(kind: type[Kind], signer: Signer, **fields: Any) -> Kind:
     """The statement with the signer's key and signature."""
     key = signer.public_key
     draft = kind(origin=origin_of(key), public_key=key.hex(), signature="", **fields)
-    return msgspec.structs.replace(draft, signature=base64.b64encode(signer.sign(_unsigned(draft))).decode())
+    return msgspec.structs.replace(
+        draft, signature=binascii.b2a_base64(signer.sign(_unsigned(draft)), newline=False).decode()
+    )
 
 
 def line_of(statement: Statement) -> bytes:
@@ -148,10 +149,10 @@ def read(kind: type[Kind], line: bytes) -> Kind:
     try:
         statement: Kind = _READERS[kind].decode(line)
         key = bytes.fromhex(statement.public_key)
-        signature = base64.b64decode(statement.signature, validate=True)
+        signature = binascii.a2b_base64(statement.signature, strict_mode=True)
         unsigned = _cut(line) if kind is Checkpoint else None
         is_canonical = unsigned is not None or line_of(statement) == line
-        if not is_canonical or base64.b64encode(signature).decode() != statement.signature:
+        if not is_canonical or binascii.b2a_base64(signature, newline=False).decode() != statement.signature:
             raise BadStatement("it is not in canonical form")
     except (msgspec.MsgspecError, ValueError, binascii.Error) as error:
         raise BadStatement(f"it cannot be read ({error})") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -95,6 +94,8 @@ def _name_mistake(name: str, declared: Mapping[str, Parameter]) -> str | None:
     if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name):
         return f"{shown(name)} is not a parameter name (letters, digits and _, not starting with a digit)"
     if declared and name not in declared:
+        from difflib import get_close_matches  # only for a name that is wrong
+
         near = get_close_matches(name, declared, n=1)
         return f"no parameter {name} is declared" + (f", did you mean {near[0]}?" if near else "")
     return None

@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.address import StepId
-from sopwith.core.admission import Occupancy, admit
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import check_approver, gate_of, why_not
 from sopwith.core.decide import check_revision, decide, was_carried_out
@@ -26,22 +25,16 @@ from sopwith.core.due import Due, DueKind, overdue
 from sopwith.core.events import Event
 from sopwith.core.instant import Instant
 from sopwith.core.moves_answer import addressed, answered_step
-from sopwith.core.parameters import check_chooser, resolve_parameters
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.core.procedure import ExecutionMode
 from sopwith.core.refusal import verb_of
 from sopwith.core.request import Request, run_id_of
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children, run_left_ms
-from sopwith.engine.asked import check_shown
 from sopwith.engine.brought_about import check_no_work_around, check_not_rejected_within, check_outside
-from sopwith.engine.children import bring_in_line, gates_not_passed, going_on_besides
-from sopwith.engine.creation import Order, limits_now, make_run
-from sopwith.engine.evidence import File, Receiving, forget_sent, keep_evidence
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Loaded, Runs, check_run_id
-from sopwith.engine.secrets import mask_of, secrets_at_creation
+from sopwith.engine.secrets import mask_of
 from sopwith.engine.sight import Sight, check_reach, fit_to_tell
-from sopwith.engine.uses import used_by
 from sopwith.errors import (
     IllegalMove,
     InvalidProcedure,
@@ -51,6 +44,12 @@ from sopwith.errors import (
     SopwithError,
     WorkspaceError,
 )
+
+if TYPE_CHECKING:
+    from sopwith.core.admission import Occupancy
+    from sopwith.engine.evidence import File, Receiving
+
+# what makes runs, keeps files or looks after children is imported by the methods that do so: an answer needs none of it
 
 _C = TypeVar("_C", bound=cmd.Command)
 
@@ -157,6 +156,9 @@ class Engine:
         return run
 
     def _create_run(self, request: RunRequest, actor: Actor) -> Run:
+        from sopwith.engine.creation import Order, make_run
+        from sopwith.engine.uses import used_by
+
         procedure = self.parts.library.procedure(request.name)
         order = Order(
             procedure=procedure,
@@ -244,6 +246,8 @@ class Engine:
 
     def cancel(self, run_id: str, *, actor: Actor, reason: str = "") -> Run:
         """Ends the run for good, at once or when its running processes have been ended."""
+        from sopwith.engine.children import going_on_besides
+
         self._check_outside(run_id, actor)
         run = self._do(run_id, lambda now: cmd.Cancel(actor=actor, now=now, reason=reason))
         for _step, child in going_on_besides(self.runs, run):
@@ -264,6 +268,10 @@ class Engine:
 
         `params` replace those of the same name; what was asked with the old ones is asked again. Raises BadParameter.
         """
+        from sopwith.core.parameters import check_chooser, resolve_parameters
+        from sopwith.engine.children import going_on_besides
+        from sopwith.engine.secrets import secrets_at_creation
+
         self._settle(run_id, actor)
         command = partial(cmd.Retry, actor=actor, from_step=from_step, reason=reason)
 
@@ -344,6 +352,8 @@ class Engine:
         make: Callable[..., cmd.Complete | cmd.Fail | cmd.Block],
         evidence: tuple[File, ...],
     ) -> Run:
+        from sopwith.engine.evidence import forget_sent, keep_evidence
+
         # a report that would be refused, or was made before, leaves no copies behind
         if not decide(self._settle(run_id, actor), self._with_people(make(now=self.parts.clock.now()))).events:
             evidence = ()
@@ -356,6 +366,8 @@ class Engine:
 
     def receive(self, run_id: str, *, actor: Actor) -> Receiving:
         """A file on its way from afar, to be named as evidence in a report. Raises NotFound, NotAllowed, Refused."""
+        from sopwith.engine.evidence import Receiving
+
         self._check_outside(run_id, actor)
         run = self.runs.load(run_id).run
         check_right(actor, Right.STEER, self._people(), f"report on {run_id}", procedure=run.name)
@@ -443,6 +455,8 @@ class Engine:
     def _check_agent(self, run: Run, step: StepId | None, actor: Actor) -> None:
         """ApproverNotAllowed where an agent has a part in how it came to this, or cannot have seen what is asked."""
         if actor.kind is ActorKind.AGENT:
+            from sopwith.engine.asked import check_shown
+
             check_no_work_around(self.runs, run, actor, f"ask a person to look at it: sop approve {run.run_id}")
             check_shown(self.parts, run, step, actor)
 
@@ -450,6 +464,10 @@ class Engine:
         """ApproverNotAllowed where a step is settled for whose child run somebody else was to be asked."""
         stuck = [step.number for step in run.steps.values() if step.stuck]
         numbers = stuck if command.step is None else [command.step] if command.step in run.steps else []
+        if not numbers:
+            return
+        from sopwith.engine.children import gates_not_passed
+
         for number in numbers:
             for child, gate in gates_not_passed(self.runs, run, number):
                 check_approver(child, gate, command.actor, self._people())
@@ -472,6 +490,8 @@ class Engine:
         """What the run's steps have started goes with it; tells the run after that."""
         if not children(run):
             return run
+        from sopwith.engine.children import bring_in_line
+
         # a child that finds no slot is told of by whoever drives this run
         bring_in_line(self.parts, self.runs, run)
         return self.runs.load(run.run_id).run
@@ -540,6 +560,9 @@ class Engine:
         """A run that ended gave its slot back; what brings it back to life takes one again, but owes no cooldown."""
         if run.ended not in (RunStatus.FAILED, RunStatus.CANCELLED):
             return None
+        from sopwith.core.admission import admit
+        from sopwith.engine.creation import limits_now
+
         limits = limits_now(self.runs, run, self.parts.library.config())
 
         def check(occupancy: Occupancy) -> None:

@@ -25,10 +25,10 @@ from sopwith.core.procedure import Procedure, Step
 from sopwith.core.run import Run
 from sopwith.engine.files import open_regular
 from sopwith.engine.parts import Parts
-from sopwith.ports import Confidential
 
 if TYPE_CHECKING:
     from sopwith.core.masking import Mask
+    from sopwith.ports import Confidential
 
 
 _AROUND_WORDS = ".,;:!?()[]{}<>'\"`"
@@ -82,6 +82,8 @@ def concealed_secrets(parts: Parts, secrets: Mapping[str, str]) -> dict[str, str
 
 def confidential(parts: Parts, run: Run, step: Step, secrets: Mapping[str, str]) -> Confidential:
     """What an attempt is given that must not be kept nor shown; beside it what other steps of the run are given."""
+    from sopwith.ports import Confidential
+
     passed = dict.fromkeys(name for name in (*run.procedure.env.pass_, *step.env.pass_) if is_credential(name))
     given = {
         **{f"parameter {each.name}": secrets.get(each.name, "") for each in secret_parameters(run.procedure)},

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _VERBS = {
     "init": ("authoring", "Make a workspace here"),
     "create": ("authoring", "Make a procedure from a template"),
-    "list": ("authoring", "Show all procedures"),
+    "list": ("listing", "Show all procedures"),
     "show": ("authoring", "Show one procedure"),
     "validate": ("authoring", "Find what is wrong with procedures, without running them"),
     "test": ("rehearsing", "Play procedures against scenarios, without running them"),
@@ -40,9 +40,9 @@ _VERBS = {
     "resume": ("steering", "Go on with a run that is paused or that nobody drives"),
     "retry": ("steering", "Run failed, rejected or interrupted steps again"),
     "rollback": ("steering", "Undo the completed steps of a run"),
-    "skip": ("deciding", "Pass over a step, with a reason"),
-    "complete": ("deciding", "Report a step as done by hand"),
-    "fail": ("deciding", "Report a manual step as failed"),
+    "skip": ("reporting", "Pass over a step, with a reason"),
+    "complete": ("reporting", "Report a step as done by hand"),
+    "fail": ("reporting", "Report a manual step as failed"),
     "serve": ("serving", "Drive all runs that nobody else drives"),
     "notify test": ("notifying", "Send a test message over the channels of config.json"),
     "notify list": ("notifying", "Show what was told to whom, and what waits"),
@@ -116,7 +116,8 @@ class Verbs(click.Group):
 @click.option("--workspace", metavar="DIR", help="The folder that holds .pi/sops; else the nearest one above.")
 @click.option("--server", metavar="URL", help="Ask this server, with the token in SOPWITH_TOKEN.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, errors too.")
-@click.version_option(__version__, prog_name="sop", message="%(prog)s %(version)s")
+@terminal.telling_option("--version", help="Show the version and exit.", told=lambda _ctx: f"sop {__version__}")
+@terminal.help_option
 @click.pass_context
 def sop(ctx: click.Context, workspace: str | None, server: str | None, as_json: bool) -> None:
     """Carry out Standard Operating Procedures: step by step, approved by people, proven by a record.

@@ -1,20 +1,17 @@
-"""Verbs about procedures as files: init, create, list, show, validate, schema."""
+"""Verbs about procedures as files: init, create, show, validate, schema. `listing.py` has list."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
-import msgspec
 
 from sopwith.doors.cli import terminal, text
-from sopwith.doors.cli.door import Document, Door, complete_procedure, procedure_argument, verb
+from sopwith.doors.cli.door import Door, complete_procedure, procedure_argument, verb
+from sopwith.doors.cli.listing import problems_of
 from sopwith.doors.cli.terminal import shown
 from sopwith.doors.opened import here
 from sopwith.errors import BadRequest, Problem
-
-_NAMED = 10
-"""So many procedures that are not registered are named; the rest is counted."""
 
 
 @click.command()
@@ -51,14 +48,6 @@ def create(door: Door, name: str) -> None:
 
 
 @click.command()
-@verb
-def list_(door: Door) -> None:
-    """Show all procedures: version, priority, mode, steps, and whether they can run."""
-    document = door.catalog.listed()
-    door.say(document, lambda: _list_text(document["sops"], _problems(document)))
-
-
-@click.command()
 @procedure_argument
 @click.option("--graph", "as_graph", is_flag=True, help="Draw which step follows which, and where gates stand.")
 @click.option(
@@ -86,7 +75,7 @@ def validate(door: Door, name: str | None) -> None:
     """Check NAME, or every procedure, index.json and config.json. Exit code 1 if there are errors."""
     document = door.catalog.validated(name)
     errors = document["errors"]
-    door.say(document, lambda: _validation_text(document["checked"], _problems(document), errors))
+    door.say(document, lambda: _validation_text(document["checked"], problems_of(document), errors))
     door.leave(1 if errors else 0)
 
 
@@ -139,31 +128,6 @@ def _init_text(root: str, made: list[str]) -> str:
     if not made:
         lines.append("  everything was there already")
     return "\n".join([*lines, text.next_line("sop create NAME")])
-
-
-def _problems(document: Document) -> tuple[Problem, ...]:
-    return tuple(msgspec.convert(each, Problem) for each in document["problems"])
-
-
-def _list_text(sops: list[dict[str, object]], problems: tuple[Problem, ...]) -> str:
-    if not sops:
-        return "\n".join(["no procedures yet: sop create NAME makes one", *map(text.problem_text, problems)])
-    rows = []
-    for sop in sops:
-        if sop["valid"]:
-            cells = [str(sop[key]) for key in ("version", "priority", "executionMode", "totalSteps", "gates")]
-            rows.append([text.bold(str(sop["name"])), *cells, shown(str(sop["title"]))])
-        else:
-            trouble = click.style("has errors: sop validate " + str(sop["name"]), fg="red")
-            rows.append([text.bold(str(sop["name"])), "", "", "", "", "", trouble])
-    listing = text.table(["NAME", "VERSION", "PRIORITY", "MODE", "STEPS", "GATES", "TITLE"], rows)
-    notes = [text.problem_text(problem) for problem in problems if problem.code != "unregistered"]
-    unregistered = [str(sop["name"]) for sop in sops if not sop.get("registered", True)]
-    if unregistered:
-        names = ", ".join(unregistered[:_NAMED])
-        more = f" and {len(unregistered) - _NAMED} more" if len(unregistered) > _NAMED else ""
-        notes.append(text.dim(f"not registered: {names}{more}; sop doctor registers what it finds"))
-    return "\n".join([listing, *(["", *notes] if notes else [])])
 
 
 def _validation_text(checked: list[str], problems: tuple[Problem, ...], errors: int) -> str:

@@ -1,8 +1,7 @@
-"""Verbs that decide: approve, reject, skip, complete, fail. Each drives the run on, unless somebody else does."""
+"""Verbs that answer a gate: approve, reject. Each drives the run on, unless somebody else does."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -12,26 +11,17 @@ from sopwith.core.approvers import rules_of
 from sopwith.core.moves_answer import MIN_DIGEST_CHARACTERS
 from sopwith.core.run import GateStatus, Run, status_of
 from sopwith.doors.cli import terminal, text
-from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Document, Door, StepType, run_argument, verb
-from sopwith.doors.cli.driving import carry_on_and_leave, on_exit_option, wait_option
+from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Document, Door, run_argument, verb
+from sopwith.doors.cli.driving import carry_on_and_leave, on_exit_option, step_option, wait_option
 from sopwith.doors.cli.pairs import from_pairs
 from sopwith.engine.documents import addressed, gate_document, pinned_document, run_document
 from sopwith.engine.engine import Answered
 from sopwith.errors import Refused
 
-_step = click.option("--step", type=StepType(), help="Which step, where several wait.")
-_evidence = click.option(
-    "--evidence",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A file that shows it; a copy stays with the run. May be given many times.",
-)
-_output = click.option("--output", default="", help="What came out of it, in words.")
-
 
 @click.command()
 @run_argument
-@_step
+@step_option
 @click.option("--digest", help="Approve only if this is the envelope asked about: its first 12 characters or more.")
 @click.option("--comment", default="", help="Why, for the record.")
 @click.option(
@@ -74,7 +64,7 @@ def approve(
 
 @click.command()
 @run_argument
-@_step
+@step_option
 @click.option("--digest", help="Reject only if this is the envelope asked about.")
 @click.option("--reason", default="", help="What is wrong, for the record.")
 @wait_option
@@ -99,58 +89,6 @@ def reject(door: Door, run_id: str, step: StepId | None, digest: str | None, rea
             f"\n{text.next_line(run['next'])}"
         ),
     )
-
-
-@click.command()
-@run_argument
-@_step
-@click.option("--reason", default="", help="Why it is not needed, for the record.")
-@wait_option
-@on_exit_option
-@verb
-def skip(door: Door, run_id: str, step: StepId | None, reason: str, wait: bool) -> None:
-    """Pass over a step that waits, is stuck, or is done by hand, and carry the run on."""
-    carry_on_and_leave(door, door.engine.skip(run_id, actor=door.actor, step=step, reason=reason), wait=wait)
-
-
-@click.command()
-@run_argument
-@_step
-@click.option("--comment", default="", help="What was done, for the record.")
-@_output
-@_evidence
-@wait_option
-@on_exit_option
-@verb
-def complete(
-    door: Door,
-    run_id: str,
-    step: StepId | None,
-    comment: str,
-    output: str,
-    evidence: tuple[Path, ...],
-    wait: bool,
-) -> None:
-    """Report a manual step done, or a failed or interrupted one as done by hand, and carry the run on."""
-    run = door.engine.complete(run_id, actor=door.actor, step=step, comment=comment, output=output, evidence=evidence)
-    carry_on_and_leave(door, run, wait=wait, reported_at=run.seq)
-
-
-@click.command()
-@run_argument
-@_step
-@click.option("--reason", default="", help="What went wrong, for the record.")
-@_output
-@_evidence
-@wait_option
-@on_exit_option
-@verb
-def fail(
-    door: Door, run_id: str, step: StepId | None, reason: str, output: str, evidence: tuple[Path, ...], wait: bool
-) -> None:
-    """Report that a manual step did not work out."""
-    run = door.engine.fail(run_id, actor=door.actor, step=step, reason=reason, output=output, evidence=evidence)
-    carry_on_and_leave(door, run, wait=wait)
 
 
 def _show_gates(door: Door, run_id: str, step: StepId | None) -> None:

@@ -131,6 +131,7 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--workspace", metavar="DIR", help="The folder that holds .pi/sops; else the nearest one above.")
     @click.option("--server", metavar="URL", help="Ask this server, with the token in SOPWITH_TOKEN.")
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, errors too.")
+    @terminal.help_option
     @functools.wraps(function)
     def wrapped(*args: Any, workspace: str | None, server: str | None, as_json: bool, **kwargs: Any) -> None:
         context = click.get_current_context()

@@ -12,7 +12,7 @@ from sopwith.core.due import at_rest
 from sopwith.core.run import Run
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.display import choose_display, ended_words, is_interactive
-from sopwith.doors.cli.door import Document, Door
+from sopwith.doors.cli.door import Document, Door, StepType
 from sopwith.engine.documents import error_document, run_document
 from sopwith.engine.engine import Answered
 from sopwith.errors import StaleApproval, VerificationFailed
@@ -30,6 +30,11 @@ class OnExit(StrEnum):
     PAUSE = "pause"
     STOP = "stop"
     CANCEL = "cancel"
+
+
+def step_option(function: Callable[..., None]) -> Callable[..., None]:
+    """`--step`, for verbs about one of several that wait."""
+    return click.option("--step", type=StepType(), help="Which step, where several wait.")(function)
 
 
 def wait_option(function: Callable[..., None]) -> Callable[..., None]:

@@ -11,16 +11,17 @@ import re
 import select
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import click
 import msgspec
 
 from sopwith.core.visible import in_one_line, visible
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _MARKS = {"✔": "+", "▶": ">", "✘": "x", "·": ".", "…": "...", "│": "|"}
 _UNBOUND = 100_000
 _USUAL_COLUMNS = 80
@@ -61,6 +62,23 @@ def redraw(text: str) -> None:
     """Shows the text in place of what stands on the screen, without a moment of emptiness in between."""
     words = text if wants_colour(sys.stdout) else click.unstyle(text)
     _write(sys.stdout, "\x1b[H" + words.replace("\n", "\x1b[K\n") + "\x1b[K\n\x1b[J")
+
+
+def telling_option(*names: str, help: str, told: Callable[[click.Context], str]) -> Callable[[_F], _F]:
+    """An option that prints something and ends the command.
+
+    Those that click has ready ask for a translation of their help, and load what looks for one.
+    """
+
+    def tell(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+        if wanted and not ctx.resilient_parsing:
+            click.echo(told(ctx), color=ctx.color)
+            ctx.exit()
+
+    return click.option(*names, is_flag=True, is_eager=True, expose_value=False, callback=tell, help=help)
+
+
+help_option = telling_option("-h", "--help", help="Show this message and exit.", told=lambda ctx: ctx.get_help())
 
 
 def echo_json(document: object) -> None:

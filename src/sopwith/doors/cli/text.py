@@ -5,7 +5,6 @@ Longer than other files: the words for one run, from its head to its last step.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -292,6 +291,8 @@ def agent_lines(agents: Document) -> list[str]:
 
 def agent_words(name: str, command: Sequence[str]) -> str:
     """`agent default: claude -p`, each word as a shell would have to be given it."""
+    import shlex
+
     return f"{dim(f'agent {name}:')} {code(shlex.join(command))}"
 
 
