@@ -520,13 +520,13 @@ class Ledger:
                     self.next = (ev.ApprovalRequested, number)
             case ev.StepSkipped():
                 assert number not in self.finished
-                if self._is_passed_by(number) or self._items(number) == []:
-                    assert (body.signature, event.actor.kind) == (None, ActorKind.SYSTEM)
-                    self.finished[number] = "skipped"
-                    return
                 if number in self.skips:
                     assert body.signature is None
                     self.skips.remove(number)
+                    self.finished[number] = "skipped"
+                    return
+                if self._is_passed_by(number) or self._items(number) == []:
+                    assert (body.signature, event.actor.kind) == (None, ActorKind.SYSTEM)
                     self.finished[number] = "skipped"
                     return
                 silence = event.actor.kind is ActorKind.SYSTEM and number in self.asked

@@ -12,8 +12,9 @@ from sopwith.core.actor import SYSTEM
 from sopwith.core.events import Event, RunTimedOut, WaitEnded
 from sopwith.core.instant import iso
 from sopwith.core.procedure import ExecutionMode
+from sopwith.core.run import RunStatus
 
-from .given import ALICE, NOON, RUN, MakeStep, Story, manual, wait
+from .given import ALICE, NOON, RUN, MakeStep, Story, manual, shell, wait
 from .ledger import Ledger
 
 
@@ -92,3 +93,13 @@ def test_and_not_before_that_moment() -> None:
     story = waiting_until(days=1)
     with pytest.raises(AssertionError, match="over before its time"):
         story.claim(WaitEnded(step_number=1, title="Step 1", until=UNTIL))
+
+
+def test_a_step_whose_condition_does_not_hold_is_skipped_once_though_there_are_no_items_for_it_either() -> None:
+    nothing = shell(condition="params.go == 'yes'", for_each="steps['1'].outputs.list")
+    story = Checked(shell(), nothing, shell(), params={"go": "no"})
+    story.drive()
+    story.finish(1, outputs={"list": []})
+    story.drive()
+    assert story.finish(3)[-1] == "run_completed"
+    assert story.run.ended is RunStatus.COMPLETED

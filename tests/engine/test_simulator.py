@@ -498,10 +498,10 @@ def a_run_that_ignores_max_parallel(patch: pytest.MonkeyPatch) -> None:
 def a_limit_that_trusts_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
     from sopwith.core import run as run_module
 
-    def by_wall(start, end):
-        return max(0, round((end.at - start.at).total_seconds() * 1000))
+    def by_wall(start, held, end):
+        return max(0, round((end.at - start.at).total_seconds() * 1000)) - held.wall_ms
 
-    patch.setattr(run_module, "elapsed_ms", by_wall)
+    patch.setattr(run_module, "lived_ms", by_wall)
 
 
 def a_driver_that_sets_no_limit(patch: pytest.MonkeyPatch) -> None:
@@ -593,7 +593,7 @@ def _due_only_inside_the_driver() -> Callable[..., tuple[Due, ...]]:
 
 
 def a_run_limit_that_trusts_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
-    changes = {"elapsed_ms(run.clock, now)": "round((now.at - run.clock.at).total_seconds() * 1000)"}
+    changes = {"lived_ms(run.clock, run.held, now)": "round((now.at - run.clock.at).total_seconds() * 1000)"}
     mutant = _rewritten(patch, run_module, "run_left_ms", changes)
     for module in (due_module, moves_flow, engine_module):
         patch.setattr(module, "run_left_ms", mutant)

@@ -490,3 +490,20 @@ def test_whoever_serves_is_told_that_nobody_else_drives_the_run(bench: Bench) ->
     desk = Desk(bench).begin()
     run_id = desk.github("/deploy", PUSH).document["runId"]
     assert (run_id, True) in bench.bell.rung
+
+
+@pytest.mark.parametrize(("takes_secs", "looks"), [(0.0, 31), (0.1, 31), (0.5, 7)], ids=["few", "some", "thousands"])
+def test_to_read_the_procedures_takes_one_part_in_twenty_of_the_time_at_most(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, takes_secs: float, looks: int
+) -> None:
+    desk, seen = Desk(bench), list[float]()
+
+    def look() -> None:
+        seen.append(takes_secs)
+        bench.loop.run_until_complete(bench.clock.sleep(takes_secs))
+
+    monkeypatch.setattr(desk.triggering.armory, "look", look)
+    for _ in range(61):
+        desk.triggering._see()
+        bench.loop.run_until_complete(bench.clock.sleep(1))
+    assert len(seen) == looks

@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from sopwith.core.codec import NO_HASH, link
+from sopwith.core.codec import NO_HASH, SealedEvent, link
 from sopwith.errors import Conflict, StoreError
 from sopwith.ports import Batch
 from sopwith.stores.sqlite import SqliteStore
@@ -113,24 +114,23 @@ def _write_on(store: SqliteStore, database: Path) -> int:
 
 def _breaches(store: SqliteStore, folder: Path) -> list[str]:
     found = store.check()
+    acknowledged: dict[str, dict[int, str]] = {}
     for notes in folder.glob("*.notes"):
         for line in notes.read_text().splitlines():
             run_id, seq, head = line.split()
-            events = store.events(run_id, int(seq) - 1)
-            if not events or events[0].hash != head:
-                found.append(f"event {seq} of {run_id} was acknowledged and is not there")
-    found += [f"{run_id} is no chain" for run_id in _run_ids(folder) if not _is_chained(store, run_id)]
+            acknowledged.setdefault(run_id, {})[int(seq)] = head
+    for run_id, heads in acknowledged.items():
+        events = store.events(run_id)
+        there = {event.seq: event.hash for event in events}
+        lost = [seq for seq, head in heads.items() if there.get(seq) != head]
+        found += [f"event {seq} of {run_id} was acknowledged and is not there" for seq in lost]
+        found += [] if _is_chained(events) else [f"{run_id} is no chain"]
     return found
 
 
-def _run_ids(folder: Path) -> set[str]:
-    lines = (line for notes in folder.glob("*.notes") for line in notes.read_text().splitlines())
-    return {line.split()[0] for line in lines}
-
-
-def _is_chained(store: SqliteStore, run_id: str) -> bool:
+def _is_chained(events: Sequence[SealedEvent]) -> bool:
     prev_hash = NO_HASH
-    for seq, event in enumerate(store.events(run_id), start=1):
+    for seq, event in enumerate(events, start=1):
         if (event.seq, event.prev_hash, event.hash) != (seq, prev_hash, link(prev_hash, event.payload)):
             return False
         prev_hash = event.hash

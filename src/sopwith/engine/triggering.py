@@ -34,6 +34,8 @@ LOOK_SECS = 1.0
 """How often schedules are looked at, and how late one may be."""
 READ_SECS = 2.0
 """How often it is looked whether files of procedures have changed."""
+_SPARED = 20
+"""Where there are thousands, that takes one part in so many of the time at most."""
 SCAN_SECS = 10.0
 """How often folders are looked through where somebody tells of changes: the net below words that were lost."""
 POLL_SECS = 2.0
@@ -136,7 +138,9 @@ class Triggering:
         self._to_see = asyncio.Event()
         self._told: dict[str, int] = {}
         """What was in the way, and when that was told last."""
-        self._read_ms = self._looked_ms = self._scanned_ms = self._pruned_ms = -(2**62)
+        self._read_ms: float = -(2**62)
+        """When the procedures are read again."""
+        self._looked_ms = self._scanned_ms = self._pruned_ms = -(2**62)
         self._touched = True
         self._hears = False
 
@@ -236,9 +240,10 @@ class Triggering:
     def _see(self) -> bool:
         """One look at every source that may have something; tells whether there is more at once."""
         now = self._clock.now()
-        if now.boot_ms - self._read_ms >= READ_SECS * 1000:
-            self._read_ms = now.boot_ms
+        if now.boot_ms >= self._read_ms:
             self._guarded(self.armory.look)
+            took_ms = self._clock.now().boot_ms - now.boot_ms
+            self._read_ms = now.boot_ms + max(READ_SECS * 1000, took_ms * _SPARED)
         if now.boot_ms - self._looked_ms >= LOOK_SECS * 1000:
             self._looked_ms = now.boot_ms
             self._look_at_schedules(now)

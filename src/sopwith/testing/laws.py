@@ -487,7 +487,7 @@ class Laws:
                 self._out.discard(event.run_id)
                 self._begin_time(event.run_id)
             case ev.RunRetried() | ev.RunResumed() if event.run_id in self._spent:
-                self._spent[event.run_id].start(self._now_ms(), self._boots)
+                self._spent[event.run_id].go_on(self._now_ms(), self._boots)
             case ev.RunPaused():
                 self._begun[event.run_id] = None
                 if event.run_id in self._spent:
@@ -764,6 +764,11 @@ class _Wait:
         if self._since is None:
             self._since, self._boots = now_ms, boots
             self._pauses += 1
+
+    def go_on(self, now_ms: int, boots: int) -> None:
+        """The same where it all counts from one reading of the boot clock, which a restart has made useless."""
+        self._restarted |= boots != self._boots
+        self.start(now_ms, boots)
 
     def missing_ms(self, now_ms: int, boots: int) -> int:
         """By how much it was too short, beyond what the wall clock may be ahead each time it runs."""
