@@ -139,6 +139,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[SealedEvent, ...]
     summary: RunSummary
     contents: tuple[bytes, ...] = ()
+    claim: Claim | None = None
+    """On the run that it creates, where one was asked for: set by the store."""
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,11 +214,14 @@ class AskingFilter(msgspec.Struct, frozen=True, kw_only=True):
 class Store(Protocol):
     """Keeps runs. The only writes of run state are `create` and `append`; each is one durable transaction."""
 
-    def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
+    def create(
+        self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "", driver: Owner | None = None
+    ) -> Batch:
         """Calls `plan` with what holds slots now, inside the transaction, and stores the batch it returns.
 
-        `group`: the concurrency group of the run that is to be made, empty for none. What `plan` raises is passed on
-        and nothing is stored.
+        `group`: the concurrency group of the run that is to be made, empty for none. `driver`: has the run's first
+        claim from its creation on, which the batch then has, unless somebody else holds the lock that goes with it.
+        What `plan` raises is passed on and nothing is stored.
         """
         ...
 
@@ -228,10 +233,12 @@ class Store(Protocol):
         *,
         claim: Claim | None = None,
         admit: Callable[[Occupancy], None] | None = None,
+        frees: bool = False,
     ) -> None:
         """Stores the batch if the run's last event is `after_seq`; raises Conflict otherwise, storing nothing.
 
-        With `claim`, raises Conflict if a newer claim was made. With `admit`, calls it inside the transaction with
+        With `claim`, raises Conflict if a newer claim was made; `frees`: gives it back with this batch, as `release`
+        does. With `admit`, calls it inside the transaction with
         what other runs hold and passes on what it raises. An acknowledged batch survives any crash.
         """
         ...

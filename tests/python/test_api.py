@@ -197,7 +197,7 @@ def test_what_goes_wrong_while_a_run_is_carried_on_is_told_within_a_loop_too(
 ) -> None:
     workshop.steps("deploy", "Build | true")
 
-    async def broken(*_arguments: object) -> None:
+    async def broken(*_arguments: object, **_more: object) -> None:
         raise StoreError("the disk is full")
 
     monkeypatch.setattr("sopwith.engine.driver.drive", broken)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from sopwith.core.admission import Occupancy
 from sopwith.core.codec import SealedEvent
 from sopwith.core.procedure import sha256
@@ -30,13 +32,15 @@ class MemoryStore:
         self.notices = MemoryNotices(self._using)
         self.deliveries = MemoryDeliveries(self._using, self._writing)
 
-    def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
+    def create(
+        self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "", driver: Owner | None = None
+    ) -> Batch:
         with self._writing() as shelf:
             batch = plan(_occupancy(shelf, name, group, asking=None))
             batches.check_new(batch, name, group, exists=batch.summary.run_id in shelf.runs)
-            shelf.runs[batch.summary.run_id] = Kept(batch.summary, batch.events)
+            run = shelf.runs[batch.summary.run_id] = Kept(batch.summary, batch.events)
             _commit(shelf, batch)
-        return batch
+            return batch if driver is None else replace(batch, claim=self._give(run, driver, batch.summary.created_at))
 
     def append(
         self,
@@ -46,6 +50,7 @@ class MemoryStore:
         *,
         claim: Claim | None = None,
         admit: Callable[[Occupancy], None] | None = None,
+        frees: bool = False,
     ) -> None:
         with self._writing() as shelf:
             run = shelf.runs.get(run_id)
@@ -60,6 +65,8 @@ class MemoryStore:
                 admit(_occupancy(shelf, run.summary.name, run.summary.concurrency_group, asking=run_id))
             run.summary = batch.summary
             run.events += batch.events
+            if claim is not None and frees:
+                self._free(run, claim)
             _commit(shelf, batch)
 
     def correct(self, summary: RunSummary, head: str) -> bool:
@@ -126,10 +133,8 @@ class MemoryStore:
             lease = _lease(run)
             if _driver(shelf, run) is not None or (lease is not None and lease.keeps_out(owner, now)):
                 return None
-            run.epoch += 1
-            run.owner, run.claimed_by, run.lease_until = owner, self, now + LEASE
             shelf.commits += 1
-            return Claim(run_id=run_id, epoch=run.epoch, owner=owner)
+            return self._give(run, owner, now)
 
     def renew(self, claim: Claim, now: datetime) -> None:
         with self._writing() as shelf:
@@ -146,9 +151,19 @@ class MemoryStore:
     def release(self, claim: Claim) -> None:
         with self._writing() as shelf:
             run = shelf.runs.get(claim.run_id)
-            if run is not None and run.epoch == claim.epoch and run.claimed_by is self:
-                run.owner = run.claimed_by = None
+            if run is not None and self._free(run, claim):
                 shelf.commits += 1
+
+    def _give(self, run: Kept, owner: Owner, now: datetime) -> Claim:
+        run.epoch += 1
+        run.owner, run.claimed_by, run.lease_until = owner, self, now + LEASE
+        return Claim(run_id=run.summary.run_id, epoch=run.epoch, owner=owner)
+
+    def _free(self, run: Kept, claim: Claim) -> bool:
+        is_ours = run.epoch == claim.epoch and run.claimed_by is self
+        if is_ours:
+            run.owner = run.claimed_by = None
+        return is_ours
 
     def holder(self, run_id: str) -> Owner | None:
         with self._using() as shelf:
