@@ -72,7 +72,6 @@ def test_a_log_that_only_gets_its_name_takes_no_thread(folder: Path, monkeypatch
 
     run(story("echo short", "one"))
     assert not threads
-    monkeypatch.setattr(watch, "MOST_RENAMED_BYTES", 3)
-    monkeypatch.setattr(spool, "MOST_RENAMED_BYTES", 3)
+    monkeypatch.setattr(spool, "LOG_HALF_BYTES", 1)
     run(story("echo long", "two"))
     assert len(threads) == 1

@@ -15,8 +15,6 @@ HEAD_BYTES = 4 * 1024
 TAIL_BYTES = 12 * 1024
 LOG_HALF_BYTES = 32 * 1024 * 1024
 """A log holds up to two of these, the beginning and the end of the output."""
-MOST_RENAMED_BYTES = 2 * LOG_HALF_BYTES
-"""Up to this length the spool is the log, under another name."""
 
 
 class Excerpt:
@@ -116,7 +114,7 @@ class Log:
             return
         if excerpt.taken_bytes != excerpt.size_bytes:
             self._tell_whole(excerpt)
-        if excerpt.size_bytes > MOST_RENAMED_BYTES:
+        if not is_whole(excerpt):
             try:
                 self._keep_ends(spool, excerpt)
             except OSError:  # most likely a full disk: the log is longer than it should be, and nothing is lost
@@ -144,6 +142,11 @@ class Log:
             return int(size), digest, int(taken[0]) if taken else int(size)
         except (FileNotFoundError, ValueError):
             return None
+
+
+def is_whole(excerpt: Excerpt) -> bool:
+    """Whether all of the output is kept, so that the spool is the log under another name."""
+    return excerpt.size_bytes <= 2 * LOG_HALF_BYTES
 
 
 def _copy_ends(spool: Path, draft: Path, size: int) -> None:
