@@ -252,7 +252,7 @@ class _Driver:
             self._stay_with_timers()
             version = -1
             while not self.is_free:
-                if not self._is_own:
+                if not (self._is_own or self._has_news):
                     # read before the run is: what is committed in between must not be missed
                     self._told.clear()
                     version = self._parts.store.version()
@@ -730,6 +730,11 @@ class _Driver:
         for event in events:
             self._observer.on_event(event, self._loaded.run)
         return events
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether a process has ended, which is recorded whatever else has happened: a conflict tells of that."""
+        return any(attempt.end.done() for attempt in self._watched.values())
 
     @property
     def _may_be_last(self) -> bool:
