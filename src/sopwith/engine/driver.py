@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -709,16 +710,10 @@ class _Driver:
         Raises Conflict or IllegalMove where nothing has moved on: somebody else drives the run now.
         """
         before = self._loaded.run.seq
+        commit = partial(self._runs.commit, frees=self._may_be_last)
         try:
-            self._loaded, events = self._runs.commit(
-                self._loaded,
-                command,
-                claim=self._claim,
-                admit=admit,
-                contents=contents,
-                holds=holds,
-                followed_by=then,
-                frees=self._may_be_last,
+            self._loaded, events = commit(
+                self._loaded, command, claim=self._claim, admit=admit, contents=contents, holds=holds, followed_by=then
             )
         except (Conflict, IllegalMove):
             self._refresh()

@@ -68,7 +68,8 @@ class Claims:
     def unlock(self, ordinal: int, claim: Claim) -> None:
         """Frees the lock of a claim whose end is recorded, or that was never committed."""
         if self._epochs.get(ordinal) == claim.epoch:
-            self._let_go(ordinal)
+            del self._epochs[ordinal]
+            self._locks.release(ordinal)
 
     def renew(self, claim: Claim, now: datetime) -> None:
         with self._db.writing():
@@ -94,7 +95,8 @@ class Claims:
                 with self._db.writing():
                     self._db.run("free_claim", run=ordinal, epoch=claim.epoch)
             finally:
-                self._let_go(ordinal)
+                del self._epochs[ordinal]
+                self._locks.release(ordinal)
 
     def holder(self, run_id: str) -> Owner | None:
         with self._db.reading():
@@ -135,7 +137,3 @@ class Claims:
             lease_until=milliseconds(now + LEASE),
         )
         return int(epoch)
-
-    def _let_go(self, ordinal: int) -> None:
-        del self._epochs[ordinal]
-        self._locks.release(ordinal)

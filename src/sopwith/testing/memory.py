@@ -40,7 +40,11 @@ class MemoryStore:
             batches.check_new(batch, name, group, exists=batch.summary.run_id in shelf.runs)
             run = shelf.runs[batch.summary.run_id] = Kept(batch.summary, batch.events)
             _commit(shelf, batch)
-            return batch if driver is None else replace(batch, claim=self._give(run, driver, batch.summary.created_at))
+            if driver is None:
+                return batch
+            run.epoch, run.owner, run.claimed_by = 1, driver, self
+            run.lease_until = batch.summary.created_at + LEASE
+            return replace(batch, claim=Claim(run_id=batch.summary.run_id, epoch=1, owner=driver))
 
     def append(
         self,
@@ -65,8 +69,8 @@ class MemoryStore:
                 admit(_occupancy(shelf, run.summary.name, run.summary.concurrency_group, asking=run_id))
             run.summary = batch.summary
             run.events += batch.events
-            if claim is not None and frees:
-                self._free(run, claim)
+            if claim is not None and frees and run.claimed_by is self:
+                run.owner = run.claimed_by = None
             _commit(shelf, batch)
 
     def correct(self, summary: RunSummary, head: str) -> bool:
@@ -133,8 +137,10 @@ class MemoryStore:
             lease = _lease(run)
             if _driver(shelf, run) is not None or (lease is not None and lease.keeps_out(owner, now)):
                 return None
+            run.epoch += 1
+            run.owner, run.claimed_by, run.lease_until = owner, self, now + LEASE
             shelf.commits += 1
-            return self._give(run, owner, now)
+            return Claim(run_id=run_id, epoch=run.epoch, owner=owner)
 
     def renew(self, claim: Claim, now: datetime) -> None:
         with self._writing() as shelf:
@@ -151,19 +157,9 @@ class MemoryStore:
     def release(self, claim: Claim) -> None:
         with self._writing() as shelf:
             run = shelf.runs.get(claim.run_id)
-            if run is not None and self._free(run, claim):
+            if run is not None and run.epoch == claim.epoch and run.claimed_by is self:
+                run.owner = run.claimed_by = None
                 shelf.commits += 1
-
-    def _give(self, run: Kept, owner: Owner, now: datetime) -> Claim:
-        run.epoch += 1
-        run.owner, run.claimed_by, run.lease_until = owner, self, now + LEASE
-        return Claim(run_id=run.summary.run_id, epoch=run.epoch, owner=owner)
-
-    def _free(self, run: Kept, claim: Claim) -> bool:
-        is_ours = run.epoch == claim.epoch and run.claimed_by is self
-        if is_ours:
-            run.owner = run.claimed_by = None
-        return is_ours
 
     def holder(self, run_id: str) -> Owner | None:
         with self._using() as shelf:
