@@ -398,3 +398,14 @@ def test_a_line_that_store_and_places_share_is_verified_once(fresh: Ledger, monk
     for hours in (2, 3):
         assert fresh.checkpointer.take(START + timedelta(hours=hours)) is None
         assert len(verified) == hours
+
+
+@pytest.mark.parametrize("page", [1, 7, 10, 20, 1000])
+def test_the_log_is_read_to_its_end_whatever_a_page_holds(
+    fresh: Ledger, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr("sopwith.audit.checkpoints.PAGE", page)
+    fresh.fill(2)
+    taken = fresh.checkpointer.take(START)
+    assert taken is not None
+    assert taken.size == 20

@@ -278,10 +278,10 @@ def test_a_group_of_version_1_tells_of_memory_too(tmp_path, monkeypatch):
     real = keeper.lines_of
     monkeypatch.setattr(keeper, "lines_of", lambda path: lines.get(path) or real(path))
     assert keeper.memory_group() == f"{tmp_path}/memory/service"
-    assert keeper.ends_for_memory("") == 0
+    assert keeper.ends_for_memory("", keeper.memory_group()) == 0
     (tmp_path / "memory" / "service").mkdir(parents=True)
     (tmp_path / "memory" / "service" / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
-    assert keeper.ends_for_memory("") == 3
+    assert keeper.ends_for_memory("", keeper.memory_group()) == 3
     lines["/proc/self/cgroup"] = ["4:memory:/../elsewhere", "0::/"]
     assert keeper.memory_group() == ""
 

@@ -18,7 +18,7 @@ import sopwith
 from sopwith import RunStatus, SopwithWarning, StepStatus, Workspace
 from sopwith.core.run import Run
 from sopwith.doors.python import results
-from sopwith.engine.driver import drive
+from sopwith.engine.driver import Begun, drive
 from sopwith.engine.parts import Parts
 from sopwith.errors import (
     AlreadyDecided,
@@ -197,7 +197,7 @@ def test_what_goes_wrong_while_a_run_is_carried_on_is_told_within_a_loop_too(
 ) -> None:
     workshop.steps("deploy", "Build | true")
 
-    async def broken(*_arguments: object) -> None:
+    async def broken(*_arguments: object, **_more: object) -> None:
         raise StoreError("the disk is full")
 
     monkeypatch.setattr("sopwith.engine.driver.drive", broken)
@@ -215,11 +215,12 @@ def test_a_run_that_its_driver_let_go_of_meanwhile_is_taken_up(
     workshop.steps("deploy", "Build | true")
     calls: list[str] = []
 
-    async def at_first_busy(parts: Parts, run_id: str) -> Run:
+    async def at_first_busy(parts: Parts, run_id: str, *, begun: Begun) -> Run:
         calls.append(run_id)
         if len(calls) == 1:
+            begun.let_go()
             raise RunBusy(f"{run_id} is driven by somebody")
-        return await drive(parts, run_id)
+        return await drive(parts, run_id, begun=begun)
 
     monkeypatch.setattr("sopwith.engine.driver.drive", at_first_busy)
     assert api.create_run("deploy").status is RunStatus.COMPLETED

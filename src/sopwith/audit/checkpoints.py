@@ -106,7 +106,9 @@ class Checkpointer:
 
     def _grow(self, frontier: Frontier, ahead: Checkpoint | None) -> None:
         known_size = 0 if ahead is None else ahead.size
-        while page := self._log.leaves(frontier.size, PAGE):
+        page = None
+        while page is None or len(page) == PAGE:  # a shorter one was the last
+            page = self._log.leaves(frontier.size, PAGE)
             for position, digest in page:
                 if position != frontier.size + 1:
                     raise StoreError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from sopwith.core.actor import Actor
 from sopwith.core.admission import Limits, Occupancy, admit
 from sopwith.core.agents import agents_of
 from sopwith.core.child import EXECUTOR as PROCEDURE
+from sopwith.core.commands import Command
 from sopwith.core.concurrency import group_of
 from sopwith.core.config import Config
 from sopwith.core.decide import Decision, NewRun, create
@@ -29,9 +30,10 @@ from sopwith.engine.envelopes import start_envelope_bytes
 from sopwith.engine.environment import captured_environment, folders_at_creation, passed_at_creation
 from sopwith.engine.parts import Parts
 from sopwith.engine.pins import pinned_at_creation
-from sopwith.engine.runs import Runs, with_event
+from sopwith.engine.runs import Made, Runs, joined, with_event
 from sopwith.engine.secrets import default_secrets, secrets_at_creation
 from sopwith.errors import BadName, BadRequest, CoolingDown, LimitReached, NotAllowed, NotFound
+from sopwith.ports import Owner
 from sopwith.version import __version__
 
 MANUAL = "manual"
@@ -67,7 +69,16 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     request: Request | None = None
 
 
-def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
+class Driving(msgspec.Struct, frozen=True, kw_only=True):
+    """What whoever creates a run to drive it on at once adds to its creation."""
+
+    owner: Owner
+    """Who drives: the run is claimed as it is created."""
+    first: Callable[[Run], Command | None]
+    """What follows at once, if anything: the intent to start the first step."""
+
+
+def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor, driving: Driving | None = None) -> Made:
     """A new run, admitted or queued. Raises NotAllowed, BadRequest, BadParameter, LimitReached, CoolingDown."""
     procedure, within = order.procedure, order.within
     config = parts.library.config()
@@ -121,11 +132,13 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor) -> Run:
 
     def plan(occupancy: Occupancy, now: Instant) -> tuple[Decision, tuple[bytes, ...]]:
         planned = _queued_if_full(new, order, limits, occupancy, now)
-        decision = create(planned, actor=actor, now=now, people=people)
+        decision = with_event(create(planned, actor=actor, now=now, people=people), order.event)
         event = (order.event,) if order.event else ()
-        return with_event(decision, order.event), (pinned, *contents.values(), *event, *_start_contents(decision.run))
+        kept = (pinned, *contents.values(), *event, *_start_contents(decision.run))
+        following = None if driving is None else driving.first(decision.run)
+        return decision if following is None else joined(decision, following), kept
 
-    return runs.create(procedure.name, plan, group=group).run
+    return runs.create(procedure.name, plan, group=group, driver=None if driving is None else driving.owner)
 
 
 def _used(parts: Parts, procedure: Procedure, pinned: bytes, mode: ExecutionMode, config: Config) -> Used:

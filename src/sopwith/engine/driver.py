@@ -12,14 +12,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sopwith.core import commands as cmd
-from sopwith.core.actor import SYSTEM
+from sopwith.core.actor import SYSTEM, Actor
 from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
 from sopwith.core.agents import agent_of
+from sopwith.core.codec import NO_HASH
 from sopwith.core.confidential import has_secrets
 from sopwith.core.due import Due, DueKind, due, left_ms, ready, ready_now, settling, waits_by_itself
 from sopwith.core.envelope import envelope_bytes, start_envelope
@@ -45,7 +47,8 @@ from sopwith.engine.children import (
     stop,
 )
 from sopwith.engine.claiming import Renewal, busy
-from sopwith.engine.creation import limits_now
+from sopwith.engine.creation import Driving, limits_now
+from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.envelopes import (
     agent_in,
     changed_since_creation,
@@ -82,28 +85,75 @@ LOOK_IF_TOLD_SECS = 5.0
 """The same where a switchboard wakes it: only the net below words that were lost."""
 
 
+class Begun:
+    """A run that was created to be driven on at once: claimed in one transaction with its creation, and where its first
+    step is a script, the intent to start that is recorded in the same. Whoever has it calls `drive`, or lets it go.
+    """
+
+    def __init__(self, engine: Engine, request: RunRequest, *, actor: Actor) -> None:
+        """Raises what `Engine.create_run` does."""
+        self._parts = engine.parts
+        self._runs = engine.runs
+        self.intent: _Intent | None = None
+        driving = Driving(owner=engine.parts.owner(), first=self._first)
+        self.loaded, self._claim, self.events = engine.begin_run(request, actor=actor, driving=driving)
+        """How the run stood when this process last looked; and what was recorded with its creation."""
+
+    @property
+    def run_id(self) -> str:
+        return self.loaded.run.run_id
+
+    def taken_up(self) -> Claim | None:
+        """The claim, for whoever drives now and gives it back; None where there is none, or was one."""
+        claim, self._claim = self._claim, None
+        return claim
+
+    def let_go(self) -> None:
+        """Gives the claim back where nobody came to drive."""
+        claim = self.taken_up()
+        if claim is not None:
+            self._parts.store.release(claim)
+
+    def _first(self, run: Run) -> cmd.Command | None:
+        # a driver that only looks: whoever drives has the state and the claim that come of this
+        nobody = Claim(run_id=run.run_id, epoch=0, owner=self._parts.owner())
+        looking = _Driver(self._parts, self._runs, Loaded(run, NO_HASH), nobody, Silent(), linger=False)
+        self.intent = looking._next_intent(run)
+        return None if self.intent is None else self.intent.command
+
+
 async def drive(
-    parts: Parts, run_id: str, observer: Observer | None = None, *, linger: bool = True, upwards: bool = True
+    parts: Parts,
+    run_id: str,
+    observer: Observer | None = None,
+    *,
+    linger: bool = True,
+    upwards: bool = True,
+    begun: Begun | None = None,
 ) -> Run:
     """Carries the run on until nothing is left to do now. Raises RunBusy while somebody else drives it.
 
     `linger`: stays for the end of waits and for the next try of a step, which nobody need decide. `upwards`: then
-    carries on the run that started it, where that has something to do.
+    carries on the run that started it, where that has something to do. `begun`: the run was created for this.
     """
     runs = Runs(parts)
     observer = observer or Silent()
-    loaded = runs.load(run_id)
+    loaded = runs.load(run_id) if begun is None else begun.loaded
     runs.tell_around(loaded.run)
-    claim = _claim(parts, run_id)
+    claim = None if begun is None else begun.taken_up()
+    first = None if claim is None else begun
+    claim = claim or _claim(parts, run_id)
     if claim is None:
         raise busy(parts, run_id)
     try:
         while claim is not None:
             driver = _Driver(parts, runs, loaded, claim, observer, linger=linger)
             try:
-                loaded = await driver.run()
+                loaded = await driver.run(first)
             finally:
-                parts.store.release(claim)
+                first = None
+                if not driver.is_free:
+                    parts.store.release(claim)
             # whoever changed the run after our last look and then found it claimed has left it to us
             loaded, events = runs.refresh(loaded)
             for event in events:
@@ -116,6 +166,8 @@ async def drive(
     if upwards and loaded.run.parent is not None:
         await _drive_parent(parts, runs, loaded.run.parent.run_id, observer, linger=linger)
     parts.auditing.seal(parts.clock.now().at)
+    if begun is not None:
+        begun.loaded = loaded
     return loaded.run
 
 
@@ -181,21 +233,26 @@ class _Driver:
         self._given_up: set[StepId] = set()
         self._told = asyncio.Event()
         """Set when this process hears of a change of the run."""
+        self.is_free = False
+        """The run has ended, and its claim with it."""
         self._is_own = False
         """What is loaded is what this driver has just recorded itself: whoever was faster would have been met then."""
 
-    async def run(self) -> Loaded:
+    async def run(self, begun: Begun | None = None) -> Loaded:
+        """`begun`: the run was created for this, perhaps with the intent to start its first step."""
         board = self._parts.switchboard
         with board.waiting(self._loaded.run.run_id, self._told) if board is not None else nullcontext():
-            return await self._run()
+            return await self._run(begun)
 
-    async def _run(self) -> Loaded:
+    async def _run(self, begun: Begun | None) -> Loaded:
         try:
+            if begun is not None and begun.intent is not None:
+                await self._carry_out_first(begun.intent, begun.events)
             self._ask_for_slots()
             self._stay_with_timers()
             version = -1
-            while True:
-                if not self._is_own:
+            while not self.is_free:
+                if not (self._is_own or self._has_news):
                     # read before the run is: what is committed in between must not be missed
                     self._told.clear()
                     version = self._parts.store.version()
@@ -214,6 +271,7 @@ class _Driver:
                         raise self._trouble
                     return self._loaded
                 await self._wait(version)
+            return self._loaded
         finally:
             for attempt in self._watched.values():
                 attempt.drop()
@@ -347,6 +405,13 @@ class _Driver:
             # recorded is what was found before: looked at once more, for it may have changed while that was written
             order = recovery_order(self._parts, self._loaded.run, step)
             await self._launch(step, order, executor.recover if order.withheld else executor.start)
+
+    async def _carry_out_first(self, intent: _Intent, events: tuple[Event, ...]) -> None:
+        """Starts the first step, if these events of the run's creation hold the intent."""
+        started = tuple(event for event in events if isinstance(event.body, StepStarted))
+        for event in started:
+            self._observer.on_event(event, self._loaded.run)
+        await self._carry_out_intent(intent, started)
 
     def _next_intent(self, run: Run) -> _Intent | None:
         """The intent to start what is due first in this run, where that is a script that is quickly looked at.
@@ -644,8 +709,9 @@ class _Driver:
         Raises Conflict or IllegalMove where nothing has moved on: somebody else drives the run now.
         """
         before = self._loaded.run.seq
+        commit = partial(self._runs.commit, frees=self._may_be_last)
         try:
-            self._loaded, events = self._runs.commit(
+            self._loaded, events = commit(
                 self._loaded, command, claim=self._claim, admit=admit, contents=contents, holds=holds, followed_by=then
             )
         except (Conflict, IllegalMove):
@@ -654,9 +720,20 @@ class _Driver:
                 raise
             return None
         self._is_own = bool(events)
+        self.is_free = self._may_be_last and self._loaded.run.ended is not None
         for event in events:
             self._observer.on_event(event, self._loaded.run)
         return events
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether a process has ended, which is recorded whatever else has happened: a conflict tells of that."""
+        return any(attempt.end.done() for attempt in self._watched.values())
+
+    @property
+    def _may_be_last(self) -> bool:
+        """Whether there is nothing left to do here once the run has ended: nobody to tell, and nobody to look after."""
+        return self._loaded.run.parent is None and not self._watched and not self._nested
 
     def _refresh(self) -> None:
         self._loaded, events = self._runs.refresh(self._loaded)

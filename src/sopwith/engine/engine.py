@@ -32,7 +32,7 @@ from sopwith.core.request import Request, run_id_of
 from sopwith.core.run import Gate, GateStatus, Run, RunStatus, children, run_left_ms
 from sopwith.engine.brought_about import check_no_work_around, check_not_rejected_within, check_outside
 from sopwith.engine.parts import Parts
-from sopwith.engine.runs import Loaded, Runs, check_run_id
+from sopwith.engine.runs import Loaded, Made, Runs, check_run_id
 from sopwith.engine.secrets import mask_of
 from sopwith.engine.sight import Sight, check_reach, fit_to_tell
 from sopwith.errors import (
@@ -47,6 +47,7 @@ from sopwith.errors import (
 
 if TYPE_CHECKING:
     from sopwith.core.admission import Occupancy
+    from sopwith.engine.creation import Driving
     from sopwith.engine.evidence import File, Receiving
 
 # what makes runs, keeps files or looks after children is imported by the methods that do so: an answer needs none of it
@@ -127,17 +128,21 @@ class Engine:
 
         Of several calls that have one name, at once or one after the other, one makes the run.
         """
+        return self.begin_run(request, actor=actor).loaded.run
+
+    def begin_run(self, request: RunRequest, *, actor: Actor, driving: Driving | None = None) -> Made:
+        """The same, for whoever drives it on at once: with its claim, where it could be had."""
         Sight(self.parts.library, actor).check_procedure(request.name)
         if (made := self._made_before()) is not None:
-            return made
+            return Made(made)
         try:
-            return self._create_run(request, actor)
+            return self._create_run(request, actor, driving)
         except SopwithError as error:
             # perhaps it was made meanwhile, and has the last slot
             made = self._made_before()
             if made is None:
                 raise self._fit_to_tell(actor, error) from None
-            return made
+            return Made(made)
 
     def _fit_to_tell(self, actor: Actor, error: SopwithError) -> SopwithError:
         """The error, which names no run that the actor may not know of."""
@@ -145,17 +150,17 @@ class Engine:
             return error
         return fit_to_tell(self.parts.store, self.parts.library, actor, error)
 
-    def _made_before(self) -> Run | None:
+    def _made_before(self) -> Loaded | None:
         """The run that this very call has made already."""
         request = self._call.request
         if request is None or self.parts.store.summary(run_id_of(request)) is None:
             return None
-        run = self.runs.load(run_id_of(request)).run
-        was_carried_out(run, request)
+        made = self.runs.load(run_id_of(request))
+        was_carried_out(made.run, request)
         self.replayed = True
-        return run
+        return made
 
-    def _create_run(self, request: RunRequest, actor: Actor) -> Run:
+    def _create_run(self, request: RunRequest, actor: Actor, driving: Driving | None) -> Made:
         from sopwith.engine.creation import Order, make_run
         from sopwith.engine.uses import used_by
 
@@ -170,7 +175,7 @@ class Engine:
             event=request.event,
             request=self._call.request,
         )
-        return make_run(self.parts, self.runs, order, actor=actor)
+        return make_run(self.parts, self.runs, order, actor=actor, driving=driving)
 
     def approve(
         self,

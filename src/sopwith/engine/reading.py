@@ -38,7 +38,7 @@ from sopwith.engine.documents import (
 from sopwith.engine.folders import attempt_folder, verification_folder
 from sopwith.engine.outputs import Output, output_of, verifications_of
 from sopwith.engine.parts import Parts
-from sopwith.engine.records import Records, check_run_id, envelope_of
+from sopwith.engine.records import Loaded, Records, check_run_id, envelope_of
 from sopwith.engine.sight import Sight, no_such_run
 from sopwith.errors import NotFound, VerificationFailed
 from sopwith.ports import AskingFilter, Owner, RunFilter
@@ -98,8 +98,14 @@ class Reader:
     def status(self, run_id: str) -> Document:
         """The run with what is overdue, who drives it, and whether its record was changed by hand. Raises NotFound."""
         self.check(run_id)
-        loaded = self._records.load(run_id)
-        run = loaded.run
+        return self._status(self._records.load(run_id))
+
+    def status_since(self, known: Loaded) -> Document:
+        """The same of a run that this process has recorded itself, up to `known`: only what came since is read."""
+        return self._status(self._records.refresh(known)[0])
+
+    def _status(self, loaded: Loaded) -> Document:
+        run, run_id = loaded.run, loaded.run.run_id
         driver = self._parts.store.holder(run_id)
         lease = lease_elsewhere(self._parts, run_id) if driver is None else None
         document = run_document(run, now=self._parts.clock.now().at, driver=driver, lease=lease)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
@@ -39,12 +40,20 @@ from sopwith.engine.documents import run_document
 from sopwith.engine.records import RUN_ID, Loaded, Records, check_run_id
 from sopwith.engine.secrets import mask_of, recognised
 from sopwith.errors import BadRequest, Conflict, IllegalMove, NotFound, Refused, SopwithError
-from sopwith.ports import Batch, Claim, RunSummary
+from sopwith.ports import Batch, Claim, Owner, RunSummary
 
-__all__ = ["RUN_ID", "Loaded", "Runs", "check_run_id", "summarise", "with_event"]
+__all__ = ["RUN_ID", "Loaded", "Made", "Runs", "check_run_id", "joined", "summarise", "with_event"]
 _TRIES = 64
 _BUILDING = (Admit, Approve, Complete, OpenGate, Resume, Retry, Rollback, Skip, Start)
 """What is not done any more in a run whose record was changed by hand. It can be ended, and what ends in it is told."""
+
+
+class Made(NamedTuple):
+    """A run that was created; the claim on it, where one was asked for and could be had; and its first events."""
+
+    loaded: Loaded
+    claim: Claim | None = None
+    events: tuple[Event, ...] = ()
 
 
 class Runs(Records):
@@ -56,20 +65,25 @@ class Runs(Records):
         plan: Callable[[Occupancy, Instant], tuple[Decision, tuple[bytes, ...]]],
         *,
         group: str = "",
-    ) -> Loaded:
-        """Stores a new run; `plan` decides inside the transaction, may refuse there, and adds contents to keep."""
-        made: list[Loaded] = []
+        driver: Owner | None = None,
+    ) -> Made:
+        """Stores a new run; `plan` decides inside the transaction, may refuse there, and adds contents to keep.
+
+        `driver`: has its first claim.
+        """
+        made: list[tuple[Loaded, tuple[Event, ...]]] = []
 
         def batch(occupancy: Occupancy) -> Batch:
             decision, contents = plan(occupancy, self._parts.clock.now())
             batch, loaded = self._batch(decision, NO_HASH, contents)
-            made[:] = [loaded]
+            made[:] = [(loaded, decision.events)]
             return batch
 
-        stored = self._parts.store.create(name, batch, group=group)
-        self._parts.bell.ring(made[0].run.run_id)
-        self._show(stored, made[0])
-        return made[0]
+        stored = self._parts.store.create(name, batch, group=group, driver=driver)
+        loaded, events = made[0]
+        self._parts.bell.ring(loaded.run.run_id)
+        self._show(stored, loaded)
+        return Made(loaded, stored.claim, events)
 
     def change(
         self,
@@ -114,19 +128,20 @@ class Runs(Records):
         contents: tuple[bytes, ...] = (),
         holds: Callable[[], bool] | None = None,
         followed_by: Callable[[Run], Command | None] | None = None,
+        frees: bool = False,
     ) -> tuple[Loaded, tuple[Event, ...]]:
         """Decides on this very state and appends. Raises Conflict if the run has moved on, or what decide raises.
 
         `admit` is asked where the outcome takes a slot that the run does not hold yet. `holds`: whether what the
         command tells of another run is still so, asked inside the transaction; Conflict where it is not.
         `followed_by`: what follows at once, if anything, on the state that the command leads to; both are recorded in
-        one transaction.
+        one transaction. `frees`: a run that has ended by it needs no driver, and its claim ends with it.
         """
         decision = decide(loaded.run, self._without_secrets(loaded.run, command))
         if not decision.events:
             return loaded, ()
         if followed_by is not None and loaded.changed_at is None and (following := followed_by(decision.run)):
-            decision = _joined(decision, self._without_secrets(decision.run, following))
+            decision = joined(decision, self._without_secrets(decision.run, following))
         if loaded.changed_at is not None and isinstance(command, _BUILDING):
             raise Refused(
                 f"the record of {loaded.run.run_id} was changed by hand: event {loaded.changed_at} does not fit the "
@@ -144,7 +159,8 @@ class Runs(Records):
             # told first: a run that knows that it has to look finds out whatever dies now
             self._tell_parent(loaded.run, goes_on=True)
         admission = _asked_inside(loaded.run.run_id, admit if takes_slot else None, holds)
-        self._parts.store.append(loaded.run.run_id, loaded.run.seq, batch, claim=claim, admit=admission)
+        ends = frees and after.run.ended is not None
+        self._parts.store.append(loaded.run.run_id, loaded.run.seq, batch, claim=claim, admit=admission, frees=ends)
         self._parts.bell.ring(loaded.run.run_id)
         self._show(batch, after)
         if then is not before:
@@ -251,7 +267,7 @@ def _asked_inside(
     return ask
 
 
-def _joined(decision: Decision, following: Command) -> Decision:
+def joined(decision: Decision, following: Command) -> Decision:
     """Both decisions as one; the first alone where the second is refused, which the next look will find out anew."""
     try:
         more = decide(decision.run, following)

@@ -244,8 +244,13 @@ def launches(folder: Path) -> list[Launch]:
 
 def write_private(path: Path, data: bytes) -> None:
     """A new file that only this user may read."""
-    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(data)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(file, left) :]
+    finally:
+        os.close(file)
 
 
 def _link_new(path: Path, data: bytes) -> bool:

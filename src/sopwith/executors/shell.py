@@ -145,11 +145,13 @@ class ShellExecutor:
 
 def find_program(name: str, path: str, folder: Path) -> str:
     """Where `name` is found on the step's own PATH, whose relative parts start at its folder. Raises ValueError."""
+    home = str(folder)
     for part in path.split(os.pathsep):
-        candidate = folder / part / name
+        # no Path for each part: a PATH may have many, and it is searched several times at each start
+        candidate = os.path.join(home, part, name)  # noqa: PTH118
         # os.path.isfile: a folder that may not be looked into holds nothing for this user
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113
-            return str(candidate)
+            return str(Path(candidate))
     raise ValueError(f"there is no {name} on its PATH ({path}). Install it, or set PATH in the step's env")
 
 

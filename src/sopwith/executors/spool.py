@@ -114,7 +114,7 @@ class Log:
             return
         if excerpt.taken_bytes != excerpt.size_bytes:
             self._tell_whole(excerpt)
-        if excerpt.size_bytes > 2 * LOG_HALF_BYTES:
+        if not is_whole(excerpt):
             try:
                 self._keep_ends(spool, excerpt)
             except OSError:  # most likely a full disk: the log is longer than it should be, and nothing is lost
@@ -142,6 +142,11 @@ class Log:
             return int(size), digest, int(taken[0]) if taken else int(size)
         except (FileNotFoundError, ValueError):
             return None
+
+
+def is_whole(excerpt: Excerpt) -> bool:
+    """Whether all of the output is kept, so that the spool is the log under another name."""
+    return excerpt.size_bytes <= 2 * LOG_HALF_BYTES
 
 
 def _copy_ends(spool: Path, draft: Path, size: int) -> None:

@@ -23,7 +23,7 @@ from sopwith.executors.masked import Secrecy, forget
 from sopwith.executors.outcome import not_started, start_error, step_result
 from sopwith.executors.outputs import MAX_FILE_BYTES, Values, read_values
 from sopwith.executors.processes import carried
-from sopwith.executors.spool import Excerpt, Log, SpoolReader
+from sopwith.executors.spool import Excerpt, Log, SpoolReader, is_whole
 from sopwith.executors.strays import hidden_in_group, in_group
 from sopwith.ports import Lost, WorkOrder
 
@@ -113,7 +113,10 @@ class LaunchWatch:
             return ()
         source = self._launch.masked if self._secrecy.hides else self._launch.spool
         try:
-            await asyncio.to_thread(self._log.keep, source, excerpt)
+            if is_whole(excerpt):
+                self._log.keep(source, excerpt)  # a file gets another name: no thread is as quick
+            else:
+                await asyncio.to_thread(self._log.keep, source, excerpt)
         except OSError as error:
             if error.errno in _PASSING:
                 raise

@@ -50,6 +50,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[SealedEvent, ...]
     summary: RunSummary
     contents: tuple[bytes, ...] = ()
+    claim: Claim | None = None
+    """On the run that it creates, where one was asked for: set by the store."""
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 class Store(Protocol):
     """Keeps runs. The only writes of run state are `create` and `append`; each is one durable transaction."""
 
-    def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
+    def create(
+        self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "", driver: Owner | None = None
+    ) -> Batch:
         """Calls `plan` with what holds slots now, inside the transaction, and stores the batch it returns.
 
-        `group`: the concurrency group of the run that is to be made, empty for none. What `plan` raises is passed on
-        and nothing is stored.
+        `group`: the concurrency group of the run that is to be made, empty for none. `driver`: has the run's first
+        claim from its creation on, which the batch then has, unless somebody else holds the lock that goes with it.
+        What `plan` raises is passed on and nothing is stored.
         """
         ...
 
@@ -31,11 +34,13 @@ class Store(Protocol):
         *,
         claim: Claim | None = None,
         admit: Callable[[Occupancy], None] | None = None,
+        frees: bool = False,
     ) -> None:
         """Stores the batch if the run's last event is `after_seq`; raises Conflict otherwise, storing nothing.
 
-        With `claim`, raises Conflict if a newer claim was made. With `admit`, calls it inside the transaction with
-        what other runs hold and passes on what it raises. An acknowledged batch survives any crash.
+        With `claim`, raises Conflict if a newer claim was made; `frees`: gives it back with this batch, as `release`
+        does. With `admit`, calls it inside the transaction with what other runs hold and passes on what it raises. An
+        acknowledged batch survives any crash.
         """
         ...
 

@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from sopwith.errors import NotFound
-from sopwith.ports import LEASE, Claim, Lease, Owner
+from sopwith.ports import LEASE, Claim, Lease, Owner, RunSummary
 from sopwith.stores.batches import fenced_off
 from sopwith.stores.database import Database
 from sopwith.stores.locks import byte_locks
@@ -45,6 +45,31 @@ class Claims:
                 return None
             self._epochs[ordinal] = epoch
             return Claim(run_id=run_id, epoch=epoch, owner=owner)
+
+    def take_first(self, ordinal: int, run: RunSummary, owner: Owner) -> Claim | None:
+        """The claim on a run that this very transaction makes; None where somebody holds the lock that goes with it.
+
+        If the transaction fails, `unlock` it.
+        """
+        if not self._locks.acquire(ordinal):
+            return None
+        try:
+            epoch = self._insert(ordinal, owner, run.created_at)
+        except BaseException:
+            self._locks.release(ordinal)
+            raise
+        self._epochs[ordinal] = epoch
+        return Claim(run_id=run.run_id, epoch=epoch, owner=owner)
+
+    def record_end(self, ordinal: int, claim: Claim) -> None:
+        """Gives a claim back within a transaction; `unlock` follows when that is committed."""
+        self._db.run("free_claim", run=ordinal, epoch=claim.epoch)
+
+    def unlock(self, ordinal: int, claim: Claim) -> None:
+        """Frees the lock of a claim whose end is recorded, or that was never committed."""
+        if self._epochs.get(ordinal) == claim.epoch:
+            del self._epochs[ordinal]
+            self._locks.release(ordinal)
 
     def renew(self, claim: Claim, now: datetime) -> None:
         with self._db.writing():
@@ -97,16 +122,18 @@ class Claims:
 
     def _record(self, ordinal: int, run_id: str, owner: Owner, now: datetime) -> int | None:
         """The epoch of the new claim; None, recording nothing, while a lease keeps this owner out."""
-        text = msgspec.json.encode(owner).decode()
         with self._db.writing():
             lease = self.lease(run_id)
             if lease is not None and lease.keeps_out(owner, now):
                 return None
-            epoch = self._db.value(
-                "take_claim",
-                run=ordinal,
-                owner=text,
-                claimed_at=milliseconds(now),
-                lease_until=milliseconds(now + LEASE),
-            )
+            return self._insert(ordinal, owner, now)
+
+    def _insert(self, ordinal: int, owner: Owner, now: datetime) -> int:
+        epoch = self._db.value(
+            "take_claim",
+            run=ordinal,
+            owner=msgspec.json.encode(owner).decode(),
+            claimed_at=milliseconds(now),
+            lease_until=milliseconds(now + LEASE),
+        )
         return int(epoch)

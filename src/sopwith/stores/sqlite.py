@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from sopwith.core.codec import SealedEvent
 from sopwith.core.digest import sha256
 from sopwith.core.run import ENDED, RunStatus
@@ -100,15 +102,25 @@ class SqliteStore:
 
         return SqliteDeliveries(self._db)
 
-    def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
-        with self._db.writing() as connection:
-            batch = plan(self._occupancy(name, group, asking=_NOT_YET))
-            summary = batch.summary
-            exists = self._db.row("ordinal_of_run", run_id=summary.run_id) is not None
-            batches.check_new(batch, name, group, exists=exists)
-            self._db.run("insert_run", **run_values(summary, batch.events[-1].hash))
-            self._insert_events(connection.last_insert_rowid(), batch)
-        return batch
+    def create(
+        self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "", driver: Owner | None = None
+    ) -> Batch:
+        ordinal, claim = 0, None
+        try:
+            with self._db.writing() as connection:
+                batch = plan(self._occupancy(name, group, asking=_NOT_YET))
+                summary = batch.summary
+                exists = self._db.row("ordinal_of_run", run_id=summary.run_id) is not None
+                batches.check_new(batch, name, group, exists=exists)
+                self._db.run("insert_run", **run_values(summary, batch.events[-1].hash))
+                ordinal = connection.last_insert_rowid()
+                self._insert_events(ordinal, batch)
+                claim = None if driver is None else self._claims.take_first(ordinal, summary, driver)
+        except BaseException:
+            if claim is not None:
+                self._claims.unlock(ordinal, claim)
+            raise
+        return batch if claim is None else replace(batch, claim=claim)
 
     def append(
         self,
@@ -118,6 +130,7 @@ class SqliteStore:
         *,
         claim: Claim | None = None,
         admit: Callable[[Occupancy], None] | None = None,
+        frees: bool = False,
     ) -> None:
         with self._db.writing():
             run = self._run(run_id)
@@ -134,6 +147,10 @@ class SqliteStore:
                 admit(self._occupancy(stored.name, stored.concurrency_group, asking=run.ordinal))
             self._update(run, batch.summary, batch.events[-1].hash)
             self._insert_events(run.ordinal, batch)
+            if claim is not None and frees:
+                self._claims.record_end(run.ordinal, claim)
+        if claim is not None and frees:
+            self._claims.unlock(run.ordinal, claim)
 
     def correct(self, summary: RunSummary, head: str) -> bool:
         with self._db.writing():

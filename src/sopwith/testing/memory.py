@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from sopwith.core.admission import Occupancy
 from sopwith.core.codec import SealedEvent
 from sopwith.core.procedure import sha256
@@ -30,13 +32,19 @@ class MemoryStore:
         self.notices = MemoryNotices(self._using)
         self.deliveries = MemoryDeliveries(self._using, self._writing)
 
-    def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
+    def create(
+        self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "", driver: Owner | None = None
+    ) -> Batch:
         with self._writing() as shelf:
             batch = plan(_occupancy(shelf, name, group, asking=None))
             batches.check_new(batch, name, group, exists=batch.summary.run_id in shelf.runs)
-            shelf.runs[batch.summary.run_id] = Kept(batch.summary, batch.events)
+            run = shelf.runs[batch.summary.run_id] = Kept(batch.summary, batch.events)
             _commit(shelf, batch)
-        return batch
+            if driver is None:
+                return batch
+            run.epoch, run.owner, run.claimed_by = 1, driver, self
+            run.lease_until = batch.summary.created_at + LEASE
+            return replace(batch, claim=Claim(run_id=batch.summary.run_id, epoch=1, owner=driver))
 
     def append(
         self,
@@ -46,6 +54,7 @@ class MemoryStore:
         *,
         claim: Claim | None = None,
         admit: Callable[[Occupancy], None] | None = None,
+        frees: bool = False,
     ) -> None:
         with self._writing() as shelf:
             run = shelf.runs.get(run_id)
@@ -60,6 +69,8 @@ class MemoryStore:
                 admit(_occupancy(shelf, run.summary.name, run.summary.concurrency_group, asking=run_id))
             run.summary = batch.summary
             run.events += batch.events
+            if claim is not None and frees and run.claimed_by is self:
+                run.owner = run.claimed_by = None
             _commit(shelf, batch)
 
     def correct(self, summary: RunSummary, head: str) -> bool:

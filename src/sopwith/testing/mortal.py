@@ -104,11 +104,15 @@ class MortalStore:
         self._store = store
         self._fate = fate
 
-    def create(self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "") -> Batch:
+    def create(
+        self, name: str, plan: Callable[[Occupancy], Batch], *, group: str = "", driver: Owner | None = None
+    ) -> Batch:
         self._fate.pass_by(self._process, "create")
         self._fate.fault(self._process, "create")
-        batch = self._store.create(name, self._inside(plan), group=group)
+        batch = self._store.create(name, self._inside(plan), group=group, driver=driver)
         self._fate.created(self._process, batch)
+        if batch.claim is not None:
+            self._fate.claimed(self._process, batch.claim)
         self._fate.pass_by(self._process, "created")
         self._fate.fault(self._process, "created")
         self._fate.acknowledged(batch)
@@ -122,11 +126,14 @@ class MortalStore:
         *,
         claim: Claim | None = None,
         admit: Callable[[Occupancy], None] | None = None,
+        frees: bool = False,
     ) -> None:
         self._fate.pass_by(self._process, "append")
         self._fate.fault(self._process, "append")
-        self._store.append(run_id, after_seq, batch, claim=claim, admit=admit and self._inside(admit))
+        self._store.append(run_id, after_seq, batch, claim=claim, admit=admit and self._inside(admit), frees=frees)
         self._fate.appended(self._process, batch, claim)
+        if claim is not None and frees:
+            self._fate.released(claim)
         self._fate.pass_by(self._process, "appended")
         # the commit happened, and whoever asked for it is told that it failed
         self._fate.fault(self._process, "appended")

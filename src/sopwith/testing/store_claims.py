@@ -9,7 +9,7 @@ import msgspec
 from sopwith.errors import Conflict, NotFound
 from sopwith.ports import LEASE, Claim, Lease, Owner, Store
 from sopwith.testing.clock import START
-from sopwith.testing.samples import next_batch, owner
+from sopwith.testing.samples import first_batch, next_batch, owner
 from sopwith.testing.store_suite import ANN, BOB, StoreSuite, raises, together
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -31,6 +31,64 @@ class ClaimContract(StoreSuite):
         assert other.claim("sop_run_1", BOB, START) is None
         assert self.store.claim("sop_run_1", ANN, START) is None
         assert other.holder("sop_run_1") == self.store.holder("sop_run_1") == ANN
+
+    def test_whoever_creates_a_run_may_have_its_first_claim(self) -> None:
+        batch = first_batch("sop_run_1")
+        created = self.store.create("deploy", lambda _: batch, driver=ANN)
+        claim = Claim(run_id="sop_run_1", epoch=1, owner=ANN)
+        assert created == msgspec.structs.replace(batch, claim=claim)
+        assert self.other().holder("sop_run_1") == ANN
+        assert self.other().claim("sop_run_1", BOB, START) is None
+        assert self.store.lease("sop_run_1") == Lease(owner=ANN, until=batch.summary.created_at + LEASE)
+        self.go_on(batch, claim=claim)
+        self.store.release(claim)
+        assert self.other().holder("sop_run_1") is None
+
+    def test_a_run_that_is_not_created_is_claimed_by_nobody(self) -> None:
+        self.begin("sop_run_1")
+        batch = first_batch("sop_run_1")
+        with raises(Conflict):
+            self.store.create("deploy", lambda _: batch, driver=ANN)
+        assert self.store.holder("sop_run_1") is None
+        # and nothing keeps the next run from being claimed
+        created = self.store.create("deploy", lambda _: first_batch("sop_run_2"), driver=BOB)
+        assert created.claim is not None
+        assert self.store.holder("sop_run_2") == BOB
+
+    def test_a_run_made_without_a_driver_is_claimed_by_nobody(self) -> None:
+        self.begin()
+        assert self.store.holder("sop_run_1") is None
+        assert self.store.lease("sop_run_1") is None
+
+    def test_a_claim_may_end_with_a_batch(self) -> None:
+        batch = self.begin()
+        claim = self._claim(self.store, ANN)
+        after = next_batch(batch)
+        self.store.append("sop_run_1", 1, after, claim=claim, frees=True)
+        assert self.store.events("sop_run_1") == (*batch.events, *after.events)
+        assert self.store.holder("sop_run_1") is None
+        assert self.store.lease("sop_run_1") is None
+        assert self._claim(self.other(), BOB).epoch == 2
+        self.store.release(claim)
+        assert self.store.holder("sop_run_1") == BOB
+
+    def test_a_claim_does_not_end_with_a_batch_that_is_refused(self) -> None:
+        batch = self.begin()
+        claim = self._claim(self.store, ANN)
+        with raises(Conflict):
+            self.store.append("sop_run_1", 7, next_batch(batch), claim=claim, frees=True)
+        assert self.store.holder("sop_run_1") == ANN
+        assert self.other().claim("sop_run_1", BOB, START) is None
+
+    def test_a_late_driver_ends_no_newer_claim_with_its_batch(self) -> None:
+        batch = self.begin()
+        doomed = self.other()
+        old = self._claim(doomed, ANN)
+        self.kill(doomed, ANN)
+        self._claim(self.store, BOB)
+        with raises(Conflict):
+            self.store.append("sop_run_1", 1, next_batch(batch), claim=old, frees=True)
+        assert self.store.holder("sop_run_1") == BOB
 
     def test_claims_of_different_runs_do_not_meet(self) -> None:
         self.begin("a")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -27,6 +27,9 @@ from sopwith.engine.documents import Document, answer_document
 from sopwith.engine.engine import Answered, RunRequest
 from sopwith.engine.listing import list_procedures
 from sopwith.errors import BadRequest, RunBusy, StaleApproval
+
+if TYPE_CHECKING:
+    from sopwith.engine.driver import Begun
 
 _R = TypeVar("_R")
 _E = TypeVar("_E", RunStatus, ExecutionMode)
@@ -98,11 +101,11 @@ class Workspace:
         check_name(name)
         mode = None if execution_mode is None else _chosen(ExecutionMode, execution_mode, "execution mode")
         request = RunRequest(name=name, params=dict(params), mode=mode, queue=queue)
-        run = self._opened.engine.create_run(request, actor=self._actor)
         if wait:
-            return self._carried_on(run.run_id)
+            return self._begun(request)
         from sopwith.doors.detached import start_detached
 
+        run = self._opened.engine.create_run(request, actor=self._actor)
         start_detached(self._opened.workspace, run.run_id)
         return self.get_run_status(run.run_id)
 
@@ -252,20 +255,31 @@ class Workspace:
         run = self._after(answered.run, wait=drive)
         return _as(Decision, {**answer_document(answered), "run": msgspec.to_builtins(run)})
 
-    def _carried_on(self, run_id: str) -> Run:
+    def _begun(self, request: RunRequest) -> Run:
+        from sopwith.engine.driver import Begun
+
+        begun = Begun(self._opened.engine, request, actor=self._actor)
         try:
-            _in_a_loop(lambda: self._drive(run_id))
+            return self._carried_on(begun.run_id, begun)
+        finally:
+            begun.let_go()
+
+    def _carried_on(self, run_id: str, begun: Begun | None = None) -> Run:
+        try:
+            _in_a_loop(lambda: self._drive(run_id, begun))
         finally:
             self._warn()
-        return self.get_run_status(run_id)
+        if begun is None:
+            return self.get_run_status(run_id)
+        return _as(Run, self._opened.reader.status_since(begun.loaded))
 
-    async def _drive(self, run_id: str) -> None:
+    async def _drive(self, run_id: str, begun: Begun | None) -> None:
         from sopwith.engine.driver import drive
 
         parts = self._opened.engine.parts
         for _ in range(_TRIES):
             try:
-                await drive(parts, run_id)
+                await drive(parts, run_id, begun=begun)
             except RunBusy:
                 run = self._opened.engine.runs.load(run_id).run
                 if parts.store.holder(run_id) is not None or run.queued or at_rest(run):
