@@ -120,6 +120,18 @@ def test_a_forked_keeper_has_nothing_of_this_process_open(folder):
     run(story())
 
 
+def test_a_nursery_keeps_nothing_open_that_this_process_closes(folder):
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    try:
+        assert done(order(folder, "true"))[0].exit_code == 0
+    finally:
+        os.close(writing)
+    os.set_blocking(reading, False)
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        assert pipe.read(1) == b"", "somebody has the other end"
+
+
 def test_one_nursery_serves_all_steps_of_a_process(folder):
     (folder / "a").mkdir()
     (folder / "b").mkdir()
@@ -171,7 +183,6 @@ def test_a_nursery_that_stands_still_starts_nothing_later(folder, monkeypatch):
 def test_an_answer_that_nobody_took_is_not_taken_for_that_to_the_next_request(folder, monkeypatch):
     """As where a handler of a signal raises while the nursery is asked, in a program that goes on."""
     (folder / "a").mkdir()
-    (folder / "b").mkdir()
     done(order(folder / "a", "true"))
 
     def interrupted(_file: int) -> bool:
@@ -181,7 +192,7 @@ def test_an_answer_that_nobody_took_is_not_taken_for_that_to_the_next_request(fo
         patch.setattr(keeper_process, "_readable", interrupted)
         with pytest.raises(KeyboardInterrupt):
             keeper_process.nurseries.fork(Launch(folder / "gone"))
-    work = order(folder / "b", FOREVER)
+    work = order(folder, FOREVER)
 
     async def story() -> None:
         watch = await executor().start(work, lambda _: None)
