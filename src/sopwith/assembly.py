@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sopwith.engine.tokens import Tokens
     from sopwith.engine.tracer import Tracer
     from sopwith.engine.triggering import Triggering, TriggerWitness
-    from sopwith.ports import Clock, Messenger, Notices
+    from sopwith.ports import Clock, Messenger
     from sopwith.telemetry.metrics import Metrics
 
 # asking for the umask means setting it, so it is done once, before any thread
@@ -130,12 +130,6 @@ def open_keeper(workspace: Workspace) -> Iterator[Keeper]:
     refuse_lost(workspace)
     with closing(SqliteStore(workspace.database)) as store:
         yield Keeper(store, workspace, Library(workspace).config)
-
-
-def notices_of(engine: Engine) -> Notices:
-    """What waits to be told in the workspace of an engine that was opened here."""
-    assert isinstance(engine.parts.store, SqliteStore)
-    return engine.parts.store.notices
 
 
 def outside_of(engine: Engine | None, library: Library, clock: Clock, actor: Actor | None = None) -> Outside:
