@@ -154,6 +154,23 @@ def test_a_file_that_was_changed_meanwhile_is_no_evidence(
     assert away.json("status", manual)["stepResults"][0]["status"] == "running"
 
 
+def test_more_files_than_a_report_takes_are_not_sent(workshop: Workshop, away: Away, manual: str) -> None:
+    names = [f"{number}.txt" for number in range(MOST_SENT + 1)]
+    for name in names:
+        (away.root / name).write_text(name)
+    told = away.sop("complete", manual, *(f"--evidence={name}" for name in names))
+    assert (told.code, f"{MOST_SENT} can be sent" in told.err) == (2, True)
+    assert not sent_folder(workshop, manual).exists()
+
+
+def test_a_file_that_waits_already_can_be_sent_again(served: Served, away: Away, manual: str) -> None:
+    """Else whoever has sent as many as may wait, for a report that was refused, could send none for a day."""
+    for number in range(MOST_SENT):
+        assert send(served, manual, str(number).encode())[0] == 201
+    assert send(served, manual, b"more") == (409, "refused")
+    assert send(served, manual, b"0")[0] == 201
+
+
 def test_who_may_not_report_sends_nothing(workshop: Workshop, served: Served, away: Away, manual: str) -> None:
     away.here()
     viewer = served.token("vic", "viewer")
