@@ -1,6 +1,7 @@
 """Evidence files: the copy stays with the run under its hash, whatever happens to the original.
 
-One that is sent from afar lies in a folder of its own, under its hash, until a report names it; a day at most.
+One that is sent from afar lies in a folder of its own, under its hash, until a report names it. What none has named
+within a day goes when the next one comes, or with the doctor.
 """
 
 from __future__ import annotations
