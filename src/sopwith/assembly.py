@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sopwith.engine.tokens import Tokens
     from sopwith.engine.tracer import Tracer
     from sopwith.engine.triggering import Triggering, TriggerWitness
-    from sopwith.ports import Cache, Clock, Messenger, Notices
+    from sopwith.ports import Cache, Clock, Messenger
     from sopwith.telemetry.metrics import Metrics
 
 # asking for the umask means setting it, so it is done once, before any thread
@@ -178,12 +178,6 @@ def retain_access(
 
         retention = AccessRetention(store.tokens, SigningKey(workspace.keys), entry_maker, check=check)
         return retention.sweep(days, now, by=str(by), dry_run=dry_run)
-
-
-def notices_of(engine: Engine) -> Notices:
-    """What waits to be told in the workspace of an engine that was opened here."""
-    assert isinstance(engine.parts.store, SqliteStore)
-    return engine.parts.store.notices
 
 
 def outside_of(engine: Engine | None, library: Library, clock: Clock, actor: Actor | None = None) -> Outside:

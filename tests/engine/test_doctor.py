@@ -15,6 +15,7 @@ from sopwith.assembly import open_engine, open_keeper
 from sopwith.engine.doctor import examine
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
+from sopwith.engine.reading import Reader
 from sopwith.engine.template import register
 from sopwith.ports import Workspace
 
@@ -305,6 +306,24 @@ def test_a_run_whose_record_was_dropped_is_no_trouble(engine: Engine, run_id: st
     told = [finding.message for finding in examine(engine)]
     assert any("no tombstone says why" in message for message in told)
     assert not store.events(run_id)[0].payload
+
+
+def test_a_dropped_run_that_an_older_version_has_left_asking_is_put_right(engine: Engine, run_id: str) -> None:
+    """A process of a version that knows no inbox in SQL may end a run beside a newer one."""
+    engine.cancel(run_id, actor=ANN)
+    (engine.parts.workspace.sops / "config.json").write_text(json.dumps({"auditRetentionDays": 1}))
+    database = apsw.Connection(str(engine.parts.workspace.database))
+    database.execute("update runs set asks = 1, left_at = 0")
+    database.close()
+    with open_keeper(engine.parts.workspace) as keeper:
+        keeper.retain(engine.parts.clock.now().at + timedelta(days=2))
+    assert Reader(engine).inbox()["items"] == []
+    (finding,) = examine(engine, mend=False)
+    assert (finding.mendable, finding.mended) == (True, False)
+    (finding,) = examine(engine)
+    assert finding.mended
+    assert examine(engine) == ()
+    assert Reader(engine).inbox(limit=1)["total"] == 0
 
 
 def _rewrite(engine: Engine, before: str, after: str) -> bool:

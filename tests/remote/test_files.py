@@ -14,6 +14,7 @@ import pytest
 from tests.doors.workshop import Workshop, eventually
 from tests.web.given import Served
 
+from sopwith.doors.cli.auditing import _told_by_server
 from sopwith.doors.remote.client import Client, ServerUnreachable
 from sopwith.doors.remote.keeping import RemoteKeeping
 from sopwith.engine import evidence
@@ -153,6 +154,23 @@ def test_a_file_that_was_changed_meanwhile_is_no_evidence(
     assert away.json("status", manual)["stepResults"][0]["status"] == "running"
 
 
+def test_more_files_than_a_report_takes_are_not_sent(workshop: Workshop, away: Away, manual: str) -> None:
+    names = [f"{number}.txt" for number in range(MOST_SENT + 1)]
+    for name in names:
+        (away.root / name).write_text(name)
+    told = away.sop("complete", manual, *(f"--evidence={name}" for name in names))
+    assert (told.code, f"{MOST_SENT} can be sent" in told.err) == (2, True)
+    assert not sent_folder(workshop, manual).exists()
+
+
+def test_a_file_that_waits_already_can_be_sent_again(served: Served, away: Away, manual: str) -> None:
+    """Else whoever has sent as many as may wait, for a report that was refused, could send none for a day."""
+    for number in range(MOST_SENT):
+        assert send(served, manual, str(number).encode())[0] == 201
+    assert send(served, manual, b"more") == (409, "refused")
+    assert send(served, manual, b"0")[0] == 201
+
+
 def test_who_may_not_report_sends_nothing(workshop: Workshop, served: Served, away: Away, manual: str) -> None:
     away.here()
     viewer = served.token("vic", "viewer")
@@ -226,6 +244,21 @@ def test_a_checkpoint_that_was_kept_elsewhere_is_compared(workshop: Workshop, aw
     forged = json.loads(kept.splitlines()[0])
     (away.root / "kept.jsonl").write_text(json.dumps({**forged, "root": "0" * 64}) + "\n")
     assert away.json("audit", run_id, "--verify", "--checkpoint", "kept.jsonl", code=1)["fine"] is False
+
+
+def test_what_could_not_be_compared_and_what_a_restore_has_lost_is_told_from_afar_too(
+    workshop: Workshop, away: Away
+) -> None:
+    workshop.steps("quick", "A | echo out")
+    run_id = away.json("run", "quick")["runId"]
+    (workshop.sops / "config.json").write_text(json.dumps({"checkpointCopies": ["nowhere/copy.jsonl"]}))
+    for told in (away.sop("audit", "--verify-all"), away.sop("audit", run_id, "--verify")):
+        assert (told.code, "as recorded" in told.out) == (0, True)
+        assert "not compared:" in told.out
+        assert "nowhere/copy.jsonl" in told.out
+    document = away.json("audit", "--verify-all")
+    lost = {"timestamp": "2026-01-31T00:00:00.000Z", "by": "ann", "backupAt": "2026-01-30", "known": 9, "size": 7}
+    assert "2 events after it were lost" in _told_by_server({**document, "restorations": [lost]})
 
 
 def test_a_backup_from_afar_can_be_restored(workshop: Workshop, away: Away, tmp_path: Path) -> None:

@@ -232,6 +232,12 @@ def _dropped(engine: Engine, run_id: str, *, mend: bool) -> Iterator[Finding]:
         error = engine.parts.auditing.why_empty(run_id)
         yield Finding(message=error.message, hint=error.hint)
         return
+    summary = engine.parts.store.summary(run_id)
+    if summary is not None and (summary.asks or summary.left_at is not None):
+        true = msgspec.structs.replace(summary, asks=0, left_at=None)
+        if not mend or engine.parts.store.correct(true, events[-1].hash):
+            message = f"the summary of {run_id}, whose record was dropped, said that somebody is asked"
+            yield Finding(message=message, mended=mend, mendable=True)
     if _rebuild(engine, run_id, lambda: None, mend=mend):
         told = f"the record of {run_id} was dropped, its files under runs/ were not: gone"
         yield Finding(message=told, mended=mend, mendable=True)

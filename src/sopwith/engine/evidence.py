@@ -1,12 +1,14 @@
 """Evidence files: the copy stays with the run under its hash, whatever happens to the original.
 
-One that is sent from afar lies in a folder of its own, under its hash, until a report names it; a day at most.
+One that is sent from afar lies in a folder of its own, under its hash, until a report names it. What none has named
+within a day goes when the next one comes, or with the doctor.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,6 +33,7 @@ MOST_SENT_BYTES = 64 * 1024 * 1024
 MOST_SENT = 16
 """So many files may lie with one run and wait for their report."""
 SENT_FOR = timedelta(days=1)
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -74,16 +77,11 @@ class Receiving:
     """One file on its way to a run, kept once it is whole. Bounded by `MOST_SENT_BYTES`, whoever sends it."""
 
     def __init__(self, run_folder: Path, now: datetime) -> None:
-        """Raises Refused where as many wait already as may, or WorkspaceError."""
+        """Raises WorkspaceError."""
         self._folder = run_folder / SENT
         for path in left_sent(run_folder, now):
             path.unlink(missing_ok=True)
         ensure_private_folder(self._folder)
-        if len(os.listdir(self._folder)) >= MOST_SENT:  # noqa: PTH208
-            raise Refused(
-                f"{MOST_SENT} files of {run_folder.name} wait for a report already",
-                hint="report what they show; what is not reported goes after a day",
-            )
         self._open = ExitStack()
         try:
             self._draft = self._open.enter_context(draft_in(self._folder, mode=0o600))
@@ -106,9 +104,16 @@ class Receiving:
             raise WorkspaceError.from_os("keep the file in", self._folder, error) from error
 
     def keep(self) -> str:
-        """Its SHA-256, once it is on disk."""
+        """Its SHA-256, once it is on disk. Raises Refused where as many others wait already as may."""
         digest = self._digest.hexdigest()
         try:
+            # looked at only now: one that waits already may be sent again
+            waiting = [name for name in os.listdir(self._folder) if _DIGEST.fullmatch(name)]  # noqa: PTH208
+            if len(waiting) >= MOST_SENT and digest not in waiting:
+                raise Refused(
+                    f"{MOST_SENT} files of {self._folder.parent.name} wait for a report already",
+                    hint="report what they show; what is not reported goes after a day",
+                )
             self._draft.replace(self._folder / digest)
         except OSError as error:
             raise WorkspaceError.from_os("keep the file in", self._folder, error) from error
@@ -119,6 +124,15 @@ class Receiving:
         # a full disk may have its say again when what is left is flushed; the file goes either way
         with suppress(OSError):
             self._open.close()
+
+
+def check_number(files: Sequence[File]) -> None:
+    """Raises BadRequest for more than can be sent with a report."""
+    if len(files) > MOST_SENT:
+        raise BadRequest(
+            f"{len(files)} files of evidence were given, and {MOST_SENT} can be sent with a report",
+            hint="nothing was reported; put some of them together in an archive",
+        )
 
 
 def check_size(path: Path) -> None:

@@ -191,7 +191,7 @@ class Reader:
     def inbox(
         self, actor: Actor | None = None, *, limit: int | None = None, after: str | None = None, mine: bool = False
     ) -> Document:
-        """`{items, total, nextAfter}`: what waits for a person, the longest waiting first.
+        """`{items, total, nextAfter}`: what waits for a person, the oldest run first.
 
         With `actor`, each gate tells whether this actor could approve it now, and if not, why; `mine` leaves out the
         gates where not. `limit`: no more runs are looked at once so much was found; what one run asks is never cut

@@ -109,7 +109,8 @@ class MemoryStore:
 
     def asking(self, which: AskingFilter) -> tuple[RunSummary, ...]:
         with self._using() as shelf:
-            found = [run.summary for run in shelf.runs.values() if _may_ask(run.summary, which)]
+            open_runs = (run.summary for run in shelf.runs.values() if run.summary.ended_at is None)
+            found = [summary for summary in open_runs if _may_ask(summary, which)]
             older = () if which.after is None else _until(which.after, shelf)
         return tuple(run for run in found if run.run_id not in older)[: which.limit]
 

@@ -34,6 +34,12 @@ class AskingContract(StoreSuite):
         self.go_on(batch, **_ENDED)
         assert self._asking() == []
 
+    def test_a_run_that_has_ended_is_not_among_them_whatever_a_writer_of_an_older_version_left_there(self) -> None:
+        batch = self.begin("a", asks=1)
+        self.begin("b", asks=1)
+        self.go_on(batch, **{**_ENDED, "asks": 1})
+        assert self._asking() == ["b"]
+
     def test_a_run_that_is_left_is_among_them_from_then_on(self) -> None:
         self.begin("a", left_at=START)
         self.begin("b", left_at=AT_ONCE)

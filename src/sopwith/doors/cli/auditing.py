@@ -199,17 +199,7 @@ def _verified_text(run_id: str | None, verified: Verified) -> str:
     else:
         after = f"; {_count(report.unsigned, 'event')} after it, held together by the chain alone"
         lines.append(f"  newest checkpoint: up to event {signed} of the log{after if report.unsigned else ''}")
-    for copy in verified.copies:
-        where = "outside" if copy.trusted else "inside the workspace"
-        told = copy.problem or f"agrees up to event {copy.size}"
-        word = "not compared:" if copy.problem and copy.size == 0 else "compared with"
-        lines.append(f"  {word} {safe(copy.name)} ({where}): {told}")
-    lines += [f"  {safe(problem)}" for problem in verified.problems]
-    lines += [
-        f"  restored {each.timestamp} by {safe(each.by)} from the backup of {each.backup_at}"
-        + (f": {_count(each.known - each.size, 'event')} after it were lost" if each.known > each.size else "")
-        for each in verified.restorations
-    ]
+    lines += _beside(verified.document())
     if report.dropped:
         lines.append(
             f"  {_count(report.dropped, 'event')} without content: retention dropped it, signed tombstones say"
@@ -227,6 +217,23 @@ def _verified_text(run_id: str | None, verified: Verified) -> str:
     return "\n".join(lines)
 
 
+def _beside(document: Document) -> list[str]:
+    """What a reader of the verdict has to know: compared with what, and whether the record was ever put back."""
+    lines = []
+    for copy in document["copies"]:
+        where = "outside" if copy["outside"] else "inside the workspace"
+        told = copy["problem"] or f"agrees up to event {copy['agreesUpTo']}"
+        word = "not compared:" if copy["problem"] and copy["agreesUpTo"] == 0 else "compared with"
+        lines.append(f"  {word} {safe(copy['path'])} ({where}): {safe(told)}")
+    lines += [f"  {safe(problem)}" for problem in document["problems"]]
+    for each in document["restorations"]:
+        lost = each["known"] - each["size"]
+        told = f": {_count(lost, 'event')} after it were lost" if lost > 0 else ""
+        whence = f"by {safe(each['by'])} from the backup of {safe(each['backupAt'])}"
+        lines.append(f"  restored {safe(each['timestamp'])} {whence}{told}")
+    return lines
+
+
 def _verdict(run_id: str | None, verified: Verified) -> str:
     report = verified.report
     if report.first_bad is not None:
@@ -242,7 +249,7 @@ def _told_by_server(document: Document) -> str:
         return f"{click.style(terminal.mark('✘'), fg='red')} {safe(document['firstBad']['what'])}"
     what = document["runId"] or "the log"
     told = f"{what}: {_count(document['events'], 'event')}, as recorded, says the server"
-    return f"{click.style(terminal.mark('✔'), fg='green')} {told}"
+    return "\n".join([f"{click.style(terminal.mark('✔'), fg='green')} {told}", *_beside(document)])
 
 
 def _exported_text(document: Document) -> str:

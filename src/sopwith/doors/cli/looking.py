@@ -79,7 +79,7 @@ def history(door: Door, name: str | None, statuses: tuple[str, ...], limit: int)
 def inbox(door: Door, mine: bool, limit: int, after: str | None) -> None:
     """Show what waits for whom: gates, manual steps, stuck runs; since when, and what happens at the timeout.
 
-    The longest waiting first. What one run asks is never cut apart, so it may be a few more than --limit.
+    The oldest run first. What one run asks is never cut apart, so it may be a few more than --limit.
     """
     document: Document = {"items": [], "total": 0, "nextAfter": None}
     if door.has_runs:

@@ -19,7 +19,7 @@ from sopwith.doors.remote.store import RemoteStore
 from sopwith.engine.auditing import Auditing
 from sopwith.engine.documents import addressed
 from sopwith.engine.engine import Answered, Engine, RunRequest
-from sopwith.engine.evidence import File, check_size
+from sopwith.engine.evidence import File, check_number, check_size
 from sopwith.engine.parts import Parts
 from sopwith.ports import Clock
 
@@ -157,6 +157,7 @@ class RemoteEngine(Engine):
         """Sends each file; what the report says of them."""
         sent = [each for each in files if isinstance(each, Path)]
         # all of them are looked at before the first is sent
+        check_number(sent)
         for path in sent:
             check_size(path)
         digests = [self._client.send(in_path("runs", run_id, "evidence"), path)["sha256"] for path in sent]

@@ -172,7 +172,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     _get_route(
         f"{API}/inbox",
-        "What waits for a person, the longest waiting first.",
+        "What waits for a person, the oldest run first.",
         _inbox,
         query=INBOX_PAGE,
         answer=schemas.INBOX,

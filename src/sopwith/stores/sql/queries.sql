@@ -139,7 +139,7 @@ select
     created_at, created_by, updated_at, ended_at, due_at, holds_slot, executed, procedure_digest, concurrency_group,
     parent, asks, left_at
 from runs indexed by runs_asking
-where (asks > 0 or left_at is not null) and ordinal > :after and (asks > 0 or left_at <= :now)
+where (asks > 0 or left_at is not null) and ordinal > :after and (asks > 0 or left_at <= :now) and ended_at is null
     and (:names is null or name in (select value from json_each(:names)))
 order by ordinal limit :limit
 
