@@ -196,6 +196,7 @@ def outside_of(engine: Engine | None, library: Library, clock: Clock, actor: Act
         library,
         os.environ,
         clock,
+        engine=engine,
         deliveries=None if store is None else store.deliveries,
         notices=None if store is None else store.notices,
         actor=actor,

@@ -83,7 +83,9 @@ def test_trigger_test_tells_what_would_start_and_starts_nothing(workshop: Worksh
     workshop.steps("deploy", "Go|true", triggers=[HOOK], params=[{"name": "ref", "pattern": "[a-z]+"}])
     good = workshop.json("trigger", "test", "deploy", "--event", event(workshop, type="webhook", body={"ref": "main"}))
     assert good["wouldStart"] is True
-    assert good["triggers"] == [{"trigger": "webhook:/deploy", "wouldStart": True, "params": {"ref": "main"}}]
+    assert good["triggers"] == [
+        {"trigger": "webhook:/deploy", "wouldStart": True, "params": {"ref": "main"}, "outcome": "started"}
+    ]
     for content, reason in (
         ({"type": "webhook", "body": {"ref": "x"}}, "does not hold"),
         ({"type": "webhook", "body": {}}, "there is no ref"),
@@ -94,6 +96,27 @@ def test_trigger_test_tells_what_would_start_and_starts_nothing(workshop: Worksh
         assert reason in told["triggers"][0]["reason"]
     assert workshop.json("history")["runs"] == []
     assert workshop.json("trigger", "log")["deliveries"] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "code", "said"),
+    [
+        ("queue", 0, "would make a run that waits, at place 1 of the queue: deploy may have 1 at once"),
+        ("reject", 1, "starts nothing: deploy may have 1 at once"),
+        ("coalesce", 0, "would make a run that waits, at place 1 of the queue: deploy may have 1 at once"),
+    ],
+)
+def test_trigger_test_tells_what_limits_would_do_and_writes_nothing(
+    workshop: Workshop, rule: str, code: int, said: str
+) -> None:
+    hook = {**HOOK, "admission": rule}
+    workshop.steps("deploy", "?Go|true", triggers=[hook], params=[{"name": "ref"}], maxConcurrent=1)
+    workshop.started("deploy", "--param", "ref=a")
+    before = workshop.json("history")
+    told = workshop.sop("trigger", "test", "deploy", "--event", event(workshop, type="webhook", body={"ref": "main"}))
+    assert workshop.json("history") == before
+    assert said in told.out
+    assert told.code == code
 
 
 @pytest.mark.parametrize(
