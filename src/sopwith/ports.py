@@ -7,6 +7,7 @@ Longer than other files, because this is the whole contract: who writes an adapt
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
@@ -856,6 +857,13 @@ class Delivery(NewDelivery, frozen=True, kw_only=True):
 
     number: int
     settled_at: datetime | None = None
+    digest: bytes = b""
+    """The SHA-256 of the event as it was accepted; empty where an older version has kept it."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the event is what was accepted, as far as that can be told."""
+        return not self.digest or hashlib.sha256(self.event).digest() == self.digest
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from sopwith.core.trigger_events import decode_event
 from sopwith.core.triggers import Outcome, admission_of, match, request_for, starter_of
 from sopwith.engine.admitting import check_room, is_queued, queued_of
 from sopwith.engine.armed import Armed, Armory
+from sopwith.engine.delivery_checks import why_unfit
 from sopwith.engine.engine import Call, Engine, RunRequest
 from sopwith.errors import Conflict, SopwithError, StoreError, WorkspaceError
 from sopwith.ports import Deliveries, Delivery
@@ -58,6 +59,9 @@ class Clerk:
 
     def _carry_out(self, delivery: Delivery) -> None:
         try:
+            if (wrong := why_unfit(delivery)) is not None:
+                self._settle(delivery, Outcome.REFUSED, reason=f"what it brought {wrong}")
+                return
             armed = self._armory.find(delivery.procedure, delivery.trigger)
             event = decode_event(delivery.event)
             matched = match(armed.procedure, armed.trigger, event)
