@@ -133,10 +133,14 @@ def open_keeper(workspace: Workspace) -> Iterator[Keeper]:
         yield Keeper(store, workspace, Library(workspace).config)
 
 
-def access_troubles(engine: Engine) -> Iterator[tuple[str, str]]:
-    """What is wrong with the server's own log: a sentence and a hint."""
-    assert isinstance(engine.parts.store, SqliteStore)
-    return _access_troubles(engine.parts.workspace, engine.parts.store)
+def troubles_beside(engine: Engine) -> Iterator[tuple[str, str]]:
+    """What is wrong with what is kept beside the record, the server's own log and deliveries: a sentence and a hint."""
+    from sopwith.engine.delivery_checks import examine_deliveries
+
+    store = engine.parts.store
+    assert isinstance(store, SqliteStore)
+    yield from _access_troubles(engine.parts.workspace, store)
+    yield from examine_deliveries(store.deliveries, engine.runs)
 
 
 def _access_troubles(workspace: Workspace, store: SqliteStore) -> Iterator[tuple[str, str]]:
@@ -190,6 +194,7 @@ def outside_of(engine: Engine | None, library: Library, clock: Clock, actor: Act
         library,
         os.environ,
         clock,
+        engine=engine,
         deliveries=None if store is None else store.deliveries,
         notices=None if store is None else store.notices,
         actor=actor,

@@ -40,7 +40,7 @@ CREATE TABLE deliveries (
     run_id text not null,
     outcome text,
     reason text not null default '',
-    settled_at integer,
+    settled_at integer, digest blob,
     unique (procedure, trigger, delivery)
 ) strict;
 CREATE INDEX deliveries_of_run on deliveries (run_id);

@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from msgspec.structs import replace
 
 from sopwith.clock import SystemClock
 from sopwith.core.instant import Instant
+from sopwith.ports import NewDelivery
+from sopwith.stores.sqlite import SqliteStore
 
 from .test_serve import Server
 from .workshop import Workshop, eventually
@@ -83,7 +86,9 @@ def test_trigger_test_tells_what_would_start_and_starts_nothing(workshop: Worksh
     workshop.steps("deploy", "Go|true", triggers=[HOOK], params=[{"name": "ref", "pattern": "[a-z]+"}])
     good = workshop.json("trigger", "test", "deploy", "--event", event(workshop, type="webhook", body={"ref": "main"}))
     assert good["wouldStart"] is True
-    assert good["triggers"] == [{"trigger": "webhook:/deploy", "wouldStart": True, "params": {"ref": "main"}}]
+    assert good["triggers"] == [
+        {"trigger": "webhook:/deploy", "wouldStart": True, "params": {"ref": "main"}, "outcome": "started"}
+    ]
     for content, reason in (
         ({"type": "webhook", "body": {"ref": "x"}}, "does not hold"),
         ({"type": "webhook", "body": {}}, "there is no ref"),
@@ -94,6 +99,27 @@ def test_trigger_test_tells_what_would_start_and_starts_nothing(workshop: Worksh
         assert reason in told["triggers"][0]["reason"]
     assert workshop.json("history")["runs"] == []
     assert workshop.json("trigger", "log")["deliveries"] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "code", "said"),
+    [
+        ("queue", 0, "would make a run that waits, at place 1 of the queue: deploy may have 1 at once"),
+        ("reject", 1, "starts nothing: deploy may have 1 at once"),
+        ("coalesce", 0, "would make a run that waits, at place 1 of the queue: deploy may have 1 at once"),
+    ],
+)
+def test_trigger_test_tells_what_limits_would_do_and_writes_nothing(
+    workshop: Workshop, rule: str, code: int, said: str
+) -> None:
+    hook = {**HOOK, "admission": rule}
+    workshop.steps("deploy", "?Go|true", triggers=[hook], params=[{"name": "ref"}], maxConcurrent=1)
+    workshop.started("deploy", "--param", "ref=a")
+    before = workshop.json("history")
+    told = workshop.sop("trigger", "test", "deploy", "--event", event(workshop, type="webhook", body={"ref": "main"}))
+    assert workshop.json("history") == before
+    assert said in told.out
+    assert told.code == code
 
 
 @pytest.mark.parametrize(
@@ -231,3 +257,30 @@ def test_what_retention_drops_takes_the_event_along(workshop: Workshop, monkeypa
 
 def _later(now: Instant, span: timedelta) -> Instant:
     return replace(now, at=now.at + span)
+
+
+@pytest.mark.parametrize(
+    ("damage", "wrong"),
+    [("event = x''", "is lost"), ("event = cast('{}' as blob)", "is not what was accepted")],
+)
+def test_the_doctor_looks_at_what_deliveries_brought(workshop: Workshop, damage: str, wrong: str) -> None:
+    workshop.steps("deploy", "Go|true", triggers=[HOOK])
+    workshop.json("run", "deploy")
+    database = workshop.sops / "runs.db"
+    event_bytes = b'{"type":"webhook","id":"1","at":"2026-01-01T00:00:00.000Z","body":{}}'
+    with closing(SqliteStore(database)) as store:
+        new = NewDelivery(
+            procedure="deploy",
+            trigger="webhook:/deploy",
+            delivery="1",
+            event=event_bytes,
+            received_at=datetime(2026, 1, 1, tzinfo=UTC),
+            run_id="sop_run_aaaaaaaaaaaa",
+        )
+        store.deliveries.accept([new])
+    assert workshop.json("doctor")["healthy"] is True
+    with closing(apsw.Connection(str(database))) as db:
+        db.execute(f"update deliveries set {damage}")
+    (finding,) = workshop.json("doctor", code=1)["findings"]
+    assert finding["message"].endswith(f"brought {wrong}")
+    assert "ask whoever sent it" in finding["hint"]

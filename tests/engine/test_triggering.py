@@ -7,6 +7,7 @@ import pytest
 
 from sopwith.core.instant import Instant
 from sopwith.core.run import RunStatus
+from sopwith.engine import clerk
 from sopwith.engine.intake import Intake
 from sopwith.errors import StoreError
 
@@ -463,22 +464,24 @@ def test_the_clerk_asks_the_condition_as_it_is_by_then(bench: Bench) -> None:
     assert desk.runs() == []
 
 
-def test_a_run_that_waits_no_more_while_it_is_to_be_joined_is_not_joined(bench: Bench) -> None:
+def test_a_run_that_waits_no_more_while_it_is_to_be_joined_is_not_joined(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.environ["HOOK"] = SECRET
     bench.procedure("deploy", {}, triggers=[{**HOOK, "admission": "coalesce"}], maxConcurrent=1)
     desk = Desk(bench).begin()
     first = desk.github("/deploy", PUSH).document["runId"]
     second = desk.github("/deploy", PUSH, delivery="2").document["runId"]
-    real = desk.triggering._clerk._queued
+    real = clerk.queued_of
 
-    def queued(armed: Any) -> Any:
-        found = real(armed)
+    def queued(*args: Any) -> Any:
+        found = real(*args)
         if found:
             # right after the clerk has looked
             bench.engine().cancel(second, actor=ANN)
         return found
 
-    desk.triggering._clerk._queued = queued  # type: ignore[method-assign]
+    monkeypatch.setattr(clerk, "queued_of", queued)
     third = desk.github("/deploy", PUSH, delivery="3").document["runId"]
     assert third not in (first, second)
     assert [outcome for _, outcome in desk.outcomes] == ["started", "queued", "queued"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tests.doors.workshop import Workshop, slow, terminal, workshop
 from sopwith.doors import ancestry
 
 from .given import Served
-from .house import House
+from .house import House, Ruled
 
 __all__ = ["slow", "terminal", "workshop"]
 
@@ -34,10 +35,26 @@ def serve(workshop: Workshop) -> Iterator[Callable[..., Served]]:
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A server with runs in every state and a token of every kind."""
+    with _outside_of_runs():
+        made = House(tmp_path_factory.mktemp("house"))
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ruled]:
+    """Another one, where config.json says who may do what."""
+    with _outside_of_runs():
+        made = Ruled(tmp_path_factory.mktemp("ruled"))
+        yield made
+        made.close()
+
+
+@contextmanager
+def _outside_of_runs() -> Iterator[None]:
+    """These tests may themselves be a step of a run."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("SOPWITH_WORKSPACE", "SOPWITH_ACTOR_KIND", "SOP_RUN_ID", "SOPWITH_DEBUG", "NO_COLOR"):
             patch.delenv(name, raising=False)
         patch.setattr(ancestry, "TOP_PID", os.getppid())
-        made = House(tmp_path_factory.mktemp("house"))
-        yield made
-        made.close()
+        yield

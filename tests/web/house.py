@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import apsw
@@ -16,6 +17,21 @@ acts = [{do = "reject", by = "alice", step = "start", reason = "no"}]
 expect.status = "cancelled"
 """
 ROLES = [role.value for role in Role]
+
+
+class Ruled:
+    """A house with roles in config.json: `u-ROLE` has that one, `u-none` has none. All have administrators' tokens."""
+
+    def __init__(self, folder: Path) -> None:
+        self.house = House(folder)
+        workshop = self.house.workshop
+        names = [*ROLES, "none"]
+        self.tokens = {role: token(workshop, f"u-{role}", "admin") for role in names}
+        roles = {role: [f"user:u-{role}"] for role in ROLES}
+        (workshop.sops / "config.json").write_text(json.dumps({"roles": roles}))
+
+    def close(self) -> None:
+        self.house.close()
 
 
 class House:

@@ -14,7 +14,7 @@ from sopwith.doors.web.routes import ROUTES
 from sopwith.doors.web.table import Proof, Route
 
 from .given import Reply
-from .house import ROLES, House
+from .house import ROLES, House, Ruled
 
 OPEN = [route for route in ROUTES if isinstance(route.right, Proof)]
 CLOSED = [route for route in ROUTES if isinstance(route.right, Right)]
@@ -169,3 +169,58 @@ def test_a_method_that_a_route_does_not_have_is_told(house: House, route: Route)
     assert reply.code == "method_not_allowed"
     assert route.method in reply.headers["allow"]
     assert house.call("PUT", path).status == 401
+
+
+# what is about no run and no procedure
+
+FOR_EVERYTHING = {
+    *("GET /metrics", "POST /api/v1/audit/verification", "POST /api/v1/audit/prune", "GET /api/v1/backup"),
+    *("POST /api/v1/tokens", "GET /api/v1/tokens", "POST /api/v1/tokens/{tokenId}/revoke", "GET /api/v1/access"),
+    *("GET /api/v1/doctor", "GET /api/v1/notices", "POST /api/v1/notices/test"),
+}
+"""They tell of all there is, or hold for it."""
+FOR_A_PART = {
+    *("GET /api/v1/whoami", "GET /api/v1/openapi.json", "GET /api/v1/procedures", "GET /api/v1/runs"),
+    *("GET /api/v1/inbox", "GET /api/v1/inbox/events", "GET /api/v1/triggers", "GET /api/v1/deliveries"),
+    *("POST /api/v1/procedures", "POST /api/v1/runs", "GET /api/v1/deliveries/{number}", "POST /api/v1/audit/export"),
+}
+"""They tell of what the token is for."""
+OF_NONE = [route for route in CLOSED if route not in OF_OBJECTS]
+
+
+def test_each_route_that_is_about_no_object_is_for_everything_or_for_a_part() -> None:
+    assert {route.name for route in OF_NONE} == FOR_EVERYTHING | FOR_A_PART
+    assert not FOR_EVERYTHING & FOR_A_PART
+
+
+@each_by_name([route for route in OF_NONE if route.name in FOR_EVERYTHING])
+def test_what_holds_for_everything_takes_a_token_for_everything(house: House, route: Route) -> None:
+    reply = tried(house, route, house.elsewhere["admin"])
+    assert (reply.status, reply.code) == (403, "not_allowed")
+    assert "the token is not for everything" in reply.json["detail"]
+
+
+def test_a_procedure_that_a_token_is_not_for_is_not_made(house: House) -> None:
+    refused = house.call("POST", "/api/v1/procedures", house.elsewhere["author"], body={"name": "mine"})
+    assert (refused.status, refused.code) == (403, "not_allowed")
+    assert house.call("POST", "/api/v1/procedures", house.elsewhere["author"], body={"name": "otherwise"}).status == 201
+
+
+# what config.json gives, whatever the token would
+
+
+@pytest.mark.parametrize("role", [*ROLES, "none"])
+@each_by_name(CLOSED)
+def test_an_administrators_token_gives_no_more_than_the_role_in_config(ruled: Ruled, route: Route, role: str) -> None:
+    """Each handler asks: the token alone would open every route."""
+    if route.name in ("GET /api/v1/whoami", "GET /api/v1/openapi.json"):
+        return
+    reply = tried(ruled.house, route, ruled.tokens[role])
+    rights = RIGHTS[Role(role)] if role != "none" else frozenset()
+    if route.right in rights:
+        assert reply.status not in (401, 403), reply
+    elif route.right is Right.LOOK and route.name in FOR_A_PART:
+        shown = {} if route.media_type != "application/json" or reply.status != 200 else reply.json
+        assert not any(shown.get(key) for key in ("runs", "items", "sops", "triggers", "deliveries")), reply
+    else:
+        assert reply.status in ((403, 404, 412) if route.conditional else (403, 404)), reply

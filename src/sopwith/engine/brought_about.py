@@ -63,9 +63,8 @@ def _tops(runs: Runs, run_id: str) -> Iterator[Run]:
 
 def _brought_by(run: Run) -> frozenset[str]:
     """The runs whose steps have made this one or decided about it, and the one whose end has started it."""
-    if run.trigger != TriggerType.PROCEDURE or run.event is None:
-        return run.decided_in
-    return run.decided_in | {str(run.event["runId"])}
+    ended = run.event.get("runId") if run.trigger == TriggerType.PROCEDURE and run.event is not None else None
+    return run.decided_in | {str(ended)} if ended else run.decided_in
 
 
 def _outermost(runs: Runs, run: Run) -> Run:

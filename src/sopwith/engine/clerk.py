@@ -9,13 +9,15 @@ from collections.abc import Callable
 
 from sopwith.core.actor import Actor
 from sopwith.core.procedure import AdmissionRule
-from sopwith.core.run import Run, RunStatus
+from sopwith.core.run import Run
 from sopwith.core.trigger_events import decode_event
-from sopwith.core.triggers import Outcome, admission_of, match, max_queued_of, request_for, starter_of
+from sopwith.core.triggers import Outcome, admission_of, match, request_for, starter_of
+from sopwith.engine.admitting import check_room, is_queued, queued_of
 from sopwith.engine.armed import Armed, Armory
+from sopwith.engine.delivery_checks import why_unfit
 from sopwith.engine.engine import Call, Engine, RunRequest
 from sopwith.errors import Conflict, SopwithError, StoreError, WorkspaceError
-from sopwith.ports import Deliveries, Delivery, RunFilter, RunSummary
+from sopwith.ports import Deliveries, Delivery
 
 _AT_ONCE = 20
 """So many deliveries are read at a time."""
@@ -57,6 +59,9 @@ class Clerk:
 
     def _carry_out(self, delivery: Delivery) -> None:
         try:
+            if (wrong := why_unfit(delivery)) is not None:
+                self._settle(delivery, Outcome.REFUSED, reason=f"what it brought {wrong}")
+                return
             armed = self._armory.find(delivery.procedure, delivery.trigger)
             event = decode_event(delivery.event)
             matched = match(armed.procedure, armed.trigger, event)
@@ -74,7 +79,7 @@ class Clerk:
         is_made = self._engine.parts.store.summary(delivery.run_id) is not None
         rule = admission_of(armed.trigger)
         if not is_made and rule is not AdmissionRule.REJECT:
-            self._check_room(armed)
+            check_room(self._engine.parts.store, self._deliveries, armed)
         call = Call(request=request_for(armed.procedure.name, armed.trigger, delivery.delivery))
         request = RunRequest(
             name=armed.procedure.name,
@@ -98,35 +103,20 @@ class Clerk:
         if store.summary(delivery.run_id) is not None:
             return False
         for _ in range(_TRIES):
-            queued = self._queued(armed)
+            queued = queued_of(store, self._deliveries, armed)
             if not queued:
                 return False
             first = queued[-1].run_id
 
             def still_waits(run_id: str = first) -> bool:
                 summary = store.summary(run_id)
-                return summary is not None and _is_queued(summary)
+                return summary is not None and is_queued(summary)
 
             if self._settle(delivery, Outcome.COALESCED, reason=f"joined {first}", run_id=first, holds=still_waits):
                 return True
             if (kept := self._deliveries.delivery(delivery.number)) is None or kept.outcome:
                 return True
         return False
-
-    def _check_room(self, armed: Armed) -> None:
-        most = max_queued_of(armed.trigger)
-        pending = RunFilter(name=armed.procedure.name, statuses=(RunStatus.PENDING,), limit=0)
-        if self._engine.parts.store.summaries(pending)[1] < most:
-            return  # whosever they are
-        waiting = self._queued(armed)
-        if len(waiting) >= most:
-            raise _QueueFull(f"the queue of {armed.name} is full: {len(waiting)} of its runs wait (maxQueued {most})")
-
-    def _queued(self, armed: Armed) -> list[RunSummary]:
-        """The runs of this trigger that wait in the queue, the newest first."""
-        which = RunFilter(name=armed.procedure.name, statuses=(RunStatus.PENDING,))
-        queued = filter(_is_queued, self._engine.parts.store.summaries(which)[0])
-        return [run for run in queued if self._deliveries.trigger_of(run.run_id) == (armed.procedure.name, armed.name)]
 
     def _settle(
         self,
@@ -150,11 +140,3 @@ class Clerk:
         if kept is not None:
             self._told(kept)
         return settled
-
-
-class _QueueFull(SopwithError):
-    code = "queue_full"
-
-
-def _is_queued(run: RunSummary) -> bool:
-    return run.status is RunStatus.PENDING and not run.holds_slot and run.ended_at is None

@@ -5,17 +5,27 @@ came through a token, only about the procedures that they may know of.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from sopwith.core.actor import Actor
 from sopwith.core.people import Directory, Right, check_right
-from sopwith.core.procedure import check_name
+from sopwith.core.procedure import Procedure, check_name
 from sopwith.engine.documents import Document
 from sopwith.engine.library import Library
 from sopwith.engine.notifying import notices_document
-from sopwith.engine.sight import Sight
-from sopwith.engine.trigger_documents import delivery_document, foresight_document, read_event, triggers_document
-from sopwith.errors import NotFound
+from sopwith.engine.sight import Sight, fit_to_tell
+from sopwith.engine.trigger_documents import (
+    Admission,
+    delivery_document,
+    foresight_document,
+    read_event,
+    triggers_document,
+)
+from sopwith.errors import LimitReached, NotFound
 from sopwith.ports import Clock, Deliveries, Notices
+
+if TYPE_CHECKING:
+    from sopwith.engine.engine import Engine
 
 ALL = 2**62
 """A number that no delivery has reached."""
@@ -23,7 +33,9 @@ _PAGE = 500
 
 
 class Outside:
-    """What is kept of one workspace's triggers and messages; without `deliveries` or `notices` nothing was kept yet."""
+    """What is kept of one workspace's triggers and messages; without `engine`, `deliveries` or `notices` nothing was
+    kept yet.
+    """
 
     def __init__(
         self,
@@ -31,6 +43,7 @@ class Outside:
         environ: Mapping[str, str],
         clock: Clock,
         *,
+        engine: Engine | None = None,
         deliveries: Deliveries | None = None,
         notices: Notices | None = None,
         actor: Actor | None = None,
@@ -38,6 +51,7 @@ class Outside:
         self._library = library
         self._environ = environ
         self._clock = clock
+        self._engine = engine
         self._deliveries = deliveries
         self._notices = notices
         self._actor = actor
@@ -57,7 +71,30 @@ class Outside:
     def foreseen(self, name: str, event: bytes) -> Document:
         """What an event, as JSON, would start of a procedure, and why not. Starts nothing. Raises BadRequest."""
         Sight(self._library, self._actor).check_procedure(name)
-        return foresight_document(self._library.procedure(name), read_event(event, self._clock.now().at))
+        procedure, read = self._library.procedure(name), read_event(event, self._clock.now().at)
+        return foresight_document(procedure, read, self._admission(procedure, read))
+
+    def _admission(self, procedure: Procedure, event: dict[str, Any]) -> Admission | None:
+        engine, deliveries = self._engine, self._deliveries
+        if engine is None or deliveries is None:
+            return None
+        # only whoever asks needs what makes runs
+        from sopwith.engine.admitting import admission_now
+        from sopwith.engine.armed import Armed
+
+        def told(error: LimitReached) -> LimitReached:
+            if self._actor is None:
+                return error
+            return fit_to_tell(engine.parts.store, self._library, self._actor, error)
+
+        return lambda trigger, params: admission_now(
+            engine,
+            deliveries,
+            Armed(procedure, trigger),
+            params=params,
+            event=event,
+            fit_to_tell=told,
+        )
 
     def deliveries(self, *, name: str | None = None, before: int = ALL, limit: int) -> Document:
         """`{deliveries}`: the newest first, with numbers below `before`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from sopwith.core.schedule import explain, times_after
 from sopwith.core.scope import scope_of_event
 from sopwith.core.trigger_events import BadEvent, decode_event, encode_event, new_event
 from sopwith.core.triggers import (
+    Outcome,
     admission_of,
     match,
     max_queued_of,
@@ -98,9 +99,18 @@ def read_event(data: bytes, now: datetime) -> dict[str, Any]:
     return event
 
 
-def foresight_document(procedure: Procedure, event: Mapping[str, Any]) -> Document:
-    """`{wouldStart, triggers}`: what the event would start, and why not. Starts nothing; limits are not asked."""
-    answers = [_foreseen(procedure, each, event) for each in procedure.triggers if each.type != TriggerType.MANUAL]
+Admission = Callable[[Trigger, dict[str, Any]], Document]
+"""What would become of a run of this trigger with these parameters, as limits are now: `{outcome, reason?, …}`."""
+
+
+def foresight_document(procedure: Procedure, event: Mapping[str, Any], admission: Admission | None = None) -> Document:
+    """`{wouldStart, triggers}`: what the event would start, and why not. Starts nothing.
+
+    `admission`: None where no run was ever made, and limits stand in the way of none.
+    """
+    answers = [
+        _foreseen(procedure, each, event, admission) for each in procedure.triggers if each.type != TriggerType.MANUAL
+    ]
     return {
         "sopName": procedure.name,
         "event": dict(event),
@@ -109,14 +119,17 @@ def foresight_document(procedure: Procedure, event: Mapping[str, Any]) -> Docume
     }
 
 
-def _foreseen(procedure: Procedure, trigger: Trigger, event: Mapping[str, Any]) -> Document:
+def _foreseen(
+    procedure: Procedure, trigger: Trigger, event: Mapping[str, Any], admission: Admission | None
+) -> Document:
     document: Document = {"trigger": name_of(trigger), "wouldStart": False}
     if (reason := next(_not_meant(trigger, event), None)) is not None:
         return {**document, "reason": reason}
     matched = match(procedure, trigger, event)
     if matched.outcome is not None:
         return {**document, "outcome": matched.outcome, "reason": matched.reason}
-    return {**document, "wouldStart": True, "params": matched.params}
+    found = {"outcome": Outcome.STARTED} if admission is None else admission(trigger, matched.params)
+    return {**document, "wouldStart": found["outcome"] is not Outcome.REFUSED, "params": matched.params, **found}
 
 
 def _not_meant(trigger: Trigger, event: Mapping[str, Any]) -> Iterator[str]:

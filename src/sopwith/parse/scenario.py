@@ -14,8 +14,9 @@ import msgspec
 from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
 from sopwith.core.config import Config
-from sopwith.core.procedure import ExecutionMode
+from sopwith.core.procedure import ExecutionMode, Trigger
 from sopwith.core.run import RunStatus, StepStatus
+from sopwith.core.triggers import Outcome
 
 
 class Verb(StrEnum):
@@ -90,6 +91,16 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     rolled_back: bool | None = None
     refused: str = ""
     """The start of the run must be refused with this error code."""
+    params: dict[str, Any] = msgspec.field(default_factory=dict)
+    outcome: Outcome | None = None
+    """Of the event, where no run comes of it."""
+
+
+class Happening(msgspec.Struct, frozen=True, kw_only=True):
+    """Something outside that a trigger is told of. `event`: what it brings, without `type`, `id` and `at`."""
+
+    trigger: Trigger
+    event: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +111,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     mode: ExecutionMode | None = None
     params: dict[str, Any] = msgspec.field(default_factory=dict)
     starter: Actor
+    happening: Happening | None = None
+    """What starts the run in place of `starter`; it brings the parameters along."""
     starts_at: datetime | None = None
     config: Config | None = None
     stubs: dict[StepId, Stub] = msgspec.field(default_factory=dict)

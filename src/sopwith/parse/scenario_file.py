@@ -13,13 +13,16 @@ from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.address import StepId
 from sopwith.core.config import Config
 from sopwith.core.events import EventBody, GateBody, StepBody
-from sopwith.core.procedure import Procedure
+from sopwith.core.procedure import Procedure, Trigger, TriggerType
 from sopwith.core.run import StepStatus
+from sopwith.core.scope import scope_of_event
+from sopwith.core.trigger_events import BadEvent, encode_event
+from sopwith.core.triggers import Outcome, find_trigger, name_of
 from sopwith.errors import Problem
 from sopwith.parse.config import ConfigFile, checked_config
 from sopwith.parse.findings import Findings, Place, shown
 from sopwith.parse.parsed import SourceFile
-from sopwith.parse.scenario import Act, Expectation, ExpectedEvent, Pass, Scenario, Stub, Verb
+from sopwith.parse.scenario import Act, Expectation, ExpectedEvent, Happening, Pass, Scenario, Stub, Verb
 from sopwith.parse.scenario_model import ActFile, ExpectFile, ScenarioFile, ScriptStub, Span, StepStub
 from sopwith.parse.shape import read_shape
 from sopwith.parse.source import read_text
@@ -84,6 +87,7 @@ class _Reader:
             mode=stated.mode,
             params=dict(stated.params),
             starter=_actor(stated.started_by or SOMEBODY),
+            happening=self._happening(stated),
             starts_at=self._instant(stated.starts_at, ("starts_at",)),
             config=None if stated.config is None else self._config(stated.config),
             stubs={number: self._stub(stub, path, number) for number, (stub, path) in stubs.items()},
@@ -96,6 +100,45 @@ class _Reader:
             ),
             expect=self._expectation(stated.expect),
         )
+
+    # what starts it
+
+    def _happening(self, stated: ScenarioFile) -> Happening | None:
+        if stated.trigger is None:
+            for name in ("event",) if stated.event is not None else ():
+                hint = f'add trigger = "NAME": {self._triggers_hint()}'
+                self._error("missing_key", "an event comes to a trigger, and none is named", (name,), hint)
+            if stated.expect.outcome is not None:
+                hint = "name a trigger, or take it out"
+                self._error("two_keys", "only an event has an outcome", ("expect", "outcome"), hint)
+            return None
+        for name, value in (("params", stated.params), ("started_by", stated.started_by), ("mode", stated.mode)):
+            if value:
+                self._error("two_keys", f"a trigger starts the run: it takes no {name}", (name,), "take it out")
+        trigger = find_trigger(self._procedure, stated.trigger)
+        if trigger is None or trigger.type == TriggerType.MANUAL:
+            hint = self._findings.did_you_mean(stated.trigger, self._triggers) or self._triggers_hint()
+            self._unexpected(f"a trigger of {self._procedure.name}", stated.trigger, ("trigger",), hint)
+            return None
+        return Happening(trigger=trigger, event=self._event_of(trigger, stated.event or {}))
+
+    def _event_of(self, trigger: Trigger, stated: dict[str, Any]) -> dict[str, Any]:
+        known = {name.removeprefix("event.") for name in scope_of_event(trigger.type)} - {"type"}
+        for name in sorted(stated.keys() - known):
+            hint = f"it may have {', '.join(sorted(known))}"
+            self._error("unknown_key", f"an event of type {trigger.type} has no {name}", ("event", name), hint)
+        try:
+            encode_event(stated)
+        except BadEvent as error:
+            self._error("bad_value", f"the event cannot be used: {error}", ("event",), "let it bring less")
+        return stated
+
+    @property
+    def _triggers(self) -> list[str]:
+        return [name_of(each) for each in self._procedure.triggers if each.type != TriggerType.MANUAL]
+
+    def _triggers_hint(self) -> str:
+        return f"one of {', '.join(self._triggers)}" if self._triggers else f"{self._procedure.name} has none"
 
     # steps
 
@@ -220,6 +263,9 @@ class _Reader:
             if stated != ExpectFile(refused=stated.refused):
                 hint = "take the rest out, or take refused out"
                 self._error("two_keys", "a start that is refused makes no run to look at", ("expect",), hint)
+        if stated.outcome is not None and stated != ExpectFile(outcome=stated.outcome):
+            hint = "take the rest out, or take outcome out"
+            self._error("two_keys", "an event of which no run comes leaves none to look at", ("expect",), hint)
         return Expectation(
             status=stated.status,
             steps=self._statuses(stated.steps),
@@ -230,6 +276,8 @@ class _Reader:
             nothing_ran=stated.nothing_ran,
             rolled_back=stated.rolled_back,
             refused=stated.refused or "",
+            params=dict(stated.params or {}),
+            outcome=None if stated.outcome is None else Outcome(stated.outcome),
         )
 
     def _statuses(self, said: Mapping[str, StepStatus]) -> dict[StepId, StepStatus]:

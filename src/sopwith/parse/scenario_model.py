@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -81,6 +81,13 @@ class ExpectFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     nothing_ran: Annotated[bool | None, Meta(description="Whether it completed and every step was skipped.")] = None
     rolled_back: Annotated[bool | None, Meta(description="Whether a rollback was carried to its end.")] = None
     refused: Annotated[str | None, Meta(description="The error code that must answer the start of the run.")] = None
+    params: Annotated[
+        dict[str, Value] | None, Meta(description="Parameters that the run must have, such as the trigger gives it.")
+    ] = None
+    outcome: Annotated[
+        Literal["unmatched", "refused"] | None,
+        Meta(description="What becomes of the event where no run comes of it, by the condition or a parameter."),
+    ] = None
 
 
 class ScenarioFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,6 +99,12 @@ class ScenarioFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     mode: Annotated[ExecutionMode | None, Meta(description="Run in another mode, as `sop run --mode`.")] = None
     params: Annotated[dict[str, Value], Meta(description="The parameters of the run.")] = field(default_factory=dict)
     started_by: Annotated[Who | None, Meta(description="Who starts the run; `somebody` if not said.")] = None
+    trigger: Annotated[
+        str | None, Meta(description="The trigger that starts the run, by its `key` or as `sop trigger list` names it.")
+    ] = None
+    event: Annotated[
+        dict[str, Any] | None, Meta(description="What happens outside, as that trigger is told of it.")
+    ] = None
     starts_at: Annotated[Instant | None, Meta(description="The time at which it is started.")] = None
     config: Annotated[ConfigFile | None, Meta(description="Stands for config.json.")] = None
     steps: Annotated[dict[str, StepStub], Meta(description="How steps go, by number or key.")] = field(

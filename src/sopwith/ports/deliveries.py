@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -33,6 +34,13 @@ class Delivery(NewDelivery, frozen=True, kw_only=True):
 
     number: int
     settled_at: datetime | None = None
+    digest: bytes = b""
+    """The SHA-256 of the event as it was accepted; empty where an older version has kept it."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the event is what was accepted, as far as that can be told."""
+        return not self.digest or hashlib.sha256(self.event).digest() == self.digest
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,17 +14,20 @@ from pathlib import Path
 
 import msgspec
 
+from sopwith.core.actor import Actor
 from sopwith.core.codec import decode_event
 from sopwith.core.config import Config
 from sopwith.core.due import due, ready_now
 from sopwith.core.events import Event
-from sopwith.core.procedure import Procedure
+from sopwith.core.procedure import Procedure, TriggerType
 from sopwith.core.run import Run
+from sopwith.core.trigger_events import encode_event, new_event
+from sopwith.core.triggers import Match, match, starter_of
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.runs import Loaded
 from sopwith.errors import SopwithError
-from sopwith.parse.scenario import Act, Pass, Scenario
+from sopwith.parse.scenario import Act, Happening, Pass, Scenario
 from sopwith.rehearsal.acts import act_words, do, is_possible
 from sopwith.rehearsal.moments import Endless, QuietLoop, StageClock
 from sopwith.rehearsal.stage import open_stage
@@ -47,6 +50,8 @@ class Played(msgspec.Struct, frozen=True, kw_only=True):
     run: Run | None = None
     events: tuple[Event, ...] = ()
     refusal: SopwithError | None = None
+    unmatched: Match | None = None
+    """Why no run comes of the event that was to start it."""
     trouble: Trouble | None = None
     endless: bool = False
 
@@ -81,8 +86,14 @@ class _Play:
 
     def play(self, name: str, scenario: Scenario) -> Played:
         request = RunRequest(name=name, params=scenario.params, mode=scenario.mode)
+        starter = scenario.starter
+        if scenario.happening is not None:
+            found = self._asked_for(name, scenario.happening)
+            if isinstance(found, Match):
+                return Played(unmatched=found)
+            request, starter = found
         try:
-            created = self._engine.create_run(request, actor=scenario.starter)
+            created = self._engine.create_run(request, actor=starter)
         except SopwithError as refusal:
             return Played(refusal=refusal)
         self._loaded = self._engine.runs.load(created.run_id)
@@ -91,6 +102,16 @@ class _Play:
         except Endless:
             return Played(run=self._run, events=self._events, endless=True)
         return Played(run=self._run, events=self._events, trouble=trouble)
+
+    def _asked_for(self, name: str, happening: Happening) -> tuple[RunRequest, Actor] | Match:
+        """The run that the event asks for, and who starts it; or why there is none."""
+        trigger, procedure = happening.trigger, self._engine.parts.library.procedure(name)
+        event = new_event(TriggerType(trigger.type), "rehearsal", self._clock.now().at) | happening.event
+        matched = match(procedure, trigger, event)
+        if matched.outcome is not None:
+            return matched
+        request = RunRequest(name=name, params=matched.params, trigger=trigger.type, event=encode_event(event))
+        return request, starter_of(name, trigger, event)
 
     @property
     def _run(self) -> Run:

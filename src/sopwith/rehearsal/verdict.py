@@ -86,10 +86,25 @@ def _outputs(run: Run, number: StepId) -> dict[str, Any]:
 
 
 def _start(expect: Expectation, played: Played) -> Difference | None:
+    if expect.outcome is not None or played.unmatched is not None:
+        return _outcome(expect, played)
     refusal = played.refusal
     if (refusal.code if refusal else "") == expect.refused:
         return None
     return Difference(what="the start of the run", **answers(expect.refused, refusal))
+
+
+def _outcome(expect: Expectation, played: Played) -> Difference | None:
+    """Of the event that was to start the run."""
+    found = played.unmatched
+    if found is not None and found.outcome is expect.outcome:
+        return None
+    expected = "a run" if expect.outcome is None else f"no run: {expect.outcome}"
+    if found is not None:
+        return Difference(what="the event", expected=expected, got=f"no run: {found.outcome}: {found.reason}")
+    refusal = played.refusal
+    got = "a run" if refusal is None else f"{refusal.code}: {refusal.message}"
+    return Difference(what="the event", expected=expected, got=got)
 
 
 def _of_run(expect: Expectation, run: Run) -> Iterator[Difference]:
@@ -103,6 +118,8 @@ def _of_run(expect: Expectation, run: Run) -> Iterator[Difference]:
     for name, wanted, found in flags:
         if wanted is not None:
             yield from _unequal(name, _value(wanted), _value(found))
+    for name, value in expect.params.items():
+        yield from _unequal(f"parameter {name}", _value(value), _value(run.params.get(name)))
 
 
 def _unequal(what: str, expected: str, got: str) -> Iterator[Difference]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -79,6 +80,7 @@ class SqliteDeliveries:
             outcome=new.outcome or None,
             reason=new.reason,
             settled_at=milliseconds(new.received_at) if new.outcome else None,
+            digest=hashlib.sha256(new.event).digest(),
         )
         row = self._db.row("delivery_by_name", procedure=new.procedure, trigger=new.trigger, delivery=new.delivery)
         assert row is not None
@@ -94,7 +96,7 @@ class SqliteDeliveries:
 
 
 def _delivery(row: Row) -> Delivery:
-    number, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at = row
+    number, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at, digest = row
     return Delivery(
         number=number,
         procedure=procedure,
@@ -106,4 +108,5 @@ def _delivery(row: Row) -> Delivery:
         outcome=outcome or "",
         reason=reason,
         settled_at=None if settled_at is None else instant(settled_at),
+        digest=digest or b"",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -102,6 +103,7 @@ def _accept(shelf: Shelf, new: NewDelivery) -> Accepted:
     made = Delivery(
         number=shelf.last_delivery,
         settled_at=new.received_at if new.outcome else None,
+        digest=hashlib.sha256(new.event).digest(),
         **msgspec.structs.asdict(new),
     )
     shelf.deliveries[made.number] = made

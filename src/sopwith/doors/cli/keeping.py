@@ -31,11 +31,11 @@ def _examined(door: Door, *, mend: bool, kill_orphans: bool) -> Document:
                 "a server is mended where its files are", hint="sop doctor --dry-run tells from here what is wrong"
             )
         return door.server.keeping.doctor()
-    from sopwith.assembly import access_troubles
+    from sopwith.assembly import troubles_beside
     from sopwith.engine.doctor import examine
     from sopwith.stores.surroundings import troubles
 
-    around = (*troubles(door.workspace.database), *access_troubles(door.engine))
+    around = (*troubles(door.workspace.database), *troubles_beside(door.engine))
     findings = examine(door.engine, mend=mend, around=around, kill_orphans=kill_orphans)
     shown = [finding.document() for finding in findings]
     return {"findings": shown, "healthy": all(finding.mended for finding in findings)}

@@ -46,7 +46,8 @@ def trigger_list(door: Door, name: str | None) -> None:
 def trigger_test(door: Door, name: str, file: Path) -> None:
     """Tell what an event would start of procedure NAME, with which parameters, and why not. Starts nothing.
 
-    Exit code 1 if it would start nothing.
+    Limits are asked as they are now: whether it would start at once, wait, join a run that waits, or be refused.
+    Exit code 1 if nothing would come of it.
     """
     data = read_bounded(file)
     if data is None:
@@ -102,10 +103,20 @@ def _test_text(document: Document) -> str:
     for each in document["triggers"]:
         good = each["wouldStart"]
         sign = click.style(mark("✔" if good else "✘"), fg="green" if good else "red")
-        told = "would start a run" if good else f"starts nothing: {shown(each['reason'])}"
-        lines.append(f"{sign} {safe(each['trigger'])} {told}")
+        lines.append(f"{sign} {safe(each['trigger'])} {_would(each)}")
         lines += [f"    {text.assigned(name, value)}" for name, value in each.get("params", {}).items()]
     return "\n".join(lines) or f"{document['sopName']} has no trigger but people"
+
+
+def _would(answer: Document) -> str:
+    """What would come of the event at one trigger."""
+    if not answer["wouldStart"]:
+        return f"starts nothing: {shown(answer['reason'])}"
+    if answer["outcome"] == "coalesced":
+        return f"starts no run of its own: {shown(answer['reason'])}, which waits in the queue"
+    if answer["outcome"] == "queued":
+        return f"would make a run that waits, at place {answer['place']} of the queue: {shown(answer['reason'])}"
+    return "would start a run"
 
 
 def _row(delivery: Document) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sopwith.assembly import access_troubles
+from sopwith.assembly import troubles_beside
 from sopwith.core.grants import PATTERN, Role
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.doors.web.cursors import cursor, read_number
@@ -82,7 +82,7 @@ def _before(asked: Asked) -> int | None:
 
 def _doctor(desk: Desk, asked: Asked) -> Answer:
     check_right(asked.who, Right.MANAGE, Directory(desk.engine.parts.library.config()), "have the workspace examined")
-    around = (*troubles(desk.workspace.database), *access_troubles(desk.engine))
+    around = (*troubles(desk.workspace.database), *troubles_beside(desk.engine))
     findings = examine(desk.engine, mend=False, around=around)
     return Answer({"findings": [finding.document() for finding in findings], "healthy": not findings})
 

@@ -460,23 +460,24 @@ where settled_at >= :since order by settled_at, id limit :limit
 select count(*), min(received_at) from deliveries indexed by deliveries_waiting where outcome is null
 -- name: insert_delivery
 -- Keeps a delivery, unless it is kept already.
-insert into deliveries (procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at)
-values (:procedure, :trigger, :delivery, :received_at, :event, :run_id, :outcome, :reason, :settled_at)
+insert into deliveries (procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at, digest)
+values
+    (:procedure, :trigger, :delivery, :received_at, :event, :run_id, :outcome, :reason, :settled_at, :digest)
 on conflict do nothing returning id
 
 -- name: delivery_by_name
 -- The delivery of this id at this trigger.
-select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at
+select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at, digest
 from deliveries where procedure = :procedure and trigger = :trigger and delivery = :delivery
 
 -- name: delivery_by_id
 -- The same by its number.
-select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at
+select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at, digest
 from deliveries where id = :id
 
 -- name: waiting_deliveries
 -- Those that nobody has carried out yet, the oldest first.
-select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at
+select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at, digest
 from deliveries indexed by deliveries_waiting where outcome is null and id > :after order by id limit :limit
 
 -- name: count_waiting_of_trigger
@@ -489,7 +490,7 @@ select procedure, trigger from deliveries where run_id = :run_id limit 1
 
 -- name: newest_deliveries
 -- Deliveries before this number, the newest first.
-select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at
+select id, procedure, trigger, delivery, received_at, event, run_id, outcome, reason, settled_at, digest
 from deliveries where id < :before order by id desc limit :limit
 
 -- name: settle_delivery
