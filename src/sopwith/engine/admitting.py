@@ -19,7 +19,7 @@ from sopwith.engine.armed import Armed
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.runs import Runs
 from sopwith.errors import CoolingDown, LimitReached, SopwithError
-from sopwith.ports import Deliveries, RunFilter, RunSummary, Store
+from sopwith.ports import Deliveries, Owner, RunFilter, RunSummary, Store
 
 Document = dict[str, Any]
 
@@ -115,6 +115,7 @@ class _Trial(Runs):
         plan: Callable[[Occupancy, Instant], tuple[Decision, tuple[bytes, ...]]],
         *,
         group: str = "",
+        driver: Owner | None = None,
     ) -> NoReturn:
         def look(occupancy: Occupancy) -> NoReturn:
             self.place = 1 + len({*occupancy.queued_before, *occupancy.queued_in_group})
