@@ -6,7 +6,6 @@ Values are read as parameters are (`parameters.py`): text from a command line ta
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from sopwith.core.approval import FieldType, FormField, FormValue
@@ -74,6 +73,8 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _unknown(name: Any, known: Mapping[str, FormField]) -> str:
+    from difflib import get_close_matches  # only for a name that is wrong
+
     near = get_close_matches(name, known, n=1) if isinstance(name, str) and len(name) <= 100 else []
     guess = f", did you mean {near[0]}?" if near else ""
     return f"the form has no field {shown(name)}{guess}" if known else f"this gate has no form, got {shown(name)}"

@@ -7,7 +7,7 @@ What only one of them needs is imported there: a list needs none of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sopwith.core.actor import Actor
 from sopwith.core.config import Config
@@ -19,7 +19,9 @@ from sopwith.engine.listing import list_procedures
 from sopwith.engine.sight import Sight
 from sopwith.errors import Problem, Severity
 from sopwith.parse.parsed import Parsed
-from sopwith.ports import ExecutorKinds
+
+if TYPE_CHECKING:
+    from sopwith.ports import ExecutorKinds
 
 
 class Catalog:
