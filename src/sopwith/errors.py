@@ -223,6 +223,12 @@ class StoreError(SopwithError):
     code = "store_error"
 
 
+class UnreadableRecord(StoreError):
+    """The record of one run was changed, or a part of it is missing; all others can be used."""
+
+    code = "unreadable_record"
+
+
 class WorkspaceError(SopwithError):
     """A file of the workspace cannot be read or written."""
 

@@ -240,7 +240,8 @@ def as_of_version_8(database: Path) -> None:
     with closing(apsw.Connection(str(database))) as db:
         db.execute(
             "drop trigger runs_ended; drop trigger runs_made_ended; drop table ended_runs; drop index runs_asking;"
-            "alter table runs drop column asks; alter table runs drop column left_at; pragma user_version = 8"
+            "alter table runs drop column asks; alter table runs drop column left_at;"
+            "alter table deliveries drop column digest; pragma user_version = 8"
         )
 
 
@@ -271,8 +272,9 @@ def test_a_run_of_an_older_store_that_cannot_be_read_is_not_lost_from_the_inbox(
         found = again.parts.store.summary(run.run_id)
         assert found is not None
         assert (found.asks, found.left_at) == (1, None)
-        with pytest.raises(StoreError, match="procedure"):
-            Reader(again).inbox()
+        told = {item["runId"]: (item["kind"], item["next"]) for item in Reader(again).inbox(ANN)["items"]}
+        assert told.pop(run.run_id) == ("unreadable", f"sop audit {run.run_id} --verify")
+        assert len(told) > 1
 
 
 def test_a_run_of_an_older_store_that_nobody_could_have_written_keeps_nobody_out(real: Engine) -> None:
@@ -305,3 +307,32 @@ def test_what_was_edited_by_hand_is_found_and_put_right(real: Engine) -> None:
     assert examine(real) == ()
     assert Reader(real).inbox() == whole
     assert Reader(real).history()["total"] == 6
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"{", b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}", b""],
+    ids=["torn", "nested", "gone"],
+)
+def test_a_run_whose_record_was_changed_hides_no_other(bench: Bench, payload: bytes) -> None:
+    bench.procedure("gated", GATED)
+    changed, sound = bench.run("gated").run_id, bench.run("gated").run_id
+    kept = bench.store._shelf.runs[changed]
+    kept.events = (*kept.events[:1], replace(kept.events[1], payload=payload), *kept.events[2:])
+    bad, good = bench.reader.inbox(ANN)["items"]
+    assert (bad["runId"], bad["kind"], bad["title"], bad["stepNumber"]) == (changed, "unreadable", None, None)
+    assert f"the record of {changed} cannot be read" in bad["reason"]
+    assert (good["runId"], good["kind"]) == (sound, "approval")
+
+
+def test_a_store_that_cannot_be_used_is_no_empty_inbox(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.procedure("gated", GATED)
+    bench.run("gated")
+
+    def fail(*_arguments: object) -> Any:
+        raise StoreError("the disk is gone")
+
+    reader = bench.reader
+    monkeypatch.setattr(reader._parts.store, "events", fail)
+    with pytest.raises(StoreError, match="the disk is gone"):
+        reader.inbox()

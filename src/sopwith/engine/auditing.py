@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from sopwith.core.instant import iso
-from sopwith.errors import RecordDropped, SopwithError, StoreError
+from sopwith.errors import RecordDropped, SopwithError, UnreadableRecord
 
 
 def _nothing(*_: object) -> tuple[()]:
@@ -98,10 +98,10 @@ class Auditing:
             return datetime.max.replace(tzinfo=UTC)
 
     def why_empty(self, run_id: str) -> SopwithError:
-        """The error for whoever needs what a run without payloads said: RecordDropped, or StoreError without leave."""
+        """The error for whoever needs what a run without payloads said: RecordDropped, or UnreadableRecord."""
         dropped = self.dropped(run_id)
         if dropped is None:
-            return StoreError(
+            return UnreadableRecord(
                 f"the record of {run_id} cannot be read: its content is gone, and no tombstone says why",
                 hint=f"sop audit {run_id} --verify tells more",
             )

@@ -40,7 +40,7 @@ from sopwith.engine.outputs import Output, output_of, verifications_of
 from sopwith.engine.parts import Parts
 from sopwith.engine.records import Loaded, Records, check_run_id, envelope_of
 from sopwith.engine.sight import Sight, no_such_run
-from sopwith.errors import NotFound, VerificationFailed
+from sopwith.errors import NotFound, UnreadableRecord, VerificationFailed
 from sopwith.ports import AskingFilter, Owner, RunFilter
 
 PENDING = "pending"
@@ -207,7 +207,7 @@ class Reader:
         for run_id in self._candidates(which, _PAGE if limit is None else limit):
             if limit is not None and len(items) >= limit:
                 break
-            found = self._asked_in(self._records.load(run_id).run, actor, people)
+            found = self._asked(run_id, actor, people)
             items += (item for item in found if not mine or item.get("mayApprove", True))
             last = run_id
         else:
@@ -232,6 +232,28 @@ class Reader:
             if len(page) <= at_once:
                 return
             which = msgspec.structs.replace(which, after=page[-1].run_id)
+
+    def _asked(self, run_id: str, actor: Actor | None, people: Directory | None) -> list[Document]:
+        """What waits in the run of this id; of one whose record cannot be read, just that: it hides no other."""
+        try:
+            run = self._records.load(run_id).run
+        except UnreadableRecord as error:
+            return [self._unreadable(run_id, error)]
+        return self._asked_in(run, actor, people)
+
+    def _unreadable(self, run_id: str, error: UnreadableRecord) -> Document:
+        summary = self._parts.store.summary(run_id)
+        assert summary is not None
+        return {
+            "runId": run_id,
+            "sopName": summary.name,
+            "kind": "unreadable",
+            "stepNumber": None,
+            "title": None,
+            "requestedAt": iso(summary.updated_at),
+            "reason": str(error),
+            "next": f"sop audit {run_id} --verify",
+        }
 
     def _asked_in(self, run: Run, actor: Actor | None, people: Directory | None) -> list[Document]:
         """What waits in one run, which may have gone on since it was found."""

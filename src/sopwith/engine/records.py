@@ -20,7 +20,7 @@ from sopwith.core.procedure import Procedure, decode_procedure, sha256
 from sopwith.core.run import Run
 from sopwith.engine.parts import Parts
 from sopwith.engine.sight import no_such_run
-from sopwith.errors import BadName, StoreError
+from sopwith.errors import BadName, SopwithError, UnreadableRecord
 
 RUN_ID = r"sop_run_[a-z0-9_-]{1,48}"
 
@@ -43,7 +43,7 @@ class Records:
         self._parts = parts
 
     def load(self, run_id: str) -> Loaded:
-        """The run as it is now. Raises BadName, NotFound or RecordDropped."""
+        """The run as it is now. Raises BadName, NotFound, RecordDropped or UnreadableRecord."""
         check_run_id(run_id)
         sealed = self._parts.store.events(run_id)
         if not sealed:
@@ -81,8 +81,11 @@ class Records:
     def _readable(self, run_id: str) -> Iterator[None]:
         try:
             yield
-        except (ValueError, AssertionError) as error:
-            raise StoreError(
+        except SopwithError:
+            raise
+        except Exception as error:
+            # whoever changes a record may make anything of it: what is nested too deep, or has no such step
+            raise UnreadableRecord(
                 f"the record of {run_id} cannot be read: {error}",
                 hint="it was changed: sop doctor tells more",
             ) from error
@@ -92,17 +95,17 @@ class Records:
         data = self._parts.store.content(first.body.procedure_digest)
         if data is None or sha256(data) != first.body.procedure_digest:
             what = "missing from the database" if data is None else "not what its digest says"
-            raise StoreError(f"the procedure that {first.run_id} runs is {what}", hint="sop doctor checks it")
+            raise UnreadableRecord(f"the procedure that {first.run_id} runs is {what}", hint="sop doctor checks it")
         return decode_procedure(data)
 
     def event_bytes(self, run: Run) -> bytes:
-        """The event that started the run, empty where none did. Raises StoreError where it is not what it was."""
+        """The event that started the run, empty where none did. Raises UnreadableRecord where it is not what it was."""
         if not run.event_digest:
             return b""
         data = self._parts.store.content(run.event_digest)
         if data is None or sha256(data) != run.event_digest:
             what = "missing from the database" if data is None else "not what its digest says"
-            raise StoreError(f"the event that started {run.run_id} is {what}", hint="sop doctor checks it")
+            raise UnreadableRecord(f"the event that started {run.run_id} is {what}", hint="sop doctor checks it")
         return data
 
     def _with_event(self, run: Run) -> Run:

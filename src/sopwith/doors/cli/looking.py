@@ -237,14 +237,13 @@ def _inbox_text(document: Document, *, mine: bool, after: str | None) -> str:
         return f"{nothing} after {shown(after)}" if after else nothing
     lines = []
     for item in document["items"]:
-        where = "start" if item["stepNumber"] is None else f"step {address_in(item)}"
         lines.append(
-            f"{text.bold(item['sopName'])} {item['runId']} {where}: {shown(item['title'])}"
+            f"{text.bold(item['sopName'])} {item['runId']}{_where(item)}"
             f"  {text.coloured('awaiting_approval' if item['kind'] == 'approval' else item['kind'])}"
         )
         if item.get("parent"):
             lines.append(text.dim(f"  {text.within(item['parent'])}"))
-        if item["kind"] == "paused" and item["reason"]:
+        if item["kind"] in ("paused", "unreadable") and item["reason"]:
             lines.append(f"  {shown(item['reason'])}")
         since = f"  since {text.local_time(item['requestedAt'])}"
         if item["kind"] == "queued":
@@ -255,6 +254,13 @@ def _inbox_text(document: Document, *, mine: bool, after: str | None) -> str:
         lines += [text.dim(since), *_whom(item)]
         lines += [f"  {item['next']}" if item.get("mayApprove", True) else text.dim(f"  {shown(item['whyNot'])}"), ""]
     return "\n".join([*lines, *_more_of_inbox(document, mine=mine, after=after)]).rstrip()
+
+
+def _where(item: Document) -> str:
+    if item["title"] is None:
+        return ""
+    where = "start" if item["stepNumber"] is None else f"step {address_in(item)}"
+    return f" {where}: {shown(item['title'])}"
 
 
 def _more_of_inbox(document: Document, *, mine: bool, after: str | None) -> list[str]:
