@@ -49,7 +49,7 @@ def cli_page() -> str:
 def _section(name: str, command: click.Command) -> str:
     context = click.Context(command, info_name=f"sop {name}")
     usage = " ".join([f"sop {name}", *command.collect_usage_pieces(context)])
-    own = [p for p in command.params if isinstance(p, click.Option) and p.name not in _SHARED]
+    own = [p for p in command.params if isinstance(p, click.Option) and p.name not in (*_SHARED, "help")]
     parts = [f"## sop {name}", prose(command.callback), f"```text\n{usage}\n```"]
     if own:
         parts.append(table(["Option", "Meaning"], [(_option(option), _meaning(option)) for option in own]))

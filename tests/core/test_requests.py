@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 from msgspec.structs import replace
 
@@ -51,7 +52,7 @@ def test_what_was_asked_is_told_apart_whatever_the_order() -> None:
 
 
 def test_the_id_of_a_named_run_is_a_run_id_and_always_the_same() -> None:
-    assert RUN_ID.fullmatch(run_id_of(ONE))
+    assert re.fullmatch(RUN_ID, run_id_of(ONE))
     assert run_id_of(ONE) == run_id_of(request_of(ALICE, "k", {"other": True}))
 
 

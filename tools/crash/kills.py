@@ -92,7 +92,10 @@ def _import_all() -> None:
     import sopwith.doors.cli.deciding
     import sopwith.doors.cli.foreground
     import sopwith.doors.cli.looking
+    import sopwith.doors.cli.reporting
+    import sopwith.engine.children
     import sopwith.engine.driver
+    import sopwith.engine.evidence
     import sopwith.executors.keeper_process
     import sopwith.executors.shell
     import sopwith.executors.watch  # noqa: F401
