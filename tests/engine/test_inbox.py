@@ -240,7 +240,8 @@ def as_of_version_8(database: Path) -> None:
     with closing(apsw.Connection(str(database))) as db:
         db.execute(
             "drop trigger runs_ended; drop trigger runs_made_ended; drop table ended_runs; drop index runs_asking;"
-            "alter table runs drop column asks; alter table runs drop column left_at; pragma user_version = 8"
+            "alter table runs drop column asks; alter table runs drop column left_at;"
+            "alter table deliveries drop column digest; pragma user_version = 8"
         )
 
 
