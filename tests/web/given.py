@@ -19,7 +19,7 @@ from tests.doors.workshop import DEADLINE_SECS, Workshop, eventually
 
 # these tests may themselves be a step of a run, which is not what they are about
 _TOP = f"from sopwith.doors import ancestry; ancestry.TOP_PID = {os.getpid()}"
-_UNHURRIED = "from sopwith.doors.web import limits as l; l.PER_SECOND = l.BURST = l.FAILURES_PER_MINUTE = 1e6"
+UNHURRIED = "from sopwith.doors.web import limits as l; l.PER_SECOND = l.BURST = l.FAILURES_PER_MINUTE = 1e6"
 _MAIN = "from sopwith.doors import cli; cli.main()"
 
 
@@ -46,7 +46,7 @@ class Served:
     """`sop serve --port 0` of a workshop."""
 
     def __init__(
-        self, workshop: Workshop, *args: str, before: str = _UNHURRIED, env: Mapping[str, str] | None = None
+        self, workshop: Workshop, *args: str, before: str = UNHURRIED, env: Mapping[str, str] | None = None
     ) -> None:
         self.workshop = workshop
         self._out = workshop.root.parent / f"server-{time.monotonic_ns()}.txt"

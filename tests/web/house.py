@@ -10,7 +10,7 @@ from tests.doors.workshop import Workshop
 
 from sopwith.core.config import Role
 
-from .given import Reply, Served, database, token
+from .given import UNHURRIED, Reply, Served, database, token
 
 _SCENARIO = """
 acts = [{do = "reject", by = "alice", step = "start", reason = "no"}]
@@ -37,7 +37,8 @@ class Ruled:
 class House:
     """`deploy` and `other` each have a run that waits at its start gate."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, before: str = "pass") -> None:
+        """`before`: what the server does before it serves, in Python."""
         self.workshop = Workshop(folder / "w")
         for name in ("deploy", "other"):
             self.workshop.steps(name, "Build | echo built", "?Ship | echo shipped", mode="auto", maxConcurrent=500)
@@ -50,7 +51,7 @@ class House:
         self.agents = {role: token(self.workshop, f"a-{role}", role, "--kind", "agent") for role in ROLES}
         self.services = {role: token(self.workshop, f"s-{role}", role, "--kind", "service") for role in ROLES}
         self.dead = {"none": "", "garbage": "nothing", "wrong": self._wrong(), **self._ended()}
-        self.served = Served(self.workshop)
+        self.served = Served(self.workshop, before=f"{UNHURRIED}; {before}")
 
     def _wrong(self) -> str:
         """A token that is there, with another secret."""

@@ -224,3 +224,11 @@ def test_an_administrators_token_gives_no_more_than_the_role_in_config(ruled: Ru
         assert not any(shown.get(key) for key in ("runs", "items", "sops", "triggers", "deliveries")), reply
     else:
         assert reply.status in ((403, 404, 412) if route.conditional else (403, 404)), reply
+
+
+def test_who_may_not_steer_drives_nothing_on(ruled: Ruled) -> None:
+    """Also where nothing would be recorded: a run that waits only needs a driver."""
+    path = f"/api/v1/runs/{ruled.house.runs['deploy']}/resume"
+    for role in ("viewer", "approver", "author", "none"):
+        assert ruled.house.call("POST", path, ruled.tokens[role], body={}).status in (403, 404), role
+    assert ruled.house.call("POST", path, ruled.tokens["runner"], body={}).status == 200

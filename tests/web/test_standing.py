@@ -110,6 +110,17 @@ def test_a_step_of_a_run_that_is_not_known_here_steers_what_it_has_started_and_n
     assert place.say("cancel", own, place.admin, inside(NOWHERE)).status == 200
 
 
+def test_a_stream_of_the_inbox_says_what_an_agent_may(place: Place) -> None:
+    """With the same token, at the same time."""
+    place.started("deploy", place.admin)
+    told = []
+    for said in ({}, {"Sopwith_Actor_Kind": "agent"}, {}):
+        stream = place.served.stream("/api/v1/inbox/events", place.admin, **said)
+        told.append(stream.take(1)[0].data["items"][0]["mayApprove"])
+        stream.close()
+    assert told == [True, False, True]
+
+
 def test_it_lets_nobody_in(place: Place) -> None:
     run_id = place.started("deploy", place.admin)
     viewer = place.served.token("eve", "viewer")

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from tests.doors.workshop import Workshop, eventually
 
+from sopwith.core.actor import Actor, ActorKind
 from sopwith.doors.web.office import Desk
 from sopwith.doors.web.streams import LOOK_SECS, Inboxes
 from sopwith.testing.clock import FakeClock
@@ -127,7 +128,8 @@ def test_many_streams_of_one_look_once_and_are_told_when_to_look_again() -> None
             return Shown()
 
     def by(token: str, **query: int) -> Any:
-        return SimpleNamespace(principal=SimpleNamespace(token=SimpleNamespace(id=token)), who=None, query=query)
+        who = Actor(token, ActorKind.HUMAN, "http")
+        return SimpleNamespace(principal=SimpleNamespace(token=SimpleNamespace(id=token)), who=who, query=query)
 
     inboxes, desk = Inboxes(clock), cast(Desk, At())
     first, again = inboxes.look(desk, by("ann"))

@@ -168,7 +168,7 @@ ROUTES: tuple[Route, ...] = (
         live=streams.run_events,
         query={"after": number("Only events after this one")},
         media_type="text/event-stream",
-        answer={"type": "string"},
+        answer=schemas.FRAME,
     ),
     _get_route(
         f"{API}/inbox",
@@ -186,6 +186,6 @@ ROUTES: tuple[Route, ...] = (
         live=streams.inbox_events,
         query={"limit": INBOX_PAGE["limit"]},
         media_type="text/event-stream",
-        answer={"type": "string"},
+        answer=schemas.FRAME,
     ),
 )

@@ -27,6 +27,15 @@ def record(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(required or properties)}
 
 
+FRAME = record(
+    ("event", "data"),
+    id={"type": "string"},
+    event={"type": "string"},
+    data={"type": "string", "contentMediaType": "application/json"},
+)
+"""One server-sent event."""
+
+
 def _list_of(items: Schema) -> Schema:
     return {"type": "array", "items": items}
 

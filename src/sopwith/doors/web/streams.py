@@ -62,6 +62,8 @@ class Batch(msgspec.Struct, frozen=True):
     """What was told may be out of date by then."""
 
 
+MOST_ID = 64
+"""Characters of an event's id."""
 _SHARE = 10
 _MOST_KNOWN = 1000
 
@@ -172,6 +174,8 @@ async def inbox_events(app: Application, asked: Asked) -> Response:
         return Batch(news, known.digest, again_secs=again_secs)
 
     last = asked.headers.get("last-event-id", "")
+    if len(last) > MOST_ID:
+        raise _unreadable_id()
     seen = app.stirs
     first = await app.office.read(lambda desk: look(desk, last))
     return _opened(app, EventStream(app, asked, look, first=first, seen=seen, pause_secs=INBOX_PAUSE_SECS), asked)
@@ -185,12 +189,13 @@ class Inboxes:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: dict[tuple[str, int | None], _Known] = {}
+        self._known: dict[tuple[str, str, str | None, int | None], _Known] = {}
 
     def look(self, desk: Desk, asked: Asked) -> tuple[_Known, float]:
         """The inbox, and in how many seconds it may be another. Called in the thread that reads."""
         now_ms = self._clock.now().boot_ms
-        shown = (_owner(asked), asked.query.get("limit"))
+        # whoever says of itself that it is an agent or a step may do less with the same token
+        shown = (_owner(asked), asked.who.kind, asked.who.inside, asked.query.get("limit"))
         known = self._known.get(shown)
         if known is not None and now_ms < known.good_until_ms:
             return known, (known.good_until_ms - now_ms) / 1000
@@ -251,5 +256,9 @@ def _resumed_at(asked: Asked) -> int:
     if given is None:
         return int(asked.query.get("after", 0))
     if not (given.isascii() and given.isdecimal()) or len(given) > 15:
-        raise BadRequest("the Last-Event-ID cannot be read", hint="it is the id of the last event that came")
+        raise _unreadable_id()
     return int(given)
+
+
+def _unreadable_id() -> BadRequest:
+    return BadRequest("the Last-Event-ID cannot be read", hint="it is the id of the last event that came")
