@@ -19,8 +19,9 @@ from sopwith.core.approvers import signature, votes_left
 from sopwith.core.config import Config, Role, User
 from sopwith.core.decide import decide
 from sopwith.core.modes import choose_mode
+from sopwith.core.moves import MOVES
 from sopwith.core.people import Directory, check_runner, matches
-from sopwith.core.procedure import ExecutionMode
+from sopwith.core.procedure import ExecutionMode, OnReject
 from sopwith.core.run import Gate, GateStatus, RunStatus, StepStatus
 from sopwith.errors import AlreadyDecided, ApproverNotAllowed, BadRequest, NotAllowed, SopwithError
 
@@ -478,6 +479,16 @@ def test_a_vote_after_which_too_few_are_left_ends_the_gate_by_the_system_and_so_
     assert (vote.actor, rejected.actor, paused.actor) == (BOB, SYSTEM, SYSTEM)
     assert (vote.body.signature is None, rejected.body.signature) == (False, None)
     assert "needs 1 more of group:release, and nobody could still approve" in rejected.body.reason
+
+
+def test_a_vote_that_ends_the_gate_may_end_the_run_where_all_else_is_done() -> None:
+    last = shell(gate=True, approval=TWO, on_reject=OnReject.GOTO, reject_goto=2)
+    story = Story(last, shell(after=()), config=THREE).drive()
+    story.finish(2)
+    story.config = SHRUNK
+    assert story.status is RunStatus.AWAITING_APPROVAL
+    assert story.when(cmd.Approve, actor=BOB)[-2:] == ["approval_rejected", "run_completed"]
+    assert story.status in MOVES[RunStatus.AWAITING_APPROVAL, cmd.Approve].to
 
 
 def test_a_rejection_by_a_person_leaves_what_follows_to_that_person() -> None:

@@ -130,6 +130,9 @@ STORIES: dict[str, Callable[[], Story]] = {
     "two votes, and a rejection that fails the run": lambda: Story(
         manual(gate=True, approval=TWO, on_reject=OnReject.FAIL), wait(60, after=())
     ),
+    "two votes, and a rejection that leads to a step already done": lambda: Story(
+        manual(gate=True, approval=TWO, on_reject=OnReject.GOTO, reject_goto=2), manual(after=())
+    ),
     "a way around": lambda: Story(shell(on_failure=OnFailure.GOTO, goto=3), manual(), manual(gate=True)),
     "changed parameters at the start": lambda: Story(
         shell(), shell(gate=True, after=()), mode=SUPERVISED, params={"go": "no"}

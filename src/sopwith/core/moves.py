@@ -75,7 +75,7 @@ MOVES: dict[tuple[RunStatus, type[cmd.Command]], Move] = {
     (RUNNING, cmd.Resume): Move(withdraw_pause, (RUNNING,)),
     (RUNNING, cmd.Pause): Move(pause, (RUNNING, PAUSED)),
     (RUNNING, cmd.Cancel): Move(cancel, (RUNNING, CANCELLED)),
-    (AWAITING, cmd.Approve): Move(answer, (AWAITING, RUNNING, PAUSED, FAILED, CANCELLED)),
+    (AWAITING, cmd.Approve): Move(answer, (AWAITING, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED)),
     (AWAITING, cmd.Reject): Move(answer, (AWAITING, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED)),
     (AWAITING, cmd.Expire): Move(expire, (AWAITING, RUNNING, PAUSED, COMPLETED, FAILED)),
     (AWAITING, cmd.Remind): Move(remind, (AWAITING,)),
