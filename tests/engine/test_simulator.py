@@ -125,7 +125,7 @@ def test_while_one_writes_others_wait_though_the_writer_may_die(monkeypatch: pyt
     asked = 0
     append, act = MemoryStore.append, simulator._Simulation._act
 
-    def tracked(self, run_id, after_seq, batch, *, claim=None, admit=None):
+    def tracked(self, run_id, after_seq, batch, *, admit=None, **more):
         def ask(occupancy):
             asking.append(run_id)
             try:
@@ -133,7 +133,7 @@ def test_while_one_writes_others_wait_though_the_writer_may_die(monkeypatch: pyt
             finally:
                 asking.pop()
 
-        append(self, run_id, after_seq, batch, claim=claim, admit=ask if admit else None)
+        append(self, run_id, after_seq, batch, admit=ask if admit else None, **more)
 
     def watched(self):
         assert not asking, "somebody acts inside a transaction"
