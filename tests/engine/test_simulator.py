@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import inspect
 import os
@@ -42,6 +43,7 @@ from sopwith.engine.driver import _Driver
 from sopwith.engine.engine import Engine
 from sopwith.engine.environment import work_order
 from sopwith.engine.runs import Runs
+from sopwith.errors import StoreError
 from sopwith.ports import Lost
 from sopwith.stores import batches
 from sopwith.testing import memory, simulator
@@ -111,17 +113,22 @@ def test_a_resume_cut_off_by_the_power_cut_does_not_count_by_the_boot_before_it(
     assert simulate(6586).violations == ()
 
 
-def test_what_a_dead_process_would_have_said_is_told_nobody(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seed = 144  # one in which a dead process would say something
-    simulate(seed)
+@pytest.mark.parametrize("lives", [False, True])
+def test_what_a_dead_process_would_have_said_is_told_nobody(caplog: pytest.LogCaptureFixture, lives: bool) -> None:
+    async def breaks() -> None:
+        raise StoreError("the disk is gone")
+
+    loop = VirtualLoop()
+    simulation = simulator._Simulation(1, loop, simulator.MemoryDisk(), None)
+    process = simulation._process(drives=None)
+    process.tasks.append(loop.create_task(breaks()))
+    loop.run_until_complete(asyncio.sleep(1))
+    process.alive = lives
+    simulation.forget_the_dead()
+    loop.close()
+    process.tasks.clear()
     gc.collect()
-    assert [record.getMessage() for record in caplog.records] == []
-    monkeypatch.setattr(simulator._Simulation, "forget_the_dead", lambda _: None)
-    simulate(seed)
-    gc.collect()
-    assert "never retrieved" in caplog.text
+    assert ("never retrieved" in caplog.text) is lives
 
 
 def test_while_one_writes_others_wait_though_the_writer_may_die(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +137,7 @@ def test_while_one_writes_others_wait_though_the_writer_may_die(monkeypatch: pyt
     asked = 0
     append, act = MemoryStore.append, simulator._Simulation._act
 
-    def tracked(self, run_id, after_seq, batch, *, claim=None, admit=None):
+    def tracked(self, run_id, after_seq, batch, *, admit=None, **more):
         def ask(occupancy):
             asking.append(run_id)
             try:
@@ -138,7 +145,7 @@ def test_while_one_writes_others_wait_though_the_writer_may_die(monkeypatch: pyt
             finally:
                 asking.pop()
 
-        append(self, run_id, after_seq, batch, claim=claim, admit=ask if admit else None)
+        append(self, run_id, after_seq, batch, admit=ask if admit else None, **more)
 
     def watched(self):
         assert not asking, "somebody acts inside a transaction"

@@ -121,9 +121,17 @@ def _ends_in_word(part: str) -> bool:
 
 def credentials_of(procedure: Procedure, agents: Mapping[str, AgentCommand]) -> tuple[str, ...]:
     """The variables with such a name that any step of the procedure passes on, or any of these agents is given."""
-    rules = (procedure.env, *(step.env for step in procedure.steps), *(agent.env for agent in agents.values()))
-    names = dict.fromkeys(name for each in rules for name in each.pass_)
+    known, passed = _PASSED[0]
+    if known is not procedure:
+        rules = (procedure.env, *(step.env for step in procedure.steps))
+        passed = tuple(dict.fromkeys(name for each in rules for name in each.pass_))
+        _PASSED[0] = (procedure, passed)
+    names = dict.fromkeys((*passed, *(name for agent in agents.values() for name in agent.env.pass_)))
     return tuple(name for name in names if is_credential(name))
+
+
+_PASSED: list[tuple[Procedure | None, tuple[str, ...]]] = [(None, ())]
+"""Of which procedure this was asked last, and what it passes on: that cannot change, and each event of a run asks."""
 
 
 def has_secrets(procedure: Procedure, agents: Mapping[str, AgentCommand]) -> bool:

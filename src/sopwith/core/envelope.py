@@ -138,7 +138,9 @@ def step_envelope(
             if run.steps[other].outputs
         },
         approvals={
-            str(other): run.steps[other].approval_values for other in before if run.steps[other].approval_values
+            str(other): values
+            for other in before
+            if run.steps[other].gate is not None and (values := run.steps[other].approval_values)
         },
         pins=pins,
         environment=run.environment | run.procedure.env.set_ | definition.env.set_,

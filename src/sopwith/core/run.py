@@ -492,8 +492,26 @@ def dependencies_met(run: Run, number: StepId) -> bool:
 
 def ancestors(procedure: Procedure, number: StepId) -> tuple[int, ...]:
     """The steps that this one depends on, directly or through others, ascending."""
+    number = number_of(number)
+    known, asked, found = _ASKED[0]
+    if known is procedure and asked == number:
+        return found
+    depends_on = procedure.step(number).depends_on
+    # each start asks several times about one step, and then about the next
+    follows = known is procedure and depends_on == (asked,)
+    found = tuple(sorted({*found, asked})) if follows else _reached(procedure, depends_on)
+    _ASKED[0] = (procedure, number, found)
+    return found
+
+
+_ASKED: list[tuple[Procedure | None, int, tuple[int, ...]]] = [(None, 0, ())]
+"""Of which procedure and step the ancestors were asked for last, and what they are: neither can change."""
+
+
+def _reached(procedure: Procedure, depends_on: tuple[int, ...]) -> tuple[int, ...]:
+    """These steps and those that they depend on, directly or through others, ascending."""
     reached: set[int] = set()
-    frontier = list(procedure.step(number).depends_on)
+    frontier = list(depends_on)
     while frontier:
         here = frontier.pop()
         if here not in reached:

@@ -153,11 +153,15 @@ def _data_variables(run: Run, number: StepId) -> dict[str, str]:
     data = {f"SOP_PARAM_{name.upper()}": as_text(value) for name, value in run.params.items()}
     before: tuple[StepId, ...] = ancestors(run.procedure, number)
     for other in before if run.rollback is None else (*before, number):
-        for name, value in run.steps[other].outputs.items():
+        if not (outputs := run.steps[other].outputs):
+            continue
+        for name, value in outputs.items():
             # no output passes for what an approver said, also where nobody said anything
             if not name.upper().startswith(_APPROVAL):
                 data[f"SOP_STEP_{number_of(other)}_{name.upper()}"] = as_text(value)
     for other in (*before, number):
+        if run.steps[other].gate is None:
+            continue
         for name, value in run.steps[other].approval_values.items():
             data[f"SOP_STEP_{number_of(other)}_{_APPROVAL}{name.upper()}"] = as_text(value)
     return data
