@@ -50,9 +50,7 @@ REMEDIES: dict[str, Remedy] = {
     "run_busy": Remedy("Call sop_status with waitMs; somebody else carries the run on.", True),
     "conflict": Remedy("Call sop_status, then call again.", True),
     "store_error": Remedy("Tell the person that the database cannot be used; sop doctor checks it.", quotes=True),
-    "unreadable_record": Remedy(
-        "Tell the person that a run's record was changed; sop doctor checks it.", quotes=True
-    ),
+    "unreadable_record": Remedy("Tell the person that a run's record was changed; sop doctor checks it.", quotes=True),
     "workspace_error": Remedy("Tell the person that a file cannot be read or written.", quotes=True),
     "missing_extra": Remedy("Tell the person what is missing."),
     "not_sent": Remedy("Tell the person that a message could not be sent."),
