@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 pytest.importorskip("mcp", reason="the extra mcp is not installed")
@@ -110,6 +112,7 @@ BROKEN = {
     # what is wrong with the machine; `case` is what is met then
     "workspace_error": ("sop_execute", {"sopName": "byhand"}),
     "store_error": ("sop_list_runs", {}),
+    "unreadable_record": ("sop_status", {"runId": "byhand"}),
     "conflict": ("sop_cancel", {"runId": "byhand"}),
     "internal": ("sop_list", {"query": "a fault"}),
 }
@@ -277,6 +280,9 @@ def test_what_is_wrong_with_the_machine_over_the_wire(
                 (workshop.sops / "config.json").mkdir()
             elif code == "store_error":
                 (workshop.sops / "runs.db").write_bytes(b"not a database" * 1000)
+            elif code == "unreadable_record":
+                with closing(apsw.Connection(str(workshop.sops / "runs.db"))) as db:
+                    db.execute("update events set payload = ? where seq = 1", (b"{",))
             check_error(await client.call_tool(tool, meant(arguments, {"byhand": run_id})), code, code)
 
     play(story)
