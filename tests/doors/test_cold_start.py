@@ -43,7 +43,7 @@ _FRAME = {
 """All that `sop --version` is."""
 _CORE = """actor address admission agents approval approvers codec config due events gates grants instant
     interruption modes notifications people procedure refusal request rollback run"""
-_REPLAY = "asking evolve evolve_again evolve_gate evolve_rollback evolve_verification"
+_REPLAY = "asking evolve evolve_again evolve_gate evolve_rollback evolve_verification steps"
 _ENGINE = "auditing documents files keys library parts sight switchboard"
 _STORE = """asking batches bell claims database deliveries failures integrity locks log migrate mounts notices
     opening patience queries rows sockets sqlite tally tokens traces views"""
