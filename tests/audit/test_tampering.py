@@ -236,7 +236,7 @@ def test_a_log_that_was_cut_short_is_found(listed: ListedLog, count: int) -> Non
             (
                 "insert into runs select 101, 'sop_run_new', name, version, status, seq, head, mode, priority, "
                 "current_step, total_steps, created_at, created_by, updated_at, ended_at, due_at, holds_slot, "
-                "executed, procedure_digest, concurrency_group, parent from runs where ordinal = 1"
+                "executed, procedure_digest, concurrency_group, parent, asks, left_at from runs where ordinal = 1"
             ),
             "missing",
         ),

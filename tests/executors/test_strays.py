@@ -200,7 +200,7 @@ def test_what_has_no_cookie_any_more_still_runs_as_the_keeper_noted(runs):
         assert found_again.still_runs
     finally:
         os.kill(child.pid, 9)
-    assert not run(still_runs(work))
+    until(lambda: not run(still_runs(work)))
 
 
 def test_no_path_leads_out_of_the_control_groups(runs, tmp_path):
