@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from sopwith.core.admission import Limits, Occupancy, admit
+from sopwith.core.admission import Limits, Occupancy, admit, rule_of
 from sopwith.errors import CoolingDown, LimitReached
 
 from .given import NOON
@@ -64,6 +64,29 @@ def test_a_run_does_not_overtake_those_of_its_group() -> None:
     with pytest.raises(LimitReached) as caught:
         admit("deploy", Limits(concurrency_group="production"), Occupancy(queued_in_group=("first",)), NOON)
     assert caught.value.message == "the group production has a queue, and first came first"
+
+
+@pytest.mark.parametrize(
+    ("limits", "occupancy", "rule"),
+    [
+        (Limits(max_concurrent=1), Occupancy(of_procedure=("a", "b")), "deploy may have 1 at once (maxConcurrent)"),
+        (
+            Limits(concurrency_group="env: prod"),
+            Occupancy(of_group=("a",)),
+            "the group env: prod may have 1 run at once (concurrencyGroup)",
+        ),
+        (Limits(), Occupancy(queued_before=("first", "second")), "deploy has a queue"),
+    ],
+)
+def test_the_rule_alone_names_no_run(limits: Limits, occupancy: Occupancy, rule: str) -> None:
+    with pytest.raises(LimitReached) as caught:
+        admit("deploy", limits, occupancy, NOON)
+    assert rule_of(caught.value) == rule
+
+
+def test_a_rest_after_a_run_is_all_rule() -> None:
+    refusal = CoolingDown("deploy rests for 9 s after a run: 5 s are left", hint="", seconds_left=5)
+    assert rule_of(refusal) == refusal.message
 
 
 def test_a_retry_is_held_by_its_group() -> None:

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from sopwith.clock import RandomIds
+from sopwith.core.events import RunQueued
 from sopwith.core.run import RunStatus
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.planning import plan_document
@@ -61,6 +62,14 @@ def test_those_who_wait_go_in_the_order_in_which_they_came(bench: Bench) -> None
         bench.create("deploy", environment="production")
     assert not bench.drive(second).queued
     assert bench.drive(third).queued
+
+
+def test_the_record_of_who_waits_names_no_other_run(bench: Bench) -> None:
+    bench.run("deploy", environment="production")
+    waiting = bench.create("deploy", queue=True, environment="production")
+    queued = bench.events(waiting)[-1].body
+    assert isinstance(queued, RunQueued)
+    assert queued.reason == "the group to-production may have 1 run at once (concurrencyGroup)"
 
 
 def test_who_waits_for_its_group_holds_up_no_other_group(bench: Bench) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
-from sopwith.core.admission import Limits, Occupancy, admit
+from sopwith.core.admission import Limits, Occupancy, admit, rule_of
 from sopwith.core.agents import agents_of
 from sopwith.core.child import EXECUTOR as PROCEDURE
 from sopwith.core.commands import Command
@@ -232,7 +232,7 @@ def _queued_if_full(new: NewRun, order: Order, limits: Limits, occupancy: Occupa
     except (LimitReached, CoolingDown) as refusal:
         if not order.queue:
             raise
-        return msgspec.structs.replace(new, queued_because=refusal.message)
+        return msgspec.structs.replace(new, queued_because=rule_of(refusal))
     return new
 
 

@@ -69,12 +69,14 @@ def check_reach(store: Store, library: Library, actor: Actor, run_id: str) -> No
 
 def fit_to_tell(store: Store, library: Library, actor: Actor, error: LimitReached) -> LimitReached:
     """The error without the runs that the actor may not know of: that the slots are taken is all it is told of them."""
+    from sopwith.core.admission import rule_of
+
     sight = Sight(library, actor)
     holders: tuple[str, ...] = tuple(error.details.get("holders", ()))
     if sight.is_whole or all((run := store.summary(each)) is not None and sight.sees(run.name) for each in holders):
         return error
     return LimitReached(
-        f"{error.message.partition(': ')[0].partition(', and sop_run_')[0]}: others hold what there is, or came first",
+        f"{rule_of(error)}: others hold what there is, or came first",
         hint="try again later, or queue this one (sop run --queue)",
     )
 
