@@ -85,7 +85,7 @@ def test_a_registered_procedure_is_found_without_a_look_at_the_others(
     for name in ("build", "deploy", "release"):
         bench.procedure(name, {})
     library = Library(bench.workspace)
-    calls = counted(Library, "_folders_on_disk")
+    calls = counted(Library, "_survey")
     assert library.procedure("deploy").name == "deploy"
     assert not calls
 

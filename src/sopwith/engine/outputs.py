@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import msgspec
 
 from sopwith.core.address import StepId
 from sopwith.engine.documents import Document, addressed
+
+_LOG = "output.log"
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -27,12 +30,27 @@ class Output(msgspec.Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int:
-        return self.path.stat().st_size if self.path is not None else 0
+        return size_of(self.path)
+
+
+def size_of(path: Path | None) -> int:
+    """The length of an output that was found there, 0 where there is none."""
+    for place in _places(path):
+        with suppress(FileNotFoundError):
+            return place.stat().st_size
+    return 0
+
+
+def _places(path: Path | None) -> tuple[Path, ...]:
+    """Where an output lies that was found there: an attempt that has ended since has turned it into its log."""
+    if path is None:
+        return ()
+    return (path,) if path.name == _LOG else (path, path.parent.parent / _LOG)
 
 
 def output_of(attempt: Path) -> Path | None:
     """The file with the output of the attempt in this folder."""
-    log = attempt / "output.log"
+    log = attempt / _LOG
     if log.exists():
         return log
     # of a step that was given secrets only what has been masked; it may outlive the spool where no log could be made
@@ -52,6 +70,11 @@ def verifications_of(attempt: Path) -> list[Path]:
 
 def open_output(path: Path, within: Path) -> FileIO | None:
     """The file for reading, if it is one and lies in the folder: a step may have put a link in its place."""
+    opened = (_opened(place, within) for place in _places(path))
+    return next((file for file in opened if file is not None), None)
+
+
+def _opened(path: Path, within: Path) -> FileIO | None:
     try:
         if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(within)):
             return None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sopwith.core.address import StepId
 from sopwith.engine.documents import addressed
-from sopwith.engine.outputs import output_of, verifications_of
+from sopwith.engine.outputs import output_of, size_of, verifications_of
 from sopwith.engine.reading import Reader
 
 _CHUNK = 256 * 1024
@@ -82,4 +82,4 @@ class LogReader:
 
 def _place(folder: Path) -> dict[str, Any]:
     path = output_of(folder)
-    return {"path": str(path) if path else None, "sizeBytes": path.stat().st_size if path is not None else 0}
+    return {"path": str(path) if path else None, "sizeBytes": size_of(path)}
