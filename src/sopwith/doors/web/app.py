@@ -323,6 +323,7 @@ class _Visit:
         self.route: Route | None = None
         self.principal: Principal | None = None
         self.body_is_read = False
+        self.was_too_slow = False
         self.headers: dict[str, str] = {}
         self.doubled = ""
         for name, value in request.headers.items():
@@ -346,7 +347,7 @@ class _Visit:
         if not self.has_body_left or "expect" in self.headers:
             return
         left, secs = limits.MOST_LEFT_BYTES, limits.LEFT_SECS
-        if self.principal is not None and self.route is not None and self.route.piecemeal:
+        if self.principal is not None and self.route is not None and self.route.piecemeal and not self.was_too_slow:
             left, secs = self.route.most_bytes, limits.BODY_SECS  # who sends a file hears nothing before its end
         with suppress(TimeoutError):
             async with asyncio.timeout(secs):
@@ -432,6 +433,7 @@ async def _file(visit: _Visit, most: int) -> AsyncIterator[bytes]:
             async with asyncio.timeout_at(until):
                 chunk = await anext(stream, None)
         except TimeoutError:
+            visit.was_too_slow = True
             raise TooSlow("the file comes too slowly", hint=f"it has {limits.UPLOAD_SECS:g} seconds") from None
         if chunk is None:
             break
