@@ -323,7 +323,6 @@ class _Visit:
         self.route: Route | None = None
         self.principal: Principal | None = None
         self.body_is_read = False
-        self.was_too_slow = False
         self.headers: dict[str, str] = {}
         self.doubled = ""
         for name, value in request.headers.items():
@@ -347,14 +346,17 @@ class _Visit:
         if not self.has_body_left or "expect" in self.headers:
             return
         left, secs = limits.MOST_LEFT_BYTES, limits.LEFT_SECS
-        if self.principal is not None and self.route is not None and self.route.piecemeal and not self.was_too_slow:
+        if self.principal is not None and self.route is not None and self.route.piecemeal:
             left, secs = self.route.most_bytes, limits.BODY_SECS  # who sends a file hears nothing before its end
+        now = asyncio.get_running_loop().time
+        ends_at = now() + secs
         with suppress(TimeoutError):
-            async with asyncio.timeout(secs):
-                while left > 0 and not self.body_is_read:
+            while left > 0 and not self.body_is_read:
+                # who sends nothing more waits for the answer already
+                async with asyncio.timeout_at(min(ends_at, now() + limits.LEFT_SECS)):
                     message = await self.request.receive()
-                    left -= len(message.get("body", b"")) if message["type"] == "http.request" else left
-                    self.body_is_read = message["type"] == "http.request" and not message.get("more_body", False)
+                left -= len(message.get("body", b"")) if message["type"] == "http.request" else left
+                self.body_is_read = message["type"] == "http.request" and not message.get("more_body", False)
 
 
 def check_route(principal: Principal, route: Route, address: str) -> None:
@@ -433,7 +435,6 @@ async def _file(visit: _Visit, most: int) -> AsyncIterator[bytes]:
             async with asyncio.timeout_at(until):
                 chunk = await anext(stream, None)
         except TimeoutError:
-            visit.was_too_slow = True
             raise TooSlow("the file comes too slowly", hint=f"it has {limits.UPLOAD_SECS:g} seconds") from None
         if chunk is None:
             break
