@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from benchmarks import agents, cold_start, engine, growth, output, planning, serving, steps
 from benchmarks.targets import TARGETS
+from tests.docs import pages
 
 SMALL: dict[str, Callable[[Path], Mapping[str, Any]]] = {
     "engine": lambda folder: engine.measure(folder, runs=2, rounds=1),
@@ -26,6 +27,7 @@ SMALL: dict[str, Callable[[Path], Mapping[str, Any]]] = {
 def test_a_section_measures_what_its_targets_are_about(
     section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(serving, "SOP", pages.command())
     monkeypatch.setattr(serving, "_SETTLE_SECS", 0.0)
     monkeypatch.setattr(cold_start, "_instructions", lambda *_: {})
     monkeypatch.setattr(planning, "_SIZES", (10, 20))
