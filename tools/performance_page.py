@@ -34,15 +34,14 @@ def _targets(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rivals(results: Mapping[str, Any]) -> Iterator[str]:
-    rows = results["rivals"]
+    rows = {name: each for name, each in results["rivals"].items() if isinstance(each, dict) and "ms a run" in each}
     yield "## Beside other engines"
     yield ""
     yield "| Four steps of nothing in | ms a run | runs/s | syncs a run |"
     yield "|---|---:|---:|---:|"
-    for name, each in sorted(rows.items(), key=lambda row: row[1].get("ms a run", 0)):
-        if name != "left out":
-            yield f"| {name} | {each['ms a run']:g} | {each['runs/s']:g} | {each.get('syncs a run', 'its server’s')} |"
-    for name, why in rows["left out"].items():
+    for name, each in sorted(rows.items(), key=lambda row: row[1]["ms a run"]):
+        yield f"| {name} | {each['ms a run']:g} | {each['runs/s']:g} | {each.get('syncs a run', 'its server’s')} |"
+    for name, why in results["rivals"]["left out"].items():
         yield f"| {name} | left out: {why} | | |"
 
 

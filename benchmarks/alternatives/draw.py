@@ -35,13 +35,14 @@ def main(results: Path, folder: Path) -> None:
 
 
 def _engines(found, axes) -> None:
-    rows = {name: each["ms a run"] for name, each in found["rivals"].items() if "ms a run" in each}
+    engines = {name: each for name, each in found["rivals"].items() if isinstance(each, dict)}
+    rows = {name: each["ms a run"] for name, each in engines.items() if "ms a run" in each}
     rows = dict(sorted(rows.items(), key=lambda row: -row[1]))
     axes.barh(list(rows), list(rows.values()), color=[_OURS if name == "sopwith" else _OTHERS for name in rows])
     for at, value in enumerate(rows.values()):
-        axes.text(value * 1.05, at, f"{value:.3g}", va="center")
+        axes.text(value * 1.05, at, f"{value:,.0f}" if value >= 100 else f"{value:.3g}", va="center")
     axes.set_xscale("log")
-    axes.set_xlim(right=max(rows.values()) * 2)
+    axes.set_xlim(left=1, right=max(rows.values()) * 3)
     axes.set_xlabel("milliseconds a run of four steps that do nothing, one after the other (log)")
 
 
