@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -32,12 +33,16 @@ run_command(sys.argv[1:])
 print(len(sys.modules), file=sys.stderr)
 """
 _EVENTS = 400
+_KEPT = {"PATH", "HOME"}
 
 
 def main() -> int:
     options = argparse.ArgumentParser(prog="python -m benchmarks.regression", description=__doc__)
     options.add_argument("--write", action="store_true", help="keep today's counts as what is compared with")
     chosen = options.parse_args()
+    for name in set(os.environ) - _KEPT:
+        # each variable is looked at for each step: what a machine sets besides must not count
+        del os.environ[name]
     with tempfile.TemporaryDirectory(prefix="sopwith-counts-") as folder:
         found = counts(Path(folder).resolve())
     kept = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
