@@ -94,7 +94,6 @@ def table(results: Mapping[str, Any]) -> str:
         f"{'ok  ' if each.met else 'MISS'} {each.what:<70} {each.value:>12,g}  {each.target.bound()}"
         for each in targets.verdicts(results)
     ]
-    lines += [f"   - {what}: not measured" for what in targets.missing(results)]
     return "\n".join(lines)
 
 
