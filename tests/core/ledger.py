@@ -127,6 +127,8 @@ class Ledger:
         """The same of the event right before it."""
         self.cancelling = False
         self.verifying: set[StepId] = set()
+        self.workers: set[str] = set()
+        """Whoever told that a step is done: an agent of them approves no gate of this run."""
         self.reported: set[StepId] = set()
         """Steps that were reported done, and that is still to be verified."""
         self.verified: set[tuple[StepId, int, int]] = set()
@@ -291,7 +293,8 @@ class Ledger:
         rules = self._rules(number)
         own = actor.id == self.starter.id
         if actor.kind is ActorKind.AGENT:
-            return not own and f"agent {actor.id}" in self._listed(number)
+            worked = own or actor.id in self.workers
+            return not worked and f"agent {actor.id}" in self._listed(number)
         if actor.kind is not ActorKind.HUMAN:
             return False
         named = bool(rules.approvers)
@@ -441,6 +444,7 @@ class Ledger:
             case ev.StepRetryScheduled():
                 self._scheduled(body, event.at)
             case ev.StepReported():
+                self.workers.add(event.actor.id)
                 self._reported(body)
                 self._signed(event, body.signature, number, "done by hand", needed=number in self.stuck)
             case ev.StepCompleted():

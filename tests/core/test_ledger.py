@@ -9,12 +9,13 @@ import pytest
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
+from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.events import Event, RunTimedOut, WaitEnded
 from sopwith.core.instant import iso
 from sopwith.core.procedure import ExecutionMode
-from sopwith.core.run import RunStatus
+from sopwith.core.run import RunStatus, StepStatus
 
-from .given import ALICE, NOON, RUN, MakeStep, Story, manual, shell, wait
+from .given import AGENT, ALICE, NOON, RUN, MakeStep, Story, manual, shell, wait
 from .ledger import Ledger
 
 
@@ -103,3 +104,13 @@ def test_a_step_whose_condition_does_not_hold_is_skipped_once_though_there_are_n
     story.drive()
     assert story.finish(3)[-1] == "run_completed"
     assert story.run.ended is RunStatus.COMPLETED
+
+
+def test_an_agent_that_reported_a_step_is_nobody_who_could_pass_a_gate_of_the_run() -> None:
+    alone = ApprovalRules(approvers=("agent:claude",), on_timeout=TimeoutAction.REJECT)
+    story = Checked(manual(), shell(gate=True, approval=alone))
+    story.drive()
+    story.when(cmd.Complete, step=1, actor=AGENT)
+    story.drive()
+    assert story.step(2).status is StepStatus.REJECTED
+    assert story.ledger.seq == story.events[-1].seq
