@@ -47,6 +47,10 @@ class Clock:
         self._look(now)
         self.since = None
         self.left = None if self.due_at is None else max(timedelta(0), self.due_at - at)
+        began_at, began = self.began
+        if began.boot_id == now.boot_id:
+            # whatever the wall clock says by now, so much has passed
+            at = began_at + self.jumped + timedelta(milliseconds=now.boot_ms - began.boot_ms)
         self.reminders_left = [max(timedelta(0), reminder - at) for reminder in self.reminders]
         self.due_at, self.reminders = None, []
 

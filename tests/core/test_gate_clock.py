@@ -14,7 +14,7 @@ from sopwith.core.due import Due, DueKind, due, next_due_at, overdue, ready
 from sopwith.core.events import Policy
 from sopwith.core.moves_gate import CLOCK_TOLERANCE_MS
 from sopwith.core.procedure import ExecutionMode
-from sopwith.core.run import GateStatus, RunStatus
+from sopwith.core.run import GateStatus, RunStatus, gate_left_ms
 
 from .given import ALICE, BOB, Story, manual, shell
 
@@ -239,6 +239,31 @@ def test_a_jump_forward_and_back_leaves_the_later_deadline() -> None:
     assert story.expire(1) == ["approval_timeout"]
 
 
+def _voted_ahead(**rules: Any) -> Story:
+    """A gate of an hour, and a vote recorded while the wall clock ran three hours ahead of what it says now."""
+    story = _asked(quorum=2, **rules)
+    story.set_wall_by(3 * HOUR)
+    assert story.when(cmd.Approve, step=1, actor=BOB) == ["approval_vote_recorded"]
+    return story
+
+
+def test_a_pause_after_a_jump_forward_and_back_takes_nothing_though_recorded_times_stay_ahead() -> None:
+    story = _voted_ahead()
+    story.set_wall_by(-3 * HOUR)
+    assert story.when(cmd.Pause) == ["approval_postponed", "run_paused"]
+    assert story.gate(1).left_ms == HOUR * 1000 - 2000
+
+
+def test_a_postponed_reminder_is_not_early_though_recorded_times_stay_ahead() -> None:
+    story = _voted_ahead(remind_after_mins=(30,))
+    story.set_wall_by(-HOUR)
+    assert story.expire(1) == ["approval_postponed"]
+    (at,) = story.gate(1).remind_at
+    left_ms = gate_left_ms(story.gate(1), at, story.now)
+    assert left_ms is not None
+    assert HOUR // 2 * 1000 - 5000 < left_ms < HOUR // 2 * 1000
+
+
 def test_no_gate_settles_before_its_time_however_the_clock_was_set() -> None:
     story = Story(shell(), shell(gate=True, approval_timeout_mins=60))
     story.drive()
@@ -338,6 +363,16 @@ def test_a_pause_moves_the_reminders_and_the_deadline_alike() -> None:
     now = story.now.at
     assert story.gate(1).remind_at == (now + timedelta(minutes=1), now + timedelta(minutes=3))
     assert (story.gate(1).due_at, story.gate(1).remind_left_ms) == (now + timedelta(minutes=4), ())
+
+
+@pytest.mark.parametrize("by", [2 * HOUR, -2 * HOUR], ids=["forward", "back"])
+def test_a_clock_that_is_set_takes_no_time_from_the_reminders_of_a_gate_without_a_deadline(by: int) -> None:
+    story = _reminded(30)
+    story.set_wall_by(by)
+    story.when(cmd.Pause)
+    story.when(cmd.Resume)
+    (at,) = story.gate(1).remind_at
+    assert gate_left_ms(story.gate(1), at, story.now) == HOUR // 2 * 1000 - 1000
 
 
 def test_a_postponement_moves_the_reminders_that_are_left() -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
 
 from sopwith.core import commands as cmd
+from sopwith.core.approval import ApprovalRules, TimeoutAction
 from sopwith.core.due import Due, DueKind, due, next_due_at, overdue, ready_now
 from sopwith.core.events import RunFailed, RunPaused, RunTimedOut, StepFailed
 from sopwith.core.evolve import replay
 from sopwith.core.procedure import ExecutionMode, OnFailure, RetryRules, RollbackScript, Script
 from sopwith.core.refusal import what_now
-from sopwith.core.run import RunStatus, is_failing, is_running_out, run_left_ms, starts_nothing
+from sopwith.core.run import RunStatus, is_failing, is_running_out, run_left_ms, starts_nothing, time_left_ms
 from sopwith.errors import IllegalMove
 
-from .given import ALICE, NOON, RUN, Story, manual, shell, wait
+from .given import ALICE, NOON, RUN, MakeStep, Story, manual, shell, wait
 
 UP = "the run's 1m 0s were up"
 UNDO = RollbackScript(script=Script(interpreter="bash", text="undo\n"))
@@ -173,6 +175,46 @@ def test_a_clock_that_is_set_during_a_pause_neither_takes_time_from_the_run_nor_
     story.tick(36)
     assert story.when(cmd.TimeOutRun) == []
     assert story.when(cmd.TimeOutRun)[0] == "run_timed_out"
+
+
+def _silence(*beside: MakeStep) -> Story:
+    pausing = ApprovalRules(on_timeout=TimeoutAction.PAUSE)
+    story = limited(shell(gate=True, approval=pausing, approval_timeout_mins=0.1), *beside).drive()
+    story.tick(7)
+    story.expire(1)
+    return story
+
+
+def _condition() -> Story:
+    story = limited(shell(condition="steps['1'].outputs.nothing"))
+    story.tick(7)
+    story.when(cmd.Evaluate, step=1)
+    return story
+
+
+@pytest.mark.parametrize("by", [-10_000, 10_000], ids=["back", "forward"])
+@pytest.mark.parametrize("pause", [_silence, _condition])
+def test_nor_does_it_while_the_run_has_paused_by_itself(pause: Callable[[], Story], by: int) -> None:
+    story = pause()
+    assert story.last.event_type == "run_paused"
+    assert story.run.clock is not None
+    left_ms = 60_000 - (story.now.boot_ms - story.run.clock.boot_ms)
+    story.set_wall_by(by)
+    story.tick(10_000)
+    story.when(cmd.Retry) if story.step(1).stuck else story.when(cmd.Resume)
+    assert run_left_ms(story.run, story.now) == left_ms
+
+
+@pytest.mark.parametrize("by", [-10_000, 10_000], ids=["back", "forward"])
+def test_nor_from_a_step_by_hand_beside_it(by: int) -> None:
+    story = _silence(manual(after=(), timeout_secs=60))
+    started = story.step(2).started
+    assert started is not None
+    left_ms = 60_000 - (story.now.boot_ms - started.boot_ms)
+    story.set_wall_by(by)
+    story.tick(10_000)
+    story.when(cmd.Resume)
+    assert time_left_ms(story.run, story.step(2), story.now) == left_ms
 
 
 def test_after_a_restart_a_pause_counts_by_the_wall_clock_too_as_all_else_does() -> None:

@@ -25,6 +25,19 @@ from sopwith.testing.samples import first_batch
 from .bench import ANN, Bench
 
 
+class Told:
+    """Watches a run, and keeps the events that it is told of."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def on_event(self, event: Event, run: Run) -> None:
+        self.events.append(event)
+
+    def on_output(self, step: StepId, chunk: bytes) -> None:
+        pass
+
+
 def begin(bench: Bench, name: str = "deploy", *, engine: Engine | None = None, **more: Any) -> Begun:
     return Begun(engine or bench.engine(), RunRequest(name=name, **more), actor=ANN)
 
@@ -90,20 +103,10 @@ def test_the_first_step_starts_after_its_intent_is_recorded(bench: Bench) -> Non
 
 
 def test_whoever_watches_is_told_of_the_first_start(bench: Bench) -> None:
-    class Told:
-        def __init__(self) -> None:
-            self.events: list[str] = []
-
-        def on_event(self, event: Event, run: Run) -> None:
-            self.events.append(event.event_type)
-
-        def on_output(self, step: StepId, chunk: bytes) -> None:
-            pass
-
     bench.procedure("deploy", {})
     engine, told = bench.engine(), Told()
     drive_on(bench, engine, begin(bench, engine=engine), told)
-    assert told.events == ["step_started", "step_completed", "run_completed"]
+    assert [event.event_type for event in told.events] == ["step_started", "step_completed", "run_completed"]
 
 
 def test_of_who_dies_right_after_the_creation_another_takes_over_what_was_recorded(bench: Bench) -> None:
@@ -233,9 +236,12 @@ def test_whoever_brings_an_ended_run_back_finds_it_free(bench: Bench, monkeypatc
             assert bench.store.holder(run_id) is None
 
     monkeypatch.setattr(MemoryStore, "append", ended)
-    run = drive_on(bench, engine, begun)
+    told = Told()
+    run = drive_on(bench, engine, begun, told)
     assert run.ended is RunStatus.COMPLETED
     assert later
+    assert told.events == bench.events(run.run_id)[2:], "each once, from the first start on"
+    assert len(bench.world.starts) == len(set(bench.world.starts)) == 2
 
 
 def test_a_creation_whose_commit_fails_claims_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ MUTANTS = (
     rule(
         "a jump of the wall clock gives time back",
         "core/moves_gate.py:expire",
-        "command.now.at < gate.due_at + timedelta(milliseconds=jumped_ms)",
+        "_recorded_at(run, command) < gate.due_at + timedelta(milliseconds=jumped_ms)",
         "False",
         found_by="tests/core/test_gate_clock.py",
     ),
@@ -160,9 +160,16 @@ MUTANTS = (
     rule(
         "a pause stops clocks and gives back what a jump took",
         "core/moves_gate.py:make_good",
-        "(jumped_ms := _jumped_ms(gate, command))",
+        "(jumped_ms := _jumped_ms(run, gate, command))",
         "(jumped_ms := 0)",
         found_by="tests/core/test_gates.py tests/core/test_timeouts.py tests/core/test_gate_clock.py",
+    ),
+    rule(
+        "a jump is measured by recorded times",
+        "core/moves_gate.py:_jumped_ms",
+        "_recorded_at(run, command) - started.at",
+        "command.now.at - started.at",
+        found_by="tests/core/test_gate_clock.py",
     ),
     rule(
         "a jump is measured within one boot",

@@ -22,6 +22,13 @@ MUTANTS = (
         "if True:",
     ),
     rule(
+        "a run that was begun has its first step started once",
+        "engine/driver.py:drive",
+        "finally:\n                first = None\n",
+        "finally:\n",
+        found_by="tests/engine/test_begun.py",
+    ),
+    rule(
         "one run has one driver",
         "engine/driver.py:drive",
         "if claim is None:\n        raise busy(parts, run_id)",

@@ -242,18 +242,20 @@ def _apply(run: Run, event: Event) -> Run:
         case ev.RunPauseRequested(cause=cause, reason=reason, stop=stop):
             stopping = _stopped_by(event.actor, reason) if stop else ""
             asked = replace(run, pause_requested=True, stopping=stopping, pause_cause=cause, reason=reason)
-            return each_gate(_hold(asked, event, event.body), lambda gate: stop_clock(gate, event))
+            now = _read(event, event.body)
+            return each_gate(_hold(asked, event, event.body), lambda gate: stop_clock(gate, now))
         case ev.RunPaused(cause=cause, reason=reason):
             paused = replace(run, paused=True, pause_requested=False, stopping="", pause_cause=cause, reason=reason)
+            now = _read(event, event.body)
             if run.clock is not None:
-                paused = replace(paused, stopped=run.stopped or _read(event, event.body))
-            return each_gate(_hold(paused, event, event.body), lambda gate: stop_clock(gate, event))
+                paused = replace(paused, stopped=run.stopped or now)
+            return each_gate(_hold(paused, event, event.body), lambda gate: stop_clock(gate, now))
         case ev.RunResumed():
             resumed = going_on(_timed_again(looked_at_anew(run), event, event.body))
             return each_gate(_let_go(resumed, event, event.body), lambda gate: start_clock(gate, event))
         case ev.RunCancelRequested(reason=reason):
             asked = replace(run, cancel_requested=True, reason=reason)
-            return each_gate(asked, lambda gate: stop_clock(gate, event))
+            return each_gate(asked, lambda gate: stop_clock(gate, Instant(event.at, 0, "")))
         case ev.RunCancelled():
             return _told(_cancelled(run, event, event.body.reason), event.body)
         case ev.RunFailed():

@@ -19,6 +19,7 @@ from sopwith.core.run import (
     StepState,
     StepStatus,
     Vote,
+    gate_left_ms,
 )
 from sopwith.core.steps import with_state
 
@@ -127,15 +128,16 @@ def _postponed(gate: Gate, event: Event, body: ev.ApprovalPostponed) -> Gate:
     )
 
 
-def stop_clock(gate: Gate, event: Event) -> Gate:
+def stop_clock(gate: Gate, now: Instant) -> Gate:
+    """`now`: by the times that are recorded, of which a jump was taken back before."""
     if gate.clock is None:
         return gate
     return replace(
         gate,
         due_at=None,
-        left_ms=None if gate.due_at is None else _left_ms(gate.due_at, event),
+        left_ms=None if gate.due_at is None else max(0, whole_ms(gate.due_at - now.at)),
         remind_at=(),
-        remind_left_ms=tuple(_left_ms(at, event) for at in gate.remind_at),
+        remind_left_ms=tuple(max(0, gate_left_ms(gate, at, now) or 0) for at in gate.remind_at),
         clock=None,
     )
 
@@ -152,10 +154,6 @@ def start_clock(gate: Gate, event: Event) -> Gate:
         remind_left_ms=(),
         clock=Instant(event.at, event.body.boot_ms, event.body.boot_id),
     )
-
-
-def _left_ms(at: datetime, event: Event) -> int:
-    return max(0, whole_ms(at - event.at))
 
 
 def _in_ms(left_ms: int, event: Event) -> datetime:

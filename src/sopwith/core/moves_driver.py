@@ -9,11 +9,10 @@ from msgspec.structs import replace
 from sopwith.core import events as ev
 from sopwith.core.address import number_of
 from sopwith.core.commands import Admit, Finish, Halt, Interrupt, OpenGate, Start, StepResult
-from sopwith.core.conclude import paused
 from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.moves_flow import after_failure, begin_wait, timeout_text
-from sopwith.core.moves_gate import make_good, request_approval, started
+from sopwith.core.moves_gate import pausing, request_approval, started
 from sopwith.core.moves_interrupt import interrupted
 from sopwith.core.moves_rollback import end_rollback, lose_rollback, start_rollback
 from sopwith.core.procedure import canonical
@@ -23,7 +22,6 @@ from sopwith.core.run import (
     StepState,
     StepStatus,
     asks_items,
-    busy_processes,
     dependencies_met,
     has_room,
     held_back,
@@ -210,16 +208,7 @@ def halt(run: Run, command: Halt) -> list[ev.EventBody]:
     """Something outside is missing; a person puts it right and resumes."""
     if run.pause_requested or run.cancel_requested:
         return []
-    made_good = make_good(run, command)
-    if busy_processes(run):
-        asked = ev.RunPauseRequested(
-            cause="environment",
-            reason=command.reason,
-            boot_id=command.now.boot_id,
-            boot_ms=command.now.boot_ms,
-        )
-        return [*made_good, asked]
-    return [*made_good, paused(command.now, "environment", command.reason)]
+    return pausing(run, command, "environment", command.reason)
 
 
 def _end_of(started: Instant, command: Finish) -> Instant:

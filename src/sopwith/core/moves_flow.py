@@ -11,7 +11,7 @@ from sopwith.core.commands import Command, EndWait, Evaluate, TimeOut, TimeOutRu
 from sopwith.core.detour import passed_by
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.items import items_of
-from sopwith.core.moves_gate import make_good
+from sopwith.core.moves_gate import pausing
 from sopwith.core.procedure import OnFailure, RetryRules
 from sopwith.core.refusal import refuse
 from sopwith.core.run import (
@@ -19,7 +19,6 @@ from sopwith.core.run import (
     StepState,
     StepStatus,
     asks_items,
-    busy_processes,
     dependencies_met,
     is_manual,
     is_wait,
@@ -80,13 +79,8 @@ def _ask_condition(run: Run, step: StepState, expression: str | None, command: C
         return [evaluated, ev.StepSkipped(step_number=step.number, title=title, reason=reason)]
     if verdict.result is None:
         why = f"the condition of step {step.number} could not be evaluated: {verdict.reason}"
-        return [evaluated, *_pause(run, why, command)]
+        return [evaluated, *pausing(run, command, "condition", why)]
     return [evaluated]
-
-
-def _pause(run: Run, why: str, command: Command) -> list[ev.EventBody]:
-    pausing = ev.RunPauseRequested if busy_processes(run) else ev.RunPaused
-    return [*make_good(run, command), pausing(cause="condition", reason=why)]
 
 
 def _expand(run: Run, step: StepState, command: Command) -> list[ev.EventBody]:
@@ -102,7 +96,8 @@ def _expand(run: Run, step: StepState, command: Command) -> list[ev.EventBody]:
             result=None,
             reason=found.reason,
         )
-        return [unknown, *_pause(run, f"nobody can know the items of step {step.number}: {found.reason}", command)]
+        why = f"nobody can know the items of step {step.number}: {found.reason}"
+        return [unknown, *pausing(run, command, "condition", why)]
     if not found.items:
         return [ev.StepSkipped(step_number=step.number, title=definition.title, reason="there are no items")]
     return [

@@ -9,6 +9,7 @@ from sopwith.core.address import StepId
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import approvers_at, gate_of, rules_of, votes_left
 from sopwith.core.commands import Command, Expire, OpenGate, Remind
+from sopwith.core.conclude import paused
 from sopwith.core.detour import passed_by
 from sopwith.core.gates import always_asks, gate_terms, is_gated, needs_start_gate
 from sopwith.core.instant import Instant, iso, whole_ms
@@ -87,7 +88,7 @@ def request_approval(run: Run, number: StepId | None, command: OpenGate) -> list
     rules = rules_of(run, number)
     gate = gate_of(run, number)
     # the time that the event will bear, also where the clock was set back
-    asked_at = max(command.now.at, run.updated_at)
+    asked_at = _recorded_at(run, command)
     requested = ev.ApprovalRequested(
         step_number=number,
         title=title_of(run, number),
@@ -201,8 +202,8 @@ def expire(run: Run, command: Expire) -> list[ev.EventBody]:
         return []
     if gate.due_at is None or gate.on_timeout is None or command.now.at < gate.due_at:
         return []
-    jumped_ms = _jumped_ms(gate, command)
-    if command.now.at < gate.due_at + timedelta(milliseconds=jumped_ms):
+    jumped_ms = _jumped_ms(run, gate, command)
+    if _recorded_at(run, command) < gate.due_at + timedelta(milliseconds=jumped_ms):
         return [_postponed(run, command.step, gate, command, jumped_ms)]
     if gate.on_timeout is TimeoutAction.ESCALATE:
         return [
@@ -230,12 +231,27 @@ def expire(run: Run, command: Expire) -> list[ev.EventBody]:
     return [settled, *passed, *_consequence(run, command, gate, gate.on_timeout)]
 
 
+def pausing(
+    run: Run, command: Command, cause: str, reason: str, *, stop: bool = False, but: Gate | None = None
+) -> list[ev.EventBody]:
+    """A pause by both clocks: at once where no process runs, else asked for until it has ended, or been ended (`stop`).
+
+    `but`: the gate whose deadline it is.
+    """
+    good = make_good(run, command, but=but)
+    now = command.now
+    if not busy_processes(run):
+        return [*good, paused(now, cause, reason)]
+    asked = ev.RunPauseRequested(cause=cause, reason=reason, stop=stop, boot_id=now.boot_id, boot_ms=now.boot_ms)
+    return [*good, asked]
+
+
 def make_good(run: Run, command: Command, *, but: Gate | None = None) -> list[ev.EventBody]:
     """Before the clocks of the open gates stop: what the wall clock took from them by jumping, given back."""
     return [
         _postponed(run, number, gate, command, jumped_ms)
         for number, gate in open_gates(run)
-        if gate is not but and gate.due_at is not None and (jumped_ms := _jumped_ms(gate, command))
+        if gate is not but and gate.due_at is not None and (jumped_ms := _jumped_ms(run, gate, command))
     ]
 
 
@@ -258,8 +274,7 @@ def _consequence(run: Run, command: Expire, gate: Gate, action: TimeoutAction) -
     number = command.step
     reason = f"nobody answered {gate_name(number)} by {iso(gate.due_at)}"
     if action is TimeoutAction.PAUSE:
-        pausing = ev.RunPauseRequested if busy_processes(run) else ev.RunPaused
-        return [*make_good(run, command, but=gate), pausing(cause="approval_timeout", reason=reason)]
+        return pausing(run, command, "approval_timeout", reason, but=gate)
     if number is None:
         return [started(command) if action is TimeoutAction.APPROVE else ev.RunCancelled(reason=reason)]
     if action is TimeoutAction.SKIP:
@@ -269,14 +284,22 @@ def _consequence(run: Run, command: Expire, gate: Gate, action: TimeoutAction) -
     return []
 
 
-def _jumped_ms(gate: Gate, command: Command) -> int:
-    """How far the wall clock ran ahead of the boot clock since the gate's clock started; 0 where nobody can tell."""
+def _jumped_ms(run: Run, gate: Gate, command: Command) -> int:
+    """How far recorded times ran ahead of the boot clock since the gate's clock started; 0 where nobody can tell.
+
+    They follow the wall clock forward and never back: what is left of a deadline is counted from the time of an event.
+    """
     started = gate.clock
     if started is None or started.boot_id != command.now.boot_id:
         return 0
-    by_wall = whole_ms(command.now.at - started.at)
+    by_wall = whole_ms(_recorded_at(run, command) - started.at)
     ahead = by_wall - (command.now.boot_ms - started.boot_ms)
     return ahead if ahead > CLOCK_TOLERANCE_MS else 0
+
+
+def _recorded_at(run: Run, command: Command) -> datetime:
+    """When the events of this command will say that they were."""
+    return max(command.now.at, run.updated_at)
 
 
 def started(command: Command) -> ev.RunStarted:

@@ -167,6 +167,7 @@ _TROUBLES = (
     *("store failed after it created", "store failed after it appended", "store failed after it released"),
     *("executor failed at start", "executor failed at start done", "executor failed at recover"),
     *("executor failed at recover done", "executor failed at waited"),
+    *("begin: done", "begin: died", "begun run let go"),
 )
 
 

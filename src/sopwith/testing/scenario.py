@@ -51,6 +51,8 @@ from sopwith.testing.laws import conceal
 ANN, BEN, CAT, DAN = (Actor(name, ActorKind.HUMAN, "cli") for name in ("ann", "ben", "cat", "dan"))
 BOT = Actor("bot", ActorKind.AGENT, "mcp")
 PEOPLE = (ANN, BEN, CAT, DAN)
+SECRET, PLAIN = "TOKEN", "REGION"
+"""Variables that steps take from the environment: by its name the one is a secret, and the other is none."""
 GROUPS = {"release": ("ann", "ben", "cat"), "oncall": ("cat", "dan")}
 
 WORKSPACE = Workspace(Path(tempfile.gettempdir()) / "sopwith-simulator")
@@ -227,9 +229,10 @@ def _play(chance: Random) -> Play:
     return Play(result=result, seconds=chance.choice((0, 0, 0.1, 0.5, 1, 2.5, 6, None)), output=b"said")
 
 
-def random_procedure(chance: Random, name: str) -> Procedure:
+def random_procedure(chance: Random, name: str, *, passes: str = SECRET) -> Procedure:
+    """`passes`: the variable that some of its steps take from the environment."""
     graph = chance.random() < 0.5
-    steps = tuple(_step(chance, number, graph=graph) for number in range(1, chance.randint(1, 6) + 1))
+    steps = tuple(_step(chance, number, passes, graph=graph) for number in range(1, chance.randint(1, 6) + 1))
     # in plain ones, gates and crashes meet more often
     flows = chance.random() < 0.5
     if flows:
@@ -288,7 +291,7 @@ def _with_child(chance: Random, procedure: Procedure, name: str) -> Procedure:
     return replace(procedure, steps=tuple(using if step is chosen else step for step in procedure.steps))
 
 
-def _step(chance: Random, number: int, *, graph: bool) -> Step:
+def _step(chance: Random, number: int, passes: str, *, graph: bool) -> Step:
     earlier = range(1, number)
     in_line = tuple(earlier[-1:])
     by_hand = chance.random() < 0.2
@@ -303,7 +306,7 @@ def _step(chance: Random, number: int, *, graph: bool) -> Step:
         never_times_out=chance.random() < 0.1,
         approval=_rules(chance) if chance.random() < 0.4 else None,
         depends_on=tuple(other for other in earlier if chance.random() < 0.35) if graph else in_line,
-        env=EnvironmentRules(pass_=("TOKEN",) if chance.random() < 0.6 else ()),
+        env=EnvironmentRules(pass_=(passes,) if chance.random() < 0.6 else ()),
     )
 
 

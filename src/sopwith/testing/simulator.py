@@ -12,19 +12,21 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from sopwith.core.actor import Actor
 from sopwith.core.due import DueKind, ready_now
 from sopwith.core.instant import Instant
 from sopwith.core.run import Run, is_final, status_of
-from sopwith.engine.driver import drive
+from sopwith.engine.driver import Begun, drive
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.parts import Parts
 from sopwith.errors import Conflict, Refused, RunBusy, SopwithError, StoreError
@@ -42,6 +44,8 @@ from sopwith.testing.scenario import (
     BOT,
     GROUPS,
     PEOPLE,
+    PLAIN,
+    SECRET,
     VERBS,
     WORKSPACE,
     DocumentsOnly,
@@ -59,9 +63,13 @@ from sopwith.testing.servers import Airwaves, Servers
 from sopwith.testing.troubles import Troubles
 from sopwith.testing.virtual_time import Stalled, VirtualClock, VirtualLoop
 
+T = TypeVar("T")
+
 _MAX_CALLS = 6000
 """A process that makes more calls than this in one minute turns on the spot."""
 _MAX_RUNS = 3
+_BEGINS_EVERY = 5
+"""In one of so many seeds programs create runs to drive them on at once; the others play as they did before."""
 _ROUNDS = 400
 _MOVES = 8
 _LONG_PAUSES = {9: 3600, 19: 3600, 29: 90}
@@ -164,7 +172,10 @@ class _Simulation:
         self._world.checks.before_start = self._launched
         self._god = disk.open()
         self.laws = Laws(seed, self._god, self._world, lambda: self._clock.now().boot_ms)
-        made = (random_procedure(self._chance, f"procedure-{n}") for n in (1, 2, 3))
+        self._begins = seed % _BEGINS_EVERY == _BEGINS_EVERY - 1
+        # where a run may meet no secret, the intent to start is recorded with what comes before it
+        self._variable = PLAIN if self._begins else SECRET
+        made = (random_procedure(self._chance, f"procedure-{n}", passes=self._variable) for n in (1, 2, 3))
         self._procedures = {p.name: p for p in used_in_one_another(self._chance, tuple(made))}
         self._library = MadeUpLibrary(self._procedures, random_config(self._chance))
         self.laws.configured(self._library.config())
@@ -349,9 +360,22 @@ class _Simulation:
         name = self._chance.choice(list(self._procedures))
         request = RunRequest(name=name, params={"to": "staging"}, queue=self._chance.random() < 0.6)
         starter = self._chance.choice((ANN, ANN, BEN, BOT))
+        if self._begins and self._chance.random() < 0.7:
+            self._begin(process, request, starter)
+            return
         run = self._say(process, "create", lambda engine: engine.create_run(request, actor=starter))
         if run is not None:
             self._carry_on(run.run_id)
+
+    def _begin(self, process: Process, request: RunRequest, starter: Actor) -> None:
+        """A program creates a run and drives it on under the claim that it got with it, or thinks better of that."""
+        begun = self._say(process, "begin", lambda engine: _Start(engine, request, starter), stays=True)
+        if begun is not None:
+            process.drives = begun.run_id
+            drives = self._chance.random() < 0.9
+            self._run(process, self._drive(process, begun.run_id, begun) if drives else self._let_go(process, begun))
+            # one that is interrupted before it comes to drive
+            self._drivers[process].add_done_callback(lambda _: self._leave(process, begun))
 
     def _somebody_says_something(self) -> None:
         run_id = self._some_run()
@@ -366,8 +390,8 @@ class _Simulation:
         if said is not None and drives:
             self._carry_on(run_id)
 
-    def _say(self, process: Process, verb: str, say: Callable[[Engine], Any]) -> Any:
-        """What the engine answers, or None if it refused or the process died first."""
+    def _say(self, process: Process, verb: str, say: Callable[[Engine], T], *, stays: bool = False) -> T | None:
+        """What the engine answers, or None if it refused or the process died first. `stays`: it lives on after it."""
         self._speakers.append(process)
         try:
             answer = say(Engine(self._parts(process)))
@@ -382,7 +406,8 @@ class _Simulation:
             self.laws.breaks(f"{verb} broke: {error!r}")
         else:
             outcome = "done"
-            self._retire(process)
+            if not stays:
+                self._retire(process)
         finally:
             self._speakers.remove(process)
         if process.alive and outcome not in ("died", "done"):
@@ -519,7 +544,7 @@ class _Simulation:
         process = Process(
             len(self._processes) + 1,
             drives=drives,
-            environ={} if token is None else {"TOKEN": token},
+            environ={} if token is None else {self._variable: token},
             fuse=self._chance.randint(0, 60) if doomed else None,
         )
         self._processes.append(process)
@@ -572,10 +597,11 @@ class _Simulation:
         self._drivers[process] = task
         task.add_done_callback(lambda _: self._drivers.pop(process, None))
 
-    async def _drive(self, process: Process, run_id: str) -> None:
+    async def _drive(self, process: Process, run_id: str, begun: _Start | None = None) -> None:
         outcome = "done"
         try:
-            run = await drive(self._parts(process), run_id, linger=self._chance.random() < 0.7)
+            linger = self._chance.random() < 0.7
+            run = await (begun.drive(linger) if begun else drive(self._parts(process), run_id, linger=linger))
             self.laws.check_driven(run)
         except (Died, asyncio.CancelledError):
             outcome = "died"
@@ -591,6 +617,20 @@ class _Simulation:
             if not (process.hurt and isinstance(error, StoreError | OSError)):
                 self.laws.breaks(f"{process.name} broke: {error!r}")
         self.laws.note("driver", process.name, outcome)
+        if process.alive:
+            self.laws.let_go(process)
+            self._retire(process)
+
+    async def _let_go(self, process: Process, begun: _Start) -> None:
+        await self._clock.sleep(self._delay())
+        self.laws.story.saw("begun run let go")
+        self._leave(process, begun)
+
+    def _leave(self, process: Process, begun: _Start) -> None:
+        if not process.alive:
+            return
+        with suppress(Died, StoreError, OSError):
+            begun.let_go()
         if process.alive:
             self.laws.let_go(process)
             self._retire(process)
@@ -743,6 +783,20 @@ class _Simulation:
         except Exception as error:
             self.laws.breaks(f"a patient person met {error!r}")
         self._retire(process)
+
+
+class _Start(Begun):
+    """A run that one process has begun, and drives through the same handles."""
+
+    def __init__(self, engine: Engine, request: RunRequest, actor: Actor) -> None:
+        super().__init__(engine, request, actor=actor)
+        self.parts = engine.parts
+
+    async def drive(self, linger: bool) -> Run:
+        try:
+            return await drive(self.parts, self.run_id, linger=linger, begun=self)
+        finally:
+            self.let_go()
 
 
 class _Kinds:
