@@ -165,6 +165,13 @@ MUTANTS = (
         found_by="tests/core/test_gates.py tests/core/test_timeouts.py tests/core/test_gate_clock.py",
     ),
     rule(
+        "a pause keeps the time until a reminder by the boot clock",
+        "core/evolve_gate.py:stop_clock",
+        "gate_left_ms(gate, at, now) or 0",
+        "whole_ms(at - now.at)",
+        found_by="tests/core/test_gate_clock.py",
+    ),
+    rule(
         "a jump is measured by recorded times",
         "core/moves_gate.py:_jumped_ms",
         "_recorded_at(run, command) - started.at",

@@ -318,13 +318,6 @@ MUTANTS = (
         "return [ev.StepCompleted(step_number=step.number, title='', duration='', duration_ms=0)]",
     ),
     rule(
-        "what is missing pauses after what runs",
-        "core/moves_driver.py:halt",
-        "if busy_processes(run):",
-        "if False:",
-        found_by="tests/core/test_pause_and_cancel.py",
-    ),
-    rule(
         "a step that was ended counts as cancelled in a cancelled run only",
         "core/moves_driver.py:_cause",
         'if result.cause != "cancelled" or run.cancel_requested:',
@@ -564,9 +557,9 @@ MUTANTS = (
     rule("a cancel waits for what runs", "core/moves_person.py:cancel", "if running_processes(run):", "if False:"),
     rule(
         "a pause waits for processes",
-        "core/moves_person.py:pause",
-        "if busy_processes(run):",
-        "if False:",
+        "core/moves_gate.py:pausing",
+        "if not busy_processes(run):",
+        "if True:",
         found_by="tests/core/test_pause_and_cancel.py tests/core/test_failures.py",
     ),
     rule(
@@ -755,8 +748,8 @@ MUTANTS = (
     ),
     rule(
         "a pause that is to come stops the clock of what is done by hand by the boot clock",
-        "core/moves_person.py:_pause_asked",
-        ", boot_id=boot_id, boot_ms=boot_ms",
+        "core/moves_gate.py:pausing",
+        ", boot_id=now.boot_id, boot_ms=now.boot_ms",
         "",
         found_by="tests/core/test_flow.py",
     ),
