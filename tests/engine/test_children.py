@@ -19,6 +19,7 @@ from sopwith.engine.runs import Runs
 from sopwith.engine.ticker import SWEEP_SECS
 from sopwith.errors import (
     ApproverNotAllowed,
+    Conflict,
     IllegalMove,
     InvalidProcedure,
     LimitReached,
@@ -1012,6 +1013,45 @@ def test_a_value_that_the_used_procedure_refuses_fails_the_step(bench: Bench) ->
 
 
 # found later: each was a bug
+
+
+def test_a_run_that_its_step_no_longer_waits_for_is_not_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a driver whose claim another has taken: the other knew that nothing more was to start, and gave it up."""
+    from sopwith.engine import children, driver
+
+    nested(bench, {}, then=({},))
+    run_id = bench.create("deploy")
+    dying(bench, monkeypatch, "make", driver)
+    died(bench, run_id)
+    stale, intended = bench.now(run_id), child_of(bench, run_id)
+    engine = bench.engine()
+    given_up = StepResult(error="it was given up before it started", cause="cancelled")
+    engine.runs.change(run_id, lambda _run, now: Finish(actor=SYSTEM, now=now, step=1, attempt=1, result=given_up))
+    with pytest.raises(Conflict, match="no longer waits for it"):
+        children.make(engine.parts, engine.runs, stale, 1)
+    assert children_made(bench) == []
+    assert bench.store.summary(intended) is None
+
+
+def test_a_driver_that_was_slow_to_make_it_goes_on_from_what_became_of_the_step(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sopwith.engine import driver
+
+    nested(bench, {}, then=({},))
+    run_id = bench.create("deploy")
+    make = driver.make
+
+    def slow(parts: Any, runs: Runs, run: Run, number: Any) -> None:
+        bench.engine().cancel(run_id, actor=ANN)
+        failed = StepResult(error="it was given up before it started", cause="cancelled")
+        finish = Finish(actor=SYSTEM, now=bench.clock.now(), step=1, attempt=1, result=failed)
+        bench.engine().runs.change(run_id, lambda _run, _now: finish)
+        make(parts, runs, run, number)
+
+    monkeypatch.setattr(driver, "make", slow)
+    assert bench.drive(run_id).ended == "cancelled"
+    assert children_made(bench) == []
 
 
 def test_a_pause_between_the_intent_and_the_making_fails_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

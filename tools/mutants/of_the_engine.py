@@ -374,6 +374,13 @@ MUTANTS = (
         found_by="tests/engine/test_children.py",
     ),
     rule(
+        "a run within another is made only while its step waits for it",
+        "engine/creation.py:make_run",
+        "            _check_awaited(runs, within)\n",
+        "            pass\n",
+        found_by="tests/engine/test_children.py",
+    ),
+    rule(
         "whoever drives a child tells of it first",
         "engine/driver.py:drive",
         "    runs.tell_around(loaded.run)\n",

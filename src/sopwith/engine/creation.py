@@ -23,7 +23,7 @@ from sopwith.core.people import Directory, check_runner
 from sopwith.core.procedure import ExecutionMode, Procedure, encode_procedure, sha256
 from sopwith.core.request import Request, run_id_of
 from sopwith.core.rollback import EXECUTOR
-from sopwith.core.run import Run, holds_slot
+from sopwith.core.run import Run, children, holds_slot
 from sopwith.core.satisfiable import unsatisfiable
 from sopwith.engine.agents import check_agents
 from sopwith.engine.envelopes import start_envelope_bytes
@@ -32,7 +32,7 @@ from sopwith.engine.parts import Parts
 from sopwith.engine.pins import pinned_at_creation
 from sopwith.engine.runs import Made, Runs, joined, with_event
 from sopwith.engine.secrets import default_secrets, secrets_at_creation
-from sopwith.errors import BadName, BadRequest, CoolingDown, LimitReached, NotAllowed, NotFound
+from sopwith.errors import BadName, BadRequest, Conflict, CoolingDown, LimitReached, NotAllowed, NotFound
 from sopwith.ports import Owner
 from sopwith.version import __version__
 
@@ -131,6 +131,8 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor, driving: D
     limits = limits_of(procedure, config, group, line)
 
     def plan(occupancy: Occupancy, now: Instant) -> tuple[Decision, tuple[bytes, ...]]:
+        if within is not None:
+            _check_awaited(runs, within)
         planned = _queued_if_full(new, order, limits, occupancy, now)
         decision = with_event(create(planned, actor=actor, now=now, people=people), order.event)
         event = (order.event,) if order.event else ()
@@ -139,6 +141,16 @@ def make_run(parts: Parts, runs: Runs, order: Order, *, actor: Actor, driving: D
         return decision if following is None else joined(decision, following), kept
 
     return runs.create(procedure.name, plan, group=group, driver=None if driving is None else driving.owner)
+
+
+def _check_awaited(runs: Runs, within: Within) -> None:
+    """Raises Conflict where the step waits for this run no longer: whoever drives the run around it was overtaken."""
+    around = runs.load(within.parent.run_id).run
+    if not any((step.number, step.child) == (within.parent.step, within.run_id) for step in children(around)):
+        raise Conflict(
+            f"cannot create {within.run_id}: step {within.parent.step} of {around.run_id} no longer waits for it",
+            hint=f"see: sop status {around.run_id}",
+        )
 
 
 def _used(parts: Parts, procedure: Procedure, pinned: bytes, mode: ExecutionMode, config: Config) -> Used:

@@ -558,6 +558,11 @@ class _Driver:
             return self._not_begun(step, "it was given up before it started", cause="cancelled")
         try:
             make(self._parts, self._runs, run, step)
+        except Conflict:
+            # somebody has made it, or the step waits for it no longer
+            self._refresh()
+            if self._loaded.run.seq == run.seq:
+                raise
         except (Refused, BadRequest, InvalidProcedure) as error:
             return self._not_begun(step, f"it cannot be started: {error.message}")
         return True
