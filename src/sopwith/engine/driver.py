@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
+
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
@@ -26,7 +28,7 @@ from sopwith.core.events import Event, StepStarted
 from sopwith.core.instant import Instant
 from sopwith.core.interruption import rules_of
 from sopwith.core.people import Directory
-from sopwith.core.procedure import OnInterrupt, sha256
+from sopwith.core.procedure import OnInterrupt, canonical, sha256
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, RunStatus, children, is_child, takes_a_process
 from sopwith.engine.children import (
@@ -702,6 +704,17 @@ def _number(item: Due) -> StepId:
 def _outcome(end: asyncio.Future[cmd.StepResult | Lost]) -> cmd.StepResult | Lost:
     """How the process ended. What cannot be read is not known, and a person says what is true."""
     try:
-        return end.result()
+        result = end.result()
     except OSError as error:
         return Lost(f"how the step ended could not be read: {error.strerror or error}")
+    return result if isinstance(result, Lost) or not result.outputs else _recordable(result)
+
+
+def _recordable(result: cmd.StepResult) -> cmd.StepResult:
+    """The result; a failure where what it hands on is no JSON, as only a plugin makes it."""
+    try:
+        canonical(result.outputs)
+    except ValueError as error:
+        told = result.error or f"what it handed on cannot be recorded: {error}"
+        return replace(result, error=told, cause="output", outputs={})
+    return result
