@@ -24,7 +24,7 @@ from sopwith.audit.verify import verify_all, verify_run
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
 from sopwith.core.config import Config
 from sopwith.core.people import Directory, Right, check_right
-from sopwith.errors import NotAllowed, NotFound
+from sopwith.errors import NotAllowed, NotFound, SopwithError
 from sopwith.ports import RunFilter, RunSummary, Workspace
 
 TOMBSTONES = "tombstones.jsonl"
@@ -85,10 +85,13 @@ class Keeper:
         self._config = config
         self._sealer = Sealer(shelf.log, workspace, config)
 
-    def verify(self, run_id: str | None = None, *, brought: Sequence[Path | Copy] = ()) -> Verified:
+    def verify(
+        self, run_id: str | None = None, *, brought: Sequence[Path | Copy] = (), reader: Actor | None = None
+    ) -> Verified:
         """Verifies the whole log, or one run in it, against the store's checkpoints, our copies and those `brought`.
 
-        A copy of ours that cannot be had is told; one that was brought and cannot be read is a finding.
+        A copy of ours that cannot be had is told; one that was brought and cannot be read is a finding. `reader`: as in
+        `_tells_places`; who is not told where our copies are is told their numbers.
         Raises NotFound for a run that neither events nor lists nor tombstones know.
         """
         if run_id is not None and not self._knows(run_id):
@@ -97,13 +100,13 @@ class Keeper:
                 hint="sop history shows all runs; sop audit --verify-all finds what was removed",
             )
         places, problems = self._sealer.places()
-        ours, theirs = (
-            [
-                each if isinstance(each, Copy) else read_copy(each, trusted=self._sealer.is_outside(each, places))
-                for each in found
-            ]
-            for found in (places, brought)
-        )
+        tells = self._tells_places(reader)
+
+        def read_here(path: Path, name: str = "") -> Copy:
+            return read_copy(path, trusted=self._sealer.is_outside(path, places), name=name)
+
+        ours = [read_here(place, "" if tells else f"copy {number}") for number, place in enumerate(places, 1)]
+        theirs = [each if isinstance(each, Copy) else read_here(each) for each in brought]
         compared = [copy for copy in ours if not copy.problem] + theirs
         log = self._shelf.log
         look = (log, log, self._shelf.content)
@@ -115,7 +118,20 @@ class Keeper:
         unread = [copy for copy in ours if copy.problem]
         copies = tuple(_compared(copy, report) for copy in (*compared, *unread))
         told, wrong = self._restorations()
-        return Verified(report, copies, (*problems, *wrong), told)
+        return Verified(report, copies, (*(problems if tells else _counted(problems)), *wrong), told)
+
+    def _tells_places(self, reader: Actor | None) -> bool:
+        """Whether they may know where copies are kept: whoever would change the record unseen has to find them.
+
+        `reader`: None is somebody at the machine, who can read config.json.
+        """
+        if reader is None:
+            return True
+        try:
+            people = Directory(self._config())
+        except SopwithError:
+            return False
+        return people.standing(reader).may(Right.MANAGE)
 
     def _restorations(self) -> tuple[tuple[Restoration, ...], tuple[str, ...]]:
         """Those whose signature is one of ours, and a sentence for each line that is none."""
@@ -136,14 +152,25 @@ class Keeper:
         return () if report.first_bad is None else (str(report.first_bad),)
 
     def export(
-        self, folder: Path, run_ids: Sequence[str], *, now: datetime, brought: Sequence[Path | Copy] = ()
+        self,
+        folder: Path,
+        run_ids: Sequence[str],
+        *,
+        now: datetime,
+        brought: Sequence[Path | Copy] = (),
+        reader: Actor | None = None,
     ) -> Exported:
-        """Writes a bundle of these runs, with proofs from the checkpoints `brought`. Raises what Exporter does."""
+        """Writes a bundle of these runs, with proofs from the checkpoints `brought`. Raises what Exporter does.
+
+        `reader`: as in `_tells_places`.
+        """
         log = self._shelf.log
         checkpointer, problems = self._sealer.checkpointer()
         exporter = Exporter(log, log, self._shelf.content, self._sealer.key, checkpointer)
         exported = exporter.export(folder, run_ids, now=now, sizes=_sizes(brought))
-        return msgspec.structs.replace(exported, failures=problems + exported.failures)
+        failures = problems + exported.failures
+        told = failures if self._tells_places(reader) else _counted(failures)
+        return msgspec.structs.replace(exported, failures=told)
 
     def runs_since(self, at: datetime | None) -> tuple[str, ...]:
         """The runs that began at or after an instant, or all, oldest first. Raises NotFound if there are none."""
@@ -219,6 +246,18 @@ def check_pruner(actor: Actor, config: Config) -> None:
     if actor.kind is not ActorKind.HUMAN:
         raise NotAllowed(f"{actor} may not drop records", hint="a person may")
     check_right(actor, Right.PRUNE, Directory(config), "drop records")
+
+
+def _counted(troubles: tuple[str, ...]) -> tuple[str, ...]:
+    """That there are such, for whoever may not know the places that they name."""
+    if not troubles:
+        return ()
+    count = (
+        "1 trouble with checkpointCopies is"
+        if len(troubles) == 1
+        else f"{len(troubles)} troubles with checkpointCopies are"
+    )
+    return (f"{count} told to who may manage it",)
 
 
 def _compared(copy: Copy, report: Report) -> Compared:

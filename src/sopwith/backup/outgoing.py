@@ -69,7 +69,7 @@ def export_for(engine: Engine, actor: Actor, choice: Choice, brought: Sequence[C
         def write(file: BinaryIO) -> dict[str, Any]:
             now = engine.parts.clock.now().at
             with TemporaryDirectory(prefix=".export-", dir=engine.parts.workspace.runs) as folder:
-                exported = keeper.export(Path(folder), chosen, now=now, brought=brought)
+                exported = keeper.export(Path(folder), chosen, now=now, brought=brought, reader=actor)
                 _pack(Path(folder), file, now)
             return {**exported.document(), "warnings": list(exported.failures)}
 
