@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from sopwith.audit.access_retention import AccessRetention, DroppedEntries
 from sopwith.audit.export import Exported, Exporter
 from sopwith.audit.report import Report
 from sopwith.audit.retention import Dropped, Retention, check_clock, forget_files
@@ -77,13 +78,21 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 class Keeper:
-    """`config` is asked when something is to be signed, compared or dropped."""
+    """`config` is asked when something is to be signed, compared or dropped. `access`: the server's own log, if any."""
 
-    def __init__(self, shelf: Shelf, workspace: Workspace, config: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        workspace: Workspace,
+        config: Callable[[], Config],
+        *,
+        access: AccessRetention | None = None,
+    ) -> None:
         self._shelf = shelf
         self._workspace = workspace
         self._config = config
         self._sealer = Sealer(shelf.log, workspace, config)
+        self._access = access
 
     def verify(
         self, run_id: str | None = None, *, brought: Sequence[Path | Copy] = (), reader: Actor | None = None
@@ -181,13 +190,24 @@ class Keeper:
         return found
 
     def retain(self, now: datetime, *, by: Actor = SYSTEM, dry_run: bool = False) -> Dropped:
-        """Drops the records of runs that ended more than auditRetentionDays ago; nothing where the key is not set.
+        """Drops the records of runs that ended more than auditRetentionDays ago, and entries of the server's own log
+        that are older than accessLogRetentionDays; nothing where a key is not set.
 
-        What their files left behind goes too, also that of runs that were dropped before. Safe to call at any time,
-        by a server once a day. Raises NotAllowed, StoreError, Conflict, or Refused where the clock is wrong.
+        What the files of runs left behind goes too, also that of runs that were dropped before. Safe to call at any
+        time, by a server once a day. Raises NotAllowed, StoreError, Conflict, or Refused where the clock is wrong.
         """
         config = self._config()
-        check_pruner(by, config)
+        _check_pruner(by, config)
+        access, days = self._access, config.access_log_retention_days
+        # first: what stands against it stands against all, so that nothing is done by halves
+        old = () if access is None or days is None else access.too_old(days, now)
+        dropped = self._retain_runs(config, now, by=by, dry_run=dry_run)
+        if access is None or days is None:
+            return dropped
+        entries = DroppedEntries(days, len(old)) if dry_run else access.drop(old, days, now, by=str(by))
+        return msgspec.structs.replace(dropped, entries=entries)
+
+    def _retain_runs(self, config: Config, now: datetime, *, by: Actor, dry_run: bool) -> Dropped:
         days = config.audit_retention_days
         if days is None:
             return Dropped()
@@ -239,7 +259,7 @@ class Keeper:
         return sorted(names.intersection(run_ids))
 
 
-def check_pruner(actor: Actor, config: Config) -> None:
+def _check_pruner(actor: Actor, config: Config) -> None:
     """NotAllowed for agents, and, where config.json has roles, for whoever lacks the right."""
     if actor.kind is ActorKind.SYSTEM:
         return

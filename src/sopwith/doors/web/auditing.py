@@ -62,15 +62,13 @@ def _verified(desk: Desk, run_id: str | None, asked: Asked) -> dict[str, Any]:
 
 
 def _prune(desk: Desk, asked: Asked) -> Answer:
-    from sopwith.assembly import open_keeper, retain_access
+    from sopwith.assembly import open_keeper
 
     dry_run, now = asked.body.get("dryRun", False), desk.engine.parts.clock.now().at
     with open_keeper(desk.workspace) as keeper:
         dropped = keeper.retain(now, by=asked.who, dry_run=dry_run)
-    entries = retain_access(desk.workspace, now, by=asked.who, dry_run=dry_run)
     days = desk.engine.parts.library.config().audit_retention_days
-    document = {**dropped.document(days, dry_run=dry_run), **entries.document()}
-    return Answer({**document, "warnings": list(dropped.failures)})
+    return Answer({**dropped.document(days, dry_run=dry_run), "warnings": list(dropped.failures)})
 
 
 async def _export(app: Application, asked: Asked) -> Response:
