@@ -148,12 +148,17 @@ def _access_retention(workspace: Workspace, store: SqliteStore) -> AccessRetenti
     )
 
 
-def troubles_beside(engine: Engine) -> Iterator[tuple[str, str]]:
-    """What is wrong with what is kept beside the record, the server's own log and deliveries: a sentence and a hint."""
+def troubles_around(engine: Engine) -> Iterator[tuple[str, str]]:
+    """What is wrong around the record, for `examine`: with the disk, the server's own log and deliveries.
+
+    A sentence and a hint each.
+    """
     from sopwith.engine.delivery_checks import examine_deliveries
+    from sopwith.stores.surroundings import troubles
 
     store = engine.parts.store
     assert isinstance(store, SqliteStore)
+    yield from troubles(engine.parts.workspace.database)
     yield from _access_troubles(engine.parts.workspace, store)
     yield from examine_deliveries(store.deliveries, engine.runs)
 
