@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from sopwith.core import events as ev
 from sopwith.core.address import number_of
 from sopwith.core.commands import Admit, Finish, Halt, Interrupt, OpenGate, Start, StepResult
-from sopwith.core.conclude import paused
+from sopwith.core.conclude import pause_asked, paused
 from sopwith.core.gates import is_gated, needs_start_gate
 from sopwith.core.instant import Instant, duration_text, elapsed_ms
 from sopwith.core.moves_flow import after_failure, begin_wait, timeout_text
@@ -212,13 +212,7 @@ def halt(run: Run, command: Halt) -> list[ev.EventBody]:
         return []
     made_good = make_good(run, command)
     if busy_processes(run):
-        asked = ev.RunPauseRequested(
-            cause="environment",
-            reason=command.reason,
-            boot_id=command.now.boot_id,
-            boot_ms=command.now.boot_ms,
-        )
-        return [*made_good, asked]
+        return [*made_good, pause_asked(command.now, "environment", command.reason)]
     return [*made_good, paused(command.now, "environment", command.reason)]
 
 

@@ -14,7 +14,7 @@ from sopwith.core.actor import ActorKind
 from sopwith.core.address import StepId, number_of
 from sopwith.core.approvers import check_approver, signature
 from sopwith.core.commands import Block, Cancel, Command, Complete, Fail, Pause, Resume, Retry, Skip
-from sopwith.core.conclude import paused
+from sopwith.core.conclude import pause_asked, paused
 from sopwith.core.gates import is_gated
 from sopwith.core.instant import duration_text
 from sopwith.core.moves_flow import after_failure, step_ms
@@ -49,16 +49,11 @@ def pause(run: Run, command: Pause) -> list[ev.EventBody]:
     if run.cancel_requested or (run.pause_requested and not stops):
         return []
     if run.pause_requested:
-        return [_pause_asked(command, run.pause_cause, command.reason or run.reason, stop=True)]
+        return [pause_asked(command.now, run.pause_cause, command.reason or run.reason, stop=True)]
     made_good = make_good(run, command)
     if busy_processes(run):
-        return [*made_good, _pause_asked(command, command.cause, command.reason, stop=command.stop)]
+        return [*made_good, pause_asked(command.now, command.cause, command.reason, stop=command.stop)]
     return [*made_good, paused(command.now, command.cause, command.reason)]
-
-
-def _pause_asked(command: Pause, cause: str, reason: str, *, stop: bool) -> ev.RunPauseRequested:
-    boot_id, boot_ms = command.now.boot_id, command.now.boot_ms
-    return ev.RunPauseRequested(cause=cause, reason=reason, stop=stop, boot_id=boot_id, boot_ms=boot_ms)
 
 
 def resume(run: Run, command: Resume) -> list[ev.EventBody]:
