@@ -755,8 +755,8 @@ MUTANTS = (
     ),
     rule(
         "a pause that is to come stops the clock of what is done by hand by the boot clock",
-        "core/moves_person.py:_pause_asked",
-        ", boot_id=boot_id, boot_ms=boot_ms",
+        "core/conclude.py:pause_asked",
+        ", boot_id=now.boot_id, boot_ms=now.boot_ms",
         "",
         found_by="tests/core/test_flow.py",
     ),
