@@ -365,23 +365,24 @@ def _is_plain(value: Any) -> bool:
     Raises TypeError for odd names, RecursionError for what holds itself.
     """
     # one loop and no call for each value: all that is recorded passes here
-    left, looks = [value], 0
-    while left:
-        looks += 1
-        if looks == _MANY:
-            _ENCODER.encode(value)  # which finds an end, or that there is none
-        each = left.pop()
-        kind = type(each)
-        if kind is dict:
-            # other characters are put in order as UTF-16 by RFC 8785, and as UTF-8 by msgspec
-            if not "".join(each).isascii():
+    left, many = [value], _MANY
+    while True:
+        for _ in range(many):
+            if not left:
+                return True
+            each = left.pop()
+            kind = type(each)
+            if kind is dict:
+                # other characters are put in order as UTF-16 by RFC 8785, and as UTF-8 by msgspec
+                if not "".join(each).isascii():
+                    return False
+                left += [value for value in each.values() if type(value) not in _SAME]
+            elif kind is list or kind is tuple:
+                left += [value for value in each if type(value) not in _SAME]
+            elif kind not in _SAME and not _is_plain_number(each):
                 return False
-            left += [value for value in each.values() if type(value) not in _SAME]
-        elif kind is list or kind is tuple:
-            left += [value for value in each if type(value) not in _SAME]
-        elif kind not in _SAME and not _is_plain_number(each):
-            return False
-    return True
+        _ENCODER.encode(value)  # which finds an end, or that there is none
+        many *= 10
 
 
 def _is_plain_number(value: Any) -> bool:
