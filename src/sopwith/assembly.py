@@ -16,7 +16,7 @@ from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.keys import Keyring
 from sopwith.engine.library import Library
 from sopwith.engine.parts import Parts
-from sopwith.errors import BadRequest, NotSent, StoreError
+from sopwith.errors import BadRequest, NotSent
 from sopwith.plugins import Registry
 from sopwith.ports import Owner, Workspace
 from sopwith.stores.bell import DatagramBell
@@ -25,7 +25,7 @@ from sopwith.stores.traces import refuse_lost
 from sopwith.stores.views import FileViews
 
 if TYPE_CHECKING:
-    from sopwith.audit.access_retention import DroppedEntries
+    from sopwith.audit.access_retention import AccessRetention
     from sopwith.audit.keeper import Keeper
     from sopwith.core.actor import Actor
     from sopwith.core.config import Config
@@ -130,15 +130,35 @@ def open_keeper(workspace: Workspace) -> Iterator[Keeper]:
     ensure_private_folder(workspace.runs)
     refuse_lost(workspace)
     with closing(SqliteStore(workspace.database)) as store:
-        yield Keeper(store, workspace, Library(workspace).config)
+        yield Keeper(store, workspace, Library(workspace).config, access=_access_retention(workspace, store))
 
 
-def troubles_beside(engine: Engine) -> Iterator[tuple[str, str]]:
-    """What is wrong with what is kept beside the record, the server's own log and deliveries: a sentence and a hint."""
+def _access_retention(workspace: Workspace, store: SqliteStore) -> AccessRetention:
+    from sopwith.audit.access_retention import AccessRetention
+    from sopwith.audit.retention import check_clock
+    from sopwith.audit.signing import SigningKey
+    from sopwith.engine.access import entry_maker
+
+    return AccessRetention(
+        store.tokens,
+        SigningKey(workspace.keys),
+        entry_maker,
+        troubles=partial(_access_troubles, workspace, store),
+        check_clock=partial(check_clock, store.log, store.log),
+    )
+
+
+def troubles_around(engine: Engine) -> Iterator[tuple[str, str]]:
+    """What is wrong around the record, for `examine`: with the disk, the server's own log and deliveries.
+
+    A sentence and a hint each.
+    """
     from sopwith.engine.delivery_checks import examine_deliveries
+    from sopwith.stores.surroundings import troubles
 
     store = engine.parts.store
     assert isinstance(store, SqliteStore)
+    yield from troubles(engine.parts.workspace.database)
     yield from _access_troubles(engine.parts.workspace, store)
     yield from examine_deliveries(store.deliveries, engine.runs)
 
@@ -149,39 +169,6 @@ def _access_troubles(workspace: Workspace, store: SqliteStore) -> Iterator[tuple
     from sopwith.engine.access import examine_access
 
     return examine_access(store.tokens, partial(stated, keys=known_keys(workspace.keys)))
-
-
-def retain_access(
-    workspace: Workspace, now: datetime, *, by: Actor | None = None, dry_run: bool = False
-) -> DroppedEntries:
-    """Drops what is older than accessLogRetentionDays in the server's own log. Raises NotAllowed, StoreError, Refused.
-
-    `by`: None is the server's own sweep.
-    """
-    from sopwith.audit.access_retention import AccessRetention, DroppedEntries
-    from sopwith.audit.keeper import check_pruner
-    from sopwith.audit.retention import check_clock
-    from sopwith.audit.signing import SigningKey
-    from sopwith.core.actor import SYSTEM
-    from sopwith.engine.access import entry_maker
-
-    config, by = Library(workspace).config(), by or SYSTEM
-    check_pruner(by, config)
-    days = config.access_log_retention_days
-    if days is None:
-        return DroppedEntries()
-    ensure_private_folder(workspace.runs)
-    refuse_lost(workspace)
-    with closing(SqliteStore(workspace.database)) as store:
-
-        def check(now: datetime) -> None:
-            # what was changed is evidence, and is not signed away
-            for sentence, hint in _access_troubles(workspace, store):
-                raise StoreError(f"no entry of the server's own log is dropped: {sentence}", hint=hint)
-            check_clock(store.log, store.log, now)
-
-        retention = AccessRetention(store.tokens, SigningKey(workspace.keys), entry_maker, check=check)
-        return retention.sweep(days, now, by=str(by), dry_run=dry_run)
 
 
 def outside_of(engine: Engine | None, library: Library, clock: Clock, actor: Actor | None = None) -> Outside:

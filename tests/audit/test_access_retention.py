@@ -12,12 +12,14 @@ from typing import Any
 
 import apsw
 import pytest
+from msgspec.structs import replace
 from tests.audit.given import batches, put
 
-from sopwith.assembly import retain_access
+from sopwith.assembly import open_keeper
 from sopwith.audit.access_retention import AccessRetention, DroppedEntries, stated
 from sopwith.audit.signing import SigningKey, known_keys
-from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.actor import SYSTEM, Actor, ActorKind
+from sopwith.core.run import RunStatus
 from sopwith.engine.access import REFUSED, entry_maker, examine_access
 from sopwith.errors import NotAllowed, Refused, StoreError
 from sopwith.ports import AccessEntry, Workspace
@@ -46,9 +48,12 @@ class Logbook:
             self.tokens,
             SigningKey(self.workspace.keys),
             entry_maker,
-            check=lambda _now: None,
+            troubles=lambda: (),
+            check_clock=lambda _now: None,
         )
-        return retention.sweep(days, NOW + timedelta(days=later), by="ann", dry_run=dry_run)
+        now = NOW + timedelta(days=later)
+        old = retention.too_old(days, now)
+        return DroppedEntries(days, len(old)) if dry_run else retention.drop(old, days, now, by="ann")
 
     def entries(self) -> tuple[AccessEntry, ...]:
         return self.tokens.entries_after(0, 1000)
@@ -185,9 +190,30 @@ def test_an_entry_that_is_no_statement_is_none(log: Logbook) -> None:
 # what else stands against it
 
 
-def retained(log: Logbook, *, by: Actor | None = None, later: float = 0) -> int:
-    log.workspace.config.write_text('{"accessLogRetentionDays": 6}')
-    return retain_access(log.workspace, NOW + timedelta(days=later), by=by).count
+def retained(log: Logbook, *, by: Actor = SYSTEM, later: float = 0) -> int:
+    log.workspace.config.write_text('{"accessLogRetentionDays": 6, "auditRetentionDays": 6}')
+    with open_keeper(log.workspace) as keeper:
+        return keeper.retain(NOW + timedelta(days=later), by=by).entries.count
+
+
+def ended_long_ago(log: Logbook) -> str:
+    """A run whose record may go."""
+    for batch in batches(1, at=NOW - timedelta(days=60)):
+        ended = {"ended_at": batch.summary.updated_at} if batch.summary.status is RunStatus.COMPLETED else {}
+        put(log.store, replace(batch, summary=replace(batch.summary, **ended)))
+    return batches(1)[0].summary.run_id
+
+
+def test_what_stands_against_dropping_entries_stands_against_all(log: Logbook) -> None:
+    """Who is told an error may rely on it: nothing was done by halves."""
+    run_id = ended_long_ago(log)
+    log.forge("update access set payload = cast(replace(cast(payload as text), '1', '2') as blob) where position = 2")
+    with pytest.raises(StoreError, match="entry 2 of the server's own log is not what it was"):
+        retained(log)
+    assert all(event.payload for event in log.store.events(run_id))
+    log.forge("delete from access")
+    assert retained(log) == 0
+    assert not any(event.payload for event in log.store.events(run_id))
 
 
 def test_what_was_changed_is_evidence_and_stays(log: Logbook) -> None:

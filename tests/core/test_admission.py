@@ -84,6 +84,11 @@ def test_the_rule_alone_names_no_run(limits: Limits, occupancy: Occupancy, rule:
     assert rule_of(caught.value) == rule
 
 
+def test_of_a_refusal_in_other_words_nobody_is_named_either() -> None:
+    refusal = LimitReached("deploy waits: b and a hold it", holders=("a", "b"))
+    assert rule_of(refusal) == "it waits for others"
+
+
 def test_a_rest_after_a_run_is_all_rule() -> None:
     refusal = CoolingDown("deploy rests for 9 s after a run: 5 s are left", hint="", seconds_left=5)
     assert rule_of(refusal) == refusal.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -216,6 +217,47 @@ def test_what_json_cannot_carry_has_no_canonical_bytes(value: object) -> None:
         rfc8785.dumps({"a": [value]})
     with pytest.raises(type(said.value), match=re.escape(str(said.value))):
         canonical({"a": [value]})
+
+
+def _array() -> Any:
+    array: list[Any] = [1]
+    array.append(array)
+    return array
+
+
+def _wide() -> Any:
+    wide: list[Any] = []
+    wide += [wide] * 100
+    return wide
+
+
+def _mapping() -> Any:
+    mapping: dict[str, Any] = {}
+    mapping["a"] = [mapping]
+    return mapping
+
+
+def _not_plain() -> Any:
+    return ["\N{GREEK SMALL LETTER ALPHA}", {"\N{GREEK SMALL LETTER ALPHA}": _array()}]
+
+
+def _deep() -> Any:
+    deep: list[Any] = []
+    for _ in range(20_000):
+        deep = [deep]
+    return deep
+
+
+@pytest.mark.parametrize("make", [_array, _wide, _mapping, _not_plain, _deep])
+def test_what_holds_itself_has_no_canonical_bytes(make: Callable[[], Any]) -> None:
+    """As a plugin may make it; no file and no process can."""
+    with pytest.raises(ValueError, match="holds itself, or they are nested too deep"):
+        canonical(make())
+
+
+def test_a_long_value_has_canonical_bytes() -> None:
+    long = [[number] for number in range(30_000)]
+    assert canonical(long) == rfc8785.dumps(long)
 
 
 def test_an_event_cannot_be_changed_once_made() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -366,3 +367,19 @@ def test_the_template_passes_its_own_scenario(workshop: Workshop) -> None:
     made = workshop.json("create", "bake")["created"]
     assert any(path.endswith("bake/scenarios/everybody-agrees.toml") for path in made)
     assert workshop.sop("test").out == ("ok      bake everybody-agrees  everybody agrees\n\n1 scenario, all ok\n")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"roles": {"runner": ["user:carol"], "approver": ["user:dan"]}},
+        {"procedureRoles": {"ba*": {"admin": ["user:carol"]}}},
+        {"priorityModes": {"normal": "auto"}, "approvalTimeoutMins": 5},
+    ],
+)
+def test_the_template_passes_its_own_scenario_whatever_config_json_says(
+    workshop: Workshop, config: dict[str, Any]
+) -> None:
+    (workshop.sops / "config.json").write_text(json.dumps(config))
+    workshop.sop("create", "bake")
+    assert workshop.sop("test", "bake").code == 0, workshop.sop("test", "bake").out

@@ -102,6 +102,28 @@ def test_trigger_test_tells_what_would_start_and_starts_nothing(workshop: Worksh
 
 
 @pytest.mark.parametrize(
+    "caller", [{}, 3, "ann", {"id": "x", "kind": "martian"}, {"id": 1, "kind": "agent"}, {"id": "", "kind": "human"}]
+)
+def test_an_event_by_hand_whose_caller_is_none_is_refused(workshop: Workshop, caller: Any) -> None:
+    workshop.steps("deploy", "Go|true", triggers=[{"type": "webhook", "path": "/deploy"}])
+    workshop.started("deploy", code=0)
+    written = event(workshop, type="webhook", path="/deploy", caller=caller)
+    told = workshop.json("trigger", "test", "deploy", "--event", written, code=1)
+    assert told["triggers"][0]["reason"] == "expected a caller of the webhook at $.caller"
+    (workshop.root / "one.toml").write_text(
+        f'trigger = "webhook:/deploy"\nevent = {{caller = {_toml(caller)}}}\nexpect.status = "completed"\n'
+    )
+    played = workshop.sop("test", "deploy", "--scenario", "one.toml")
+    assert (played.code, "expected a caller of the webhook at $.caller" in played.out) == (1, True)
+
+
+def _toml(value: Any) -> str:
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    return "{" + ", ".join(f"{name} = {json.dumps(each)}" for name, each in value.items()) + "}"
+
+
+@pytest.mark.parametrize(
     ("rule", "code", "said"),
     [
         ("queue", 0, "would make a run that waits, at place 1 of the queue: deploy may have 1 at once"),

@@ -13,7 +13,8 @@ import pytest
 from sopwith.core.address import StepId
 from sopwith.core.events import Event
 from sopwith.core.run import Run, RunStatus, StepStatus, status_of
-from sopwith.engine.driver import Begun, drive
+from sopwith.engine.begun import Begun
+from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.errors import BadParameter, LimitReached, RunBusy, StoreError
 from sopwith.ports import RunFilter, WorkOrder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.reading import Reader
 from sopwith.engine.template import register
+from sopwith.errors import StoreError
 from sopwith.ports import Workspace
 
 from .bench import ANN, Bench
@@ -343,3 +344,15 @@ def test_files_of_runs_that_the_database_does_not_know_are_trouble(bench: Bench)
     (bench.workspace.runs / "sop_run_aaaaaaaaaaaa.audit.jsonl").write_text("{}\n")
     found = [finding for finding in examine(bench.engine()) if "sop_run_aaaaaaaaaaaa" in finding.message]
     assert [finding.mended for finding in found] == [False]
+
+
+def test_what_cannot_be_examined_around_the_record_is_a_finding(bench: Bench) -> None:
+    def around() -> Iterator[tuple[str, str]]:
+        yield "the disk is nearly full", "make room"
+        raise StoreError("cannot use the store: no such table: access", hint="restore a backup")
+
+    found = [(each.message, each.hint, each.mended) for each in examine(bench.engine(), around=around())]
+    assert found == [
+        ("the disk is nearly full", "make room", False),
+        ("cannot use the store: no such table: access", "restore a backup", False),
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sopwith.core.commands import Command, Finish
+from sopwith.core.commands import Command, Finish, StepResult
 from sopwith.core.events import StepStarted
 from sopwith.core.procedure import Procedure, Step
 from sopwith.engine.creation import check_executors
@@ -540,3 +540,30 @@ def test_a_result_that_was_read_is_recorded_whatever_somebody_did_meanwhile(
     monkeypatch.setattr(Runs, "commit", overtaken)
     assert bench.drive(run_id).paused
     assert bench.statuses(run_id) == ["completed", "pending"]
+
+
+def _holding_itself() -> dict[str, Any]:
+    outputs: dict[str, Any] = {}
+    outputs["a"] = [outputs]
+    return outputs
+
+
+@pytest.mark.parametrize(
+    ("outputs", "why"),
+    [
+        (_holding_itself, "a list or an object holds itself"),
+        (lambda: {"a": float("nan")}, "nan"),
+        (lambda: {"a": 2**60}, "1152921504606846976"),
+        (lambda: {"a": object()}, "object"),
+    ],
+)
+def test_what_a_plugin_hands_on_that_is_no_json_fails_its_step(
+    bench: Bench, outputs: Callable[[], dict[str, Any]], why: str
+) -> None:
+    bench.procedure("deploy", {}, {})
+    bench.world.plays[1] = [Play(result=StepResult(exit_code=0, outputs=outputs()))]
+    run = bench.run("deploy")
+    assert run.ended == "failed"
+    assert run.steps[1].error.startswith("what it handed on cannot be recorded: ")
+    assert why in run.steps[1].error
+    assert run.steps[1].outputs == {}

@@ -10,7 +10,7 @@ import pytest
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
 from sopwith.core.run import Run
-from sopwith.engine import driver
+from sopwith.engine import intents
 from sopwith.ports import WorkOrder
 from sopwith.testing.executor import SUCCEEDED, Play
 
@@ -102,9 +102,9 @@ def test_a_start_that_is_refused_takes_nothing_from_the_result(bench: Bench, mon
 
     def again(self: Any, run: Run) -> Any:
         start = cmd.Start(actor=SYSTEM, now=self._parts.clock.now(), step=1, digest="0" * 64)
-        return driver._Intent(1, start, None)
+        return intents.Intent(1, start, None)
 
-    monkeypatch.setattr(driver._Driver, "_next_intent", again)
+    monkeypatch.setattr(intents.Intents, "first_in", again)
     assert bench.run("deploy").ended == "completed"
     assert len(bench.world.starts) == 2
 
@@ -113,14 +113,14 @@ def test_a_result_is_recorded_whatever_is_wrong_with_the_next_step(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the executor of the next step is a plugin's, and breaks as soon as it is asked anything."""
-    looked_at = driver.step_envelope_bytes
+    looked_at = intents.step_envelope_bytes
 
     def broken(parts: Any, run: Run, step: Any) -> bytes:
         if step == 2:
             raise RuntimeError("the plugin broke")
         return looked_at(parts, run, step)
 
-    monkeypatch.setattr(driver, "step_envelope_bytes", broken)
+    monkeypatch.setattr(intents, "step_envelope_bytes", broken)
     bench.procedure("deploy", {}, {})
     run_id = bench.create("deploy")
     with pytest.raises(RuntimeError, match="the plugin broke"):

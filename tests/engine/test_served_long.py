@@ -33,9 +33,9 @@ def test_retention_is_kept_day_by_day(bench: Bench, monkeypatch: pytest.MonkeyPa
     dropped_on: list[float] = []
     began = bench.clock.now()
 
-    def retain(_door: object) -> tuple[str, str]:
+    def retain(_door: object) -> str:
         dropped_on.append((bench.clock.now().boot_ms - began.boot_ms) / 86_400_000)
-        return "runs", "entries"
+        return "runs and entries"
 
     async def at_once(work: Any) -> Any:
         return work()
@@ -43,7 +43,7 @@ def test_retention_is_kept_day_by_day(bench: Bench, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(serving, "_retain", retain)
     monkeypatch.setattr(serving, "_aside", at_once)
     door = SimpleNamespace(engine=SimpleNamespace(parts=SimpleNamespace(clock=bench.clock)))
-    log = SimpleNamespace(dropped=lambda _runs, _entries: None)
+    log = SimpleNamespace(dropped=lambda _what: None)
     keeping = bench.loop.create_task(serving._keep_house(cast(Any, door), cast(Any, log), once=False))
     bench.pass_time(3 * WEEK + 60)
     assert len(dropped_on) == 22

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sopwith.engine.driver import Begun, _Driver
+from sopwith.engine.begun import Begun
+from sopwith.engine.driver import _Driver
 from sopwith.engine.recovery import recovery_order
 from sopwith.testing.simulator import simulate
 

@@ -18,7 +18,8 @@ import sopwith
 from sopwith import RunStatus, SopwithWarning, StepStatus, Workspace
 from sopwith.core.run import Run
 from sopwith.doors.python import results
-from sopwith.engine.driver import Begun, drive
+from sopwith.engine.begun import Begun
+from sopwith.engine.driver import drive
 from sopwith.engine.parts import Parts
 from sopwith.errors import (
     AlreadyDecided,

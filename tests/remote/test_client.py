@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sopwith.core.actor import Actor, ActorKind
+from sopwith.doors.remote import keeping
 from sopwith.doors.remote.client import Client, ServerUnreachable, in_path
 from sopwith.doors.remote.engine import RemoteEngine
 from sopwith.doors.remote.store import RemoteStore
-from sopwith.errors import BadRequest, LimitReached, NotFound, RevisionConflict, SopwithError, StoreError
+from sopwith.errors import (
+    BadRequest,
+    LimitReached,
+    NotFound,
+    RevisionConflict,
+    SopwithError,
+    StoreError,
+    WorkspaceError,
+)
 
 Answer = tuple[int, dict[str, str], bytes]
 ANN = Actor("ann", ActorKind.HUMAN, "cli")
@@ -94,6 +105,31 @@ def test_a_token_does_not_follow_a_redirect(stub: Stub) -> None:
     with pytest.raises(ServerUnreachable, match="the answer is 307"):
         stub.client.get("/runs")
     assert [path for _, path, _, _ in stub.seen] == ["/api/v1/runs"]
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_answer_that_is_cut_off_is_none(stub: Stub, status: int) -> None:
+    """Also where it tells of an error."""
+    cut: Answer = (status, {"content-length": "500"}, b'{"code": "not_fo')
+    stub.answers += [cut, cut]
+    with pytest.raises(ServerUnreachable, match="no answer from"):
+        stub.client.get("/runs")
+    assert len(stub.seen) == 2
+    stub.answers.append(cut)
+    with pytest.raises(ServerUnreachable, match="no answer from"):
+        stub.client.post("/tokens", {"name": "ann"}, keyed=False)
+    stub.answers.append((404, cut[1], cut[2]))
+    with pytest.raises(ServerUnreachable, match="no answer from"):
+        stub.client.fetch("GET", "/backup", io.BytesIO())
+
+
+def test_what_cannot_be_kept_here_is_not_the_servers_fault(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "TemporaryFile", lambda: Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115
+    stub.answers.append((200, {"content-type": "application/x-tar"}, b"x" * 100))
+    with pytest.raises(WorkspaceError, match="No space left"):
+        keeping.RemoteKeeping(stub.client).export(tmp_path / "e", run_ids=(), since=None, brought=())
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[1]", b"", b'{"code": 3'])

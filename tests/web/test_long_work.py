@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -143,3 +145,58 @@ def test_a_retry_that_finds_no_slot_is_not_told_who_holds_it(serve: Serve, works
     assert holder not in told.data.decode()
     told = served.call("POST", f"{RUNS}/{failed}/retry", everything, body={})
     assert (told.code, holder in told.json["detail"]) == ("limit_reached", True)
+
+
+def _looked_at(served: Served, run: str, token: str) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """What each route that compares copies tells, as a document and as all that is sent."""
+    for method, path in (("GET", f"{RUNS}/{run}/verification"), ("POST", f"{RUNS}/{run}/verification")):
+        reply = served.call(method, path, token, body={} if method == "POST" else None)
+        yield path, reply.json, reply.data.decode()
+    reply = served.call("POST", "/api/v1/audit/verification", token, body={})
+    yield "log", reply.json, reply.data.decode()
+    reply = served.call("POST", "/api/v1/audit/export", token, body={"all": True})
+    made = base64.b64decode(reply.headers["sopwith-made"]).decode()
+    yield "export", json.loads(made), made
+
+
+def test_where_copies_of_checkpoints_are_kept_is_told_to_who_manages_the_server(
+    serve: Serve, workshop: Workshop, tmp_path: Path
+) -> None:
+    """Whoever would change the record unseen has to change them too."""
+    workshop.steps("quick", "Go | true")
+    kept, gone, bad = tmp_path / "safe" / "kept.jsonl", tmp_path / "gone" / "lost.jsonl", workshop.sops / "in" / "x"
+    kept.parent.mkdir()
+    places = [str(kept), str(gone), str(bad)]
+    (workshop.sops / "config.json").write_text(json.dumps({"checkpointCopies": places[:1]}))
+    run = workshop.started("quick", code=0)
+    (workshop.sops / "config.json").write_text(json.dumps({"checkpointCopies": places}))
+    served = serve()
+    for role in ("viewer", "approver", "runner", "author"):
+        for where, document, sent in _looked_at(served, run, served.token(f"u-{role}", role)):
+            assert str(tmp_path) not in sent, where
+            assert str(workshop.root) not in sent, where
+            if where == "export":
+                assert document["warnings"] == ["1 trouble with checkpointCopies is told to who may manage it"]
+                continue
+            assert document["fine"] is True
+            assert [copy["path"] for copy in document["copies"]] == ["copy 1", "copy 2", "copy 3", "copy 4"]
+            assert [copy["outside"] for copy in document["copies"]] == [False, True, True, False]
+            assert document["copies"][-1]["problem"].startswith("it cannot be read")
+            assert document["problems"] == ["1 trouble with checkpointCopies is told to who may manage it"]
+    for where, _document, sent in _looked_at(served, run, served.token("ann", "admin")):
+        assert str(bad if where == "export" else gone) in sent, where
+    part = served.token("eve", "admin", "--procedures", "qui*")
+    assert str(tmp_path) not in served.call("GET", f"{RUNS}/{run}/verification", part).data.decode()
+
+
+def test_a_copy_that_tells_otherwise_is_found_by_its_number(serve: Serve, workshop: Workshop, tmp_path: Path) -> None:
+    workshop.steps("quick", "Go | true")
+    kept = tmp_path / "kept.jsonl"
+    (workshop.sops / "config.json").write_text(json.dumps({"checkpointCopies": [str(kept)]}))
+    run = workshop.started("quick", code=0)
+    forged = json.loads(kept.read_text().splitlines()[0])
+    kept.write_text(json.dumps({**forged, "root": "0" * 64}, separators=(",", ":"), sort_keys=True) + "\n")
+    served = serve()
+    told = served.call("GET", f"{RUNS}/{run}/verification", served.token("ann", "viewer")).json
+    assert told["fine"] is False
+    assert "line 1 of copy 2" in told["firstBad"]["what"]

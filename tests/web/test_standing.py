@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -156,5 +157,33 @@ def test_a_webhook_from_within_a_run_is_brought_about_by_it(serve: Serve, worksh
     eventually(taken)
     second = str(replies[-1].json["runId"])
     eventually(lambda: place.run(second).get("status") == "awaiting_approval")
-    assert place.run(second)["createdBy"] == {"id": "ann", "kind": "human", "via": "webhook", "inside": first}
+    assert place.run(second)["createdBy"] == {"id": "ann", "kind": "agent", "via": "webhook", "inside": first}
     assert f"started {first}" in place.say("approve", second, place.bot).json["detail"]
+
+
+def test_a_webhook_that_an_agent_calls_with_a_persons_token_is_an_agents(serve: Serve, workshop: Workshop) -> None:
+    """As a call of the API is: by the person's roles, and recorded as what it was."""
+    workshop.steps(
+        "hooked", "?Go | true", triggers=[{"type": "webhook", "path": "/look"}], runners=["user:ann", "user:eve"]
+    )
+    served = serve()
+    tokens = {name: served.token(name, "admin") for name in ("ann", "carl", "eve")}
+    config = {"roles": {"admin": ["user:ann", "user:carl"], "viewer": ["user:eve"]}}
+    (workshop.sops / "config.json").write_text(json.dumps(config))
+
+    def called(name: str, said: dict[str, str]) -> Reply:
+        replies: list[Reply] = []
+
+        def answered() -> bool:
+            replies.append(served.call("POST", "/hooks/look", tokens[name], headers=said))
+            return replies[-1].status != 503
+
+        eventually(answered)
+        return replies[-1]
+
+    for said, kind in ((AGENT, "agent"), ({}, "human")):
+        run = f"/api/v1/runs/{called('ann', said).json['runId']}"
+        eventually(lambda run=run: served.call("GET", run, tokens["ann"]).status == 200)  # type: ignore[misc]
+        created_by = served.call("GET", run, tokens["ann"]).json["createdBy"]
+        assert created_by == {"id": "ann", "kind": kind, "via": "webhook"}
+    assert [called(name, AGENT).status for name in ("carl", "eve")] == [404, 404]

@@ -254,7 +254,7 @@ MUTANTS = (
         "if False:",
         found_by="tests/core/test_children.py",
     ),
-    # engine/driver.py and recovery
+    # engine/driver.py, intents.py and recovery
     rule(
         "what still runs is not run again",
         "engine/driver.py:_held",
@@ -278,7 +278,7 @@ MUTANTS = (
     ),
     rule(
         "the executor of scripts verifies",
-        "engine/driver.py:_executor",
+        "engine/intents.py:executor",
         "VERIFIER if verifies else ",
         "",
         found_by=_ENGINE,

@@ -558,8 +558,8 @@ MUTANTS = (
     rule(
         "a pause waits for processes",
         "core/moves_gate.py:pausing",
-        "if not busy_processes(run):",
-        "if True:",
+        "if busy_processes(run):",
+        "if False:",
         found_by="tests/core/test_pause_and_cancel.py tests/core/test_failures.py",
     ),
     rule(
@@ -748,7 +748,7 @@ MUTANTS = (
     ),
     rule(
         "a pause that is to come stops the clock of what is done by hand by the boot clock",
-        "core/moves_gate.py:pausing",
+        "core/conclude.py:pause_asked",
         ", boot_id=now.boot_id, boot_ms=now.boot_ms",
         "",
         found_by="tests/core/test_flow.py",

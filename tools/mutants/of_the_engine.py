@@ -12,7 +12,7 @@ _CONTRACT = (
 _BROUGHT_ABOUT = "tests/engine/test_brought_about.py"
 
 MUTANTS = (
-    # engine/driver.py
+    # engine/driver.py and intents.py
     rule("a driver has a claim", "engine/driver.py:_commit", "claim=self._claim, ", ""),
     rule("a driver gives its claim back", "engine/driver.py:drive", "parts.store.release(claim)", "pass"),
     rule(
@@ -70,7 +70,7 @@ MUTANTS = (
     ),
     rule(
         "a change is looked for before a start",
-        "engine/driver.py:_intent",
+        "engine/intents.py:of",
         "changed = self._changed(run, step, envelope)",
         "changed = ()",
         found_by="tests/engine/test_gates.py",

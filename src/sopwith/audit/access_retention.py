@@ -6,7 +6,7 @@ one says that it begins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 from sopwith.audit.statements import AccessPruned, BadStatement, Signer, read, signed
 from sopwith.core.instant import iso
 from sopwith.core.procedure import canonical
-from sopwith.errors import Refused
+from sopwith.errors import Refused, StoreError
 from sopwith.ports import AccessEntry, TokenStore
 
 PRUNED = "pruned"
@@ -40,7 +40,8 @@ class DroppedEntries(msgspec.Struct, frozen=True):
 class AccessRetention:
     """Drops what is too old. `tell` makes the entry of a type with these details, at this time.
 
-    `check` raises what stands against dropping anything now: the log is not what it was, or the clock is wrong.
+    `troubles`: what is wrong with the log, a sentence and a hint each. `check_clock` raises Refused where the record of
+    runs says that the clock is wrong.
     """
 
     def __init__(
@@ -49,23 +50,35 @@ class AccessRetention:
         signer: Signer,
         tell: Callable[[str, datetime, Mapping[str, Any]], Entry],
         *,
-        check: Callable[[datetime], None],
+        troubles: Callable[[], Iterable[tuple[str, str]]],
+        check_clock: Callable[[datetime], None],
     ) -> None:
         self._tokens = tokens
         self._signer = signer
         self._tell = tell
-        self._check = check
+        self._troubles = troubles
+        self._check_clock_of_runs = check_clock
 
-    def sweep(self, days: int, now: datetime, *, by: str, dry_run: bool = False) -> DroppedEntries:
-        """Drops the entries at the beginning that are older. Raises Refused where the clock is wrong."""
+    def too_old(self, days: int, now: datetime) -> Sequence[AccessEntry]:
+        """The entries at the beginning that are older, and may go.
+
+        Raises StoreError where the log is not what it was, and Refused where the clock is wrong.
+        """
         old = self._too_old(now - timedelta(days=days))
         if all(entry.event_type == PRUNED for entry in old):
-            return DroppedEntries(days)  # a statement does not go for another one alone
-        self._check(now)
+            return ()  # a statement does not go for another one alone
+        # what was changed is evidence, and is not signed away
+        for sentence, hint in self._troubles():
+            raise StoreError(f"no entry of the server's own log is dropped: {sentence}", hint=hint)
+        self._check_clock_of_runs(now)
         self._check_clock(now)
+        return old
+
+    def drop(self, old: Sequence[AccessEntry], days: int, now: datetime, *, by: str) -> DroppedEntries:
+        """Drops what `too_old` found, unless somebody else has."""
+        if not old:
+            return DroppedEntries(days)
         last = old[-1]
-        if dry_run:
-            return DroppedEntries(days, len(old))
         statement = signed(
             AccessPruned,
             self._signer,

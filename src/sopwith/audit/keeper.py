@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from sopwith.audit.access_retention import AccessRetention, DroppedEntries
 from sopwith.audit.export import Exported, Exporter
 from sopwith.audit.report import Report
 from sopwith.audit.retention import Dropped, Retention, check_clock, forget_files
@@ -24,7 +25,7 @@ from sopwith.audit.verify import verify_all, verify_run
 from sopwith.core.actor import SYSTEM, Actor, ActorKind
 from sopwith.core.config import Config
 from sopwith.core.people import Directory, Right, check_right
-from sopwith.errors import NotAllowed, NotFound
+from sopwith.errors import NotAllowed, NotFound, SopwithError
 from sopwith.ports import RunFilter, RunSummary, Workspace
 
 TOMBSTONES = "tombstones.jsonl"
@@ -77,18 +78,29 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 class Keeper:
-    """`config` is asked when something is to be signed, compared or dropped."""
+    """`config` is asked when something is to be signed, compared or dropped. `access`: the server's own log, if any."""
 
-    def __init__(self, shelf: Shelf, workspace: Workspace, config: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        workspace: Workspace,
+        config: Callable[[], Config],
+        *,
+        access: AccessRetention | None = None,
+    ) -> None:
         self._shelf = shelf
         self._workspace = workspace
         self._config = config
         self._sealer = Sealer(shelf.log, workspace, config)
+        self._access = access
 
-    def verify(self, run_id: str | None = None, *, brought: Sequence[Path | Copy] = ()) -> Verified:
+    def verify(
+        self, run_id: str | None = None, *, brought: Sequence[Path | Copy] = (), reader: Actor | None = None
+    ) -> Verified:
         """Verifies the whole log, or one run in it, against the store's checkpoints, our copies and those `brought`.
 
-        A copy of ours that cannot be had is told; one that was brought and cannot be read is a finding.
+        A copy of ours that cannot be had is told; one that was brought and cannot be read is a finding. `reader`: as in
+        `_tells_places`; who is not told where our copies are is told their numbers.
         Raises NotFound for a run that neither events nor lists nor tombstones know.
         """
         if run_id is not None and not self._knows(run_id):
@@ -97,13 +109,13 @@ class Keeper:
                 hint="sop history shows all runs; sop audit --verify-all finds what was removed",
             )
         places, problems = self._sealer.places()
-        ours, theirs = (
-            [
-                each if isinstance(each, Copy) else read_copy(each, trusted=self._sealer.is_outside(each, places))
-                for each in found
-            ]
-            for found in (places, brought)
-        )
+        tells = self._tells_places(reader)
+
+        def read_here(path: Path, name: str = "") -> Copy:
+            return read_copy(path, trusted=self._sealer.is_outside(path, places), name=name)
+
+        ours = [read_here(place, "" if tells else f"copy {number}") for number, place in enumerate(places, 1)]
+        theirs = [each if isinstance(each, Copy) else read_here(each) for each in brought]
         compared = [copy for copy in ours if not copy.problem] + theirs
         log = self._shelf.log
         look = (log, log, self._shelf.content)
@@ -115,7 +127,20 @@ class Keeper:
         unread = [copy for copy in ours if copy.problem]
         copies = tuple(_compared(copy, report) for copy in (*compared, *unread))
         told, wrong = self._restorations()
-        return Verified(report, copies, (*problems, *wrong), told)
+        return Verified(report, copies, (*(problems if tells else _counted(problems)), *wrong), told)
+
+    def _tells_places(self, reader: Actor | None) -> bool:
+        """Whether they may know where copies are kept: whoever would change the record unseen has to find them.
+
+        `reader`: None is somebody at the machine, who can read config.json.
+        """
+        if reader is None:
+            return True
+        try:
+            people = Directory(self._config())
+        except SopwithError:
+            return False
+        return people.standing(reader).may(Right.MANAGE)
 
     def _restorations(self) -> tuple[tuple[Restoration, ...], tuple[str, ...]]:
         """Those whose signature is one of ours, and a sentence for each line that is none."""
@@ -136,14 +161,25 @@ class Keeper:
         return () if report.first_bad is None else (str(report.first_bad),)
 
     def export(
-        self, folder: Path, run_ids: Sequence[str], *, now: datetime, brought: Sequence[Path | Copy] = ()
+        self,
+        folder: Path,
+        run_ids: Sequence[str],
+        *,
+        now: datetime,
+        brought: Sequence[Path | Copy] = (),
+        reader: Actor | None = None,
     ) -> Exported:
-        """Writes a bundle of these runs, with proofs from the checkpoints `brought`. Raises what Exporter does."""
+        """Writes a bundle of these runs, with proofs from the checkpoints `brought`. Raises what Exporter does.
+
+        `reader`: as in `_tells_places`.
+        """
         log = self._shelf.log
         checkpointer, problems = self._sealer.checkpointer()
         exporter = Exporter(log, log, self._shelf.content, self._sealer.key, checkpointer)
         exported = exporter.export(folder, run_ids, now=now, sizes=_sizes(brought))
-        return msgspec.structs.replace(exported, failures=problems + exported.failures)
+        failures = problems + exported.failures
+        told = failures if self._tells_places(reader) else _counted(failures)
+        return msgspec.structs.replace(exported, failures=told)
 
     def runs_since(self, at: datetime | None) -> tuple[str, ...]:
         """The runs that began at or after an instant, or all, oldest first. Raises NotFound if there are none."""
@@ -154,13 +190,24 @@ class Keeper:
         return found
 
     def retain(self, now: datetime, *, by: Actor = SYSTEM, dry_run: bool = False) -> Dropped:
-        """Drops the records of runs that ended more than auditRetentionDays ago; nothing where the key is not set.
+        """Drops the records of runs that ended more than auditRetentionDays ago, and entries of the server's own log
+        that are older than accessLogRetentionDays; nothing where a key is not set.
 
-        What their files left behind goes too, also that of runs that were dropped before. Safe to call at any time,
-        by a server once a day. Raises NotAllowed, StoreError, Conflict, or Refused where the clock is wrong.
+        What the files of runs left behind goes too, also that of runs that were dropped before. Safe to call at any
+        time, by a server once a day. Raises NotAllowed, StoreError, Conflict, or Refused where the clock is wrong.
         """
         config = self._config()
-        check_pruner(by, config)
+        _check_pruner(by, config)
+        access, days = self._access, config.access_log_retention_days
+        # first: what stands against it stands against all, so that nothing is done by halves
+        old = () if access is None or days is None else access.too_old(days, now)
+        dropped = self._retain_runs(config, now, by=by, dry_run=dry_run)
+        if access is None or days is None:
+            return dropped
+        entries = DroppedEntries(days, len(old)) if dry_run else access.drop(old, days, now, by=str(by))
+        return msgspec.structs.replace(dropped, entries=entries)
+
+    def _retain_runs(self, config: Config, now: datetime, *, by: Actor, dry_run: bool) -> Dropped:
         days = config.audit_retention_days
         if days is None:
             return Dropped()
@@ -212,13 +259,25 @@ class Keeper:
         return sorted(names.intersection(run_ids))
 
 
-def check_pruner(actor: Actor, config: Config) -> None:
+def _check_pruner(actor: Actor, config: Config) -> None:
     """NotAllowed for agents, and, where config.json has roles, for whoever lacks the right."""
     if actor.kind is ActorKind.SYSTEM:
         return
     if actor.kind is not ActorKind.HUMAN:
         raise NotAllowed(f"{actor} may not drop records", hint="a person may")
     check_right(actor, Right.PRUNE, Directory(config), "drop records")
+
+
+def _counted(troubles: tuple[str, ...]) -> tuple[str, ...]:
+    """That there are such, for whoever may not know the places that they name."""
+    if not troubles:
+        return ()
+    count = (
+        "1 trouble with checkpointCopies is"
+        if len(troubles) == 1
+        else f"{len(troubles)} troubles with checkpointCopies are"
+    )
+    return (f"{count} told to who may manage it",)
 
 
 def _compared(copy: Copy, report: Report) -> Compared:

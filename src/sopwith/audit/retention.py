@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from sopwith.audit.access_retention import DroppedEntries
 from sopwith.audit.checkpoints import Checkpointer, copy
 from sopwith.audit.statements import Buried, Signer, Tombstone, line_of, signed
 from sopwith.core.actor import SYSTEM
@@ -50,15 +51,20 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dropped(msgspec.Struct, frozen=True):
-    """What a sweep did, or would do. `failures`: places that the tombstone or its checkpoint could not be copied to."""
+    """What a sweep did, or would do. `failures`: places that the tombstone or its checkpoint could not be copied to.
+
+    `entries`: of the server's own log.
+    """
 
     runs: tuple[Ended, ...] = ()
     failures: tuple[str, ...] = ()
+    entries: DroppedEntries = DroppedEntries()
 
     def document(self, days: int | None, *, dry_run: bool) -> dict[str, Any]:
         """The JSON form."""
         runs = [{"runId": run.run_id, "endedAt": iso(run.at)} for run in self.runs]
-        return {"auditRetentionDays": days, "dryRun": dry_run, "runs": runs, "total": len(runs)}
+        document = {"auditRetentionDays": days, "dryRun": dry_run, "runs": runs, "total": len(runs)}
+        return {**document, **self.entries.document()}
 
     @property
     def run_ids(self) -> tuple[str, ...]:

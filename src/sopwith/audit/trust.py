@@ -48,13 +48,17 @@ class _Sized(msgspec.Struct):
 _SIZED = msgspec.json.Decoder(_Sized)
 
 
-def read_copy(path: Path, *, trusted: bool) -> Copy:
-    """Reads a file with checkpoints. Do so before the log is read: what is signed meanwhile is no sign of trouble."""
+def read_copy(path: Path, *, trusted: bool, name: str = "") -> Copy:
+    """Reads a file with checkpoints. Do so before the log is read: what is signed meanwhile is no sign of trouble.
+
+    `name`: what it is called in place of its path.
+    """
+    name = name or str(path)
     try:
         found = tuple(lines(path))
     except OSError as error:
-        return Copy(str(path), trusted=trusted, problem=f"it cannot be read: {error.strerror or error}")
-    return Copy(str(path), found, trusted, "" if found else "it holds no checkpoint")
+        return Copy(name, trusted=trusted, problem=f"it cannot be read: {error.strerror or type(error).__name__}")
+    return Copy(name, found, trusted, "" if found else "it holds no checkpoint")
 
 
 def copy_of(name: str, data: bytes) -> Copy:

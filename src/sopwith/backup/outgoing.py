@@ -69,7 +69,7 @@ def export_for(engine: Engine, actor: Actor, choice: Choice, brought: Sequence[C
         def write(file: BinaryIO) -> dict[str, Any]:
             now = engine.parts.clock.now().at
             with TemporaryDirectory(prefix=".export-", dir=engine.parts.workspace.runs) as folder:
-                exported = keeper.export(Path(folder), chosen, now=now, brought=brought)
+                exported = keeper.export(Path(folder), chosen, now=now, brought=brought, reader=actor)
                 _pack(Path(folder), file, now)
             return {**exported.document(), "warnings": list(exported.failures)}
 
@@ -97,19 +97,21 @@ def _made(engine: Engine, write: Callable[[BinaryIO], dict[str, Any]]) -> Outgoi
     runs = engine.parts.workspace.runs
     ensure_private_folder(runs)
     try:
-        file = TemporaryFile(dir=runs, buffering=0)  # noqa: SIM115 whoever gets it closes it
+        file = TemporaryFile(dir=runs)  # noqa: SIM115 whoever gets it closes it
         try:
-            document = write(cast(BinaryIO, file))
+            document = write(file)
+            # a file without a buffer may take a part of what it is given, and whoever writes an archive does not ask
+            file.flush()
             size_bytes, digest = _read_through(file)
         except BaseException:
             file.close()
             raise
     except OSError as error:
         raise WorkspaceError.from_os("write what is to be sent to", runs, error) from error
-    return Outgoing(file, size_bytes, digest, document)
+    return Outgoing(cast(FileIO, file.detach()), size_bytes, digest, document)
 
 
-def _read_through(file: FileIO) -> tuple[int, str]:
+def _read_through(file: BinaryIO) -> tuple[int, str]:
     digest = hashlib.sha256()
     file.seek(0)
     while chunk := file.read(_CHUNK):

@@ -89,11 +89,13 @@ def admit(name: str, limits: Limits, occupancy: Occupancy, now: datetime, *, coo
 def rule_of(refusal: LimitReached | CoolingDown) -> str:
     """What a run has to wait for, without the runs that hold it: not everybody who sees the one may know of those."""
     holders = tuple(refusal.details.get("holders", ()))
-    for before in (f": {holders[0]}", f", and {holders[0]}") if holders else ():
+    if not holders:
+        return refusal.message
+    for before in (f": {holders[0]}", f", and {holders[0]}"):
         rule, found, _ = refusal.message.rpartition(before)
         if found:
             return rule
-    return refusal.message
+    return "it waits for others"
 
 
 def _check_queue(whose: str, queued_before: tuple[str, ...]) -> None:

@@ -54,6 +54,11 @@ def paused(now: Instant, cause: str, reason: str) -> ev.RunPaused:
     return ev.RunPaused(cause=cause, reason=reason, boot_id=now.boot_id, boot_ms=now.boot_ms)
 
 
+def pause_asked(now: Instant, cause: str, reason: str, *, stop: bool = False) -> ev.RunPauseRequested:
+    """That it is to pause when what runs has ended; with `stop`, when that was ended."""
+    return ev.RunPauseRequested(cause=cause, reason=reason, stop=stop, boot_id=now.boot_id, boot_ms=now.boot_ms)
+
+
 def _instances_done(run: Run, now: Instant) -> ev.EventBody | None:
     """The end of a step all of whose instances are finished; what they handed on stands side by side."""
     for number, left in run.expanded.items():

@@ -13,7 +13,6 @@ import msgspec
 
 PATTERN = r"[a-z0-9*][a-z0-9._*-]{0,63}"
 """A name of procedures in which each `*` stands for any characters, or none."""
-_PATTERN = PATTERN
 
 
 class Role(StrEnum):
@@ -41,7 +40,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_pattern(text: str) -> bool:
     """Whether names can be told by it."""
-    return re.fullmatch(_PATTERN, text) is not None
+    return re.fullmatch(PATTERN, text) is not None
 
 
 def named_by(patterns: Iterable[str], name: str) -> bool:

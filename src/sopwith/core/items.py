@@ -16,7 +16,6 @@ MAX_ITEMS = 1000
 MAX_ITEMS_BYTES = 256 * 1024
 MAX_ITEM_BYTES = 64 * 1024
 """Of one item: a step gets it as a variable."""
-_NAME = INSTANCE_NAME
 
 
 class Items(msgspec.Struct, frozen=True):
@@ -57,7 +56,7 @@ def names_of(items: tuple[Any, ...]) -> tuple[str, ...]:
     Upper and lower case alone make no difference: some file systems see none, and a name is part of a folder's.
     """
     texts = tuple(_text(item) for item in items)
-    if all(re.fullmatch(_NAME, text) for text in texts) and len({text.lower() for text in texts}) == len(texts):
+    if all(re.fullmatch(INSTANCE_NAME, text) for text in texts) and len({text.lower() for text in texts}) == len(texts):
         return texts
     return tuple(str(place) for place in range(1, len(items) + 1))
 

@@ -9,7 +9,7 @@ from sopwith.core.address import StepId
 from sopwith.core.approval import TimeoutAction
 from sopwith.core.approvers import approvers_at, gate_of, rules_of, votes_left
 from sopwith.core.commands import Command, Expire, OpenGate, Remind
-from sopwith.core.conclude import paused
+from sopwith.core.conclude import pause_asked, paused
 from sopwith.core.detour import passed_by
 from sopwith.core.gates import always_asks, gate_terms, is_gated, needs_start_gate
 from sopwith.core.instant import Instant, iso, whole_ms
@@ -239,11 +239,9 @@ def pausing(
     `but`: the gate whose deadline it is.
     """
     good = make_good(run, command, but=but)
-    now = command.now
-    if not busy_processes(run):
-        return [*good, paused(now, cause, reason)]
-    asked = ev.RunPauseRequested(cause=cause, reason=reason, stop=stop, boot_id=now.boot_id, boot_ms=now.boot_ms)
-    return [*good, asked]
+    if busy_processes(run):
+        return [*good, pause_asked(command.now, cause, reason, stop=stop)]
+    return [*good, paused(command.now, cause, reason)]
 
 
 def make_good(run: Run, command: Command, *, but: Gate | None = None) -> list[ev.EventBody]:

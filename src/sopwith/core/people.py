@@ -223,7 +223,7 @@ def check_runner(procedure: Procedure, actor: Actor, people: Directory) -> None:
 
 def matches(principals: Iterable[str], actor: Actor, groups: Iterable[str]) -> bool:
     """Whether the principals name this actor: a person by name or group, an agent by name only."""
-    if actor.kind is ActorKind.AGENT and not _is_lent(actor):
+    if actor.kind is ActorKind.AGENT and not is_lent(actor):
         return AGENT + actor.id in principals
     if actor.kind is not ActorKind.HUMAN:
         return False
@@ -232,8 +232,9 @@ def matches(principals: Iterable[str], actor: Actor, groups: Iterable[str]) -> b
 
 def holder_of(actor: Actor) -> Actor:
     """Whose rights these are: a person's, where an agent uses their token."""
-    return replace(actor, kind=ActorKind.HUMAN) if _is_lent(actor) else actor
+    return replace(actor, kind=ActorKind.HUMAN) if is_lent(actor) else actor
 
 
-def _is_lent(actor: Actor) -> bool:
+def is_lent(actor: Actor) -> bool:
+    """Whether it is an agent, or a step, that uses a person's token."""
     return actor.grant is not None and actor.grant.lent

@@ -321,6 +321,8 @@ _DECODER = msgspec.json.Decoder(Procedure)
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _SAME = frozenset((str, bool, type(None)))
 """What every encoder of JSON writes alike."""
+_MANY = 10_000
+"""So many lists, objects and numbers are rare in one value, unless it has no end."""
 
 
 def encode_procedure(procedure: Procedure) -> bytes:
@@ -334,34 +336,53 @@ def decode_procedure(data: bytes) -> Procedure:
 
 
 def canonical(value: Any) -> bytes:
-    """RFC 8785 bytes of a JSON value. Raises ValueError for what JSON cannot carry (NaN, integers past MAX_INTEGER)."""
+    """RFC 8785 bytes of a JSON value.
+
+    Raises ValueError for what JSON cannot carry: NaN, integers past MAX_INTEGER, what holds itself.
+    """
     try:
         if _is_plain(value):
             return _ENCODER.encode(value)
     except (TypeError, UnicodeEncodeError):
         pass  # a name that is no text, half a character: said below as all else is
+    except RecursionError:
+        raise _endless() from None
     import rfc8785  # seldom needed
 
-    return rfc8785.dumps(value)
+    try:
+        return rfc8785.dumps(value)
+    except RecursionError:
+        raise _endless() from None
+
+
+def _endless() -> ValueError:
+    return ValueError("a list or an object holds itself, or they are nested too deep")
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether the encoder of msgspec, many times as fast, writes the same bytes. Raises TypeError for odd names."""
+    """Whether the encoder of msgspec, many times as fast, writes the same bytes.
+
+    Raises TypeError for odd names, RecursionError for what holds itself.
+    """
     # one loop and no call for each value: all that is recorded passes here
-    left = [value]
-    while left:
-        each = left.pop()
-        kind = type(each)
-        if kind is dict:
-            # other characters are put in order as UTF-16 by RFC 8785, and as UTF-8 by msgspec
-            if not "".join(each).isascii():
+    left, many = [value], _MANY
+    while True:
+        for _ in range(many):
+            if not left:
+                return True
+            each = left.pop()
+            kind = type(each)
+            if kind is dict:
+                # other characters are put in order as UTF-16 by RFC 8785, and as UTF-8 by msgspec
+                if not "".join(each).isascii():
+                    return False
+                left += [value for value in each.values() if type(value) not in _SAME]
+            elif kind is list or kind is tuple:
+                left += [value for value in each if type(value) not in _SAME]
+            elif kind not in _SAME and not _is_plain_number(each):
                 return False
-            left += [value for value in each.values() if type(value) not in _SAME]
-        elif kind is list or kind is tuple:
-            left += [value for value in each if type(value) not in _SAME]
-        elif kind not in _SAME and not _is_plain_number(each):
-            return False
-    return True
+        _ENCODER.encode(value)  # which finds an end, or that there is none
+        many *= 10
 
 
 def _is_plain_number(value: Any) -> bool:

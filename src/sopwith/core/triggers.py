@@ -1,7 +1,7 @@
 """What a trigger is called, and what an event comes to at one: whether it starts a run, and with which parameters.
 
 Pure. What happened outside is a JSON object, the event; CEL sees it as `event` (`scope.py` has its names by type).
-Nothing here raises for what an event holds: what cannot be told starts nothing, and the reason is said.
+No match raises for what an event holds: what cannot be told starts nothing, and the reason is said.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from sopwith.core.actor import Actor, ActorKind
+from sopwith.core.grants import Grant, Role
 from sopwith.core.parameters import resolve_parameters
+from sopwith.core.people import is_lent
 from sopwith.core.procedure import (
     AdmissionRule,
     Change,
@@ -28,7 +30,7 @@ from sopwith.core.procedure import (
 )
 from sopwith.core.request import Request, request_of
 from sopwith.core.scope import scope_of_event, values_of_event
-from sopwith.errors import BadParameter
+from sopwith.errors import BadParameter, BadRequest
 
 MAX_EVENT_BYTES = 256 * 1024
 MAX_DELIVERY = 200
@@ -36,6 +38,8 @@ MAX_DELIVERY = 200
 MAX_DEPTH = 8
 """So many runs may start one another by their ends."""
 MAX_QUEUED = 100
+LENT = "lent"
+"""Of a caller: the token is a person's, in the hands of an agent or of a step."""
 CHANGES = (Change.CREATED, Change.MODIFIED)
 ENDS = (End.COMPLETED,)
 SETTLE_SECS = 1
@@ -112,13 +116,24 @@ def actor_of(procedure: str, trigger: Trigger) -> Actor:
 
 def starter_of(procedure: str, trigger: Trigger, event: Mapping[str, Any]) -> Actor:
     """Who starts the run of an event: the caller, where that is known by a token of its own, with all its rights and
-    limits; else the trigger.
+    limits; else the trigger. Raises BadRequest where an event that somebody wrote by hand has a caller that is none.
     """
     caller = event.get("caller")
-    if trigger.type != TriggerType.WEBHOOK or secret_variables(trigger) or not isinstance(caller, dict):
+    if trigger.type != TriggerType.WEBHOOK or secret_variables(trigger) or caller is None:
         return actor_of(procedure, trigger)
-    inside = caller.get("inside")
-    return Actor(str(caller["id"]), ActorKind(caller["kind"]), trigger.type, inside=inside)
+    are_texts = isinstance(caller, Mapping) and all(isinstance(value, str) for value in caller.values())
+    if not are_texts or not caller.get("id") or caller.get("kind") not in (ActorKind.HUMAN, ActorKind.AGENT):
+        raise BadRequest("expected a caller of the webhook at $.caller", hint='as: {"id": "ann", "kind": "human"}')
+    # an agent with a person's token may start what they may, which is what a webhook is for, and stays an agent
+    grant = Grant(role=Role.RUNNER, procedures=(procedure,), lent=True) if LENT in caller else None
+    return Actor(caller["id"], ActorKind(caller["kind"]), trigger.type, inside=caller.get("inside"), grant=grant)
+
+
+def caller_in_event(actor: Actor) -> dict[str, str]:
+    """Whoever calls a webhook with a token, as the event tells it to `starter_of`: texts only, for conditions."""
+    inside = {} if actor.inside is None else {"inside": actor.inside}
+    lent = {LENT: "yes"} if is_lent(actor) else {}
+    return {"id": actor.id, "kind": actor.kind.value, **inside, **lent}
 
 
 def request_for(procedure: str, trigger: Trigger, delivery: str) -> Request:

@@ -31,12 +31,12 @@ def examine(
 ) -> tuple[Finding, ...]:
     """Everything that was found, in the order in which it was looked at. Without `mend`, nothing is changed.
 
-    `around`: sentences and hints about the disk and what else surrounds the database. `kill_orphans`: ends processes
+    `around`: sentences and hints about the disk and what else surrounds the record. `kill_orphans`: ends processes
     that nobody watches.
     """
     return (
         *_database(engine),
-        *(Finding(message=message, hint=hint) for message, hint in around),
+        *_around(around),
         *tidying.permissions(engine, mend=mend),
         *tidying.drafts(engine, mend=mend),
         *_log(engine),
@@ -51,6 +51,14 @@ def examine(
 def _database(engine: Engine) -> Iterator[Finding]:
     for trouble in engine.parts.store.check():
         yield Finding(message=trouble, hint="keep a copy of runs.db, and restore the last good one: sop restore FILE")
+
+
+def _around(troubles: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+    try:
+        for message, hint in troubles:
+            yield Finding(message=message, hint=hint)
+    except SopwithError as error:
+        yield Finding(message=error.message, hint=error.hint)
 
 
 def _log(engine: Engine) -> Iterator[Finding]:

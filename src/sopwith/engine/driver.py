@@ -14,28 +14,24 @@ from contextlib import nullcontext, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
 
 from sopwith.core import commands as cmd
-from sopwith.core.actor import SYSTEM, Actor
+from sopwith.core.actor import SYSTEM
 from sopwith.core.address import StepId
 from sopwith.core.admission import Occupancy, admit
-from sopwith.core.agents import agent_of
-from sopwith.core.codec import NO_HASH
-from sopwith.core.confidential import has_secrets
 from sopwith.core.due import Due, DueKind, due, left_ms, ready, ready_now, settling, waits_by_itself
 from sopwith.core.envelope import envelope_bytes, start_envelope
 from sopwith.core.events import Event, StepStarted
-from sopwith.core.gates import is_gated
 from sopwith.core.instant import Instant
-from sopwith.core.interruption import EXECUTOR as VERIFIER
 from sopwith.core.interruption import rules_of
 from sopwith.core.people import Directory
-from sopwith.core.procedure import OnInterrupt, sha256
+from sopwith.core.procedure import OnInterrupt, canonical, sha256
 from sopwith.core.rollback import definition_of
 from sopwith.core.run import Run, RunStatus, children, is_child, takes_a_process
 from sopwith.engine.children import (
-    NO_CHILD,
     Found,
     bring_in_line,
     found,
@@ -43,21 +39,17 @@ from sopwith.engine.children import (
     is_there,
     make,
     may_begin,
-    next_child,
     stop,
 )
 from sopwith.engine.claiming import Renewal, busy
-from sopwith.engine.creation import Driving, limits_now
-from sopwith.engine.engine import Engine, RunRequest
+from sopwith.engine.creation import limits_now
 from sopwith.engine.envelopes import (
-    agent_in,
-    changed_since_creation,
     start_envelope_bytes,
     step_envelope_bytes,
-    what_changed,
 )
 from sopwith.engine.files import ensure_private_folder
-from sopwith.engine.folders import next_attempt_folder, next_verification_folder
+from sopwith.engine.folders import next_verification_folder
+from sopwith.engine.intents import Intent, Intents
 from sopwith.engine.observing import Observer, Related, Silent
 from sopwith.engine.parts import Parts
 from sopwith.engine.recovery import changed_since_recorded, recovery_order
@@ -75,7 +67,10 @@ from sopwith.errors import (
     RunBusy,
     WorkspaceError,
 )
-from sopwith.ports import Claim, Executor, Lost, Watch, WorkOrder
+from sopwith.ports import Claim, Lost, Watch, WorkOrder
+
+if TYPE_CHECKING:
+    from sopwith.engine.begun import Begun
 
 _Begin = Callable[[WorkOrder, Callable[[bytes], None]], Awaitable[Watch | Lost]]
 
@@ -83,43 +78,6 @@ LOOK_SECS = 0.2
 """How often a driver with running processes looks whether somebody else changed the run."""
 LOOK_IF_TOLD_SECS = 5.0
 """The same where a switchboard wakes it: only the net below words that were lost."""
-
-
-class Begun:
-    """A run that was created to be driven on at once: claimed in one transaction with its creation, and where its first
-    step is a script, the intent to start that is recorded in the same. Whoever has it calls `drive`, or lets it go.
-    """
-
-    def __init__(self, engine: Engine, request: RunRequest, *, actor: Actor) -> None:
-        """Raises what `Engine.create_run` does."""
-        self._parts = engine.parts
-        self._runs = engine.runs
-        self.intent: _Intent | None = None
-        driving = Driving(owner=engine.parts.owner(), first=self._first)
-        self.loaded, self._claim, self.events = engine.begin_run(request, actor=actor, driving=driving)
-        """How the run stood when this process last looked; and what was recorded with its creation."""
-
-    @property
-    def run_id(self) -> str:
-        return self.loaded.run.run_id
-
-    def taken_up(self) -> Claim | None:
-        """The claim, for whoever drives now and gives it back; None where there is none, or was one."""
-        claim, self._claim = self._claim, None
-        return claim
-
-    def let_go(self) -> None:
-        """Gives the claim back where nobody came to drive."""
-        claim = self.taken_up()
-        if claim is not None:
-            self._parts.store.release(claim)
-
-    def _first(self, run: Run) -> cmd.Command | None:
-        # a driver that only looks: whoever drives has the state and the claim that come of this
-        nobody = Claim(run_id=run.run_id, epoch=0, owner=self._parts.owner())
-        looking = _Driver(self._parts, self._runs, Loaded(run, NO_HASH), nobody, Silent(), linger=False)
-        self.intent = looking._next_intent(run)
-        return None if self.intent is None else self.intent.command
 
 
 async def drive(
@@ -224,7 +182,7 @@ class _Driver:
         self._claim = claim
         self._renewal = Renewal(parts, claim)
         self._observer = observer
-        self._executors: dict[str, Executor] = {}
+        self._intents = Intents(parts, runs)
         self._watched: dict[StepId, _Attempt] = {}
         self._nested: dict[StepId, asyncio.Task[Run]] = {}
         """The child runs that are driven here."""
@@ -365,7 +323,7 @@ class _Driver:
         if is_over_around(self._runs, run):
             return False
         try:
-            intent = self._intent(run, step)
+            intent = self._intents.of(run, step)
         except Lacking as missing:
             return self._halt(f"step {step} needs {missing}")
         except BadRequest as error:
@@ -374,30 +332,7 @@ class _Driver:
         await self._carry_out_intent(intent, events)
         return events is None or bool(events)
 
-    def _intent(self, run: Run, step: StepId) -> _Intent:
-        """What is to be recorded before the step starts, with all that is found now. Raises Lacking or BadRequest."""
-        envelope = step_envelope_bytes(self._parts, run, step)
-        changed = self._changed(run, step, envelope)
-        executor = self._executor(run, step)
-        if executor is not None:
-            # made before the intent is recorded: from then on, no folder means that somebody took it away
-            ensure_private_folder(next_attempt_folder(self._parts, run, step))
-        child = next_child(self._parts, self._runs, run, step) if is_child(run, step) else NO_CHILD
-        agent, argv = agent_in(envelope) if agent_of(definition_of(run, step)) is not None else ("", ())
-        command = cmd.Start(
-            actor=SYSTEM,
-            now=self._parts.clock.now(),
-            step=step,
-            digest=sha256(envelope),
-            changed=changed,
-            child_run_id=child.run_id,
-            child_seq=child.seq,
-            agent=agent,
-            command=argv,
-        )
-        return _Intent(step, command, executor)
-
-    async def _carry_out_intent(self, intent: _Intent, events: tuple[Event, ...] | None) -> None:
+    async def _carry_out_intent(self, intent: Intent, events: tuple[Event, ...] | None) -> None:
         """Starts the step, if these are the events of its intent."""
         executor, step = intent.executor, intent.step
         # only the intent that this driver recorded itself is its own to carry out
@@ -406,31 +341,12 @@ class _Driver:
             order = recovery_order(self._parts, self._loaded.run, step)
             await self._launch(step, order, executor.recover if order.withheld else executor.start)
 
-    async def _carry_out_first(self, intent: _Intent, events: tuple[Event, ...]) -> None:
+    async def _carry_out_first(self, intent: Intent, events: tuple[Event, ...]) -> None:
         """Starts the first step, if these events of the run's creation hold the intent."""
         started = tuple(event for event in events if isinstance(event.body, StepStarted))
         for event in started:
             self._observer.on_event(event, self._loaded.run)
         await self._carry_out_intent(intent, started)
-
-    def _next_intent(self, run: Run) -> _Intent | None:
-        """The intent to start what is due first in this run, where that is a script that is quickly looked at.
-
-        Whatever might keep the result of the step before from being recorded at once is left to the next look.
-        """
-        first = next(iter(ready_now(run, self._parts.clock.now())), None)
-        if first is None or first.kind is not DueKind.START_STEP or run.parent is not None:
-            return None
-        step = _number(first)
-        definition = definition_of(run, step)
-        if definition.pins or is_child(run, step) or has_secrets(run.procedure, run.agents):
-            return None
-        if agent_of(definition) is not None or not takes_a_process(run, step):
-            return None
-        try:
-            return self._intent(run, step)
-        except Exception:  # a plugin may raise anything: the next look meets it again, when the result is recorded
-            return None
 
     async def _verify(self, step: StepId) -> bool:
         """Begins to find out whether a report is to be believed."""
@@ -442,30 +358,11 @@ class _Driver:
         held = _planted(folder) or changed_since_recorded(self._parts, run, step)
         now, attempt = self._parts.clock.now(), run.steps[step].attempt
         events = self._commit(cmd.BeginVerification(actor=SYSTEM, now=now, step=step, attempt=attempt, held=held))
-        executor = self._executor(self._loaded.run, step) if events and not held else None
+        executor = self._intents.executor(self._loaded.run, step) if events and not held else None
         if executor is not None:
             order = recovery_order(self._parts, self._loaded.run, step)
             await self._launch(step, order, executor.recover if order.withheld else executor.start)
         return events is None or bool(events)
-
-    def _changed(self, run: Run, step: StepId, found: bytes) -> tuple[str, ...]:
-        """In what the step differs from what was approved, or from what the start of the run covered."""
-        gate = run.steps[step].gate
-        if is_gated(run, step) and gate is not None:
-            return what_changed(self._parts, gate.digest, found)
-        return changed_since_creation(self._parts, run, step)
-
-    def _executor(self, run: Run, step: StepId) -> Executor | None:
-        """What carries the step out; None where no process does. Raises BadRequest if nothing here can."""
-        verifies = run.steps[step].verifying
-        kind = self._parts.kinds.kind(VERIFIER if verifies else definition_of(run, step).executor)
-        if not takes_a_process(run, step) or is_child(run, step):
-            return None
-        if kind.make is None:
-            raise BadRequest(f"executor {kind.name} makes nothing that could carry a step out")
-        if kind.name not in self._executors:
-            self._executors[kind.name] = kind.make()
-        return self._executors[kind.name]
 
     async def _launch(self, step: StepId, order: WorkOrder, begin: _Begin) -> None:
         state = self._loaded.run.steps[step]
@@ -484,7 +381,7 @@ class _Driver:
         """Finds out what became of an attempt that another driver recorded, and watches it."""
         if is_child(self._loaded.run, step):
             return await self._watch_child(step)
-        executor = self._executor(self._loaded.run, step)
+        executor = self._intents.executor(self._loaded.run, step)
         if step in self._watched or executor is None:
             return False
         await self._launch(step, recovery_order(self._parts, self._loaded.run, step), executor.recover)
@@ -625,11 +522,11 @@ class _Driver:
             return
         told = cmd.EndVerification if attempt.verifies else cmd.Finish
         command = told(actor=SYSTEM, now=self._parts.clock.now(), step=step, attempt=attempt.number, result=result)
-        following: _Intent | None = None
+        following: Intent | None = None
 
         def then(run: Run) -> cmd.Command | None:
             nonlocal following
-            following = self._next_intent(run)
+            following = self._intents.first_in(run)
             return None if following is None else following.command
 
         # a result and the intent to start what follows are one transaction: a disk is waited for once
@@ -784,14 +681,6 @@ class _Driver:
         return max(0.0, min(look, by_wall, by_boot))
 
 
-class _Intent(NamedTuple):
-    """What is recorded before a step starts, and what then starts it; None: no process does."""
-
-    step: StepId
-    command: cmd.Start
-    executor: Executor | None
-
-
 class _Alarm(NamedTuple):
     """When something comes due, by each clock; None: nothing does."""
 
@@ -820,6 +709,17 @@ def _number(item: Due) -> StepId:
 def _outcome(end: asyncio.Future[cmd.StepResult | Lost]) -> cmd.StepResult | Lost:
     """How the process ended. What cannot be read is not known, and a person says what is true."""
     try:
-        return end.result()
+        result = end.result()
     except OSError as error:
         return Lost(f"how the step ended could not be read: {error.strerror or error}")
+    return result if isinstance(result, Lost) or not result.outputs else _recordable(result)
+
+
+def _recordable(result: cmd.StepResult) -> cmd.StepResult:
+    """The result; a failure where what it hands on is no JSON, as only a plugin makes it."""
+    try:
+        canonical(result.outputs)
+    except ValueError as error:
+        told = result.error or f"what it handed on cannot be recorded: {error}"
+        return replace(result, error=told, cause="output", outputs={})
+    return result

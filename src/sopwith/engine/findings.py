@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -26,3 +27,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
             "mendable": self.mended or self.mendable,
             "hint": self.hint,
         }
+
+
+def findings_document(findings: Sequence[Finding]) -> dict[str, Any]:
+    """`{findings, healthy}`: healthy is a workspace in which nothing is left that is not as it should be."""
+    return {
+        "findings": [finding.document() for finding in findings],
+        "healthy": all(finding.mended for finding in findings),
+    }

@@ -14,11 +14,19 @@ from typing import Any
 import msgspec
 
 from sopwith.core.actor import Actor
-from sopwith.core.people import Directory, check_runner, holder_of
+from sopwith.core.people import Directory, check_runner
 from sopwith.core.procedure import AdmissionRule, TriggerType
 from sopwith.core.request import run_id_of
 from sopwith.core.trigger_events import BadEvent, EventTooLarge, encode_event, kept_headers, new_event, read_body
-from sopwith.core.triggers import MAX_EVENT_BYTES, Outcome, admission_of, match, request_for, secret_variables
+from sopwith.core.triggers import (
+    MAX_EVENT_BYTES,
+    Outcome,
+    admission_of,
+    caller_in_event,
+    match,
+    request_for,
+    secret_variables,
+)
 from sopwith.core.webhooks import Proof, Signed, delivery_of_caller, verify
 from sopwith.engine.armed import Armed
 from sopwith.engine.intake import Intake
@@ -217,9 +225,7 @@ def _called_by(armed: Armed, caller: Caller | None) -> dict[str, Any]:
     """Whoever is known by a token starts the run itself: it gets around none of its own limits by way of a webhook."""
     if caller is None or secret_variables(armed.trigger):
         return {}
-    actor = holder_of(caller.actor)
-    inside = {} if actor.inside is None else {"inside": actor.inside}
-    return {"caller": {"id": actor.id, "kind": actor.kind.value, **inside}}
+    return {"caller": caller_in_event(caller.actor)}
 
 
 def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -90,8 +90,14 @@ class Library:
     def _registered(self, name: str) -> Entry | None:
         """The entry that index.json has under this name, if it can be used: there is no need to look at all others."""
         path = self._index()[0].get(name)
-        entry = None if path is None else Entry(name, (self._sops / path).parent, True)
-        return entry if entry is None or path is None or self._unusable(entry, path) is None else None
+        if path is None:
+            return None
+        entry = self._indexed(name, path)
+        return entry if self._unusable(entry, path) is None else None
+
+    def _indexed(self, name: str, path: str) -> Entry:
+        """The entry of index.json that leads to this manifest."""
+        return Entry(name, self._sops / path.rpartition("/")[0], True)
 
     def parsed(self, name: str) -> Parsed:
         """The procedure or its problems, with what index.json says about it. Raises BadName or NotFound."""
@@ -171,7 +177,7 @@ class Library:
         found: dict[str, Entry] = {}
         refused: dict[str, Problem] = {}
         for name, path in index.items():
-            entry = Entry(name, self._sops / path.rpartition("/")[0], True)
+            entry = self._indexed(name, path)
             if (problem := self._unusable(entry, path)) is None:
                 found[name] = entry
             else:

@@ -105,9 +105,9 @@ class _Reader:
 
     def _happening(self, stated: ScenarioFile) -> Happening | None:
         if stated.trigger is None:
-            for name in ("event",) if stated.event is not None else ():
+            if stated.event is not None:
                 hint = f'add trigger = "NAME": {self._triggers_hint()}'
-                self._error("missing_key", "an event comes to a trigger, and none is named", (name,), hint)
+                self._error("missing_key", "an event comes to a trigger, and none is named", ("event",), hint)
             if stated.expect.outcome is not None:
                 hint = "name a trigger, or take it out"
                 self._error("two_keys", "only an event has an outcome", ("expect", "outcome"), hint)

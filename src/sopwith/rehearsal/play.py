@@ -87,12 +87,12 @@ class _Play:
     def play(self, name: str, scenario: Scenario) -> Played:
         request = RunRequest(name=name, params=scenario.params, mode=scenario.mode)
         starter = scenario.starter
-        if scenario.happening is not None:
-            found = self._asked_for(name, scenario.happening)
-            if isinstance(found, Match):
-                return Played(unmatched=found)
-            request, starter = found
         try:
+            if scenario.happening is not None:
+                found = self._asked_for(name, scenario.happening)
+                if isinstance(found, Match):
+                    return Played(unmatched=found)
+                request, starter = found
             created = self._engine.create_run(request, actor=starter)
         except SopwithError as refusal:
             return Played(refusal=refusal)
@@ -104,7 +104,7 @@ class _Play:
         return Played(run=self._run, events=self._events, trouble=trouble)
 
     def _asked_for(self, name: str, happening: Happening) -> tuple[RunRequest, Actor] | Match:
-        """The run that the event asks for, and who starts it; or why there is none."""
+        """The run that the event asks for, and who starts it; or why there is none. Raises BadRequest."""
         trigger, procedure = happening.trigger, self._engine.parts.library.procedure(name)
         event = new_event(TriggerType(trigger.type), "rehearsal", self._clock.now().at) | happening.event
         matched = match(procedure, trigger, event)

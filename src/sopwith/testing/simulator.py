@@ -26,7 +26,8 @@ from sopwith.core.actor import Actor
 from sopwith.core.due import DueKind, ready_now
 from sopwith.core.instant import Instant
 from sopwith.core.run import Run, is_final, status_of
-from sopwith.engine.driver import Begun, drive
+from sopwith.engine.begun import Begun
+from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.parts import Parts
 from sopwith.errors import Conflict, Refused, RunBusy, SopwithError, StoreError

@@ -127,18 +127,15 @@ def _pruned(door: Door, *, dry_run: bool) -> Document:
     from sopwith.audit.retention import Dropped
 
     config = door.library.config()
-    days = config.audit_retention_days
-    dropped, entries = Dropped(), DroppedEntries(config.access_log_retention_days)
+    dropped = Dropped(entries=DroppedEntries(config.access_log_retention_days))
     if door.has_runs:
-        from sopwith.assembly import open_keeper, retain_access
+        from sopwith.assembly import open_keeper
 
-        now = door.engine.parts.clock.now().at
         with open_keeper(door.workspace) as keeper:
-            dropped = keeper.retain(now, by=door.actor, dry_run=dry_run)
+            dropped = keeper.retain(door.engine.parts.clock.now().at, by=door.actor, dry_run=dry_run)
         for failure in dropped.failures:
             door.warn(failure)
-        entries = retain_access(door.workspace, now, by=door.actor, dry_run=dry_run)
-    return {**dropped.document(days, dry_run=dry_run), **entries.document()}
+    return dropped.document(config.audit_retention_days, dry_run=dry_run)
 
 
 def _warn(door: Door, document: Document) -> None:

@@ -31,14 +31,12 @@ def _examined(door: Door, *, mend: bool, kill_orphans: bool) -> Document:
                 "a server is mended where its files are", hint="sop doctor --dry-run tells from here what is wrong"
             )
         return door.server.keeping.doctor()
-    from sopwith.assembly import troubles_beside
+    from sopwith.assembly import troubles_around
     from sopwith.engine.doctor import examine
-    from sopwith.stores.surroundings import troubles
+    from sopwith.engine.findings import findings_document
 
-    around = (*troubles(door.workspace.database), *troubles_beside(door.engine))
-    findings = examine(door.engine, mend=mend, around=around, kill_orphans=kill_orphans)
-    shown = [finding.document() for finding in findings]
-    return {"findings": shown, "healthy": all(finding.mended for finding in findings)}
+    engine = door.engine
+    return findings_document(examine(engine, mend=mend, around=troubles_around(engine), kill_orphans=kill_orphans))
 
 
 def _doctor_text(findings: list[dict[str, object]]) -> str:

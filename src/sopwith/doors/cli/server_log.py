@@ -29,7 +29,6 @@ from sopwith.errors import SopwithError
 from sopwith.ports import Delivery, RunFilter
 
 if TYPE_CHECKING:
-    from sopwith.audit.access_retention import DroppedEntries
     from sopwith.audit.retention import Dropped
 
 OPEN = tuple(status for status in RunStatus if status not in ("completed", "failed", "cancelled"))
@@ -129,11 +128,11 @@ class ServerLog:
             lambda: f"{new_line}{click.style('stopped', fg='yellow')}{on_their_way}",
         )
 
-    def dropped(self, dropped: Dropped, entries: DroppedEntries) -> None:
-        if entries.count:
-            count = "1 entry" if entries.count == 1 else f"{entries.count} entries"
+    def dropped(self, dropped: Dropped) -> None:
+        if entries := dropped.entries.count:
+            count = "1 entry" if entries == 1 else f"{entries} entries"
             self._own(
-                {"type": "access_pruned", "count": entries.count},
+                {"type": "access_pruned", "count": entries},
                 lambda: self._line_now("", "", f"dropped {count} of its own log, as accessLogRetentionDays says"),
             )
         if dropped.runs:

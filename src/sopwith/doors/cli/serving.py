@@ -33,7 +33,6 @@ from sopwith.stores.serving_lock import ServingLock
 from sopwith.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from sopwith.audit.access_retention import DroppedEntries
     from sopwith.audit.retention import Dropped
     from sopwith.doors.web.server import Listening
     from sopwith.engine.triggering import Triggering
@@ -274,7 +273,7 @@ async def _keep_house(door: Door, log: ServerLog, *, once: bool) -> None:
         except Exception as error:
             log.on_trouble(None, error)
         else:
-            log.dropped(*dropped)
+            log.dropped(dropped)
         if once:
             return
         await _a_day(door.engine.parts.clock)
@@ -287,13 +286,11 @@ async def _a_day(clock: Clock) -> None:
         await clock.sleep(_HOUR_SECS)
 
 
-def _retain(door: Door) -> tuple[Dropped, DroppedEntries]:
-    from sopwith.assembly import open_keeper, retain_access
+def _retain(door: Door) -> Dropped:
+    from sopwith.assembly import open_keeper
 
-    now = door.engine.parts.clock.now().at
     with open_keeper(door.workspace) as keeper:
-        dropped = keeper.retain(now)
-    return dropped, retain_access(door.workspace, now)
+        return keeper.retain(door.engine.parts.clock.now().at)
 
 
 def _served_already(door: Door, holder: Owner | None) -> Refused:

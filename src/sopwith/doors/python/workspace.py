@@ -29,7 +29,7 @@ from sopwith.engine.listing import list_procedures
 from sopwith.errors import BadRequest, RunBusy, StaleApproval
 
 if TYPE_CHECKING:
-    from sopwith.engine.driver import Begun
+    from sopwith.engine.begun import Begun
 
 _R = TypeVar("_R")
 _E = TypeVar("_E", RunStatus, ExecutionMode)
@@ -256,7 +256,7 @@ class Workspace:
         return _as(Decision, {**answer_document(answered), "run": msgspec.to_builtins(run)})
 
     def _begun(self, request: RunRequest) -> Run:
-        from sopwith.engine.driver import Begun
+        from sopwith.engine.begun import Begun
 
         begun = Begun(self._opened.engine, request, actor=self._actor)
         try:

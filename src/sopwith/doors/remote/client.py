@@ -9,6 +9,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, NoReturn
@@ -21,6 +22,7 @@ from sopwith.errors import BadRequest, Problem, SopwithError
 from sopwith.version import __version__
 
 Document = dict[str, Any]
+_Response = http.client.HTTPResponse | urllib.error.HTTPError
 SECS = 40.0
 """How long an answer may take: longer than the server itself lets a call take."""
 PATIENT_SECS = 900.0
@@ -67,13 +69,14 @@ class Client:
 
     def get(self, path: str, **query: Any) -> Document:
         """The document under this path; members of `query` that are None are left out."""
-        data, _headers = self._call("GET", path, query=query)
+        data, _told = self._call(self._request("GET", path, query=query))
         return _document(data)
 
     def data(self, path: str, *, first: int = 0, **query: Any) -> bytes:
         """Bytes under this path, from this one on; empty where there are no more."""
+        wanted = {"range": f"bytes={first}-"} if first else {}
         try:
-            data, headers = self._call("GET", path, query=query, headers={"range": f"bytes={first}-"} if first else {})
+            data, headers = self._call(self._request("GET", path, query=query, headers=wanted))
         except SopwithError as error:
             if error.code == "range_not_satisfiable":
                 return b""
@@ -94,7 +97,8 @@ class Client:
         if revision is not None:
             headers["if-match"] = f'"{revision}"'
         secs = PATIENT_SECS if patient else SECS
-        data, _headers = self._call("POST", path, body=msgspec.json.encode(body), headers=headers, secs=secs)
+        request = self._request("POST", path, body=msgspec.json.encode(body), headers=headers)
+        data, _told = self._call(request, secs=secs)
         return _document(data)
 
     def fetch(self, method: str, path: str, file: BinaryIO, *, body: Document | None = None) -> Mapping[str, str]:
@@ -102,16 +106,14 @@ class Client:
         given = {} if body is None else {"content-type": "application/json"}
         data = None if body is None else msgspec.json.encode(body)
         request = self._request(method, path, body=data, headers=given)
-        try:
-            with self._opener.open(request, timeout=PATIENT_SECS) as response:
-                while piece := response.read(_PIECE):
-                    file.write(piece)
-                return {name.lower(): value for name, value in response.headers.items()}
-        except urllib.error.HTTPError as error:
-            with error:
-                _raise(error.status or 500, error.read())
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            raise self._unreachable(error) from error
+        with self._reaching():
+            response = self._answer(request, PATIENT_SECS)
+        with response:
+            if isinstance(response, urllib.error.HTTPError):
+                _raise(response.status or 500, self._piece(response, -1))
+            while piece := self._piece(response, _PIECE):
+                file.write(piece)
+            return _headers(response)
 
     def send(self, path: str, file: Path) -> Document:
         """Sends a file as it is, piece by piece. Raises BadRequest where it is none."""
@@ -120,33 +122,45 @@ class Client:
                 "content-type": "application/octet-stream",
                 "content-length": str(os.fstat(source.fileno()).st_size),
             }
-            data, _headers = self._call("POST", path, body=source, headers=headers)
+            data, _told = self._call(self._request("POST", path, body=source, headers=headers))
         return _document(data)
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: bytes | BinaryIO | None = None,
-        headers: Mapping[str, str] | None = None,
-        secs: float = SECS,
-    ) -> tuple[bytes, Mapping[str, str]]:
-        request = self._request(method, path, query=query, body=body, headers=headers)
-        repeatable = method == "GET" or request.has_header("Idempotency-key")
+    def _call(self, request: urllib.request.Request, *, secs: float = SECS) -> tuple[bytes, Mapping[str, str]]:
+        """The body and the headers. Raises what the server says, or ServerUnreachable."""
+        repeatable = request.get_method() == "GET" or request.has_header("Idempotency-key")
         for left in reversed(range(_TRIES if repeatable else 1)):
             try:
-                with self._opener.open(request, timeout=secs) as response:
-                    return response.read(), {name.lower(): value for name, value in response.headers.items()}
-            except urllib.error.HTTPError as error:
-                with error:
-                    _raise(error.status or 500, error.read())
-            except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+                with self._reaching(), self._answer(request, secs) as response:
+                    data = response.read()
+            except ServerUnreachable:
                 # what was sent may have been carried out: by its key the server knows it again
-                if not left:
-                    raise self._unreachable(error) from error
+                if left:
+                    continue
+                raise
+            if isinstance(response, urllib.error.HTTPError):
+                _raise(response.status or 500, data)
+            return data, _headers(response)
         raise AssertionError
+
+    def _answer(self, request: urllib.request.Request, secs: float) -> _Response:
+        """What the server answers, errors too."""
+        try:
+            response: _Response = self._opener.open(request, timeout=secs)
+        except urllib.error.HTTPError as error:
+            return error
+        return response
+
+    def _piece(self, response: _Response, size: int) -> bytes:
+        with self._reaching():
+            return response.read(size)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Around what asks the network and nothing else. Raises ServerUnreachable."""
+        try:
+            yield
+        except (http.client.HTTPException, OSError) as error:
+            raise self._unreachable(error) from error
 
     def _request(
         self,
@@ -177,6 +191,10 @@ class Client:
         return ServerUnreachable(
             f"no answer from {self.address}: {words}", hint="is it the address, and does sop serve run there?"
         )
+
+
+def _headers(response: _Response) -> Mapping[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
 
 
 def in_path(*parts: object) -> str:

@@ -47,12 +47,14 @@ class RemoteKeeping:
         if since is not None:
             chosen = {"since": since.isoformat()}
         bundle = Bundle(folder)
-        with TemporaryFile() as file:
-            headers = self._client.fetch(
-                "POST", in_path("audit", "export"), file, body={**chosen, **_checkpoints(brought)}
-            )
-            made = _checked(file, headers)
-            _unpack(file, bundle)
+        asked = {**chosen, **_checkpoints(brought)}
+        try:
+            with TemporaryFile() as file:
+                headers = self._client.fetch("POST", in_path("audit", "export"), file, body=asked)
+                made = _checked(file, headers)
+                _unpack(file, bundle)
+        except OSError as error:
+            raise WorkspaceError.from_os("keep what is sent for", folder, error) from error
         return {"folder": str(folder), **made}
 
     def prune(self, *, dry_run: bool) -> Document:

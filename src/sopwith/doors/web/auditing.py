@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.doors.web.office import Desk
 from sopwith.doors.web.output import chunks
+from sopwith.doors.web.runs import RUN
 from sopwith.doors.web.schemas import OBJECT, record, text
 from sopwith.doors.web.table import API, Answer, Asked, Route
 from sopwith.errors import BadArgument
@@ -48,6 +49,7 @@ def _verification(desk: Desk, asked: Asked) -> Answer:
 
 def _verification_of_run(desk: Desk, asked: Asked) -> Answer:
     run_id = asked.path["runId"]
+    # also of a run whose content retention dropped
     desk.reader(asked).events_after(run_id, 0, 0)
     return Answer(_verified(desk, run_id, asked))
 
@@ -56,19 +58,17 @@ def _verified(desk: Desk, run_id: str | None, asked: Asked) -> dict[str, Any]:
     from sopwith.assembly import open_keeper
 
     with open_keeper(desk.workspace) as keeper:
-        return {"runId": run_id, **keeper.verify(run_id, brought=_brought(asked)).document()}
+        return {"runId": run_id, **keeper.verify(run_id, brought=_brought(asked), reader=asked.who).document()}
 
 
 def _prune(desk: Desk, asked: Asked) -> Answer:
-    from sopwith.assembly import open_keeper, retain_access
+    from sopwith.assembly import open_keeper
 
     dry_run, now = asked.body.get("dryRun", False), desk.engine.parts.clock.now().at
     with open_keeper(desk.workspace) as keeper:
         dropped = keeper.retain(now, by=asked.who, dry_run=dry_run)
-    entries = retain_access(desk.workspace, now, by=asked.who, dry_run=dry_run)
     days = desk.engine.parts.library.config().audit_retention_days
-    document = {**dropped.document(days, dry_run=dry_run), **entries.document()}
-    return Answer({**document, "warnings": list(dropped.failures)})
+    return Answer({**dropped.document(days, dry_run=dry_run), "warnings": list(dropped.failures)})
 
 
 async def _export(app: Application, asked: Asked) -> Response:
@@ -143,8 +143,17 @@ ROUTES: tuple[Route, ...] = (
         apart=True,
     ),
     Route(
+        method="GET",
+        path=f"{RUN}/verification",
+        right=Right.LOOK,
+        about="Whether the record is what it was.",
+        handler=_verification_of_run,
+        answer=record(fine={"type": "boolean"}),
+        long=True,
+    ),
+    Route(
         method="POST",
-        path=f"{API}/runs/{{runId}}/verification",
+        path=f"{RUN}/verification",
         right=Right.LOOK,
         about="Whether the record of a run is what it was, compared with checkpoints that were kept elsewhere.",
         handler=_verification_of_run,

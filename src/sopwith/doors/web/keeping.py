@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sopwith.assembly import troubles_beside
+from sopwith.assembly import troubles_around
 from sopwith.core.grants import PATTERN, Role
 from sopwith.core.people import Directory, Right, check_right
 from sopwith.doors.web.cursors import cursor, read_number
@@ -11,9 +11,9 @@ from sopwith.doors.web.schemas import OBJECT, number, record, text
 from sopwith.doors.web.table import API, Answer, Asked, Proof, Route
 from sopwith.engine.access import access_document
 from sopwith.engine.doctor import examine
+from sopwith.engine.findings import findings_document
 from sopwith.engine.tokens import MOST_PATTERNS, Kind
 from sopwith.engine.tokens import Asked as AskedToken
-from sopwith.stores.surroundings import troubles
 from sopwith.telemetry.metrics import CONTENT_TYPE
 
 TOKENS = f"{API}/tokens"
@@ -82,9 +82,7 @@ def _before(asked: Asked) -> int | None:
 
 def _doctor(desk: Desk, asked: Asked) -> Answer:
     check_right(asked.who, Right.MANAGE, Directory(desk.engine.parts.library.config()), "have the workspace examined")
-    around = (*troubles(desk.workspace.database), *troubles_beside(desk.engine))
-    findings = examine(desk.engine, mend=False, around=around)
-    return Answer({"findings": [finding.document() for finding in findings], "healthy": not findings})
+    return Answer(findings_document(examine(desk.engine, mend=False, around=troubles_around(desk.engine))))
 
 
 ROUTES: tuple[Route, ...] = (

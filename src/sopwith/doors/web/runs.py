@@ -72,17 +72,6 @@ def _audit(desk: Desk, asked: Asked) -> Answer:
     return Answer({**whole, "events": page, "nextCursor": following})
 
 
-def _verification(desk: Desk, asked: Asked) -> Answer:
-    run_id = asked.path["runId"]
-    # also of a run whose content retention dropped
-    desk.reader(asked).events_after(run_id, 0, 0)
-    from sopwith.assembly import open_keeper
-
-    with open_keeper(desk.workspace) as keeper:
-        verified = keeper.verify(run_id)
-    return Answer({"runId": run_id, **verified.document()})
-
-
 def _logs(desk: Desk, asked: Asked) -> Answer:
     run_id = asked.path["runId"]
     found = desk.reader(asked).outputs(run_id)
@@ -156,9 +145,6 @@ ROUTES: tuple[Route, ...] = (
     ),
     _get_route(f"{RUN}/gates", "The open gates, with all that would be approved.", _gates, answer=schemas.GATES),
     _get_route(f"{RUN}/audit", "The record of a run, in order.", _audit, query=_PAGE, answer=schemas.AUDIT, long=True),
-    _get_route(
-        f"{RUN}/verification", "Whether the record is what it was.", _verification, long=True, answer=schemas.OBJECT
-    ),
     _get_route(f"{RUN}/logs", "Which steps have output, and how much.", _logs, answer=schemas.LOGS),
     Route(
         method="GET",

@@ -122,39 +122,26 @@ def _skip(engine: Engine, run_id: str, asked: Asked) -> Run:
 
 
 def _complete(engine: Engine, run_id: str, asked: Asked) -> Run:
-    body = asked.body
-    return engine.complete(
-        run_id,
-        actor=asked.who,
-        step=step_in(body),
-        comment=body.get("comment", ""),
-        output=body.get("output", ""),
-        evidence=sent_in(body),
-    )
+    return engine.complete(run_id, comment=asked.body.get("comment", ""), **_reported(asked))
 
 
 def _fail(engine: Engine, run_id: str, asked: Asked) -> Run:
-    body = asked.body
-    return engine.fail(
-        run_id,
-        actor=asked.who,
-        step=step_in(body),
-        reason=body["reason"],
-        output=body.get("output", ""),
-        evidence=sent_in(body),
-    )
+    return engine.fail(run_id, reason=asked.body["reason"], **_reported(asked))
 
 
 def _block(engine: Engine, run_id: str, asked: Asked) -> Run:
+    return engine.block(run_id, reason=asked.body["reason"], **_reported(asked))
+
+
+def _reported(asked: Asked) -> dict[str, Any]:
+    """What every report of a step has: by whom, of which, what came out of it, and what shows it."""
     body = asked.body
-    return engine.block(
-        run_id,
-        actor=asked.who,
-        step=step_in(body),
-        reason=body["reason"],
-        output=body.get("output", ""),
-        evidence=sent_in(body),
-    )
+    return {
+        "actor": asked.who,
+        "step": step_in(body),
+        "output": body.get("output", ""),
+        "evidence": sent_in(body),
+    }
 
 
 def _aimed(desk: Desk, asked: Asked) -> Engine:
