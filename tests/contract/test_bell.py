@@ -101,6 +101,30 @@ def test_the_socket_of_a_killed_server_harms_nobody(tmp_path: Path) -> None:
     assert heard(tmp_path, lambda: bell.ring(RUN)) == [(RUN, False)]
 
 
+def test_an_ear_that_ends_late_takes_no_other_ones_name_away(tmp_path: Path) -> None:
+    """Its folder was removed and made anew, and another server listens there by now."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+
+    async def listen() -> Words:
+        words: Words = []
+        late, other = DatagramEar(folder), DatagramEar(folder)
+        late.listen(lambda *word: words.append(word))
+        (folder / BELL).unlink()
+        other.listen(lambda *word: words.append(word))
+        late.close()
+        try:
+            DatagramBell(folder).ring(RUN)
+            for _ in range(3):
+                await asyncio.sleep(0)
+        finally:
+            other.close()
+        return words
+
+    assert asyncio.run(listen()) == [(RUN, False)]
+    assert list(folder.iterdir()) == []
+
+
 def test_a_deep_folder_has_a_bell(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["a-folder-with-a-long-name"] * 8)
     deep.mkdir(parents=True)

@@ -149,6 +149,17 @@ def test_a_store_whose_file_is_gone_takes_nothing_more(
         store.append(RUN, 1, next_batch(first_batch(RUN)))
 
 
+@pytest.mark.parametrize("move", [Path.unlink, lambda path: path.rename(path.with_name("moved"))])
+def test_whoever_waits_for_changes_hears_that_the_file_is_gone(
+    store: SqliteStore, database: Path, move: Callable[[Path], object]
+) -> None:
+    """No change would ever come: others write to another file, and this one takes nothing more."""
+    store.version()
+    move(database)
+    with pytest.raises(StoreError, match="deleted or replaced"):
+        store.version()
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_store_is_of_no_use_after_a_fork(store: SqliteStore) -> None:
     child = os.fork()

@@ -44,6 +44,14 @@ def test_generating_twice_gives_the_same():
 
 
 @pytest.mark.parametrize("page", pages.pages(), ids=lambda page: str(page.relative_to(pages.ROOT)))
+def test_every_row_stands_in_a_table(page):
+    """After an empty line a row is the head of a new table, or text with bars in it."""
+    lines = ["", *page.read_text().splitlines(), ""]
+    heads = [at for at, line in enumerate(lines) if line.startswith("|") and not lines[at - 1].startswith("|")]
+    assert [lines[at] for at in heads if not re.fullmatch(r"[|\-: ]+", lines[at + 1])] == []
+
+
+@pytest.mark.parametrize("page", pages.pages(), ids=lambda page: str(page.relative_to(pages.ROOT)))
 def test_links_lead_somewhere(page):
     for target in pages.links(page):
         if target.startswith(("https://", "mailto:")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import subprocess
@@ -230,6 +231,17 @@ def test_any_unexpected_fault_is_a_sentence(workshop: Workshop, monkeypatch: pyt
     monkeypatch.setenv("SOPWITH_DEBUG", "1")
     with pytest.raises(RuntimeError):
         workshop.sop("list")
+
+
+def test_too_many_open_files_are_told_with_what_helps(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", "some_module.py")
+
+    monkeypatch.setattr("sopwith.doors.opened.find_workspace", refused)
+    told = workshop.sop("list")
+    is_told_well(told, 1)
+    assert "ulimit -n" in told.err
+    assert "some_module" not in told.err
 
 
 def test_a_limit_that_no_database_can_count_is_a_usage_error(workshop: Workshop) -> None:

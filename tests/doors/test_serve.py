@@ -106,11 +106,25 @@ def test_a_second_server_is_refused_and_told_of_the_first(workshop: Workshop, se
     first = serve()
     told = workshop.process("serve")
     assert told.code == 5
-    assert f"process {first.process.pid} on {os.uname().nodename} does already" in told.err
+    assert f"process {first.process.pid} on {os.uname().nodename} serves the workspace" in told.err
+    assert "SIGTERM" in told.err
     assert len(told.err.splitlines()) == 2
     assert workshop.process("serve", "--once").code == 5
     assert first.end() == 0
     assert workshop.process("serve", "--once").code == 0
+
+
+def test_nobody_is_told_to_end_what_ends_by_itself(workshop: Workshop) -> None:
+    """A restore, which must not be cut off, or a server that serves once."""
+    runs = workshop.root / ".pi" / "sops" / "runs"
+    runs.mkdir(exist_ok=True)
+    with contextlib.closing(ServingLock(runs)) as lock:
+        assert lock.take(owner("me"), staying=False)
+        told = workshop.process("serve")
+    assert told.code == 5
+    assert "restores the workspace, or serves it once" in told.err
+    assert "wait for its end" in told.err
+    assert "SIGTERM" not in told.err
 
 
 def test_a_killed_server_leaves_no_lock(workshop: Workshop, serve: Serve) -> None:

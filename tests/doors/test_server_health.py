@@ -87,6 +87,22 @@ def test_it_answers_http(tmp_path: Path, status: str, code: int) -> None:
     assert json.loads(body)["status"] == status
 
 
+def test_a_socket_that_closes_late_takes_no_other_ones_name_away(tmp_path: Path) -> None:
+    async def run() -> bytes:
+        late, other = HealthSocket(tmp_path, lambda: WELL), HealthSocket(tmp_path, lambda: WELL)
+        await late.open()
+        (tmp_path / HEALTH).unlink()
+        await other.open()
+        late.close()
+        try:
+            return await say(tmp_path / HEALTH, GET)
+        finally:
+            other.close()
+
+    assert asyncio.run(run()).startswith(b"HTTP/1.1 200 ")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("request_", "code"),
     [

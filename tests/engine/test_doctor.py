@@ -18,9 +18,12 @@ from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.reading import Reader
 from sopwith.engine.template import register
 from sopwith.errors import StoreError
-from sopwith.ports import Workspace
+from sopwith.ports import LEASE, Workspace
+from sopwith.testing.executor import Play
+from sopwith.testing.memory import MemoryStore
 
 from .bench import ANN, Bench
+from .test_claiming import FAR
 
 SHEET = """\
 # Bake
@@ -186,6 +189,50 @@ def test_a_step_that_nobody_watches_is_told(engine: Engine, monkeypatch: pytest.
             asyncio.run(drive(engine.parts, run.run_id))
     assert any("nobody drives it" in finding.message for finding in examine(engine))
     assert asyncio.run(drive(engine.parts, run.run_id)).steps[1].status == "completed"
+
+
+def test_a_run_that_stands_still_before_a_step_is_told_once_nobody_can_be_about_to_drive_it(bench: Bench) -> None:
+    """Its driver died between two steps: no process runs, and nothing ever happens."""
+    bench.procedure("deploy", {})
+    run_id = bench.create("deploy")
+    assert undriven(bench) == []
+    bench.pass_time(11)
+    assert undriven(bench) == [f"{run_id} is running and nobody drives it"]
+    bench.drive(run_id)
+    assert undriven(bench) == []
+
+
+def test_a_run_that_waits_for_a_person_or_a_place_needs_no_driver(bench: Bench) -> None:
+    bench.procedure("ask", {"requiresApproval": True})
+    bench.procedure("deploy", {"requiresApproval": True}, maxConcurrent=1)
+    for name in ("ask", "deploy"):
+        bench.run(name)
+    bench.create("deploy", queue=True)
+    bench.pass_time(11)
+    assert undriven(bench) == []
+
+
+def test_a_run_that_another_host_drives_is_driven_while_its_lease_lasts(bench: Bench) -> None:
+    bench.world.plays[1] = [Play(seconds=300)]
+    bench.procedure("deploy", {})
+    run_id = bench.create("deploy")
+    driving = bench.begin(run_id)
+    bench.pass_time(1)
+    holder = bench.store.holder(run_id)
+    assert holder is not None
+    driving.cancel()
+    bench.pass_time(11)
+    far = MemoryStore(bench.store)
+    assert far.claim(run_id, FAR, bench.clock.now().at) is not None
+    far.kill(FAR.owner_id)  # no lock of that host can be seen here
+    assert bench.store.holder(run_id) is None
+    assert undriven(bench) == []
+    bench.pass_time(LEASE.total_seconds() + 1)
+    assert undriven(bench) == [f"{run_id} is running and nobody drives it"]
+
+
+def undriven(bench: Bench) -> list[str]:
+    return [finding.message for finding in examine(bench.engine(), mend=False) if "nobody drives" in finding.message]
 
 
 def test_a_state_is_as_new_as_the_doctors_turn(engine: Engine, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,23 @@ def test_a_step_that_kills_its_keeper_is_lost_and_what_it_left_is_named(folder):
     kill(child)
 
 
+def test_a_step_that_stops_its_keeper_is_ended_all_the_same(folder):
+    copied = "until [ -s ${SOP_OUTPUT%/*}/spool ]; do :; done"
+    work = order(folder, f"echo $$ >> pids; echo hello; {copied}; kill -STOP $PPID; {WAIT}")
+
+    async def story() -> StepResult | Lost:
+        watch, waiting = await begin(work)
+        marks = launches(work.folder)[-1].marks()
+        assert marks.keeper is not None
+        while keeper.stat(marks.keeper.pid)[0] != "T":
+            await asyncio.sleep(0.01)
+        await asyncio.wait_for(watch.stop(), 20)
+        return await waiting
+
+    assert ok(run(story())).cause == "cancelled"
+    assert [pid for pid in pids(folder) if start_time(pid)] == []
+
+
 def test_a_step_ends_with_its_own_process_however_long_a_grandchild_holds_the_pipe(folder):
     result, _shown = result_of(order(folder, "echo hello; sleep 300 & echo $! >> pids"))
     assert (result.error, result.output) == ("", "hello\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -244,7 +245,18 @@ def test_a_result_without_its_newline_does_not_count(folder, torn):
     assert starts(work) == 1
 
 
-@pytest.mark.parametrize("torn", ["", "12", "12 34 boot", "child 1 2\n"])
+@pytest.mark.parametrize(
+    "nonsense", [{"valuesBytes": -5}, {"startErrno": 10**30}, {"signal": -(10**30)}, {"endedBootMs": 10**40}]
+)
+def test_a_result_that_no_keeper_writes_does_not_count(folder, nonsense):
+    """A step can write to the file: that must stop nobody who comes to take its result."""
+    work = order(folder, COUNT)
+    assert ok(recovered(work)).error == ""
+    (work.folder / "0" / "result").write_text(json.dumps({"exit": 0, **nonsense}) + "\n")
+    assert "was killed" in lost(work).reason
+
+
+@pytest.mark.parametrize("torn", ["", "12", "12 34 boot", "child 1 2\n", f"{9**40} 1 b\n", "² 1 b\n"])
 def test_a_torn_mark_counts_as_started(folder, torn):
     work = order(folder, COUNT)
     launch = prepare(work)

@@ -68,9 +68,7 @@ def restore_backup(workspace: Workspace, file: Path, *, actor: Actor, accept_old
     _check_actor(actor, workspace)
     with closing(ServingLock(workspace.runs)) as lock:
         if not lock.take(this_process(), staying=False):
-            holder = lock.holder()
-            who = f"process {holder.pid} on {holder.host}" if holder else "another process"
-            raise Refused(f"cannot restore: {who} serves the workspace", hint="end it with SIGTERM, and try again")
+            raise lock.refusal("restore")
         with TemporaryDirectory(prefix=".restore-", dir=workspace.runs) as folder:
             restored = _Restore(workspace, file, Path(folder), actor).carry_out(accept_older=accept_older)
         _show_and_sign(workspace)

@@ -14,14 +14,16 @@ import msgspec
 from sopwith.core.codec import first_changed
 from sopwith.core.due import at_rest
 from sopwith.core.procedure import sha256
-from sopwith.core.run import Run, running_processes
+from sopwith.core.run import Run, running_processes, status_of
 from sopwith.engine import tidying
+from sopwith.engine.claiming import lease_elsewhere
 from sopwith.engine.engine import Engine
 from sopwith.engine.files import MAX_BYTES, is_file, read_bounded
 from sopwith.engine.findings import Finding
 from sopwith.engine.library import MANIFEST, SHEET, Entry, has_files
 from sopwith.engine.runs import Loaded, summarise
 from sopwith.engine.template import register
+from sopwith.engine.waiting import is_undriven
 from sopwith.errors import Severity, SopwithError, WorkspaceError
 from sopwith.ports import RunFilter
 
@@ -256,10 +258,15 @@ def _dropped(engine: Engine, run_id: str, *, mend: bool) -> Iterator[Finding]:
 
 
 def _driverless(engine: Engine, run: Run) -> Iterator[Finding]:
-    if running_processes(run) and engine.parts.store.holder(run.run_id) is None:
-        yield Finding(
-            message=f"{run.run_id} is running and nobody drives it", hint=f"sop resume {run.run_id} takes it up"
-        )
+    """A run in which something is to be done, and nobody does it here or, as far as its lease tells, elsewhere."""
+    store, run_id = engine.parts.store, run.run_id
+    stands_still = not run.queued and is_undriven(engine, run)
+    if not (stands_still or (running_processes(run) and store.holder(run_id) is None)) or lease_elsewhere(
+        engine.parts, run_id
+    ):
+        return
+    status = status_of(run).replace("_", " ")
+    yield Finding(message=f"{run_id} is {status} and nobody drives it", hint=f"sop resume {run_id} takes it up")
 
 
 def _orphans(engine: Engine, *, end: bool) -> Iterator[Finding]:

@@ -65,14 +65,13 @@ class KeeperProcess:
         return True
 
     def terminate(self) -> None:
-        """Asks the keeper to end the step and all it started."""
-        try:
-            if self._handle >= 0:
-                signal.pidfd_send_signal(self._handle, signal.SIGTERM)
-            elif self._runs():
-                os.kill(self._pid, signal.SIGTERM)
-        except ProcessLookupError:
-            return
+        """Asks the keeper to end the step and all it started. One that the step has stopped goes on for that."""
+        with suppress(ProcessLookupError):
+            for number in (signal.SIGTERM, signal.SIGCONT):
+                if self._handle >= 0:
+                    signal.pidfd_send_signal(self._handle, number)
+                elif self._runs():
+                    os.kill(self._pid, number)
 
     async def _poll(self, seconds: float | None) -> None:
         while self._runs():

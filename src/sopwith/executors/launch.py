@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -25,6 +27,10 @@ from sopwith.ports import WorkOrder, verification_name
 
 _VOID = b"void\n"
 _CLOSED = b"closed\n"
+_PID = r"[1-9][0-9]{0,8}"
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""As any keeper writes it: what a step has written in its place may be anything."""
+_Errno = Annotated[int, msgspec.Meta(ge=0, le=4095)]
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -42,16 +48,16 @@ class Marks(msgspec.Struct, frozen=True):
 class Ending(msgspec.Struct, frozen=True, rename="camel"):
     """The keeper's result. `signal` is a number; `start_errno` tells why the process could not be started."""
 
-    exit: int | None = None
-    signal: int | None = None
-    start_errno: int = 0
+    exit: _Number | None = None
+    signal: _Number | None = None
+    start_errno: _Errno = 0
     stopped: bool = False
-    left_over: int = 0
+    left_over: _Number = 0
     out_of_memory: bool = False
-    output_bytes: int = 0
-    dropped_bytes: int = 0
-    values_bytes: int = 0
-    ended_boot_ms: int | None = None
+    output_bytes: _Number = 0
+    dropped_bytes: _Number = 0
+    values_bytes: _Number = 0
+    ended_boot_ms: _Number | None = None
 
 
 _ENDING = msgspec.json.Decoder(Ending)
@@ -285,7 +291,8 @@ def read_if_there(path: Path) -> bytes:
 
 
 def _identity(words: Sequence[str]) -> Identity | None:
-    if len(words) != 3 or not words[0].isdigit():
+    # whatever stands there: a step can write to it
+    if len(words) != 3 or not re.fullmatch(_PID, words[0]):
         return None
     return Identity(int(words[0]), words[1], words[2])
 

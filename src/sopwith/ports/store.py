@@ -111,7 +111,10 @@ class Store(Protocol):
         ...
 
     def version(self) -> int:
-        """A number that changes when anybody else commits; cheap enough to ask five times a second."""
+        """A number that changes when anybody else commits; cheap enough to ask five times a second.
+
+        Raises StoreError where no commit of anybody else will ever be seen here: the store was taken away.
+        """
         ...
 
     def check(self) -> list[str]:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from socket import socket
 
+    from sopwith.stores.sockets import Named
+
 BELL = "server.bell"
 """The name of the socket, in the folder of the runs, which is private (0700) as the socket is (0600)."""
 _WORD = rb"(sop_run_[a-z0-9_-]{1,48})( left)?"
@@ -60,7 +62,7 @@ class DatagramEar:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / BELL
-        self._socket: socket | None = None
+        self._named: Named | None = None
 
     def listen(self, hear: Callable[[str, bool], None]) -> None:
         import asyncio
@@ -68,20 +70,20 @@ class DatagramEar:
 
         from sopwith.stores.sockets import private_socket
 
-        self._socket = private_socket(self._path, socket.SOCK_DGRAM)
-        asyncio.get_running_loop().add_reader(self._socket, self._read, self._socket, hear)
+        self._named = private_socket(self._path, socket.SOCK_DGRAM)
+        ear = self._named.socket
+        asyncio.get_running_loop().add_reader(ear, self._read, ear, hear)
 
     def close(self) -> None:
-        if self._socket is None:
+        if self._named is None:
             return
         import asyncio
 
         with suppress(RuntimeError):
-            asyncio.get_running_loop().remove_reader(self._socket)
-        self._socket.close()
-        self._socket = None
-        with suppress(OSError):
-            self._path.unlink()
+            asyncio.get_running_loop().remove_reader(self._named.socket)
+        self._named.remove_name()
+        self._named.socket.close()
+        self._named = None
 
     def _read(self, ear: socket, hear: Callable[[str, bool], None]) -> None:
         for _ in range(_WORDS_AT_A_TIME):

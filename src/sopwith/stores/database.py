@@ -75,8 +75,7 @@ class Database:
             connection.execute("begin immediate")
             try:
                 # looked at with the right to write in hand: who replaces the file takes that right first
-                if identity(self.path) != self._file:
-                    self._refuse("the file was deleted or replaced while it was in use")
+                self._refuse_another_file()
                 yield connection
                 connection.execute("commit")
             except BaseException:
@@ -114,8 +113,12 @@ class Database:
             raise as_store_error(error, self.path) from error
 
     def version(self) -> int:
-        """Changes when anybody else commits, and when the file had to be opened anew."""
+        """Changes when anybody else commits, and when the file had to be opened anew.
+
+        Raises StoreError where the file is gone: who waits for a change would wait for ever.
+        """
         with self.reading() as connection:
+            self._refuse_another_file()
             return (self._openings << 32) + int(connection.pragma("data_version"))
 
     @property
@@ -153,6 +156,13 @@ class Database:
         except apsw.Error as error:
             self._refuse(f"the disk failed to keep what was written, and still does ({error})", hint=FAILING)
         self._lost_writes = False
+
+    def _refuse_another_file(self) -> None:
+        if identity(self.path) != self._file:
+            self._refuse(
+                "the file was deleted or replaced while it was in use",
+                hint="open it again; if its folder was moved, in the new place",
+            )
 
     def _refuse(self, reason: str, *, hint: str = "open it again") -> NoReturn:
         raise StoreError(f"cannot use the store {self.path}: {reason}", hint=hint)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from sopwith.errors import Refused
 from sopwith.ports import Owner
 from sopwith.stores.locks import byte_locks
 
@@ -58,6 +59,16 @@ class ServingLock:
         with suppress(OSError, msgspec.MsgspecError):
             return _OWNER.decode(self._who.read_bytes())
         return None
+
+    def refusal(self, of: str) -> Refused:
+        """To whoever could not take it for this: who has it, and whether that one ends by itself."""
+        holder = self.holder()
+        who = f"process {holder.pid} on {holder.host}" if holder else "another process"
+        if self.has_server:
+            hint = "to end it, send it SIGTERM"
+            return Refused(f"cannot {of}: {who} serves the workspace", hint=hint)
+        # somebody who is told to end it would cut off a restore
+        return Refused(f"cannot {of}: {who} restores the workspace, or serves it once", hint="wait for its end")
 
     @property
     def has_server(self) -> bool:

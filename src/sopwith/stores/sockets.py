@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from socket import socket
@@ -31,7 +31,24 @@ def reachable(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def private_socket(path: Path, kind: int) -> socket:
+class Named(NamedTuple):
+    """A socket that is bound to a name, and which file has that name."""
+
+    socket: socket
+    path: Path
+    file: tuple[int, int]
+
+    def remove_name(self) -> None:
+        """Call it while the socket is open: no other file can be taken for its own until then.
+
+        Where the folder was moved or made anew, another process may have bound the name since, and keeps it.
+        """
+        with suppress(OSError):
+            if _file(self.path) == self.file:
+                self.path.unlink()
+
+
+def private_socket(path: Path, kind: int) -> Named:
     """A bound socket, 0600, that blocks nobody. What a killed process left there goes. Raises OSError.
 
     The caller holds a lock that says that nobody else uses this name.
@@ -47,7 +64,12 @@ def private_socket(path: Path, kind: int) -> socket:
         with reachable(path) as address:
             made.bind(address)
         path.chmod(0o600)
+        return Named(made, path, _file(path))
     except OSError:
         made.close()
         raise
-    return made
+
+
+def _file(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -202,6 +203,9 @@ def _usage_error(error: click.ClickException) -> UsageError:
 
 
 def _unexpected(error: Exception) -> SopwithError:
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        # whichever file came last, and wherever: it is not to blame
+        return Unexpected("too many files are open", hint="raise the limit (ulimit -n), and call sop again")
     if isinstance(error, OSError):
         place = f" {error.filename}" if error.filename else ""
         return Unexpected(

@@ -12,7 +12,6 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -25,7 +24,7 @@ from sopwith.doors.cli.server_log import OPEN
 from sopwith.engine.ticker import SWEEP_SECS, Pulse
 from sopwith.errors import NotFound, SopwithError, StoreError
 from sopwith.ports import RunFilter
-from sopwith.stores.sockets import private_socket, reachable
+from sopwith.stores.sockets import Named, private_socket, reachable
 from sopwith.version import __version__
 
 HEALTH = "server.health"
@@ -136,19 +135,19 @@ class HealthSocket:
     def __init__(self, folder: Path, examine: Callable[[], Health]) -> None:
         self._path = folder / HEALTH
         self._examine = examine
+        self._named: Named | None = None
         self._server: asyncio.Server | None = None
         self._callers = 0
 
     async def open(self) -> None:
         """Raises OSError where there can be no such socket."""
-        bound = private_socket(self._path, socket.SOCK_STREAM)
-        self._server = await asyncio.start_unix_server(self._call, sock=bound, limit=_LONGEST_REQUEST_BYTES)
+        self._named = named = private_socket(self._path, socket.SOCK_STREAM)
+        self._server = await asyncio.start_unix_server(self._call, sock=named.socket, limit=_LONGEST_REQUEST_BYTES)
 
     def close(self) -> None:
-        if self._server is not None:
+        if self._named is not None and self._server is not None:
+            self._named.remove_name()
             self._server.close()
-            with suppress(OSError):
-                self._path.unlink()
 
     async def _call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._callers >= MOST_CALLERS:

@@ -25,8 +25,8 @@ from sopwith.engine.auditing import Deferred
 from sopwith.engine.files import ensure_private_folder
 from sopwith.engine.ticker import Pulse
 from sopwith.engine.ticker import serve as serve_runs
-from sopwith.errors import BadRequest, NotAllowed, NotFound, Refused, SopwithError, StoreError
-from sopwith.ports import Clock, Owner
+from sopwith.errors import BadRequest, NotAllowed, NotFound, SopwithError, StoreError
+from sopwith.ports import Clock
 from sopwith.stores.bell import DatagramEar
 from sopwith.stores.failures import DAMAGED
 from sopwith.stores.serving_lock import ServingLock
@@ -111,7 +111,7 @@ def serve(
     _refuse_damaged(door)
     with closing(ServingLock(door.workspace.runs)) as lock:
         if not lock.take(door.engine.parts.owner(), staying=not once):
-            raise _served_already(door, lock.holder())
+            raise lock.refusal(f"serve {door.workspace.root}")
         log = ServerLog(door, as_json=log_format == "json" if log_format else door.as_json)
         asyncio.run(_Served(door, lock, log).once() if once else _Served(door, lock, log).stay(place))
 
@@ -291,14 +291,6 @@ def _retain(door: Door) -> Dropped:
 
     with open_keeper(door.workspace) as keeper:
         return keeper.retain(door.engine.parts.clock.now().at)
-
-
-def _served_already(door: Door, holder: Owner | None) -> Refused:
-    who = f"process {holder.pid} on {holder.host}" if holder else "another process"
-    return Refused(
-        f"cannot serve {door.workspace.root}: {who} does already",
-        hint="one is enough; to end it, send it SIGTERM" if holder else "one is enough",
-    )
 
 
 def _show_status(door: Door) -> None:
