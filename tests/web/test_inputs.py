@@ -199,6 +199,13 @@ def test_an_id_is_never_a_path(house: House, evil: str) -> None:
         assert house.call("GET", path).status == 401
 
 
+def test_a_mistake_is_told_with_a_hint_that_can_be_followed(house: House) -> None:
+    admin = house.tokens["admin"]
+    assert house.call("GET", "/api/v1/whoami?x=1", admin).json["hint"] == "it takes none"
+    no_name = house.call("POST", "/api/v1/tokens", admin, body={"name": "", "role": "viewer"}).json["detail"]
+    assert no_name == "POST /api/v1/tokens: name: expected at least 1 character"
+
+
 @pytest.mark.parametrize(
     "query",
     [
