@@ -137,7 +137,9 @@ def test_a_head_without_an_end_is_not_kept(house: House, begins: bytes) -> None:
     assert house.served.raw(begins + b"y" * 70_000, wait=5).split()[1] == b"431"
 
 
-@pytest.mark.parametrize("begins", [b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nx: ", b"GET /healthz?"], ids=["field", "path"])
+@pytest.mark.parametrize(
+    "begins", [b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nx: ", b"GET /healthz?"], ids=["field", "path"]
+)
 def test_a_head_that_comes_all_at_once_is_bounded_as_well(house: House, begins: bytes) -> None:
     ends = b" HTTP/1.1\r\nHost: localhost\r\n\r\n" if begins.endswith(b"?") else b"\r\n\r\n"
     refused = house.served.raw(begins + b"y" * 70_000 + ends, wait=5)
