@@ -190,7 +190,7 @@ def test_what_happened_while_there_was_no_channel_is_not_told(office: Office) ->
 
 
 def test_the_first_thing_that_happens_after_a_first_channel_is_told(office: Office) -> None:
-    """Nobody tells a server that idles of a changed file: it looks when something happens, and that must not be lost."""
+    """Nobody tells a server that idles of a changed file: it looks when something happens, which must not be lost."""
     office.bench.config()
     office.bench.run("quick")
     post = office.open()

@@ -46,8 +46,8 @@ class Noticing:
     def read_on(self, notifications: Notifications) -> int | None:
         """Makes the notices of the next events; tells how many events were read, None where nothing is to be told.
 
-        The first time it begins at the end of the log. After a time without any channel it begins with what has happened
-        since the last look: a server that idles hears of a channel only when something happens, and that is to be told.
+        The first time it begins at the end of the log; after a time without any channel, with what has happened since
+        the last look: a server that idles hears of a channel only when something happens, and that is to be told.
         """
         if self._read_to is None:
             self._read_to = self._kept_to = self._notices.cursor()
