@@ -143,7 +143,7 @@ def test_two_triggers_of_one_name_are_an_error_and_a_key_tells_them_apart() -> N
         ({"type": "integer"}, True, False),
         ({"type": "enum", "values": ["eu", "us"]}, "'asia'", False),
         ({"type": "enum", "values": ["eu", "us"]}, "'eu'", True),
-        ({"type": "enum", "values": ["eu", "us"]}, "has(event.body.region) ? 'us' : 'asia'", True),
+        ({"type": "enum", "values": ["eu", "us"]}, "has(event.caller) ? 'us' : 'asia'", True),
         ({"pattern": "v[0-9]+"}, "'latest'", False),
         ({"type": "boolean"}, "'maybe'", False),
         ({}, 7, True),
