@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sopwith.engine.tracer import Tracer
     from sopwith.engine.triggering import Triggering, TriggerWitness
     from sopwith.ports import Cache, Clock, Messenger
-    from sopwith.telemetry.metrics import Metrics
+    from sopwith.telemetry.metrics import Beginning, Metrics
 
 # asking for the umask means setting it, so it is done once, before any thread
 _UMASK = os.umask(0o077)
@@ -214,13 +214,22 @@ def make_postman(engine: Engine, witness: PostWitness) -> Postman:
     return Postman(engine.parts, store.log, store.notices, make_messenger(engine.parts), witness)
 
 
-def make_metrics(engine: Engine) -> Metrics:
-    """What is counted from now on, for whoever serves it as text. Raises MissingExtra."""
+def count_from_now(engine: Engine) -> Beginning:
+    """Where metrics begin that are counted from now on. Raises StoreError."""
+    from sopwith.telemetry.metrics import Beginning
+
+    store = engine.parts.store
+    assert isinstance(store, SqliteStore)
+    return Beginning(store.log.end().high_water, engine.parts.clock.now().at)
+
+
+def make_metrics(engine: Engine, since: Beginning) -> Metrics:
+    """What is counted since then, for whoever serves it as text. Raises MissingExtra."""
     from sopwith.telemetry.metrics import Metrics
 
     store = engine.parts.store
     assert isinstance(store, SqliteStore)
-    return Metrics(store, store.log, store.tally, engine.parts.clock)
+    return Metrics(store, store.log, store.tally, engine.parts.clock, since)
 
 
 def make_tracer(engine: Engine, on_trouble: Callable[[BaseException], None]) -> Tracer:

@@ -233,3 +233,8 @@ def test_progress_only_ever_grows() -> None:
     told = [growing.after(done) for done in (0, 0, 0, 1, 1, 3, 2, 0, 3, 4)]
     assert told == sorted(set(told))
     assert [told[0], told[3], told[5], told[9]] == [0, 1, 3, 4]
+
+
+def test_an_empty_text_is_to_be_left_out_where_it_can_be() -> None:
+    with pytest.raises(errors.BadArgument, match="idempotencyKey: expected at least 1 character; leave it out instead"):
+        check_arguments(BY_NAME["sop_execute"], {"name": "deploy", "idempotencyKey": ""})

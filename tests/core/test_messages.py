@@ -141,7 +141,26 @@ def test_a_failure_says_why_and_what_now() -> None:
     found = told(story, "run_failed")
     assert found.tone is Tone.BAD
     assert "exit code 1" in found.text
-    assert found.document["answers"] == [f'sop retry {RUN} or sop skip {RUN} --reason "why"']
+    assert found.document["answers"] == [f"sop retry {RUN}", f'sop skip {RUN} --reason "why"']
+    assert f'Answer: sop retry {RUN}\nOr: sop skip {RUN} --reason "why"\n' in found.text
+
+
+def test_where_there_are_three_ways_each_is_told_by_itself() -> None:
+    story = Story(shell()).drive()
+    story.interrupt(1)
+    found = told(story, "run_paused")
+    ways = [f"sop retry {RUN}", f"sop complete {RUN} if it was done", f'sop skip {RUN} --reason "why"']
+    assert found.document["answers"] == ways
+    assert "Answer: {}\nOr: {}\nOr: {}\n".format(*ways) in found.text
+
+
+@pytest.mark.parametrize("story", [at_gate(), Story(manual()).drive()])
+def test_what_programs_are_told_has_no_name_that_the_message_itself_has(story: Story) -> None:
+    """They stand side by side in what a webhook gets."""
+    event_type = "approval_requested" if story.run.steps[1].status == "completed" else "step_started"
+    found = told(story, event_type)
+    assert not found.document.keys() & {"title", "text", "tone"}
+    assert found.document["sopTitle"] == story.run.procedure.title
 
 
 def test_an_end_says_how_it_went() -> None:

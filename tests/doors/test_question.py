@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 
 import pytest
+from click import unstyle
 
-from sopwith.doors.cli.question import question_text
+from sopwith.doors.cli.question import envelope_text, question_text
 from sopwith.engine.reading import Reader
 
 from .workshop import Terminal, Workshop
@@ -110,3 +112,21 @@ def test_what_cannot_be_shown_cannot_be_approved_at_the_terminal(workshop: Works
     screen.type("l\n")
     assert screen.end() == 3
     assert not (workshop.root / "acted").exists()
+
+
+def test_what_an_envelope_holds_nothing_in_stands_on_one_line_and_is_told_all_the_same() -> None:
+    told = envelope_text({"inputs": {}, "mode": "auto", "script": None, "pins": [], "umask": 0, "working_dir": ""})
+    assert unstyle(told).splitlines() == [
+        "mode: auto",
+        "umask: 0",
+        'empty: inputs {}, script null, pins [], working_dir ""',
+    ]
+
+
+def test_every_field_of_a_start_is_shown(workshop: Workshop) -> None:
+    workshop.steps("deploy", "Ship | true", mode="supervised")
+    run = workshop.started("deploy")
+    told = workshop.sop("approve", run, "--show").out
+    for name in ("nonce", "policy", "retry", "script", "runners", "timeoutSecs", "verify", "waitUntil"):
+        assert re.search(rf"\b{name}\b", told), name
+    assert "runners: []" not in told

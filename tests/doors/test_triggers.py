@@ -211,6 +211,19 @@ def test_a_server_looks_at_definitions_anew_and_starts_after_another_run(
     assert server.end() == 0
 
 
+def test_a_server_without_a_port_says_that_webhooks_do_not_reach_it(
+    workshop: Workshop, serve: Callable[..., Server]
+) -> None:
+    hook = {"type": "webhook", "secretEnv": "SECRET", "path": "/one"}
+    workshop.steps("one", "Go|true", triggers=[hook])
+    server = serve()
+    server.expect("no port is served, so that webhooks do not arrive: /hooks/one")
+    workshop.steps("two", "Go|true", triggers=[{**hook, "path": "/two"}])
+    server.expect("do not arrive: /hooks/two")
+    assert server.end() == 0
+    assert server.text.count("/hooks/one") == 1
+
+
 def _has_begun(workshop: Workshop) -> bool:
     """Whether any source of events has a cursor."""
     with apsw.Connection(str(workshop.sops / "runs.db"), flags=apsw.SQLITE_OPEN_READONLY) as db:

@@ -313,3 +313,26 @@ def test_the_kernel_tells_of_a_change_and_its_own_folder_is_left_out(tmp_path: P
         return heard
 
     assert asyncio.run(watch()) == ["", "ours"]
+
+
+def test_a_name_that_is_not_utf_8_ends_no_watching(tmp_path: Path) -> None:
+    async def heard(watcher: FileWatcher, told: asyncio.Event, name: bytes) -> bool:
+        for _ in range(200):
+            (tmp_path / os.fsdecode(name)).write_text("1")
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(told.wait(), 0.05)
+        return False
+
+    async def watch() -> list[bool]:
+        watcher, told = FileWatcher(tmp_path), asyncio.Event()
+        found = []
+        try:
+            watcher.watch([("", True)], told.set)
+            for name in (b"a", b"b\xff", b"c", b"d\xff", b"e"):
+                told.clear()
+                found.append(await heard(watcher, told, name))
+        finally:
+            watcher.close()
+        return found
+
+    assert asyncio.run(watch()) == [True] * 5

@@ -189,6 +189,27 @@ def test_what_happened_while_there_was_no_channel_is_not_told(office: Office) ->
     assert office.chat.titles == ["Completed: quick"]
 
 
+def test_the_first_thing_that_happens_after_a_first_channel_is_told(office: Office) -> None:
+    """Nobody tells a server that idles of a changed file: it looks when something happens, which must not be lost."""
+    office.bench.config()
+    office.bench.run("quick")
+    post = office.open()
+    office.bench.run("quick")
+    post.work(3600)
+    office.configure()
+    office.bench.run("deploy")
+    post.work()
+    assert office.chat.titles == ["Approval needed: deploy, step 1: Step 1"]
+    office.bench.config()
+    post.work()
+    office.bench.run("quick")
+    post.work()
+    office.configure()
+    office.bench.run("deploy")
+    post.work()
+    assert office.chat.titles == ["Approval needed: deploy, step 1: Step 1"] * 2
+
+
 def test_no_message_holds_a_secret_of_its_run(office: Office) -> None:
     office.bench.environ["TOKEN"] = "hunter2secret"
     params = [{"name": "token", "type": "secret", "default": "env:TOKEN"}]

@@ -43,6 +43,14 @@ def test_a_command_reads_the_message_in_the_project_folder(tmp_path: Path) -> No
     }
 
 
+def test_each_message_is_a_line(tmp_path: Path) -> None:
+    command = made(tmp_path, "tee", "-a", "got")
+    command.send(MESSAGE)
+    command.send(MESSAGE)
+    lines = (tmp_path / "got").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["notice_1"] * 2
+
+
 def test_it_decides_nothing_as_a_person(tmp_path: Path) -> None:
     assert made(tmp_path, "sh", "-c", "echo $SOPWITH_ACTOR_KIND").send(MESSAGE) == "exit code 0: agent"
 

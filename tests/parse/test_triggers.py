@@ -133,6 +133,28 @@ def test_two_triggers_of_one_name_are_an_error_and_a_key_tells_them_apart() -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "fits"),
+    [
+        ({"type": "integer"}, "'abc'", False),
+        ({"type": "integer"}, "'7'", True),
+        ({"type": "integer"}, 7, True),
+        ({"type": "integer"}, "1 + 1", True),
+        ({"type": "integer"}, True, False),
+        ({"type": "enum", "values": ["eu", "us"]}, "'asia'", False),
+        ({"type": "enum", "values": ["eu", "us"]}, "'eu'", True),
+        ({"type": "enum", "values": ["eu", "us"]}, "has(event.caller) ? 'us' : 'asia'", True),
+        ({"pattern": "v[0-9]+"}, "'latest'", False),
+        ({"type": "boolean"}, "'maybe'", False),
+        ({}, 7, True),
+    ],
+)
+def test_a_constant_that_its_parameter_never_takes_is_a_mistake(kind: dict[str, Any], value: Any, fits: bool) -> None:
+    params = [{"name": "version", **kind}]
+    parsed = triggers({"type": "webhook", "path": "/a", "params": {"version": value}}, params=params)
+    assert codes(parsed) == ([] if fits else ["bad_value"])
+
+
 def test_a_trigger_gives_only_parameters_that_are_declared_and_no_secret() -> None:
     def given(params: dict[str, Any]) -> list[str]:
         return codes(triggers({"type": "webhook", "path": "/a", "params": params}, params=PARAMS))

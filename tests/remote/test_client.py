@@ -155,6 +155,17 @@ def test_a_refusal_is_raised_as_what_it_was(stub: Stub) -> None:
     assert (caught.value.message, caught.value.hint, caught.value.exit_code) == ("full", "wait", 5)
 
 
+def test_what_is_not_found_is_nothing_narrower(stub: Stub) -> None:
+    """Kinds that share a code are told apart where the server is, and nowhere else."""
+    from sopwith.engine.sight import OutOfSight
+
+    assert OutOfSight.code == NotFound.code
+    stub.says({"status": 404, "code": "not_found", "detail": "no run is called x"}, 404)
+    with pytest.raises(NotFound) as caught:
+        stub.client.get("/runs/x")
+    assert type(caught.value) is NotFound
+
+
 @pytest.mark.parametrize(("status", "code"), [(401, 5), (403, 5), (404, 6), (409, 5), (418, 2), (503, 1)])
 def test_a_refusal_that_is_not_known_here_keeps_its_kind(stub: Stub, status: int, code: int) -> None:
     stub.says({"code": "new_in_version_9", "detail": "no", "status": status}, status)

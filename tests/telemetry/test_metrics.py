@@ -15,7 +15,7 @@ from sopwith.errors import MissingExtra
 from sopwith.ports import Outcome
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.telemetry import metrics
-from sopwith.telemetry.metrics import Metrics
+from sopwith.telemetry.metrics import Beginning, Metrics
 from sopwith.testing.clock import START, FakeClock
 from sopwith.testing.samples import owner
 
@@ -42,7 +42,8 @@ class Scrape:
 
     def __init__(self, bench: Bench) -> None:
         self.tally = Deliveries()
-        self._made = Metrics(bench.store, bench.store.log, self.tally, bench.clock)
+        since = Beginning(bench.store.log.end().high_water, bench.clock.now().at)
+        self._made = Metrics(bench.store, bench.store.log, self.tally, bench.clock, since)
 
     def __call__(self, name: str, **labels: str) -> float | None:
         """The value of the sample with these labels among its own; None where there is none."""
@@ -187,6 +188,6 @@ def test_the_real_store_tells_what_became_of_deliveries(tmp_path: Path) -> None:
     assert [(each.procedure, each.trigger, each.outcome) for each in found] == [("p", "t", "refused")]
     assert len(store.tally.settled(START, 9)) == 2
     assert len(store.tally.settled(START, 1)) == 1
-    made = Metrics(store, store.log, store.tally, FakeClock())
+    made = Metrics(store, store.log, store.tally, FakeClock(), Beginning(0, START))
     assert b"sopwith_trigger_deliveries_waiting 1.0" in made.text()
     store.close()

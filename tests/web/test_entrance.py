@@ -214,6 +214,33 @@ def test_the_log_tells_of_sign_ins_and_refusals_and_holds_no_token(serve: Serve,
     assert workshop.json("token", "list")["tokens"][-1]["lastUsedAt"] is not None
 
 
+def test_the_log_tells_who_reached_for_what_a_token_is_not_for_though_nothing_was_found(
+    serve: Serve, workshop: Workshop
+) -> None:
+    workshop.steps("deploy", "Ship", triggers=[{"type": "webhook", "path": "/it"}])
+    workshop.steps("other", "A")
+    served = serve()
+    everything = served.token("root", "admin")
+    assert eventually(lambda: served.call("POST", "/hooks/it", everything, body={}).status == 202)
+    run = served.call("POST", RUNS, everything, body={"sopName": "deploy", "queue": True}).json["runId"]
+    part = served.token("ann", "admin", "--procedures", "other")
+    hidden = [
+        ("GET", f"{RUNS}/{run}"),
+        ("GET", f"{RUNS}/{run}/events"),
+        ("POST", f"{RUNS}/{run}/cancel"),
+        ("GET", "/api/v1/procedures/deploy"),
+        ("GET", "/api/v1/deliveries/1"),
+    ]
+    for method, path in hidden:
+        nothing = path.replace(run, "sop_run_nobodyhasit").replace("deploy", "nosuch").replace("/1", "/999")
+        for each in (path, nothing):
+            assert served.call(method, each, part, body={} if method == "POST" else None).status == 404
+    assert served.end() == 0
+    entries = [entry["details"] for entry in workshop.json("token", "log")["entries"] if entry["type"] == "refused"]
+    assert {(each["code"], each["status"], each["source"][:4]) for each in entries} == {("not_found", 404, "ann ")}
+    assert sum(each["count"] for each in entries) == len(hidden)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -137,6 +137,16 @@ def test_a_head_without_an_end_is_not_kept(house: House, begins: bytes) -> None:
     assert house.served.raw(begins + b"y" * 70_000, wait=5).split()[1] == b"431"
 
 
+@pytest.mark.parametrize(
+    "begins", [b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nx: ", b"GET /healthz?"], ids=["field", "path"]
+)
+def test_a_head_that_comes_all_at_once_is_bounded_as_well(house: House, begins: bytes) -> None:
+    ends = b" HTTP/1.1\r\nHost: localhost\r\n\r\n" if begins.endswith(b"?") else b"\r\n\r\n"
+    refused = house.served.raw(begins + b"y" * 70_000 + ends, wait=5)
+    assert (refused.split()[1], refused.count(b"HTTP/1.1 ")) == (b"431", 1)
+    assert house.served.raw(begins + b"y" * 60_000 + ends, wait=1).split()[1] != b"431"
+
+
 def test_a_head_or_body_that_comes_slowly_is_not_waited_for(serve: Serve) -> None:
     served = serve(before="from sopwith.doors.web import limits, protocol; limits.BODY_SECS = protocol.HEAD_SECS = 0.3")
     right = served.token("ann", "runner")
@@ -189,6 +199,13 @@ def test_an_id_is_never_a_path(house: House, evil: str) -> None:
         assert reply.status in (400, 404), (path, reply)
         assert secret not in reply.data
         assert house.call("GET", path).status == 401
+
+
+def test_a_mistake_is_told_with_a_hint_that_can_be_followed(house: House) -> None:
+    admin = house.tokens["admin"]
+    assert house.call("GET", "/api/v1/whoami?x=1", admin).json["hint"] == "it takes none"
+    no_name = house.call("POST", "/api/v1/tokens", admin, body={"name": "", "role": "viewer"}).json["detail"]
+    assert no_name == "POST /api/v1/tokens: name: expected at least 1 character"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from sopwith.doors.web.office import MOST_APART, Office
 from sopwith.doors.web.problems import Busy, headers_of
 from sopwith.engine.auditing import Auditing
 from sopwith.ports import Workspace
+from sopwith.telemetry.metrics import Beginning
+from sopwith.testing.clock import START
 
 from .given import Served
 
@@ -46,7 +48,7 @@ def test_as_much_is_done_apart_as_can_be_and_no_more(workspace: Workspace, gate:
 
 async def _much_is_done_apart(workspace: Workspace, gate: threading.Event) -> None:
     troubles: list[BaseException] = []
-    office = Office(workspace, auditing=Auditing(), on_trouble=troubles.append)
+    office = Office(workspace, auditing=Auditing(), since=Beginning(0, START), on_trouble=troubles.append)
     try:
         under_way = [asyncio.ensure_future(office.apart(lambda _desk: gate.wait(20))) for _ in range(MOST_APART)]
         await asyncio.sleep(0)

@@ -82,6 +82,20 @@ def test_the_server_takes_up_at_once_what_a_call_leaves_to_it(serve: Serve, work
     until(served, run, admin, "completed")
 
 
+def test_metrics_count_from_the_start_of_the_server_on_whenever_they_are_asked_for_first(
+    serve: Serve, workshop: Workshop
+) -> None:
+    workshop.steps("deploy", "Build | true")
+    workshop.sop("run", "deploy")
+    served = serve()
+    token = served.token("ann", "admin")
+    run = served.call("POST", RUNS, token, body={"sopName": "deploy"}).json["runId"]
+    assert eventually(lambda: served.call("GET", f"{RUNS}/{run}", token).json["status"] == "completed")
+    text = served.call("GET", "/metrics", token).data.decode()
+    assert 'sopwith_runs_created_total{procedure="deploy",trigger="manual"} 1.0' in text
+    assert 'sopwith_runs_ended_total{procedure="deploy",status="completed"} 1.0' in text
+
+
 def test_a_decision_says_what_it_is_about(served: Served) -> None:
     admin = served.token("ann", "admin")
     run = served.call("POST", RUNS, admin, body={"sopName": "ship"}).json["runId"]

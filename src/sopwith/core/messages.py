@@ -37,6 +37,7 @@ _ACTIVE = re.compile(
     r"\\?(<|@(?=(?:everyone|here|channel|all)\b)|(?<![\w.])@(?=\w)|(?<=:)/(?=/)|(?<=\])\()", re.IGNORECASE
 )
 """What calls people, makes links or marks text up in the programs that messages go to."""
+_BETWEEN = re.compile(r"(?:,| or|, or) (?=sop )")
 _TORN = re.compile(r"\\(u(\{[0-9a-f]*)?)?$")
 _CUT = "…"
 
@@ -109,7 +110,7 @@ def compose(
     where = _where(run, number, say)
     lines = [
         *_facts(told),
-        *(f"{label}: {command}" for label, command in zip(("Answer", "Or"), told.answers, strict=False)),
+        *(f"{'Or' if place else 'Answer'}: {command}" for place, command in enumerate(told.answers)),
         f"Look: {_look(run, number, moment)}",
         f"Run: {run.run_id}, started by {say(str(run.created_by))}{_around(run)}",
     ]
@@ -210,7 +211,7 @@ def _told(body: EventBody, run: Run, say: Callable[..., str]) -> _Told:
             return _Told(
                 asked="what now",
                 reason=say(body.reason, _REASON) or body.cause,
-                answers=(what_now(run),),
+                answers=_ways(run),
                 more={"cause": body.cause},
             )
         case ev.RunCompleted():
@@ -221,7 +222,7 @@ def _told(body: EventBody, run: Run, say: Callable[..., str]) -> _Told:
             return _Told(
                 asked="what now",
                 reason="; ".join(filter(None, (say(body.error, _REASON), undone))),
-                answers=(what_now(run),),
+                answers=_ways(run),
                 more=_lasted(body.duration),
             )
         case ev.RunCancelled():
@@ -264,7 +265,7 @@ def _expired(body: ev.ApprovalTimeout, run: Run) -> _Told:
     }
     return _Told(
         reason=led_to[body.action],
-        answers=(what_now(run),) if run.paused else (),
+        answers=_ways(run) if run.paused else (),
         more={"revision": body.revision, "action": body.action.value, "dueAt": iso(body.due_at)},
     )
 
@@ -307,6 +308,11 @@ def _answers(run: Run, number: StepId | None, digest: str) -> tuple[str, ...]:
         f"sop approve {run.run_id}{step}{envelope}{comment}{fields}",
         f'sop reject {run.run_id}{step}{envelope} --reason "why"',
     )
+
+
+def _ways(run: Run) -> tuple[str, ...]:
+    """The moves of `what_now`, each by itself."""
+    return tuple(_BETWEEN.split(what_now(run)))
 
 
 def _look(run: Run, number: StepId | None, moment: Moment) -> str:
@@ -377,7 +383,7 @@ def _document(event: Event, run: Run, moment: Moment, told: _Told, say: Callable
         "at": iso(event.at),
         "runId": run.run_id,
         "sopName": run.name,
-        "title": say(run.procedure.title, _TITLE),
+        "sopTitle": say(run.procedure.title, _TITLE),
         "version": say(run.procedure.version),
         "priority": run.procedure.priority.value,
         "startedBy": say(str(run.created_by)),

@@ -14,7 +14,7 @@ import msgspec
 
 from sopwith.core.actor import Actor, ActorKind
 from sopwith.core.grants import Grant, Role
-from sopwith.core.parameters import resolve_parameters
+from sopwith.core.parameters import resolve_parameters, typed
 from sopwith.core.people import is_lent
 from sopwith.core.procedure import (
     AdmissionRule,
@@ -29,7 +29,7 @@ from sopwith.core.procedure import (
     TriggerType,
 )
 from sopwith.core.request import Request, request_of
-from sopwith.core.scope import scope_of_event, values_of_event
+from sopwith.core.scope import Scope, scope_of_event, values_of_event
 from sopwith.errors import BadParameter, BadRequest
 
 MAX_EVENT_BYTES = 256 * 1024
@@ -217,6 +217,14 @@ def mistakes_of(procedure: Procedure, trigger: Trigger) -> Iterator[Mistake]:
                 got=f"`{stated}`: {wrong}",
                 hint=f"{hint}; constant text stands in quotes: 'eu'",
             )
+        elif name in declared and (wanted := _never_taken(declared[name], stated, scope)):
+            yield Mistake(
+                code="bad_value",
+                where=("params", name),
+                expected=wanted,
+                got=str(stated),
+                hint=f"{name} takes nothing else, so that this trigger would start nothing",
+            )
 
 
 def lacking(procedure: Procedure, trigger: Trigger) -> tuple[str, ...]:
@@ -225,6 +233,24 @@ def lacking(procedure: Procedure, trigger: Trigger) -> tuple[str, ...]:
     return tuple(
         each.name for each in procedure.parameters if each.required and each.default is None and each.name not in mapped
     )
+
+
+def _never_taken(parameter: Parameter, stated: Any, scope: Scope) -> str:
+    """What the parameter takes, where a constant is none of that; empty where it is, or nobody can know yet."""
+    value = stated
+    if isinstance(stated, str):
+        from sopwith.core.conditions import Wanted, find
+
+        found = find(stated, scope, {}, Wanted.VALUE)
+        # what speaks of the event, if only by has(…), is no constant
+        if found.reason or "event" in stated:
+            return ""
+        value = found.value
+    try:
+        typed(parameter, value)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _odd_target(name: str, declared: Mapping[str, Parameter]) -> Mistake | None:

@@ -40,11 +40,14 @@ class Noticing:
         self._runs = Runs(parts)
         self._read_to: int | None = None
         self._kept_to: int | None = None
+        self._passed_to: int | None = None
+        """How far the log had come at the last look without any channel."""
 
     def read_on(self, notifications: Notifications) -> int | None:
         """Makes the notices of the next events; tells how many events were read, None where nothing is to be told.
 
-        The first time it begins at the end of the log, and again after a time without any channel.
+        The first time it begins at the end of the log; after a time without any channel, with what has happened since
+        the last look: a server that idles hears of a channel only when something happens, and that is to be told.
         """
         if self._read_to is None:
             self._read_to = self._kept_to = self._notices.cursor()
@@ -52,8 +55,11 @@ class Noticing:
             if self._kept_to is not None:
                 self._notices.begin(None)
             self._read_to = self._kept_to = None
+            self._passed_to = self._log.end().high_water
             return None
         end = self._log.end().high_water
+        if self._read_to is None and self._passed_to is not None:
+            self._move(self._passed_to)
         if self._read_to is None or self._read_to > end:
             self._move(end)
             return 0

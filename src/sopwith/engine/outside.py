@@ -13,7 +13,7 @@ from sopwith.core.procedure import Procedure, check_name
 from sopwith.engine.documents import Document
 from sopwith.engine.library import Library
 from sopwith.engine.notifying import notices_document
-from sopwith.engine.sight import Sight, fit_to_tell
+from sopwith.engine.sight import OutOfSight, Sight, fit_to_tell
 from sopwith.engine.trigger_documents import (
     Admission,
     delivery_document,
@@ -115,7 +115,8 @@ class Outside:
         """One delivery with its event. Raises NotFound."""
         found = self._deliveries.delivery(number) if self._deliveries is not None else None
         if found is None or not Sight(self._library, self._actor).sees(found.procedure):
-            raise NotFound(f"there is no delivery {number}", hint="sop trigger log lists them")
+            kind = NotFound if found is None else OutOfSight
+            raise kind(f"there is no delivery {number}", hint="sop trigger log lists them")
         return delivery_document(found, with_event=True)
 
     def notices(self, limit: int) -> Document:

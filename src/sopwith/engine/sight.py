@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from sopwith.ports import RunSummary, Store
 
 
+class OutOfSight(NotFound):
+    """For whoever may not know of it, it is not there, in the same words; only the server's own log tells it apart."""
+
+
 class Sight:
     """What this actor may know of, with config.json as it is now; None: everything."""
 
@@ -41,14 +45,15 @@ class Sight:
             return
         known = {entry.name for entry in self._library.entries()[0]}
         if name not in known or not self.sees(name):
-            raise NotFound(f"no procedure is called {name}", hint="sop list shows those that you may see")
+            kind = OutOfSight if name in known else NotFound
+            raise kind(f"no procedure is called {name}", hint="sop list shows those that you may see")
 
     def check_run(self, store: Store, run_id: str) -> None:
         """NotFound where the actor sees no such run. One that is not there at all is left to whoever reads it."""
         if self._actor is not None:
             summary = store.summary(run_id)
             if summary is not None and not self.sees(summary.name):
-                raise no_such_run(run_id)
+                raise no_such_run(run_id, OutOfSight)
 
 
 def check_reach(store: Store, library: Library, actor: Actor, run_id: str) -> None:
@@ -64,7 +69,7 @@ def check_reach(store: Store, library: Library, actor: Actor, run_id: str) -> No
     except (InvalidProcedure, WorkspaceError):
         summary: RunSummary | None = store.summary(run_id)
         if summary is not None and not actor.grant.covers(summary.name):
-            raise no_such_run(run_id) from None
+            raise no_such_run(run_id, OutOfSight) from None
 
 
 def fit_to_tell(store: Store, library: Library, actor: Actor, error: LimitReached) -> LimitReached:
@@ -81,6 +86,6 @@ def fit_to_tell(store: Store, library: Library, actor: Actor, error: LimitReache
     )
 
 
-def no_such_run(run_id: str) -> NotFound:
+def no_such_run(run_id: str, kind: type[NotFound] = NotFound) -> NotFound:
     """The same words for a run that is not there, and for one that somebody may not know of."""
-    return NotFound(f"no run is called {run_id}", hint="sop history shows all runs")
+    return kind(f"no run is called {run_id}", hint="sop history shows all runs")

@@ -43,7 +43,7 @@ class Command:
     def send(self, message: Message) -> str:
         mark = f"{message.id}.{os.urandom(8).hex()}"
         with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as document:
-            document.write(msgspec.json.encode(message))
+            document.write(msgspec.json.encode(message) + b"\n")
             document.seek(0)
             try:
                 process = subprocess.Popen(

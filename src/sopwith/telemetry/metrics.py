@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
+
+import msgspec
 
 from sopwith.core import events as ev
 from sopwith.core.codec import decode_event
@@ -35,10 +37,17 @@ _MOST_NAMES = 10_000
 _MOST_LEASES = 1000
 
 
-class Metrics:
-    """What is counted since the start. May be asked from several threads."""
+class Beginning(msgspec.Struct, frozen=True):
+    """Where counting begins: an event of the log, and a time."""
 
-    def __init__(self, store: Store, log: Log, tally: Tally, clock: Clock) -> None:
+    position: int
+    at: datetime
+
+
+class Metrics:
+    """What is counted since a beginning. May be asked from several threads."""
+
+    def __init__(self, store: Store, log: Log, tally: Tally, clock: Clock, since: Beginning) -> None:
         if find_spec("prometheus_client") is None:
             raise MissingExtra(
                 "metrics need prometheus-client, which is not installed", hint='pip install "sopwith[metrics]"'
@@ -49,8 +58,8 @@ class Metrics:
         self._clock = clock
         self._lock = threading.Lock()
         self._names: dict[str, str] = {}
-        self._read_to = log.end().high_water
-        self._settled_from = clock.now().at
+        self._read_to = since.position
+        self._settled_from = since.at
         self._counted: set[int] = set()
         """The deliveries settled at that very time that are counted."""
         self._make()

@@ -13,6 +13,7 @@ from typing import Any
 _OWN = ".pi"
 _DEBOUNCE_MS = 200
 _AGAIN_SECS = 5.0
+_SOON_SECS = 0.5
 
 
 class FileWatcher:
@@ -59,3 +60,7 @@ class FileWatcher:
             except (OSError, RuntimeError):
                 # no such folder yet, or no more watches to be had: scans do without
                 await asyncio.sleep(_AGAIN_SECS)
+            except ExceptionGroup:
+                # it was told of a name that is not UTF-8, and of nothing else that came with it
+                changed()
+                await asyncio.sleep(_SOON_SECS)

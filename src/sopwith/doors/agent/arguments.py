@@ -61,8 +61,11 @@ def check_arguments(tool: Tool, given: Arguments) -> None:
     for name, schema in tool.arguments.items():
         if name in given:
             mistakes += _wrong(name, given[name], schema)
+            if given[name] == "" and name not in tool.required and "minLength" in schema:
+                mistakes[-1] += "; leave it out instead"
     if mistakes:
-        raise BadArgument(f"{tool.name}: {'; '.join(mistakes)}", hint=f"it takes {', '.join(tool.arguments)}")
+        hint = f"it takes {', '.join(tool.arguments) or 'none'}"
+        raise BadArgument(f"{tool.name}: {'; '.join(mistakes)}", hint=hint)
 
 
 def with_whole_numbers(tool: Tool, given: Arguments) -> Arguments:
@@ -128,7 +131,7 @@ def _wrong_text(name: str, value: str, schema: Schema) -> Iterator[str]:
     if "enum" in schema and value not in schema["enum"]:
         yield f"{name}: expected one of {', '.join(schema['enum'])}"
     if len(value) < schema.get("minLength", 0):
-        yield f"{name}: expected at least {schema['minLength']} character; leave it out instead"
+        yield f"{name}: expected at least {schema['minLength']} character"
     if len(value) > schema.get("maxLength", len(value)):
         yield f"{name}: expected at most {schema['maxLength']} characters, got {len(value)}"
     if any("\ud800" <= character <= "\udfff" or character == "\x00" for character in value):

@@ -17,6 +17,7 @@ from sopwith.doors.cli.terminal import shown
 from sopwith.engine.documents import event_document, gate_document, pinned_document, step_definition
 
 Document = dict[str, Any]
+_NOTHING = {"None": "null", "''": '""', "[]": "[]", "{}": "{}"}
 _PROSE = frozenset({"title", "instructions", "description", "overview"})
 
 
@@ -59,16 +60,24 @@ def whole_lines(run: Run, number: StepId | None, gate: Gate, envelope: Document)
 
 
 def envelope_text(envelope: Document) -> str:
-    """Every field of what would be approved; texts of several lines behind a margin, the rest as JSON."""
+    """Every field of what would be approved; texts of several lines behind a margin, the rest as JSON.
+
+    Those that hold nothing stand together on the last line.
+    """
     lines = []
+    empty = [
+        f"{text.code(name)} {_NOTHING[repr(value)]}" for name, value in envelope.items() if repr(value) in _NOTHING
+    ]
     for name, value in envelope.items():
+        if repr(value) in _NOTHING:
+            continue
         told = value if isinstance(value, str) else msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
         told = visible(told) if name in _PROSE else visible_code(told)
         if isinstance(value, str) and "\n" in value:
             lines += [f"{text.code(name)}:", text.framed(told.rstrip("\n"), by=2)]
         else:
             lines.append(f"{text.code(name)}: {told}")
-    return "\n".join(lines)
+    return "\n".join([*lines, text.dim(f"empty: {', '.join(empty)}")] if empty else lines)
 
 
 def _terms(gate: Document) -> list[str]:

@@ -6,7 +6,7 @@ That it can be told to nobody any more never ends the server.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -68,6 +68,10 @@ OWN_TYPES = {
     "webhook_refused": (
         Level.WARNING,
         "A webhook was not believed; `sopName`, `trigger`, `reason`, `count` since the last such line, one a minute",
+    ),
+    "webhooks_unheard": (
+        Level.WARNING,
+        "No port is served, so that the webhooks at these `paths` do not arrive; each is told once",
     ),
     "trouble": (Level.ERROR, "A run, or without `runId` the store, is in trouble and is tried again; `error`"),
 }
@@ -207,6 +211,12 @@ class ServerLog:
         more = f" ({count + 1} times)" if count else ""
         words = f"{click.style('!', fg='yellow')} {safe(refusal.trigger)} not believed: {safe(refusal.reason)}{more}"
         self._own(document, lambda: self._line_now("", refusal.procedure, words))
+
+    def unheard(self, paths: Sequence[str]) -> None:
+        told = ", ".join(safe(path) for path in paths)
+        words = f"{click.style('!', fg='yellow')} no port is served, so that webhooks do not arrive: {told}"
+        hint = text.dim("  sop serve --port 8321")
+        self._own({"type": "webhooks_unheard", "paths": paths}, lambda: self._told_now(words + hint))
 
     def on_clock_jump(self, seconds: float) -> None:
         way = "forward" if seconds > 0 else "back"

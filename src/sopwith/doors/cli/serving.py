@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from sopwith.assembly import make_postman, make_tracer, open_triggering
+from sopwith.core.procedure import TriggerType
 from sopwith.doors.cli.door import Document, Door, verb
 from sopwith.doors.cli.listening import DEFAULT_HOST, DEFAULT_PORT, Place, check_proxies, open_http
 from sopwith.doors.cli.server_health import HealthSocket, Physician, ask
@@ -42,6 +43,8 @@ _SIGNING_SECS = 3.0
 _DAY_SECS = 24 * 60 * 60
 _HOUR_SECS = 60 * 60
 _BEAT_SECS = 5.0
+_UNHEARD_SECS = 2.0
+"""How often it looks for webhooks that nobody can call."""
 """How often the service manager is told how it is; more often where it wants to be."""
 
 
@@ -191,6 +194,7 @@ class _Served:
                 asyncio.ensure_future(self._postman.stay()),
                 asyncio.ensure_future(self._tracer.stay()),
                 asyncio.ensure_future(triggering.serve()),
+                *([asyncio.ensure_future(_tell_of_unheard(triggering, self._log))] if web is None else []),
             ]
             left = await serve_runs(
                 self._parts,
@@ -261,6 +265,17 @@ async def _beat(manager: ServiceManager, physician: Physician) -> None:
         counts = f"{health.runs_driven} driven, {health.runs_open} open, {health.runs_in_trouble} in trouble"
         manager.lives(f"{health.status}: {counts}", well=health.status != "failing")
         await asyncio.sleep(pause_secs)
+
+
+async def _tell_of_unheard(triggering: Triggering, log: ServerLog) -> None:
+    """Of webhooks, each once, where nobody can call: whoever sends them is told by no one."""
+    told: set[str] = set()
+    while True:
+        paths = {f"/hooks{each.trigger.path}" for each in triggering.armory.of(TriggerType.WEBHOOK)} - told
+        if paths:
+            log.unheard(sorted(paths))
+            told |= paths
+        await asyncio.sleep(_UNHEARD_SECS)
 
 
 async def _keep_house(door: Door, log: ServerLog, *, once: bool) -> None:

@@ -244,7 +244,7 @@ def _raise(status: int, data: bytes) -> NoReturn:
             f"the answer is {status}, and not a Sopwith server's", hint="is a Sopwith server at this address?"
         ) from None
     hint = str(told.get("hint", ""))
-    kind = {each.code: each for each in _kinds(SopwithError)}.get(code)
+    kind = {each.code: each for each in _kinds(SopwithError) if "code" in vars(each)}.get(code)
     if kind is None:
         raise ToldByServer(code, status, message, hint)
     error = kind.__new__(kind)

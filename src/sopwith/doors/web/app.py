@@ -39,6 +39,7 @@ from sopwith.doors.web.streams import Inboxes
 from sopwith.doors.web.table import API, Answer, Asked, Proof, Route
 from sopwith.engine.access import REFUSED, SIGN_IN, Guests, Refusals, entry_maker
 from sopwith.engine.engine import Call
+from sopwith.engine.sight import OutOfSight
 from sopwith.engine.tokens import Principal, Tokens
 from sopwith.errors import BadRequest, SopwithError
 
@@ -280,7 +281,7 @@ class Application:
 
     def _refused(self, visit: _Visit, error: SopwithError) -> Response:
         document = problem(error)
-        if error.http_status in _TOLD:
+        if error.http_status in _TOLD or isinstance(error, OutOfSight):
             self._note(visit, error)
         # what is left of the body is nobody's to read
         headers = {**headers_of(error), **({"connection": "close"} if visit.has_body_left else {})}

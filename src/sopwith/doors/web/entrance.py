@@ -60,7 +60,8 @@ class Entrance:
     def too_many(self, what: str, secs: float) -> TooMany:
         """Says when to come again."""
         wait = max(1, math.ceil(secs))
-        return TooMany(f"too many {what}", hint=f"come again in {wait} seconds", headers={"retry-after": str(wait)})
+        how_long = "a second" if wait == 1 else f"{wait} seconds"
+        return TooMany(f"too many {what}", hint=f"come again in {how_long}", headers={"retry-after": str(wait)})
 
 
 def hosts_of(listening: str, allowed: Iterable[str]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from sopwith.engine.engine import Engine
 from sopwith.engine.reading import Reader
 from sopwith.engine.tokens import Tokens
 from sopwith.ports import Workspace
-from sopwith.telemetry.metrics import Metrics
+from sopwith.telemetry.metrics import Beginning, Metrics
 
 _T = TypeVar("_T")
 _MEETING_TYPES = (
@@ -43,8 +43,9 @@ MOST_APART = 4
 class Desk:
     """One thread's way into the workspace."""
 
-    def __init__(self, workspace: Workspace, auditing: Auditing) -> None:
+    def __init__(self, workspace: Workspace, auditing: Auditing, since: Beginning) -> None:
         self.workspace = workspace
+        self._since = since
         self.engine = Engine(replace(open_engine(workspace).parts, auditing=auditing))
 
     @cached_property
@@ -53,8 +54,8 @@ class Desk:
 
     @cached_property
     def metrics(self) -> Metrics:
-        """What is counted from the first time on that anybody asks. Raises MissingExtra."""
-        return make_metrics(self.engine)
+        """What is counted since the server began, read when anybody asks. Raises MissingExtra."""
+        return make_metrics(self.engine, self._since)
 
     def reader(self, asked: Asked) -> Reader:
         """Shows what the caller may know of."""
@@ -68,9 +69,9 @@ class Office:
     """The desks and their threads."""
 
     def __init__(
-        self, workspace: Workspace, *, auditing: Auditing, on_trouble: Callable[[BaseException], None]
+        self, workspace: Workspace, *, auditing: Auditing, since: Beginning, on_trouble: Callable[[BaseException], None]
     ) -> None:
-        """`auditing`: the server's own, which signs in a thread that no call waits for.
+        """`auditing`: the server's own, which signs in a thread that no call waits for. `since`: of the metrics.
 
         `on_trouble` is told, on the loop, of what failed that nobody waited for.
         """
@@ -78,6 +79,7 @@ class Office:
             import_module(module)
         self._workspace = workspace
         self._auditing = auditing
+        self._since = since
         self._on_trouble = on_trouble
         self._desks: list[Desk] = []
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="http-writes")
@@ -137,7 +139,7 @@ class Office:
             desk.close()
 
     def _opened(self) -> Desk:
-        self._desks.append(Desk(self._workspace, self._auditing))
+        self._desks.append(Desk(self._workspace, self._auditing, self._since))
         return self._desks[-1]
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:

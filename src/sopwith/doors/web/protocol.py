@@ -60,6 +60,10 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if not self.url.startswith(b"/"):
             raise ValueError("the target is not a path")  # another host may stand in it
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MOST_HEAD_BYTES:
+            # it came as a whole, in one piece
+            self._refuse(_TOO_LARGE)
+            raise ValueError("too large")
         self._in_head, self._head_bytes = False, 0
         self._head_came()
         super().on_headers_complete()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from sopwith.assembly import tokens_of
+from sopwith.assembly import count_from_now, tokens_of
 from sopwith.doors.web import limits
 from sopwith.doors.web.app import Application, TakesHooks
 from sopwith.doors.web.entrance import Entrance, hosts_of
@@ -49,7 +49,12 @@ class Listening:
         """`port` 0 takes any free one. Raises WorkspaceError where it cannot listen."""
         self._socket = listen(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
-        self._office = Office(engine.parts.workspace, auditing=auditing or engine.parts.auditing, on_trouble=on_trouble)
+        self._office = Office(
+            engine.parts.workspace,
+            auditing=auditing or engine.parts.auditing,
+            since=count_from_now(engine),
+            on_trouble=on_trouble,
+        )
         self._app = Application(
             ROUTES,
             office=self._office,
