@@ -75,7 +75,7 @@ from sopwith.errors import (
     RunBusy,
     WorkspaceError,
 )
-from sopwith.ports import Claim, Executor, Lost, Watch, WorkOrder
+from sopwith.ports import Claim, Executor, ExecutorKind, Lost, Watch, WorkOrder
 
 _Begin = Callable[[WorkOrder, Callable[[bytes], None]], Awaitable[Watch | Lost]]
 
@@ -379,7 +379,7 @@ class _Driver:
         envelope = step_envelope_bytes(self._parts, run, step)
         changed = self._changed(run, step, envelope)
         executor = self._executor(run, step)
-        if executor is not None:
+        if executor is not None and self._kind(run, step).keeps_files:
             # made before the intent is recorded: from then on, no folder means that somebody took it away
             ensure_private_folder(next_attempt_folder(self._parts, run, step))
         child = next_child(self._parts, self._runs, run, step) if is_child(run, step) else NO_CHILD
@@ -457,8 +457,7 @@ class _Driver:
 
     def _executor(self, run: Run, step: StepId) -> Executor | None:
         """What carries the step out; None where no process does. Raises BadRequest if nothing here can."""
-        verifies = run.steps[step].verifying
-        kind = self._parts.kinds.kind(VERIFIER if verifies else definition_of(run, step).executor)
+        kind = self._kind(run, step)
         if not takes_a_process(run, step) or is_child(run, step):
             return None
         if kind.make is None:
@@ -466,6 +465,10 @@ class _Driver:
         if kind.name not in self._executors:
             self._executors[kind.name] = kind.make()
         return self._executors[kind.name]
+
+    def _kind(self, run: Run, step: StepId) -> ExecutorKind:
+        """The kind of what would be started now: of the step, or of what verifies it."""
+        return self._parts.kinds.kind(VERIFIER if run.steps[step].verifying else definition_of(run, step).executor)
 
     async def _launch(self, step: StepId, order: WorkOrder, begin: _Begin) -> None:
         state = self._loaded.run.steps[step]
