@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from sopwith.engine.files import read_bounded
 from sopwith.engine.library import Entry, Library
 from sopwith.engine.template import create_procedure, make_workspace
 from sopwith.errors import BadName, BadRequest, InvalidProcedure, NotFound, Refused, SopwithError, WorkspaceError
@@ -223,6 +224,21 @@ def test_the_cache_gives_the_same_and_notices_a_change(bench: Bench) -> None:
     assert cached.parsed("bake") == fresh
     bench.sheet("bake", SHEET.replace("mix", "stir"))
     assert "stir" in cached.procedure("bake").steps[0].script.text
+
+
+def test_a_registry_that_was_changed_is_understood_anew(bench: Bench, library: Library) -> None:
+    bench.sheet("bake", SHEET)
+    for registered in ({}, {"bake": "bake/SOP.md"}, {}):
+        bench.workspace.index.write_text(json.dumps(registered))
+        for _ in range(2):
+            assert [entry.registered for entry in library.entries()[0]] == [bool(registered)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 99_999, 100_000, 100_001, 300_000])
+def test_of_a_file_one_byte_more_than_allowed_is_read_at_most(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(size))
+    assert read_bounded(path, limit=100_000) == path.read_bytes()[:100_001]
 
 
 def test_a_damaged_cache_entry_is_parsed_again(bench: Bench) -> None:

@@ -8,6 +8,7 @@ links are followed. What is wrong with one procedure never keeps another from be
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ _PARSED = msgspec.msgpack.Decoder(Parsed)
 _KEEP_INSIDE = "keep procedures inside .pi/sops: a copy instead of a link"
 
 
+_Index = tuple[Mapping[str, str], tuple[Problem, ...]]
+
+
 class Entry(msgspec.Struct, frozen=True):
     """A procedure that index.json or the disk knows. `folder` is inside `.pi/sops`."""
 
@@ -54,7 +58,7 @@ class _Survey(msgspec.Struct, frozen=True):
 
 
 class Library:
-    """All procedures of one workspace. Holds no state but a cache of parsed files, which may be absent."""
+    """All procedures of one workspace. Holds no state but what it has parsed, and a cache of that, which may be absent."""
 
     def __init__(self, workspace: Workspace, cache: Cache | None = None) -> None:
         self.workspace = workspace
@@ -63,6 +67,8 @@ class Library:
         # of a hundred procedures each Path costs more than what is read: they are put together as text
         self._place = str(workspace.sops)
         self._inside = os.path.realpath(workspace.sops)
+        self._known_index: tuple[bytes, _Index] | None = None
+        """What index.json said, by its bytes: it is read each time, and understood anew where it says something else."""
 
     def entries(self) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
         """Every procedure that can be read, by name; and what is wrong with the registry and the folders."""
@@ -157,14 +163,17 @@ class Library:
         config, problems = parse_config(SourceFile("config.json", data))
         return None if config is None else replace(config, digest=sha256(data).hexdigest()), problems
 
-    def _index(self) -> tuple[dict[str, str], tuple[Problem, ...]]:
+    def _index(self) -> _Index:
         data = read_bounded(self.workspace.index)
         if data is None:
             return {}, ()
-        from sopwith.parse.index import parse_index
+        known = self._known_index
+        if known is None or known[0] != data:
+            from sopwith.parse.index import parse_index
 
-        index, problems = parse_index(SourceFile("index.json", data))
-        return index or {}, problems
+            index, problems = parse_index(SourceFile("index.json", data))
+            known = self._known_index = data, (index or {}, problems)
+        return known[1]
 
     def _survey(self) -> _Survey:
         index, problems = self._index()
