@@ -58,7 +58,7 @@ class _Survey(msgspec.Struct, frozen=True):
 
 
 class Library:
-    """All procedures of one workspace. Holds no state but what it has parsed, and a cache of that, which may be absent."""
+    """All procedures of one workspace. Holds no state but what was parsed, and a cache of that, which may be absent."""
 
     def __init__(self, workspace: Workspace, cache: Cache | None = None) -> None:
         self.workspace = workspace
@@ -68,7 +68,7 @@ class Library:
         self._place = str(workspace.sops)
         self._inside = os.path.realpath(workspace.sops)
         self._known_index: tuple[bytes, _Index] | None = None
-        """What index.json said, by its bytes: it is read each time, and understood anew where it says something else."""
+        """What index.json said, by its bytes: it is read each time, and parsed anew where it says something else."""
 
     def entries(self) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
         """Every procedure that can be read, by name; and what is wrong with the registry and the folders."""
