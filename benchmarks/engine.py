@@ -146,6 +146,7 @@ def _floor(folder: Path, before: Path, recorded: list[Write]) -> float:
         db.pragma("journal_mode", "wal")
         db.pragma("synchronous", "full")
         db.pragma("foreign_keys", True)
+        db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         return _seconds(lambda: [write(db, folder) for write in recorded])
 
 

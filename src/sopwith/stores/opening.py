@@ -160,6 +160,8 @@ def _prepare(db: apsw.Connection, path: Path, *, set_up: bool) -> bool:
         _set_up(db, path)
     db.pragma("synchronous", "full")
     db.pragma("foreign_keys", True)
+    # a plan that may depend on the values bound is made anew for each of them, which cost more than all statements
+    db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     db.pragma("journal_size_limit", _WAL_LIMIT_BYTES)
     return True
 
