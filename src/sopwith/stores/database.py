@@ -26,6 +26,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._place = str(path)
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._sql = queries()
@@ -60,7 +61,7 @@ class Database:
             connection.execute("begin immediate")
             try:
                 # looked at with the right to write in hand: who replaces the file takes that right first
-                if identity(self.path) != self._file:
+                if identity(self._place) != self._file:
                     self._refuse("the file was deleted or replaced while it was in use")
                 yield connection
                 connection.execute("commit")

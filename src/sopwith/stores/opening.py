@@ -6,6 +6,7 @@ Bug"), so those versions are refused. A file that cannot be used is an error; th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -41,10 +42,10 @@ class Opened(NamedTuple):
     file: tuple[int, int] | None
 
 
-def identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path | str) -> tuple[int, int] | None:
     """Which file is there now; None where there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - each transaction asks
     except OSError:
         return None
     return found.st_dev, found.st_ino
