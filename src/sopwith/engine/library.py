@@ -35,6 +35,7 @@ _REGISTER = "sop doctor registers it"
 _ALL = "sop validate shows everything that is wrong"
 # made at import, as all decoders are: where threads meet a type for the first time the JSON library crashes
 _PARSED = msgspec.msgpack.Decoder(Parsed)
+_INDEX = msgspec.msgpack.Decoder(dict[str, str])
 _KEEP_INSIDE = "keep procedures inside .pi/sops: a copy instead of a link"
 
 
@@ -169,11 +170,25 @@ class Library:
             return {}, ()
         known = self._known_index
         if known is None or known[0] != data:
-            from sopwith.parse.index import parse_index
-
-            index, problems = parse_index(SourceFile("index.json", data))
-            known = self._known_index = data, (index or {}, problems)
+            known = self._known_index = data, self._understood(data)
         return known[1]
+
+    def _understood(self, data: bytes) -> _Index:
+        """What index.json says; where nothing is wrong with it, from the cache."""
+        digest = sha256(f"{__version__}\0{PARSER_VERSION}\0".encode() + data)
+        key = f"index:{digest.hexdigest()}"
+        if self._cache is not None and (kept := self._cache.recall(key)) is not None:
+            try:
+                return _INDEX.decode(kept), ()
+            except msgspec.MsgspecError:
+                pass  # as for a procedure
+        from sopwith.parse.index import parse_index
+
+        parsed, problems = parse_index(SourceFile("index.json", data))
+        index = parsed or {}
+        if self._cache is not None and not problems:
+            self._cache.remember(key, msgspec.msgpack.encode(index))
+        return index, problems
 
     def _survey(self) -> _Survey:
         index, problems = self._index()
