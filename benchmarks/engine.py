@@ -19,9 +19,11 @@ import apsw
 
 from benchmarks.workspace import make_workspace, without_processes
 from sopwith.audit import checkpoints, places
+from sopwith.core.codec import view_line
 from sopwith.doors.python.workspace import Workspace
-from sopwith.stores import views
+from sopwith.ports import Batch
 from sopwith.stores.sqlite import SqliteStore
+from sopwith.stores.views import FileViews
 
 STEPS = 4
 _WARM_UP = 20
@@ -97,7 +99,7 @@ def recording(workspace: Workspace) -> Iterator[list[Write]]:
     """All that is written meanwhile, in order: statements that change something, and lines of files."""
     recorded: list[Write] = []
     connection = _store(workspace)._db._connection
-    append, append_line = views._append, places.append_line
+    extend_log, append_line = FileViews._extend_log, places.append_line
 
     def traced(_cursor: Any, sql: str, values: Any) -> bool:
         verb = sql.split(maxsplit=1)[0].lower()
@@ -107,21 +109,22 @@ def recording(workspace: Workspace) -> Iterator[list[Write]]:
             recorded.append(_Statement(sql, dict(values or {})))
         return True
 
-    def appended(path: Path, lines: bytes) -> None:
-        recorded.append(_Append(path.name, lines, durable=False))
-        append(path, lines)
+    def extended(self: FileViews, batch: Batch) -> bool:
+        lines = b"".join(map(view_line, batch.events))
+        recorded.append(_Append(f"{batch.summary.run_id}.audit.jsonl", lines, durable=False))
+        return extend_log(self, batch)
 
     def line_appended(path: Path, line: bytes, *more: Any) -> None:
         recorded.append(_Append(path.name, line + b"\n", durable=True))
         append_line(path, line, *more)
 
     connection.exec_trace = traced
-    views._append, checkpoints.append_line = appended, line_appended  # type: ignore[attr-defined]
+    FileViews._extend_log, checkpoints.append_line = extended, line_appended  # type: ignore[method-assign,attr-defined]
     try:
         yield recorded
     finally:
         connection.exec_trace = None
-        views._append, checkpoints.append_line = append, append_line  # type: ignore[attr-defined]
+        FileViews._extend_log, checkpoints.append_line = extend_log, append_line  # type: ignore[method-assign,attr-defined]
 
 
 def transactions(written: list[Write]) -> int:
@@ -143,6 +146,7 @@ def _floor(folder: Path, before: Path, recorded: list[Write]) -> float:
         db.pragma("journal_mode", "wal")
         db.pragma("synchronous", "full")
         db.pragma("foreign_keys", True)
+        db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         return _seconds(lambda: [write(db, folder) for write in recorded])
 
 

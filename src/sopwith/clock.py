@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +16,7 @@ class SystemClock:
 
     def now(self) -> Instant:
         at = datetime.now(UTC)
-        return Instant(at.replace(microsecond=at.microsecond // 1000 * 1000), _boot_ms(), boot_id())
+        return Instant(at - timedelta(microseconds=at.microsecond % 1000), _boot_ms(), boot_id())
 
     async def sleep(self, seconds: float) -> None:
         # readers of the clock need no event loop: `sop status` stays quick

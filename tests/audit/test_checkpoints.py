@@ -336,11 +336,31 @@ def test_a_plain_checkpoint_is_read_as_one_that_is_written_anew(tmp_path: Path) 
     """There is a short way for the usual line; it covers the same bytes as the long one."""
     true = signed(Checkpoint, SigningKey(tmp_path), size=1, root="0" * 64, timestamp="2026-01-01T00:00:00.000Z")
     line = line_of(true)
-    assert statements._cut(line) == statements._unsigned(true)
+    assert statements._cut(true, line) == statements._unsigned(true)
     for other in (b" " + line, line.replace(b'"size":1', b'"size":01'), line.replace(b":1,", b": 1,"), line + b"\n"):
-        assert statements._cut(other) is None
+        assert statements._cut(true, other) is None
         with pytest.raises(BadStatement):
             read(Checkpoint, other)
+
+
+@pytest.mark.parametrize("text", ['"', "\\", "\n", "\x7f", "\x00", "ä", "%s", '","size":2,"timestamp":"'])
+def test_the_short_way_is_taken_only_where_it_leads_to_the_same_bytes(tmp_path: Path, text: str) -> None:
+    for fields in ({"timestamp": text}, {"origin": text}, {"root": text}, {"public_key": text}, {"signature": text}):
+        key = SigningKey(tmp_path)
+        true = signed(Checkpoint, key, size=1, root="0" * 64, timestamp="2026-01-01T00:00:00.000Z")
+        odd = msgspec.structs.replace(true, **fields)
+        line = line_of(odd)
+        assert statements._cut(odd, line) in (None, statements._unsigned(odd))
+        # as somebody would write it who does not know that some characters are written in another way
+        with pytest.raises(BadStatement):
+            read(Checkpoint, line.replace(msgspec.json.encode(text), b'"%s"' % text.encode()))
+
+
+@pytest.mark.parametrize("size", [-1, 2**53])
+def test_a_size_that_no_log_has_is_not_read_the_short_way(tmp_path: Path, size: int) -> None:
+    true = signed(Checkpoint, SigningKey(tmp_path), size=1, root="0" * 64, timestamp="2026-01-01T00:00:00.000Z")
+    odd = msgspec.structs.replace(true, size=size)
+    assert statements._cut(odd, line_of(true).replace(b'"size":1,', b'"size":%d,' % size)) is None
 
 
 @pytest.mark.parametrize(

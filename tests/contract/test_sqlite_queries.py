@@ -1,13 +1,15 @@
 """The queries: named, used, and answered from an index however many runs there are."""
 
 import re
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 import pytest
 
 import sopwith.stores
-from sopwith.stores.migrate import migrate
+from sopwith.stores.opening import open_database
 from sopwith.stores.queries import SQL, queries
 
 NO_INDEX_NEEDED = {
@@ -48,10 +50,9 @@ WHOLE_STORE = {
 
 
 @pytest.fixture(scope="module")
-def db() -> apsw.Connection:
-    db = apsw.Connection(":memory:")
-    migrate(db, Path("memory"))
-    return db
+def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apsw.Connection]:
+    with closing(open_database(tmp_path_factory.mktemp("store") / "runs.db").connection) as db:
+        yield db
 
 
 def plan(db: apsw.Connection, name: str) -> list[str]:
@@ -117,6 +118,26 @@ def test_a_query_looks_up_an_index(db: apsw.Connection, name: str) -> None:
 )
 def test_the_index_is_the_one_made_for_the_query(db: apsw.Connection, name: str, index: str) -> None:
     assert any(re.search(rf"\b{index}\b", step) for step in plan(db, name)), plan(db, name)
+
+
+@pytest.mark.parametrize("name", [name for name, sql in queries().items() if sql.startswith(("select", "with"))])
+def test_a_statement_is_planned_once_whatever_it_is_asked_for(db: apsw.Connection, name: str) -> None:
+    sql = queries()[name]
+    looked_at: list[object] = []
+
+    def noted(*what: object) -> int:
+        looked_at.append(what)
+        return apsw.SQLITE_OK
+
+    # asked of each part of a statement when that is planned; to set it lets go of all plans
+    db.authorizer = noted
+    try:
+        for value in (1, 2, 3):
+            before = len(looked_at)
+            db.execute(sql, dict.fromkeys(re.findall(r":(\w+)", sql), value)).fetchall()
+            assert (len(looked_at) > before) is (value == 1)
+    finally:
+        db.authorizer = None
 
 
 def test_every_query_has_a_sentence_and_no_name_twice() -> None:

@@ -13,10 +13,13 @@ import pytest
 from sopwith.core.codec import NO_HASH
 from sopwith.core.run import RunStatus
 from sopwith.engine import envelopes, environment
+from sopwith.engine.driver import Begun, drive
+from sopwith.engine.engine import RunRequest
 from sopwith.engine.library import Library
 from sopwith.errors import InvalidProcedure
 from sopwith.ports import WorkOrder
 from sopwith.stores.sqlite import SqliteStore
+from sopwith.testing.noop import noop_kind
 from sopwith.testing.samples import first_batch
 
 from .bench import ANN, Bench
@@ -49,6 +52,20 @@ def test_a_driver_does_not_read_what_it_has_just_written(
     bench.drive(run_id)
     # it is loaded, and looked at anew under the claim and when that was given back
     assert calls["events"] == 3
+
+
+def test_whoever_created_a_run_does_not_read_it_before_its_first_step_has_ended(
+    bench: Bench, counted: Callable[[Any, str], Counter[str]]
+) -> None:
+    bench.kinds.known["shell"] = noop_kind()
+    bench.procedure("deploy", {}, {})
+    parts = bench.engine().parts
+    calls = counted(type(bench.store), "events")
+    begun = Begun(bench.engine(), RunRequest(name="deploy"), actor=ANN)
+    run = bench.loop.run_until_complete(drive(parts, begun.run_id, begun=begun))
+    assert run.ended is RunStatus.COMPLETED
+    # when its claim was given back
+    assert calls["events"] == 1
 
 
 def test_a_driver_that_reads_less_still_meets_a_cancel_between_two_steps(bench: Bench) -> None:

@@ -14,9 +14,21 @@ from pathlib import Path
 
 import pytest
 
+import sopwith.parse.index as index_parser
+from sopwith.engine.files import read_bounded
 from sopwith.engine.library import Entry, Library
 from sopwith.engine.template import create_procedure, make_workspace
-from sopwith.errors import BadName, BadRequest, InvalidProcedure, NotFound, Refused, SopwithError, WorkspaceError
+from sopwith.errors import (
+    BadName,
+    BadRequest,
+    InvalidProcedure,
+    NotFound,
+    Problem,
+    Refused,
+    SopwithError,
+    WorkspaceError,
+)
+from sopwith.parse.parsed import SourceFile
 from sopwith.settings import find_workspace
 from sopwith.stores.sqlite import SqliteStore
 
@@ -223,6 +235,48 @@ def test_the_cache_gives_the_same_and_notices_a_change(bench: Bench) -> None:
     assert cached.parsed("bake") == fresh
     bench.sheet("bake", SHEET.replace("mix", "stir"))
     assert "stir" in cached.procedure("bake").steps[0].script.text
+
+
+def test_a_registry_that_was_changed_is_understood_anew(bench: Bench, library: Library) -> None:
+    bench.sheet("bake", SHEET)
+    for registered in ({}, {"bake": "bake/SOP.md"}, {}):
+        bench.workspace.index.write_text(json.dumps(registered))
+        for _ in range(2):
+            assert [entry.registered for entry in library.entries()[0]] == [bool(registered)]
+
+
+def test_a_registry_is_parsed_once_and_never_where_something_is_wrong_with_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[bytes] = []
+    real = index_parser.parse_index
+
+    def noted(source: SourceFile) -> tuple[dict[str, str] | None, tuple[Problem, ...]]:
+        parsed.append(source.data)
+        return real(source)
+
+    monkeypatch.setattr(index_parser, "parse_index", noted)
+    bench.sheet("bake", SHEET)
+    for text, times in (('{"bake": "bake/SOP.md"}', 1), ('{"bake": "bake/SOP.md", "x": "../y"}', 2)):
+        parsed.clear()
+        bench.workspace.index.write_text(text)
+        told = [Library(bench.workspace, cache=bench.store).entries() for _ in range(2)]
+        assert told[0] == told[1] == Library(bench.workspace).entries()
+        assert len(parsed) == times + 1  # once without a cache
+
+
+def test_a_registry_in_a_damaged_cache_is_parsed_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.sheet("bake", SHEET)
+    bench.workspace.index.write_text('{"bake": "bake/SOP.md"}')
+    monkeypatch.setattr(type(bench.store), "recall", lambda *_: b"\x91\x01")
+    assert [entry.registered for entry in Library(bench.workspace, cache=bench.store).entries()[0]] == [True]
+
+
+@pytest.mark.parametrize("size", [0, 1, 99_999, 100_000, 100_001, 300_000])
+def test_of_a_file_one_byte_more_than_allowed_is_read_at_most(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(size))
+    assert read_bounded(path, limit=100_000) == path.read_bytes()[:100_001]
 
 
 def test_a_damaged_cache_entry_is_parsed_again(bench: Bench) -> None:

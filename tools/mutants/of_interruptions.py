@@ -278,8 +278,8 @@ MUTANTS = (
     ),
     rule(
         "the executor of scripts verifies",
-        "engine/intents.py:executor",
-        "VERIFIER if verifies else ",
+        "engine/intents.py:_kind",
+        "VERIFIER if run.steps[step].verifying else ",
         "",
         found_by=_ENGINE,
     ),

@@ -7,18 +7,15 @@ object without `signature`. `format` stands in each, so that none can be taken f
 from __future__ import annotations
 
 import binascii
-import re
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
-from sopwith.core.procedure import canonical, sha256
+from sopwith.core.procedure import MAX_INTEGER, canonical, sha256
 
 _ORIGIN_CHARACTERS = 16
-_PLAIN_CHECKPOINT = (
-    rb'\{"format":"sopwith/checkpoint/1","origin":"[0-9a-f]{16}","publicKey":"[0-9a-f]{64}","root":"[0-9a-f]{64}",'
-    rb'("signature":"[A-Za-z0-9+/]{86}==",)"size":(?:0|[1-9][0-9]{0,15}),"timestamp":"[0-9TZ:.-]{1,40}"\}'
-)
+_BEFORE_SIGNATURE = '{"format":"sopwith/checkpoint/1","origin":"%s","publicKey":"%s","root":"%s",'
+_AFTER_SIGNATURE = '"size":%d,"timestamp":"%s"}'
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -150,7 +147,7 @@ def read(kind: type[Kind], line: bytes) -> Kind:
         statement: Kind = _READERS[kind].decode(line)
         key = bytes.fromhex(statement.public_key)
         signature = binascii.a2b_base64(statement.signature, strict_mode=True)
-        unsigned = _cut(line) if kind is Checkpoint else None
+        unsigned = _cut(statement, line) if isinstance(statement, Checkpoint) else None
         is_canonical = unsigned is not None or line_of(statement) == line
         if not is_canonical or binascii.b2a_base64(signature, newline=False).decode() != statement.signature:
             raise BadStatement("it is not in canonical form")
@@ -169,13 +166,16 @@ _READERS: dict[type[Statement], msgspec.json.Decoder[Any]] = {
 }
 
 
-def _cut(line: bytes) -> bytes | None:
+def _cut(checkpoint: Checkpoint, line: bytes) -> bytes | None:
     """A checkpoint's line without its signature, where it is plainly canonical: ten times as fast as writing it anew.
 
-    There may be one for each run. Lines of any other form are compared with what they should be.
+    There may be one for each run. What a line says, put between the words of the canonical form as it is, makes the
+    very line only where nothing in it is written in another way. Others are compared with what they should be.
     """
-    found = re.fullmatch(_PLAIN_CHECKPOINT, line)
-    return found and line[: found.start(1)] + line[found.end(1) :]
+    before = (_BEFORE_SIGNATURE % (checkpoint.origin, checkpoint.public_key, checkpoint.root)).encode()
+    after = (_AFTER_SIGNATURE % (checkpoint.size, checkpoint.timestamp)).encode()
+    whole = b'%s"signature":"%s",%s' % (before, checkpoint.signature.encode(), after)
+    return before + after if whole == line and 0 <= checkpoint.size <= MAX_INTEGER else None
 
 
 def _unsigned(statement: Statement) -> bytes:

@@ -19,6 +19,7 @@ from sopwith.core.request import Request
 
 NO_HASH = "0" * 64
 _BESIDE_DETAILS = ("eventType", "stepNumber")
+_AS_IT_IS = frozenset((str, int, bool, type(None)))
 
 
 class SealedEvent(msgspec.Struct, frozen=True):
@@ -64,7 +65,7 @@ def event_json(event: Event) -> dict[str, Any]:
         "seq": event.seq,
         "actor": msgspec.to_builtins(event.actor),
         **({} if event.request is None else {"request": msgspec.to_builtins(event.request)}),
-        "details": _plain(details),
+        "details": {key: item if type(item) in _AS_IT_IS else _plain(item) for key, item in details.items()},
     }
 
 

@@ -54,7 +54,8 @@ def lived_ms(start: Instant, held: Held, end: Instant) -> int:
 
 def iso(at: datetime) -> str:
     """UTC ISO 8601 with milliseconds and Z, the only form in which a time leaves the program."""
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat("T", "milliseconds").removesuffix("+00:00") + "Z"
 
 
 def duration_text(milliseconds: int) -> str:

@@ -292,8 +292,11 @@ class Procedure(msgspec.Struct, frozen=True, kw_only=True):
         """The step of this address; that of an instance is its step. Raises KeyError."""
         number = step if type(step) is int else number_of(step)
         # asked hundreds of times in each run, so without another call
-        if 0 < number <= len(self.steps):
-            return self.steps[number - 1]
+        if number > 0:
+            try:
+                return self.steps[number - 1]
+            except IndexError:
+                pass
         raise KeyError(step)
 
     def find_step(self, number: int) -> Step | None:
@@ -319,10 +322,8 @@ def check_name(name: str) -> str:
 # made at import: msgspec crashes where several threads meet a type for the first time
 _DECODER = msgspec.json.Decoder(Procedure)
 _ENCODER = msgspec.json.Encoder(order="sorted")
-_SAME = frozenset((str, bool, type(None)))
-"""What every encoder of JSON writes alike."""
 _MANY = 10_000
-"""So many lists, objects and numbers are rare in one value, unless it has no end."""
+"""So many lists and objects are rare in one value, unless it has no end."""
 
 
 def encode_procedure(procedure: Procedure) -> bytes:
@@ -364,32 +365,31 @@ def _is_plain(value: Any) -> bool:
 
     Raises TypeError for odd names, RecursionError for what holds itself.
     """
-    # one loop and no call for each value: all that is recorded passes here
-    left, many = [value], _MANY
-    while True:
-        for _ in range(many):
-            if not left:
-                return True
-            each = left.pop()
+    # one loop and no call for each value: all that is recorded passes here, and most of it is text
+    containers, many = [(value,)], _MANY
+    for container in containers:
+        if len(containers) > many:
+            _ENCODER.encode(value)  # which finds an end, or that there is none
+            many *= 10
+        for each in container:
             kind = type(each)
-            if kind is dict:
-                # other characters are put in order as UTF-16 by RFC 8785, and as UTF-8 by msgspec
-                if not "".join(each).isascii():
+            if kind is str or kind is bool or each is None:
+                continue  # every encoder writes them alike
+            if kind is int:
+                if not -MAX_INTEGER <= each <= MAX_INTEGER:
                     return False
-                left += [value for value in each.values() if type(value) not in _SAME]
+            elif kind is dict:
+                if each:
+                    # other characters are put in order as UTF-16 by RFC 8785, and as UTF-8 by msgspec
+                    if not "".join(each).isascii():
+                        return False
+                    containers.append(each.values())
             elif kind is list or kind is tuple:
-                left += [value for value in each if type(value) not in _SAME]
-            elif kind not in _SAME and not _is_plain_number(each):
+                containers.append(each)
+            # whole, tiny and huge fractions are written in other ways
+            elif kind is not float or not 0.0001 <= abs(each) < 1e15 or each.is_integer():
                 return False
-        _ENCODER.encode(value)  # which finds an end, or that there is none
-        many *= 10
-
-
-def _is_plain_number(value: Any) -> bool:
-    if type(value) is int:
-        return bool(-MAX_INTEGER <= value <= MAX_INTEGER)
-    # whole, tiny and huge ones are written in other ways
-    return type(value) is float and bool(0.0001 <= abs(value) < 1e15 and not value.is_integer())
+    return True
 
 
 def sha256(data: bytes) -> str:

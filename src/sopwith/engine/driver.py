@@ -205,6 +205,7 @@ class _Driver:
     async def _run(self, begun: Begun | None) -> Loaded:
         try:
             if begun is not None and begun.intent is not None:
+                self._is_own = True
                 await self._carry_out_first(begun.intent, begun.events)
             self._ask_for_slots()
             self._stay_with_timers()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -65,7 +66,14 @@ def working_dir(root: Path, procedure: Procedure, step: Step) -> Path:
     """The project folder, unless the step or the procedure names another, relative to it."""
     # resolved, so that the envelope names the folder itself and not a link that can be turned elsewhere;
     # not by Path.resolve, which raises for links that lead in a circle
-    return Path(os.path.realpath(root / (step.working_dir or procedure.working_dir or ".")))
+    named = step.working_dir or procedure.working_dir
+    return _as_path(os.path.realpath(root / named if named else root))
+
+
+@lru_cache(maxsize=16)
+def _as_path(text: str) -> Path:
+    """Each start asks twice, mostly for the same."""
+    return Path(text)
 
 
 def folders_at_creation(root: Path, procedure: Procedure) -> dict[str, str]:

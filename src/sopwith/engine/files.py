@@ -20,6 +20,7 @@ import msgspec
 from sopwith.errors import BadRequest, WorkspaceError
 
 MAX_BYTES = 1024 * 1024
+_PIECE_BYTES = 32 * 1024
 _PATIENCE_SECS = 5
 _RETRY_SECS = 0.01
 
@@ -37,8 +38,19 @@ def read_bounded(path: Path | str, *, limit: int = MAX_BYTES) -> bytes | None:
         raise WorkspaceError.from_os("read", path, error) from error
     if descriptor is None:
         raise WorkspaceError(f"cannot read {path}: it is not a regular file", hint="replace it by a plain file")
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(limit + 1)
+    try:
+        return _first(descriptor, limit + 1)
+    finally:
+        os.close(descriptor)
+
+
+def _first(descriptor: int, size: int) -> bytes:
+    """So much of the file, or all of it. In pieces: room for all that may be there costs more than most files do."""
+    pieces = []
+    while size and (piece := os.read(descriptor, min(size, _PIECE_BYTES))):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 def open_regular(path: Path | str) -> int | None:

@@ -12,7 +12,7 @@ from sopwith.ports import verification_name
 
 def attempt_folder(parts: Parts, run_id: str, number: StepId, *, visit: int, attempt: int) -> Path:
     """Where one attempt keeps its script, marker, result and log."""
-    return parts.workspace.run_folder(run_id) / f"step-{number}.{visit}.{attempt}"
+    return parts.workspace.run_folder(run_id, f"step-{number}.{visit}.{attempt}")
 
 
 def verification_folder(parts: Parts, run: Run, number: StepId) -> Path:

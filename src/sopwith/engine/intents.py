@@ -25,7 +25,7 @@ from sopwith.engine.folders import next_attempt_folder
 from sopwith.engine.parts import Parts
 from sopwith.engine.runs import Runs
 from sopwith.errors import BadRequest
-from sopwith.ports import Executor
+from sopwith.ports import Executor, ExecutorKind
 
 
 class Intent(NamedTuple):
@@ -49,7 +49,7 @@ class Intents:
         envelope = step_envelope_bytes(self._parts, run, step)
         changed = self._changed(run, step, envelope)
         executor = self.executor(run, step)
-        if executor is not None:
+        if executor is not None and self._kind(run, step).keeps_files:
             # made before the intent is recorded: from then on, no folder means that somebody took it away
             ensure_private_folder(next_attempt_folder(self._parts, run, step))
         child = next_child(self._parts, self._runs, run, step) if is_child(run, step) else NO_CHILD
@@ -89,8 +89,7 @@ class Intents:
 
     def executor(self, run: Run, step: StepId) -> Executor | None:
         """What carries the step out; None where no process does. Raises BadRequest if nothing here can."""
-        verifies = run.steps[step].verifying
-        kind = self._parts.kinds.kind(VERIFIER if verifies else definition_of(run, step).executor)
+        kind = self._kind(run, step)
         if not takes_a_process(run, step) or is_child(run, step):
             return None
         if kind.make is None:
@@ -98,6 +97,10 @@ class Intents:
         if kind.name not in self._executors:
             self._executors[kind.name] = kind.make()
         return self._executors[kind.name]
+
+    def _kind(self, run: Run, step: StepId) -> ExecutorKind:
+        """The kind of what would be started now: of the step, or of what verifies it."""
+        return self._parts.kinds.kind(VERIFIER if run.steps[step].verifying else definition_of(run, step).executor)
 
     def _changed(self, run: Run, step: StepId, found: bytes) -> tuple[str, ...]:
         """In what the step differs from what was approved, or from what the start of the run covered."""

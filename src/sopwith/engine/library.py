@@ -8,6 +8,7 @@ links are followed. What is wrong with one procedure never keeps another from be
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,11 @@ _REGISTER = "sop doctor registers it"
 _ALL = "sop validate shows everything that is wrong"
 # made at import, as all decoders are: where threads meet a type for the first time the JSON library crashes
 _PARSED = msgspec.msgpack.Decoder(Parsed)
+_INDEX = msgspec.msgpack.Decoder(dict[str, str])
 _KEEP_INSIDE = "keep procedures inside .pi/sops: a copy instead of a link"
+
+
+_Index = tuple[Mapping[str, str], tuple[Problem, ...]]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -54,7 +59,7 @@ class _Survey(msgspec.Struct, frozen=True):
 
 
 class Library:
-    """All procedures of one workspace. Holds no state but a cache of parsed files, which may be absent."""
+    """All procedures of one workspace. Holds no state but what was parsed, and a cache of that, which may be absent."""
 
     def __init__(self, workspace: Workspace, cache: Cache | None = None) -> None:
         self.workspace = workspace
@@ -63,6 +68,8 @@ class Library:
         # of a hundred procedures each Path costs more than what is read: they are put together as text
         self._place = str(workspace.sops)
         self._inside = os.path.realpath(workspace.sops)
+        self._known_index: tuple[bytes, _Index] | None = None
+        """What index.json said, by its bytes: it is read each time, and parsed anew where it says something else."""
 
     def entries(self) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
         """Every procedure that can be read, by name; and what is wrong with the registry and the folders."""
@@ -163,14 +170,31 @@ class Library:
         config, problems = parse_config(SourceFile("config.json", data))
         return None if config is None else replace(config, digest=sha256(data).hexdigest()), problems
 
-    def _index(self) -> tuple[dict[str, str], tuple[Problem, ...]]:
+    def _index(self) -> _Index:
         data = read_bounded(self.workspace.index)
         if data is None:
             return {}, ()
+        known = self._known_index
+        if known is None or known[0] != data:
+            known = self._known_index = data, self._understood(data)
+        return known[1]
+
+    def _understood(self, data: bytes) -> _Index:
+        """What index.json says; where nothing is wrong with it, from the cache."""
+        digest = sha256(f"{__version__}\0{PARSER_VERSION}\0".encode() + data)
+        key = f"index:{digest.hexdigest()}"
+        if self._cache is not None and (kept := self._cache.recall(key)) is not None:
+            try:
+                return _INDEX.decode(kept), ()
+            except msgspec.MsgspecError:
+                pass  # as for a procedure
         from sopwith.parse.index import parse_index
 
-        index, problems = parse_index(SourceFile("index.json", data))
-        return index or {}, problems
+        parsed, problems = parse_index(SourceFile("index.json", data))
+        index = parsed or {}
+        if self._cache is not None and not problems:
+            self._cache.remember(key, msgspec.msgpack.encode(index))
+        return index, problems
 
     def _survey(self) -> _Survey:
         index, problems = self._index()

@@ -127,6 +127,8 @@ class ExecutorKind(msgspec.Struct, frozen=True, kw_only=True):
     by_hand: bool = False
     """A person or an agent carries the step out; there is no Executor."""
     make: Callable[[], Executor] | None = None
+    keeps_files: bool = True
+    """Each attempt has a folder, which is made before its start is recorded: one that is missing was taken away."""
     check: Callable[[Step], Iterator[Problem]] | None = None
     locate: Callable[[Step, Mapping[str, str], Path], str | None] | None = None
     """Which program the step's environment and folder lead to, for the envelope; None if there is none."""

@@ -53,9 +53,9 @@ class Workspace(msgspec.Struct, frozen=True, dict=True):
     def config(self) -> Path:
         return self.sops / "config.json"
 
-    def run_folder(self, run_id: str) -> Path:
-        """Logs, attempts and evidence of one run."""
-        return self.runs / run_id
+    def run_folder(self, run_id: str, *within: str) -> Path:
+        """Logs, attempts and evidence of one run; or what is within that folder."""
+        return self.runs.joinpath(run_id, *within)
 
 
 VERIFICATIONS = "verify*"

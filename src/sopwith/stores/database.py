@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +26,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._place = str(path)
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._sql = queries()
@@ -35,30 +36,15 @@ class Database:
         self._damaged = ""
         self._openings = 0
         self._depth = 0
+        self._turn = _Turn(self)
         try:
             self._open()
         except apsw.Error as error:
             raise as_store_error(error, path) from error
 
-    @contextmanager
-    def reading(self) -> Iterator[apsw.Connection]:
+    def reading(self) -> AbstractContextManager[apsw.Connection]:
         """The connection, for this thread alone; reads inside see one state only within `snapshot` or `writing`."""
-        if self.is_foreign:
-            self._refuse("it was opened before a fork")
-        with self._lock:
-            if self._unusable:
-                self._refuse(self._unusable)
-            if self._lost_writes:
-                self._open_anew()
-            self._depth += 1
-            try:
-                yield self._connection
-            except apsw.Error as error:
-                self._lost_writes |= needs_reopening(error)
-                self._damaged = self._damaged or (str(error) if is_damage(error) else "")
-                raise as_store_error(error, self.path) from error
-            finally:
-                self._depth -= 1
+        return self._turn
 
     @contextmanager
     def snapshot(self) -> Iterator[apsw.Connection]:
@@ -158,7 +144,7 @@ class Database:
         self._lost_writes = False
 
     def _refuse_another_file(self) -> None:
-        if identity(self.path) != self._file:
+        if identity(self._place) != self._file:
             self._refuse(
                 "the file was deleted or replaced while it was in use",
                 hint="open it again; if its folder was moved, in the new place",
@@ -166,3 +152,41 @@ class Database:
 
     def _refuse(self, reason: str, *, hint: str = "open it again") -> NoReturn:
         raise StoreError(f"cannot use the store {self.path}: {reason}", hint=hint)
+
+    def _enter(self) -> apsw.Connection:
+        if self._pid != os.getpid():
+            self._refuse("it was opened before a fork")
+        self._lock.acquire()
+        try:
+            if self._unusable:
+                self._refuse(self._unusable)
+            if self._lost_writes:
+                self._open_anew()
+        except BaseException:
+            self._lock.release()
+            raise
+        self._depth += 1
+        return self._connection
+
+    def _leave(self, error: BaseException | None) -> None:
+        self._depth -= 1
+        try:
+            if isinstance(error, apsw.Error):
+                self._lost_writes |= needs_reopening(error)
+                self._damaged = self._damaged or (str(error) if is_damage(error) else "")
+                raise as_store_error(error, self.path) from error
+        finally:
+            self._lock.release()
+
+
+class _Turn:
+    """What `Database.reading` gives: made once, for a run enters it fifty times. May be entered again inside."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def __enter__(self) -> apsw.Connection:
+        return self._db._enter()
+
+    def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
+        self._db._leave(error)

@@ -6,6 +6,7 @@ Bug"), so those versions are refused. A file that cannot be used is an error; th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -41,10 +42,10 @@ class Opened(NamedTuple):
     file: tuple[int, int] | None
 
 
-def identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path | str) -> tuple[int, int] | None:
     """Which file is there now; None where there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - each transaction asks
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -160,6 +161,8 @@ def _prepare(db: apsw.Connection, path: Path, *, set_up: bool) -> bool:
         _set_up(db, path)
     db.pragma("synchronous", "full")
     db.pragma("foreign_keys", True)
+    # a plan that may depend on the values bound is made anew for each of them, which cost more than all statements
+    db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     db.pragma("journal_size_limit", _WAL_LIMIT_BYTES)
     return True
 

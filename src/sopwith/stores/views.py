@@ -69,12 +69,12 @@ class FileViews:
         try:
             with self._turn():
                 if self._is_dropped(run_id):
-                    return any(path.exists() for path in (self._log_path(run_id), self._state_path(run_id)))
+                    return any(Path(path).exists() for path in (self._log_path(run_id), self._state_path(run_id)))
                 return bool(self._differing(run_id, run_json))
         except OSError as error:
             raise WorkspaceError.from_os("read the files of the runs in", self._folder, error) from error
 
-    def _differing(self, run_id: str, run_json: Callable[[], bytes | None]) -> dict[Path, bytes]:
+    def _differing(self, run_id: str, run_json: Callable[[], bytes | None]) -> dict[str, bytes]:
         """What the run's files should hold, of those that hold something else."""
         # the state first: a log that is ahead of it keeps older states away
         state = run_json()
@@ -85,15 +85,22 @@ class FileViews:
 
     def _extend_log(self, batch: Batch) -> bool:
         """Brings the log up to this batch; True if it already was past it."""
-        path = self._log_path(batch.summary.run_id)
+        run_id = batch.summary.run_id
+        path = self._log_path(run_id)
         first, last = batch.events[0].seq, batch.events[-1].seq
-        shown = _last_seq(path)
-        if shown is not None and shown >= last:
-            return shown > last
-        if shown == first - 1:
-            _append(path, b"".join(map(view_line, batch.events)))
-        else:
-            _replace(path, self._log(batch.summary.run_id))
+        fd = _opened_to_extend(path, anew=first == 1)
+        if fd is not None:
+            try:
+                shown = _last_seq(fd)
+                if shown is not None and shown >= last:
+                    return shown > last
+                if shown == first - 1:
+                    # whole lines in one write, so that a reader sees none of them torn
+                    _write(fd, b"".join(map(view_line, batch.events)))
+                    return False
+            finally:
+                os.close(fd)
+        _replace(path, self._log(run_id))
         return False
 
     def _log(self, run_id: str) -> bytes:
@@ -106,11 +113,11 @@ class FileViews:
         events = self._store.events(run_id)
         return bool(events) and not any(event.payload for event in events)
 
-    def _log_path(self, run_id: str) -> Path:
-        return self._folder / f"{run_id}.audit.jsonl"
+    def _log_path(self, run_id: str) -> str:
+        return f"{self._folder}/{run_id}.audit.jsonl"
 
-    def _state_path(self, run_id: str) -> Path:
-        return self._folder / f"{run_id}.json"
+    def _state_path(self, run_id: str) -> str:
+        return f"{self._folder}/{run_id}.json"
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -144,9 +151,18 @@ class FileViews:
             time.sleep(_RETRY_SECS)
 
 
-def _last_seq(path: Path) -> int | None:
+def _opened_to_extend(path: str, *, anew: bool) -> int | None:
+    """The log, to read it and to add to it; None where there is none, and none is to be begun."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        return os.open(path, flags | os.O_CREAT, 0o600) if anew else None
+
+
+def _last_seq(fd: int) -> int | None:
     """The seq of the last line: 0 without any, None if the line is torn or no event."""
-    line = _last_line(path)
+    line = _last_line(fd)
     if not line:
         return 0
     if not line.endswith(b"\n"):
@@ -164,49 +180,35 @@ class _Numbered(msgspec.Struct):
 _NUMBERED = msgspec.json.Decoder(_Numbered)
 
 
-def _last_line(path: Path) -> bytes:
-    """With its newline, if it has one; empty if the file is empty or missing."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return b""
-    try:
-        size = os.fstat(fd).st_size
-        reach = _FIRST_REACH_BYTES
-        while True:
-            start = max(0, size - reach)
-            tail = os.pread(fd, size - start, start)
-            before = tail.rfind(b"\n", 0, -1)
-            if before >= 0 or start == 0:
-                return tail[before + 1 :]
-            reach *= 8
-    finally:
-        os.close(fd)
+def _last_line(fd: int) -> bytes:
+    """With its newline, if it has one; empty if the file is empty."""
+    size = os.fstat(fd).st_size
+    reach = _FIRST_REACH_BYTES
+    while size:
+        start = max(0, size - reach)
+        tail = os.pread(fd, size - start, start)
+        before = tail.rfind(b"\n", 0, -1)
+        if before >= 0 or start == 0:
+            return tail[before + 1 :]
+        reach *= 8
+    return b""
 
 
-def _append(path: Path, lines: bytes) -> None:
-    """Whole lines in one write, so that a reader sees none of them torn."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _write(fd, lines)
-    finally:
-        os.close(fd)
-
-
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: str, content: bytes) -> None:
     """A reader sees the old file or the new one, never a part. A left-over of a crash is written over."""
-    draft = path.with_name(f".{path.name}.draft")
+    folder, _, name = path.rpartition("/")
+    draft = f"{folder}/.{name}.draft"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         _write(fd, content)
     finally:
         os.close(fd)
-    draft.replace(path)
+    os.replace(draft, path)  # noqa: PTH105 - each commit comes by here: no Path for each name
 
 
-def _remove(*paths: Path) -> bool:
+def _remove(*paths: str) -> bool:
     """Whether one of them was there."""
-    there = [path for path in paths if path.exists()]
+    there = [path for path in map(Path, paths) if path.exists()]
     for path in there:
         path.unlink()
     return bool(there)
@@ -219,8 +221,8 @@ def _write(fd: int, content: bytes) -> None:
         written += os.write(fd, content[written:])
 
 
-def _content(path: Path) -> bytes | None:
+def _content(path: str) -> bytes | None:
     try:
-        return path.read_bytes()
+        return Path(path).read_bytes()
     except FileNotFoundError:
         return None

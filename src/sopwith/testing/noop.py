@@ -38,4 +38,4 @@ def _make() -> Executor:
 
 def noop_kind(name: str = "shell") -> ExecutorKind:
     """Registers it under a name, so that an engine under test uses it for that kind of step."""
-    return ExecutorKind(name=name, needs_script=True, make=_make)
+    return ExecutorKind(name=name, needs_script=True, make=_make, keeps_files=False)
