@@ -201,6 +201,8 @@ class _Simulation:
         self._speakers: list[Process] = []
         """The processes in which somebody says something this moment; one may speak while another does."""
         self._contested: set[str] = set()
+        self._let_down: set[str] = set()
+        """Runs that whoever had begun them let go: what was left to them meanwhile is as after a crash."""
         self._servers = Servers(self.laws, self._parts, self._retire, self._contested)
         self._last_call = ""
         self._last_calls_left = 0
@@ -630,6 +632,7 @@ class _Simulation:
     def _leave(self, process: Process, begun: _Start) -> None:
         if not process.alive:
             return
+        self._let_down.add(begun.run_id)
         with suppress(Died, StoreError, OSError):
             begun.let_go()
         if process.alive:
@@ -702,6 +705,8 @@ class _Simulation:
             if served and self._god.holder(run_id) is None:
                 self.laws.check_overdue(run_id, self._clock.now().at)
             if (self._crashes_allowed or self._troubles.happened) and run_id != self._last_word_on:
+                continue
+            if run_id in self._let_down:
                 continue
             left = [item for item in self._ready(run) if item.at is None]
             # a server may watch what hangs
