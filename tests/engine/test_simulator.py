@@ -38,6 +38,7 @@ from sopwith.core.approval import ApprovalRules
 from sopwith.core.due import Due, DueKind
 from sopwith.engine import driver as driver_module
 from sopwith.engine import engine as engine_module
+from sopwith.engine import intents as intents_module
 from sopwith.engine import recovery
 from sopwith.engine.driver import _Driver
 from sopwith.engine.engine import Engine
@@ -469,7 +470,7 @@ def a_waiver_that_outlives_a_retry(patch: pytest.MonkeyPatch) -> None:
 def a_waiver_that_outweighs_a_change(patch: pytest.MonkeyPatch) -> None:
     waived = {"if step.waived and not always_asks(run, number):": "if step.waived:"}
     is_gated = _rewritten(patch, gates, "is_gated", waived)
-    for module in (due_module, moves_driver, moves_gate, moves_person, driver_module):
+    for module in (due_module, moves_driver, moves_gate, moves_person, intents_module):
         patch.setattr(module, "is_gated", is_gated)
 
 
