@@ -13,7 +13,6 @@ from sopwith.core.run import Run
 from sopwith.doors.cli import terminal, text
 from sopwith.doors.cli.display import choose_display, ended_words, is_interactive
 from sopwith.doors.cli.door import Document, Door, StepType
-from sopwith.engine.claiming import lease_elsewhere
 from sopwith.engine.documents import error_document, run_document
 from sopwith.engine.engine import Answered
 from sopwith.errors import StaleApproval, VerificationFailed
@@ -81,6 +80,7 @@ def carry_on_and_leave(
     of a report that may not be believed, which is one too.
     """
     from sopwith.doors.cli.foreground import Left, carry_on, exit_code
+    from sopwith.engine.claiming import lease_elsewhere
 
     on_exit = chosen_exit()
     interactive = ask and is_interactive(as_json=door.as_json)
