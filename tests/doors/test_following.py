@@ -5,8 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
+
+from sopwith.clock import SystemClock
+from sopwith.core.instant import iso
+from sopwith.ports import LEASE
+from sopwith.stores.sqlite import SqliteStore
+from sopwith.testing.samples import owner
 
 from .workshop import Terminal, Workshop, end_process, eventually
 
@@ -163,6 +172,24 @@ def test_a_detached_run_is_driven_by_a_process_of_its_own(workshop: Workshop) ->
     eventually(lambda: workshop.json("status", run)["status"] == "awaiting_approval")
     assert eventually(lambda: workshop.json("status", run)["drivenBy"] is None)
     assert (workshop.root / "done").read_text() == "x\n"
+
+
+def test_whoever_meets_the_lease_of_another_host_is_told_how_long_it_holds(
+    workshop: Workshop, driven: tuple[str, subprocess.Popen[bytes]]
+) -> None:
+    run, process = driven
+    process.kill()
+    process.wait()
+    far = replace(owner("far"), host="far", boot_id="boot-9")
+    now = SystemClock().now().at + LEASE + timedelta(seconds=1)  # after that of the dead one
+    with closing(SqliteStore(workshop.sops / "runs.db")) as store:
+        assert store.claim(run, far, now) is not None
+    for verb in ("resume", "approve"):
+        told = workshop.sop(verb, run)
+        assert told.code == 0
+        assert f"{run} is driven by process {far.pid} on far, until " in told.out
+        assert f"sop resume {run}" in told.out
+    assert workshop.json("resume", run)["drivenBy"]["until"] == iso(now + LEASE)
 
 
 def test_a_driver_that_died_is_shown_and_followers_do_not_wait_for_ever(

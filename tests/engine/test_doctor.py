@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import apsw
 import pytest
+from tests.contract.faulty_disk import Fault, failing, faulty_disk
 
 from sopwith.assembly import open_engine, open_keeper
 from sopwith.engine.doctor import examine
@@ -19,6 +21,7 @@ from sopwith.engine.reading import Reader
 from sopwith.engine.template import register
 from sopwith.errors import StoreError
 from sopwith.ports import LEASE, Workspace
+from sopwith.stores.sqlite import SqliteStore
 from sopwith.testing.executor import Play
 from sopwith.testing.memory import MemoryStore
 
@@ -189,6 +192,46 @@ def test_a_step_that_nobody_watches_is_told(engine: Engine, monkeypatch: pytest.
             asyncio.run(drive(engine.parts, run.run_id))
     assert any("nobody drives it" in finding.message for finding in examine(engine))
     assert asyncio.run(drive(engine.parts, run.run_id)).steps[1].status == "completed"
+
+
+def test_on_a_full_disk_nothing_is_mended_and_all_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / ".pi" / "sops" / "bake"
+    folder.mkdir(parents=True)
+    (folder / "SOP.md").write_text(SHEET)
+    with faulty_disk() as disk:
+        engine = open_engine(Workspace(tmp_path))
+        examine(engine)
+        lied, claimed, last = (engine.create_run(RunRequest(name="bake"), actor=ANN).run_id for _ in range(3))
+        with closing(apsw.Connection(str(engine.parts.workspace.database))) as database:
+            database.execute("update runs set holds_slot = 0 where run_id in (?, ?)", (lied, last))
+        with closing(SqliteStore(engine.parts.workspace.database)) as dead:
+            assert dead.claim(claimed, engine.parts.owner(), engine.parts.clock.now().at)
+        disk.fault = Fault("write", disk.counts["write"] + 1, failing(apsw.SQLITE_FULL), lasting=True)
+        findings = {finding.message: finding for finding in examine(engine, around=[("it is dark", "a lamp")])}
+        told = {about: [each for each in findings if about in each] for about in (lied, claimed, last, "it is dark")}
+        assert {about: len(messages) for about, messages in told.items()} == dict.fromkeys(told, 1)
+        for about in (lied, claimed, last):
+            finding = findings[told[about][0]]
+            assert "the disk is full" in finding.message
+            assert (finding.mended, finding.hint) == (
+                False,
+                "make room and try again; what was acknowledged before is safe",
+            )
+        disk.heal()
+        assert [finding.mended for finding in examine(engine)] == [True, True, True]
+        assert examine(engine) == ()
+        engine.parts.store.close()
+
+
+def test_where_the_runs_cannot_even_be_listed_the_rest_is_told(engine: Engine, run_id: str) -> None:
+    with closing(apsw.Connection(str(engine.parts.workspace.database))) as database:
+        database.execute("pragma legacy_alter_table = on")
+        database.execute("alter table runs rename to gone")
+    (engine.parts.workspace.sops / "index.json").write_text("[")
+    findings = examine(engine, around=[("it is dark", "a lamp")])
+    assert any("runs" in finding.message and not finding.mended for finding in findings)
+    assert any(finding.message == "it is dark" for finding in findings)
+    assert any("index.json" in finding.message and finding.mended for finding in findings)
 
 
 def test_a_run_that_stands_still_before_a_step_is_told_once_nobody_can_be_about_to_drive_it(bench: Bench) -> None:

@@ -520,6 +520,7 @@ def test_a_run_that_cannot_be_driven_stops_no_other_and_is_told_once(bench: Benc
     assert ended(bench, good)
     assert [(run_id, "no space" in words) for run_id, words in server.troubles] == [(bad, True)]
     assert 4 <= len(tries) <= 7
+    assert server.adopted == [], "it was never taken over from anybody"
     assert bench.store.holder(bad) is None
 
     bench.world.before_start = lambda _order: None

@@ -24,7 +24,7 @@ from sopwith.engine.library import MANIFEST, SHEET, Entry, has_files
 from sopwith.engine.runs import Loaded, summarise
 from sopwith.engine.template import register
 from sopwith.engine.waiting import is_undriven
-from sopwith.errors import Severity, SopwithError, WorkspaceError
+from sopwith.errors import Severity, SopwithError, StoreError, UnreadableRecord, WorkspaceError
 from sopwith.ports import RunFilter
 
 
@@ -36,18 +36,27 @@ def examine(
     `around`: sentences and hints about the disk and what else surrounds the record. `kill_orphans`: ends processes
     that nobody watches.
     """
-    return (
-        *_database(engine),
-        *_around(around),
-        *tidying.permissions(engine, mend=mend),
-        *tidying.drafts(engine, mend=mend),
-        *_log(engine),
-        *_config(engine),
-        *_registry(engine, mend=mend),
-        *_runs(engine, mend=mend),
-        *_counts(engine, mend=mend),
-        *_orphans(engine, end=kill_orphans),
+    looks = (
+        _database(engine),
+        _around(around),
+        tidying.permissions(engine, mend=mend),
+        tidying.drafts(engine, mend=mend),
+        _log(engine),
+        _config(engine),
+        _registry(engine, mend=mend),
+        _runs(engine, mend=mend),
+        _counts(engine, mend=mend),
+        _orphans(engine, end=kill_orphans),
     )
+    return tuple(finding for look in looks for finding in _as_far_as_it_goes(look))
+
+
+def _as_far_as_it_goes(look: Iterator[Finding]) -> Iterator[Finding]:
+    """What stands in the way of one look hides nothing of the others."""
+    try:
+        yield from look
+    except StoreError as error:
+        yield Finding(message=error.message, hint=error.hint)
 
 
 def _database(engine: Engine) -> Iterator[Finding]:
@@ -164,7 +173,7 @@ def _runs(engine: Engine, *, mend: bool) -> Iterator[Finding]:
             yield Finding(message=error.message, hint=error.hint)
             continue
         except (SopwithError, msgspec.MsgspecError, ValueError) as error:
-            yield Finding(message=f"{run_id} cannot be read: {error}", hint="restore a backup")
+            yield _out_of_reach(run_id, error)
             continue
         if rebuilt:
             told = f"the files of {run_id} under runs/ were not up to date: rebuilt"
@@ -173,6 +182,13 @@ def _runs(engine: Engine, *, mend: bool) -> Iterator[Finding]:
         yield from tidying.spools(engine, summary, mend=mend)
         yield from _driverless(engine, loaded.run)
         yield from tidying.claims(engine, summary, mend=mend)
+
+
+def _out_of_reach(run_id: str, error: Exception) -> Finding:
+    if isinstance(error, StoreError) and not isinstance(error, UnreadableRecord):
+        # not this record, but the database or its disk: on a full one nothing can be mended
+        return Finding(message=f"{run_id} cannot be examined now: {error.message}", hint=error.hint)
+    return Finding(message=f"{run_id} cannot be read: {error}", hint="restore a backup")
 
 
 def _rebuild(engine: Engine, run_id: str, state: Callable[[], bytes | None], *, mend: bool) -> bool:

@@ -519,7 +519,8 @@ class _Server:
             if len(self._driven) < self._at_once:
                 del self._found[run_id]
                 self._later.pop(run_id, None)
-                if found.adopts:
+                # a try that follows on trouble takes nothing over from anybody else
+                if found.adopts and run_id not in self._troubles:
                     self._witness.on_adopted(run_id, found.name, found.adopts)
                 task = asyncio.ensure_future(drive(self._parts, run_id, self._witness, linger=False, upwards=False))
                 task.add_done_callback(self.wake)

@@ -17,6 +17,7 @@ from sopwith.core.instant import iso
 from sopwith.engine.engine import Engine
 from sopwith.engine.evidence import left_sent
 from sopwith.engine.findings import Finding
+from sopwith.errors import StoreError
 from sopwith.ports import RunSummary
 
 _LEFT_AFTER = timedelta(days=1)
@@ -34,12 +35,16 @@ def claims(engine: Engine, summary: RunSummary, *, mend: bool) -> Iterator[Findi
     if lease is None or store.holder(summary.run_id) is not None or lease.keeps_out(me, now):
         return
     told = f"process {lease.owner.pid} on {lease.owner.host}, which had claimed {summary.run_id}, is gone"
-    if mend:
+    try:
         # taken as any driver would, and given back: whoever was faster keeps it
-        claim = store.claim(summary.run_id, me, now)
-        if claim is None:
+        claim = store.claim(summary.run_id, me, now) if mend else None
+        if claim is not None:
+            store.release(claim)
+        elif mend:
             return
-        store.release(claim)
+    except StoreError as error:
+        yield Finding(message=f"{told}, and its claim cannot be given back: {error.message}", hint=error.hint)
+        return
     yield Finding(message=f"{told}: its claim is given back", mended=mend, mendable=True)
 
 

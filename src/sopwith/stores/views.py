@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sopwith.core.codec import view_line
-from sopwith.errors import StoreError, WorkspaceError
+from sopwith.errors import StoreError, UnreadableRecord, WorkspaceError
 
 if TYPE_CHECKING:
     from sopwith.ports import Batch, Store
@@ -106,7 +106,7 @@ class FileViews:
     def _log(self, run_id: str) -> bytes:
         events = self._store.events(run_id)
         if not all(event.payload for event in events):
-            raise StoreError(f"cannot show the record of {run_id}: its content is gone", hint="see: sop doctor")
+            raise UnreadableRecord(f"cannot show the record of {run_id}: its content is gone", hint="see: sop doctor")
         return b"".join(map(view_line, events))
 
     def _is_dropped(self, run_id: str) -> bool:

@@ -309,6 +309,9 @@ def ended_words(run: text.Document) -> str:
     """How the run stands when the command leaves it."""
     name = run["runId"]
     if run.get("drivenBy") and run["endedAt"] is None:
+        if "until" in run["drivenBy"]:
+            told = f"{name} is {text.driver_elsewhere(run['drivenBy'])} unless it renews that"
+            return f"{told}\nthen sop resume {name} takes it up, if that host is down"
         return f"{name} goes on in process {run['drivenBy']['pid']}: sop status {name} --watch"
     word = text.coloured(run["status"])
     took = f" {'in' if run['status'] == 'completed' else 'after'} {run['duration']}" if run["duration"] else ""

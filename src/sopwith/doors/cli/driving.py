@@ -80,18 +80,21 @@ def carry_on_and_leave(
     of a report that may not be believed, which is one too.
     """
     from sopwith.doors.cli.foreground import Left, carry_on, exit_code
+    from sopwith.engine.claiming import lease_elsewhere
 
     on_exit = chosen_exit()
     interactive = ask and is_interactive(as_json=door.as_json)
     display = choose_display(door)
     display.show(run)
-    driver = None
+    driver = lease = None
     try:
         run = carry_on(door, run.run_id, display, interactive=interactive, wait=wait or interactive, on_exit=on_exit)
         for _ in range(_TRIES):
             # whoever holds a paused run has only just looked at it
             driver = None if run.paused else door.engine.parts.store.holder(run.run_id)
             if driver is not None or run.queued or at_rest(run):
+                break
+            if (lease := lease_elsewhere(door.engine.parts, run.run_id)) is not None:
                 break
             # whoever drove it has let go since, or a driver is only just taking it up
             time.sleep(_BETWEEN_TRIES_SECS)
@@ -107,7 +110,7 @@ def carry_on_and_leave(
             else:
                 terminal.echo(_left_words(door, run.run_id), err=True)
         door.leave(left.exit_code)
-    shown = run_document(run, now=door.engine.parts.clock.now().at, driver=driver)
+    shown = run_document(run, now=door.engine.parts.clock.now().at, driver=driver, lease=lease)
     unbelieved = _unbelieved(door, run.run_id, reported_at)
     with terminal.optional():
         told = document(shown) if document else shown
@@ -116,7 +119,7 @@ def carry_on_and_leave(
         door.leave(unbelieved.exit_code)
     if answered is not None and door.reader.went_stale(run.run_id, answered.run.seq):
         door.leave(StaleApproval.exit_code)
-    door.leave(exit_code(run, driven=driver is not None))
+    door.leave(exit_code(run, driven=driver is not None or lease is not None))
 
 
 def _unbelieved(door: Door, run_id: str, reported_at: int | None) -> VerificationFailed | None:

@@ -354,10 +354,13 @@ def _flags(run: Document) -> str:
         words.append("nobody drives it")
     driver = run.get("drivenBy")
     if driver and driver.get("until"):
-        words.append(
-            f"driven by process {driver['pid']} on {shown(driver['host'])}, until {clock_time(driver['until'])}"
-        )
+        words.append(driver_elsewhere(driver))
     return f"  ({'; '.join(words)})" if words else ""
+
+
+def driver_elsewhere(driver: Document) -> str:
+    """A driver whose life nobody here can see, and until when it counts as one."""
+    return f"driven by process {driver['pid']} on {shown(driver['host'])}, until {clock_time(driver['until'])}"
 
 
 def deadline(gate: Document) -> str:
