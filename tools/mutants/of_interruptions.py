@@ -278,7 +278,7 @@ MUTANTS = (
     ),
     rule(
         "the executor of scripts verifies",
-        "engine/driver.py:_executor",
+        "engine/driver.py:_kind",
         "VERIFIER if verifies else ",
         "",
         found_by=_ENGINE,

@@ -469,7 +469,8 @@ class _Driver:
 
     def _kind(self, run: Run, step: StepId) -> ExecutorKind:
         """The kind of what would be started now: of the step, or of what verifies it."""
-        return self._parts.kinds.kind(VERIFIER if run.steps[step].verifying else definition_of(run, step).executor)
+        verifies = run.steps[step].verifying
+        return self._parts.kinds.kind(VERIFIER if verifies else definition_of(run, step).executor)
 
     async def _launch(self, step: StepId, order: WorkOrder, begin: _Begin) -> None:
         state = self._loaded.run.steps[step]
