@@ -1,5 +1,6 @@
 """The database file: private, refused when it cannot be trusted, never replaced by something in memory."""
 
+import gc
 import os
 import shutil
 import stat
@@ -348,3 +349,17 @@ def test_an_event_after_which_a_run_asks_the_same_writes_nothing_for_the_inbox(s
     store.append(RUN, 3, next_batch(after, asks=2))
     assert sum("asks =" in sql for sql in asked) == 1
     assert not any("status =" in sql for sql in asked), "no other index is written for it"
+
+
+def test_a_store_that_nobody_holds_any_more_has_let_go_of_its_file(tmp_path: Path) -> None:
+    """At once, and not when garbage is next looked for: others see what is left of it."""
+    path = tmp_path / "runs.db"
+    gc.collect()
+    gc.disable()
+    try:
+        store = SqliteStore(path)
+        assert store.summary("sop_run_1") is None
+        del store
+        assert {file.name for file in tmp_path.iterdir()} == {"runs.db", "runs.db.locks"}
+    finally:
+        gc.enable()

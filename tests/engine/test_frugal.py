@@ -13,7 +13,8 @@ import pytest
 from sopwith.core.codec import NO_HASH
 from sopwith.core.run import RunStatus
 from sopwith.engine import envelopes, environment
-from sopwith.engine.driver import Begun, drive
+from sopwith.engine.begun import Begun
+from sopwith.engine.driver import drive
 from sopwith.engine.engine import RunRequest
 from sopwith.engine.library import Library
 from sopwith.errors import InvalidProcedure

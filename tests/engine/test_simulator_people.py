@@ -69,8 +69,8 @@ def test_a_gate_that_asks_others_after_a_while_is_waited_for_also_where_the_time
         approvers=("user:ben", "user:cat"), quorum=2, on_timeout=TimeoutAction.ESCALATE, escalate_to=("user:dan",)
     )
 
-    def short(chance: Random, name: str) -> Any:
-        drawn = random_procedure(chance, name)
+    def short(chance: Random, name: str, **more: Any) -> Any:
+        drawn = random_procedure(chance, name, **more)
         step = msgspec.structs.replace(_plain(drawn.steps[0]), requires_approval=True, approval_timeout_mins=0.05)
         return msgspec.structs.replace(drawn, steps=(step,), approval=rules, timeout_secs=20, cooldown_secs=0)
 

@@ -36,7 +36,6 @@ class Database:
         self._damaged = ""
         self._openings = 0
         self._depth = 0
-        self._turn = _Turn(self)
         try:
             self._open()
         except apsw.Error as error:
@@ -44,7 +43,8 @@ class Database:
 
     def reading(self) -> AbstractContextManager[apsw.Connection]:
         """The connection, for this thread alone; reads inside see one state only within `snapshot` or `writing`."""
-        return self._turn
+        # no generator and no object of its own: a run comes by here fifty times
+        return self
 
     @contextmanager
     def snapshot(self) -> Iterator[apsw.Connection]:
@@ -153,7 +153,7 @@ class Database:
     def _refuse(self, reason: str, *, hint: str = "open it again") -> NoReturn:
         raise StoreError(f"cannot use the store {self.path}: {reason}", hint=hint)
 
-    def _enter(self) -> apsw.Connection:
+    def __enter__(self) -> apsw.Connection:
         if self._pid != os.getpid():
             self._refuse("it was opened before a fork")
         self._lock.acquire()
@@ -168,7 +168,7 @@ class Database:
         self._depth += 1
         return self._connection
 
-    def _leave(self, error: BaseException | None) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
         self._depth -= 1
         try:
             if isinstance(error, apsw.Error):
@@ -177,16 +177,3 @@ class Database:
                 raise as_store_error(error, self.path) from error
         finally:
             self._lock.release()
-
-
-class _Turn:
-    """What `Database.reading` gives: made once, for a run enters it fifty times. May be entered again inside."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
-
-    def __enter__(self) -> apsw.Connection:
-        return self._db._enter()
-
-    def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
-        self._db._leave(error)

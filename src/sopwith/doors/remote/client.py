@@ -110,7 +110,7 @@ class Client:
             response = self._answer(request, PATIENT_SECS)
         with response:
             if isinstance(response, urllib.error.HTTPError):
-                _raise(response.status or 500, self._piece(response, -1))
+                _raise(response.status or 500, self._piece(response))
             while piece := self._piece(response, _PIECE):
                 file.write(piece)
             return _headers(response)
@@ -150,9 +150,10 @@ class Client:
             return error
         return response
 
-    def _piece(self, response: _Response, size: int) -> bytes:
+    def _piece(self, response: _Response, size: int | None = None) -> bytes:
         with self._reaching():
-            return response.read(size)
+            # only a read without a size finds out that an answer was cut off
+            return response.read() if size is None else response.read(size)
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
