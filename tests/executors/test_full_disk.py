@@ -16,6 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from sopwith.core.commands import StepResult
+from sopwith.core.procedure import MAX_INTEGER
 from sopwith.executors import keeper, keeper_process
 from sopwith.executors.launch import Launch
 from sopwith.executors.outcome import start_error
@@ -178,7 +179,7 @@ def test_blanks_are_no_result(folder, torn):
 
 def test_the_longest_result_fits_into_its_room(folder):
     _work, launch = prepared(folder, "true")
-    for most, counts in ((2**63, False), (2**53, True)):
+    for most, counts in ((2**63, False), (MAX_INTEGER, True)):
         with launch._result.open("r+b") as file:
             fields = dict.fromkeys(("leftOver", "outputBytes", "droppedBytes", "valuesBytes", "endedBootMs"), most)
             keeper.write_result(file.fileno(), exit=None, signal=127, stopped=False, outOfMemory=False, **fields)

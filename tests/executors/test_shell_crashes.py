@@ -246,7 +246,14 @@ def test_a_result_without_its_newline_does_not_count(folder, torn):
 
 
 @pytest.mark.parametrize(
-    "nonsense", [{"valuesBytes": -5}, {"startErrno": 10**30}, {"signal": -(10**30)}, {"endedBootMs": 10**40}]
+    "nonsense",
+    [
+        {"valuesBytes": -5},
+        {"startErrno": 10**30},
+        {"signal": -(10**30)},
+        {"endedBootMs": 10**40},
+        {"outputBytes": 2**53},
+    ],
 )
 def test_a_result_that_no_keeper_writes_does_not_count(folder, nonsense):
     """A step can write to the file: that must stop nobody who comes to take its result."""

@@ -21,6 +21,7 @@ from typing import Annotated
 import msgspec
 
 from sopwith.core.address import step_id
+from sopwith.core.procedure import MAX_INTEGER
 from sopwith.executors.keeper import RESULT_BYTES
 from sopwith.executors.processes import Identity
 from sopwith.ports import WorkOrder, verification_name
@@ -28,7 +29,7 @@ from sopwith.ports import WorkOrder, verification_name
 _VOID = b"void\n"
 _CLOSED = b"closed\n"
 _PID = r"[1-9][0-9]{0,8}"
-_Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
 """As any keeper writes it: what a step has written in its place may be anything."""
 _Errno = Annotated[int, msgspec.Meta(ge=0, le=4095)]
 

@@ -43,9 +43,9 @@ _SIGNING_SECS = 3.0
 _DAY_SECS = 24 * 60 * 60
 _HOUR_SECS = 60 * 60
 _BEAT_SECS = 5.0
+"""How often the service manager is told how it is; more often where it wants to be."""
 _UNHEARD_SECS = 2.0
 """How often it looks for webhooks that nobody can call."""
-"""How often the service manager is told how it is; more often where it wants to be."""
 
 
 @click.command()
