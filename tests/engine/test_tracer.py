@@ -197,3 +197,14 @@ def test_a_run_within_another_belongs_to_its_trace(traced: Traced) -> None:
     assert {span.trace_id for span in spans.values()} == {context_of(run_id).trace_id}
     assert spans["run quick"].parent == spans["outer step 1"].span_id == step_span_id(run_id, 1, 1, 1)
     assert spans["outer step 1"].parent == run_span_id(run_id)
+
+
+def test_what_ends_right_after_the_first_collector_was_named_is_sent(traced: Traced) -> None:
+    """A server that has none looks once a minute whether there is one: until then runs end, too."""
+    collector, traced.collector = traced.collector, None
+    traced.bench.run("quick")
+    assert not traced.tracer.work()
+    traced.collector = collector
+    traced.bench.run("twice")
+    assert traced.tracer.work()
+    assert traced.names == ["twice step 1", "twice step 2", "run twice"]

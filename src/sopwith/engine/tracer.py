@@ -68,6 +68,8 @@ class Tracer:
         self._runs = Runs(parts)
         self._stirred = asyncio.Event()
         self._read_to: int | None = None
+        self._passed_to: int | None = None
+        """How far the log had come at the last look without a collector."""
         self._tries = 0
         self._told = ""
 
@@ -107,11 +109,14 @@ class Tracer:
         if exporter is None:
             if self._cursor.read() is not None:
                 self._cursor.move(None)
-            self._read_to = None
+            self._read_to, self._passed_to = None, self._log.end().high_water
             return False
         end = self._log.end().high_water
         if self._read_to is None:
             self._read_to = self._cursor.read()
+        if self._read_to is None and self._passed_to is not None:
+            # what has ended since the last look: that a collector was named is noticed later than it was
+            self._move(self._passed_to)
         if self._read_to is None or self._read_to > end:
             self._move(end)
             return True
