@@ -139,7 +139,7 @@ MUTANTS = (
     rule(
         "a jump of the wall clock gives time back",
         "core/moves_gate.py:expire",
-        "_recorded_at(run, command) < gate.due_at + timedelta(milliseconds=jumped_ms)",
+        "recorded_at(run, command.now) < gate.due_at + timedelta(milliseconds=jumped_ms)",
         "False",
         found_by="tests/core/test_gate_clock.py",
     ),
@@ -174,7 +174,7 @@ MUTANTS = (
     rule(
         "a jump is measured by recorded times",
         "core/moves_gate.py:_jumped_ms",
-        "_recorded_at(run, command) - started.at",
+        "recorded_at(run, command.now) - started.at",
         "command.now.at - started.at",
         found_by="tests/core/test_gate_clock.py",
     ),

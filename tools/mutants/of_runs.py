@@ -55,7 +55,7 @@ MUTANTS = (
     rule("what follows is recorded with it", "core/decide.py:decide", "while events and", "while False and"),
     rule(
         "a record's times never run backwards",
-        "core/decide.py:_record",
+        "core/run.py:recorded_at",
         "max(now.at, run.updated_at)",
         "now.at",
         found_by="tests/core/test_timeouts.py",

@@ -28,7 +28,7 @@ from sopwith.core.people import NO_PEOPLE, Directory, Right, check_right, check_
 from sopwith.core.procedure import ExecutionMode, Procedure, sha256
 from sopwith.core.refusal import refuse, verb_of
 from sopwith.core.request import Request
-from sopwith.core.run import Run, status_of
+from sopwith.core.run import Run, recorded_at, status_of
 from sopwith.errors import KeyReused, NotAllowed, RevisionConflict
 
 _CONSEQUENCES = (
@@ -216,8 +216,7 @@ def _record(
         if _is_nobodys(body):
             actor = SYSTEM  # and so is what follows from it
         who = SYSTEM if isinstance(body, _CONSEQUENCES) or _is_by_itself(run, body) else actor
-        # the clock may have been set back; a record's times never run backwards
-        at = max(now.at, run.updated_at)
+        at = recorded_at(run, now)
         event = Event(run_id=run.run_id, seq=run.seq + 1, at=at, actor=who, body=body, request=request)
         run = evolve(run, event)
         events.append(event)

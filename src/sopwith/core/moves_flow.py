@@ -23,6 +23,7 @@ from sopwith.core.run import (
     is_manual,
     is_wait,
     may_start,
+    recorded_at,
     run_left_ms,
     run_limit_ms,
     run_timeout_text,
@@ -115,7 +116,7 @@ def _expand(run: Run, step: StepState, command: Command) -> list[ev.EventBody]:
 def begin_wait(run: Run, step: StepState, command: Command, digest: str) -> list[ev.EventBody]:
     """A step that only waits starts without a process."""
     definition = run.procedure.step(step.number)
-    now = max(command.now.at, run.updated_at)
+    now = recorded_at(run, command.now)
     return [
         ev.WaitStarted(
             step_number=step.number,
@@ -241,7 +242,7 @@ def _next_try(
         title=failed.title,
         attempt=step.tries + 1,
         max_attempts=rules.max_attempts,
-        at=max(command.now.at, run.updated_at) + timedelta(milliseconds=delay_ms),
+        at=recorded_at(run, command.now) + timedelta(milliseconds=delay_ms),
         delay_ms=delay_ms,
         boot_id=command.now.boot_id,
         boot_ms=command.now.boot_ms,

@@ -27,6 +27,7 @@ from sopwith.core.run import (
     held_back,
     may_start,
     open_gates,
+    recorded_at,
     running_processes,
     starts_nothing,
 )
@@ -88,7 +89,7 @@ def request_approval(run: Run, number: StepId | None, command: OpenGate) -> list
     rules = rules_of(run, number)
     gate = gate_of(run, number)
     # the time that the event will bear, also where the clock was set back
-    asked_at = _recorded_at(run, command)
+    asked_at = recorded_at(run, command.now)
     requested = ev.ApprovalRequested(
         step_number=number,
         title=title_of(run, number),
@@ -203,7 +204,7 @@ def expire(run: Run, command: Expire) -> list[ev.EventBody]:
     if gate.due_at is None or gate.on_timeout is None or command.now.at < gate.due_at:
         return []
     jumped_ms = _jumped_ms(run, gate, command)
-    if _recorded_at(run, command) < gate.due_at + timedelta(milliseconds=jumped_ms):
+    if recorded_at(run, command.now) < gate.due_at + timedelta(milliseconds=jumped_ms):
         return [_postponed(run, command.step, gate, command, jumped_ms)]
     if gate.on_timeout is TimeoutAction.ESCALATE:
         return [
@@ -290,14 +291,9 @@ def _jumped_ms(run: Run, gate: Gate, command: Command) -> int:
     started = gate.clock
     if started is None or started.boot_id != command.now.boot_id:
         return 0
-    by_wall = whole_ms(_recorded_at(run, command) - started.at)
+    by_wall = whole_ms(recorded_at(run, command.now) - started.at)
     ahead = by_wall - (command.now.boot_ms - started.boot_ms)
     return ahead if ahead > CLOCK_TOLERANCE_MS else 0
-
-
-def _recorded_at(run: Run, command: Command) -> datetime:
-    """When the events of this command will say that they were."""
-    return max(command.now.at, run.updated_at)
 
 
 def started(command: Command) -> ev.RunStarted:

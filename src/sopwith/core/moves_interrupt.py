@@ -13,7 +13,7 @@ from sopwith.core.interruption import MAX_RERUNS, VERIFY_SECS, rules_of
 from sopwith.core.moves_flow import after_failure, step_ms
 from sopwith.core.procedure import InterruptRules, OnInterrupt
 from sopwith.core.refusal import refuse
-from sopwith.core.run import Run, StepState, is_child, run_timeout_text, starts_nothing
+from sopwith.core.run import Run, StepState, is_child, recorded_at, run_timeout_text, starts_nothing
 
 _DONE, _NOT_DONE, _UNKNOWN = "done", "not_done", "unknown"
 
@@ -77,7 +77,7 @@ def _rerun(run: Run, step: StepState, command: Command) -> ev.StepRetryScheduled
         attempt=step.reruns + 1,
         max_attempts=MAX_RERUNS,
         cause=ev.INTERRUPTED,
-        at=max(command.now.at, run.updated_at),
+        at=recorded_at(run, command.now),
         delay_ms=0,
         boot_id=command.now.boot_id,
         boot_ms=command.now.boot_ms,

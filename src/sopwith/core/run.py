@@ -559,6 +559,11 @@ def times_out_at(run: Run, step: StepState) -> datetime | None:
     return step.started.at + timedelta(milliseconds=round(limit * 1000) + step.held.wall_ms)
 
 
+def recorded_at(run: Run, now: Instant) -> datetime:
+    """When the next event says that it was: a clock may be set back, and a record's times never run backwards."""
+    return max(now.at, run.updated_at)
+
+
 def gate_left_ms(gate: Gate, at: datetime, now: Instant) -> int | None:
     """How long it is until `at`, a time that counts from the gate's clock; None where that stands still.
 

@@ -38,7 +38,7 @@ def examine(
     """
     looks = (
         _database(engine),
-        _around(around),
+        (Finding(message=message, hint=hint) for message, hint in around),
         tidying.permissions(engine, mend=mend),
         tidying.drafts(engine, mend=mend),
         _log(engine),
@@ -55,21 +55,13 @@ def _as_far_as_it_goes(look: Iterator[Finding]) -> Iterator[Finding]:
     """What stands in the way of one look hides nothing of the others."""
     try:
         yield from look
-    except StoreError as error:
+    except SopwithError as error:
         yield Finding(message=error.message, hint=error.hint)
 
 
 def _database(engine: Engine) -> Iterator[Finding]:
     for trouble in engine.parts.store.check():
         yield Finding(message=trouble, hint="keep a copy of runs.db, and restore the last good one: sop restore FILE")
-
-
-def _around(troubles: Iterable[tuple[str, str]]) -> Iterator[Finding]:
-    try:
-        for message, hint in troubles:
-            yield Finding(message=message, hint=hint)
-    except SopwithError as error:
-        yield Finding(message=error.message, hint=error.hint)
 
 
 def _log(engine: Engine) -> Iterator[Finding]:
