@@ -22,7 +22,7 @@ from sopwith.core.approvers import approvers_of, gate_of, rules_of
 from sopwith.core.events import Event, EventBody
 from sopwith.core.instant import iso
 from sopwith.core.notifications import Moment
-from sopwith.core.refusal import what_now
+from sopwith.core.refusal import moves_now
 from sopwith.core.run import Gate, Run
 from sopwith.core.visible import in_one_line, visible
 
@@ -37,7 +37,6 @@ _ACTIVE = re.compile(
     r"\\?(<|@(?=(?:everyone|here|channel|all)\b)|(?<![\w.])@(?=\w)|(?<=:)/(?=/)|(?<=\])\()", re.IGNORECASE
 )
 """What calls people, makes links or marks text up in the programs that messages go to."""
-_BETWEEN = re.compile(r"(?:,| or|, or) (?=sop )")
 _TORN = re.compile(r"\\(u(\{[0-9a-f]*)?)?$")
 _CUT = "…"
 
@@ -211,7 +210,7 @@ def _told(body: EventBody, run: Run, say: Callable[..., str]) -> _Told:
             return _Told(
                 asked="what now",
                 reason=say(body.reason, _REASON) or body.cause,
-                answers=_ways(run),
+                answers=moves_now(run),
                 more={"cause": body.cause},
             )
         case ev.RunCompleted():
@@ -222,7 +221,7 @@ def _told(body: EventBody, run: Run, say: Callable[..., str]) -> _Told:
             return _Told(
                 asked="what now",
                 reason="; ".join(filter(None, (say(body.error, _REASON), undone))),
-                answers=_ways(run),
+                answers=moves_now(run),
                 more=_lasted(body.duration),
             )
         case ev.RunCancelled():
@@ -265,7 +264,7 @@ def _expired(body: ev.ApprovalTimeout, run: Run) -> _Told:
     }
     return _Told(
         reason=led_to[body.action],
-        answers=_ways(run) if run.paused else (),
+        answers=moves_now(run) if run.paused else (),
         more={"revision": body.revision, "action": body.action.value, "dueAt": iso(body.due_at)},
     )
 
@@ -308,11 +307,6 @@ def _answers(run: Run, number: StepId | None, digest: str) -> tuple[str, ...]:
         f"sop approve {run.run_id}{step}{envelope}{comment}{fields}",
         f'sop reject {run.run_id}{step}{envelope} --reason "why"',
     )
-
-
-def _ways(run: Run) -> tuple[str, ...]:
-    """The moves of `what_now`, each by itself."""
-    return tuple(_BETWEEN.split(what_now(run)))
 
 
 def _look(run: Run, number: StepId | None, moment: Moment) -> str:

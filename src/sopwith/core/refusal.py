@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from sopwith.core.commands import Command
 
 _NOW = {
-    RunStatus.PENDING: "sop resume {id} asks for its slot again, sop cancel {id} gives up its place",
-    RunStatus.RUNNING: "sop status {id} --watch or sop pause {id}",
-    RunStatus.PAUSED: "sop resume {id} or sop cancel {id}",
-    RunStatus.FAILED: 'sop retry {id} or sop skip {id} --reason "why"',
-    RunStatus.COMPLETED: "it has ended; sop audit {id} shows its record",
-    RunStatus.CANCELLED: "it has ended; sop audit {id} shows its record",
+    RunStatus.PENDING: ("sop resume {id} asks for its slot again", "sop cancel {id} gives up its place"),
+    RunStatus.RUNNING: ("sop status {id} --watch", "sop pause {id}"),
+    RunStatus.PAUSED: ("sop resume {id}", "sop cancel {id}"),
+    RunStatus.FAILED: ("sop retry {id}", 'sop skip {id} --reason "why"'),
+    RunStatus.COMPLETED: ("it has ended; sop audit {id} shows its record",),
+    RunStatus.CANCELLED: ("it has ended; sop audit {id} shows its record",),
 }
 
 
@@ -42,51 +42,60 @@ def verb_of(command: Command) -> str:
 
 
 def what_now(run: Run) -> str:
-    """The one or two moves that take the run further, as commands."""
+    """The moves that take the run further, in one sentence."""
+    *others, last = moves_now(run)
+    if len(others) < 2:
+        return " or ".join((*others, last))
+    return f"{', '.join(others)}, or {last}"
+
+
+def moves_now(run: Run) -> tuple[str, ...]:
+    """The one to three moves that take the run further, as commands."""
     status = status_of(run)
     gates = open_gates(run)
     if run.ended is None and run.cancel_requested:
-        return f"sop cancel {run.run_id} waits for its end"
+        return (f"sop cancel {run.run_id} waits for its end",)
     resting = [step for step in children(run) if step.child_standing is not None]
     if resting and not gates and status is not RunStatus.PAUSED:
         asks = resting[0].child_standing in (RunStatus.WAITING_APPROVAL, RunStatus.AWAITING_APPROVAL)
-        return (f"sop approve {resting[0].child} or " if asks else "") + f"sop status {resting[0].child}"
+        return (*((f"sop approve {resting[0].child}",) if asks else ()), f"sop status {resting[0].child}")
     if status in (RunStatus.WAITING_APPROVAL, RunStatus.AWAITING_APPROVAL):
         step = f" --step {gates[0][0]}" if len(gates) > 1 else ""
-        return f'sop approve {run.run_id}{step} or sop reject {run.run_id}{step} --reason "why"'
+        return f"sop approve {run.run_id}{step}", f'sop reject {run.run_id}{step} --reason "why"'
     by_hand = [s.number for s in run.steps.values() if awaits_report(run, s)]
     if by_hand and status in (RunStatus.RUNNING, RunStatus.PAUSED):
         step = f" --step {by_hand[0]}" if len(by_hand) > 1 else ""
-        return f'sop complete {run.run_id}{step} or sop fail {run.run_id}{step} --reason "why"'
+        return f"sop complete {run.run_id}{step}", f'sop fail {run.run_id}{step} --reason "why"'
     unknown = [s.number for s in run.steps.values() if s.condition_unknown and s.status is StepStatus.PENDING]
     if status is RunStatus.PAUSED and unknown:
-        return f'sop skip {run.run_id} --step {unknown[0]} --reason "why" or sop retry {run.run_id} --param NAME=VALUE'
+        skip = f'sop skip {run.run_id} --step {unknown[0]} --reason "why"'
+        return skip, f"sop retry {run.run_id} --param NAME=VALUE"
     stuck = [s.status for s in run.steps.values() if s.stuck]
     if status is RunStatus.PAUSED and stuck and run.rollback is None:
         which = f" --step {next(s.number for s in run.steps.values() if s.stuck)}" if len(stuck) > 1 else ""
         skip = f'sop skip {run.run_id}{which} --reason "why"'
         if StepStatus.INTERRUPTED in stuck:
-            return f"sop retry {run.run_id}, sop complete {run.run_id} if it was done, or {skip}"
-        return f"sop retry {run.run_id} or {skip}"
+            return f"sop retry {run.run_id}", f"sop complete {run.run_id} if it was done", skip
+        return f"sop retry {run.run_id}", skip
     if status is RunStatus.RUNNING and run.pause_requested:
-        return f"sop status {run.run_id} --watch or sop cancel {run.run_id}"
+        return f"sop status {run.run_id} --watch", f"sop cancel {run.run_id}"
     if status in (RunStatus.FAILED, RunStatus.CANCELLED):
         return _after_the_end(run, status)
-    return _NOW[status].format(id=run.run_id)
+    return tuple(move.format(id=run.run_id) for move in _NOW[status])
 
 
-def _after_the_end(run: Run, status: RunStatus) -> str:
+def _after_the_end(run: Run, status: RunStatus) -> tuple[str, ...]:
     undo = "sop rollback {id}" if to_roll_back(run) else ""
     touched = any(step.rollback_begun for step in run.steps.values())
     # a run whose time was up may have failed with no step that could be skipped
     nothing_stuck = not any(step.stuck for step in run.steps.values())
     if status is RunStatus.CANCELLED:
-        way = f"{undo} undoes what was done, sop audit {{id}} shows its record" if undo else _NOW[status]
+        ways = (f"{undo} undoes what was done", "sop audit {id} shows its record") if undo else _NOW[status]
     elif undo:
-        way = f"sop retry {{id}} or {undo}"
+        ways = ("sop retry {id}", undo)
     else:
-        way = "sop retry {id}" if touched or nothing_stuck else _NOW[status]
-    return way.format(id=run.run_id)
+        ways = ("sop retry {id}",) if touched or nothing_stuck else _NOW[status]
+    return tuple(way.format(id=run.run_id) for way in ways)
 
 
 def where(run: Run) -> str:
