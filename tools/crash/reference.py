@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -138,19 +139,18 @@ class Scene:
         """Runs the command to its end. `prefix`: what starts it; `more`: statements before its own."""
         self.commands += 1
         with (self.folder / "out").open("w+b") as out, (self.folder / "err").open("w+b") as err:
-            done = subprocess.run(
+            ended = subprocess.Popen(
                 [*prefix, sys.executable, "-c", MAIN.format(more=more), *args, "--json"],
                 cwd=self.root,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                timeout=COMMAND_SECS,
-                check=False,
             )
+            _await(ended)
             out.seek(0)
             err.seek(0)
-            return self.told(args, done.returncode, out.read(), err.read())
+            return self.told(args, ended.returncode, out.read(), err.read())
 
     def told(self, args: Sequence[str], code: int, out: bytes, err: bytes) -> Told:
         """What a command said counts as acknowledged from here on, also if it was killed after saying it."""
@@ -248,6 +248,18 @@ def environment() -> dict[str, str]:
     """Ours, without what says that a run or an agent is at work; Sopwith is found where we found it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SOP_", "SOPWITH_"))}
     return {**kept, "LANG": "C.UTF-8"}
+
+
+def _await(process: subprocess.Popen[bytes]) -> None:
+    """Until it ends, and no longer: with a time-out the library looks again and again, up to 50 ms late."""
+    watch = os.pidfd_open(process.pid)
+    try:
+        if not select.select([watch], [], [], COMMAND_SECS)[0]:
+            process.kill()
+            raise Stuck(f"a command did not end within {COMMAND_SECS:.0f} s: {process.args}")
+    finally:
+        os.close(watch)
+        process.wait()
 
 
 def _command_lines() -> list[bytes]:

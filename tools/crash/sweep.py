@@ -67,6 +67,8 @@ class Sweep:
         self._method = method
         self._wanted = stages
         self._scenes = [Scene(folder / f"scene-{number}") for number in range(jobs)]
+        self._begins: dict[tuple[Path, str], tuple[str, ...]] = {}
+        """The command that each stage of each scene begins with: it is put back to the same state each time."""
         self._lock = Lock()
         self.report = Report()
 
@@ -132,8 +134,8 @@ class Sweep:
         scene.restore(trial.stage)
         kills = 0
         try:
-            for _ in range(2 if trial.stage.startswith("resume-") else 1):
-                command = _command(scene)
+            for again in range(2 if trial.stage.startswith("resume-") else 1):
+                command = _command(scene) if again else self._begin(scene, trial.stage)
                 told, killed = self._method.kill(scene, command, trial.point)
                 kills += killed
                 if not killed and told.code not in (0, 3, 4):
@@ -144,6 +146,11 @@ class Sweep:
             found = [str(stuck)]
         self._count(trial, kills, found, scene)
         return found
+
+    def _begin(self, scene: Scene, stage: str) -> tuple[str, ...]:
+        if (scene.folder, stage) not in self._begins:
+            self._begins[scene.folder, stage] = _command(scene)
+        return self._begins[scene.folder, stage]
 
     def _count(self, trial: Trial, kills: int, found: list[str], scene: Scene) -> None:
         with self._lock:

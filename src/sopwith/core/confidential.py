@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from posixpath import normpath
 from typing import Any
 
@@ -102,6 +103,7 @@ def can_be_masked(value: str) -> bool:
     return len(value.strip()) >= MIN_CHARACTERS
 
 
+@lru_cache(maxsize=1024)
 def is_credential(variable: str) -> bool:
     """Whether the name of a passed variable says that it holds a secret.
 

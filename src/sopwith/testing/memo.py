@@ -16,7 +16,7 @@ from operator import is_
 from pathlib import Path
 from typing import Any, cast
 
-from sopwith.core import evolve
+from sopwith.core import codec, evolve
 from sopwith.core.child import standing
 from sopwith.core.due import due
 from sopwith.core.events import Event
@@ -49,6 +49,7 @@ def remembering() -> Iterator[None]:
     records.decode_procedure = cache(records.decode_procedure)
     records.sha256 = cache(records.sha256)
     answers: dict[Any, Any] = {function: _asked_once(function) for function in _OF_A_RUN}
+    answers[codec.link] = cache(codec.link)
     answers[evolve.evolve] = _evolved_once(evolve.evolve)
     answers[working_dir] = _found_once(working_dir)
     _put_in_place(answers)
