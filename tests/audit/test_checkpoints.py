@@ -20,13 +20,14 @@ from tests.audit.given import Ledger, batches, put
 from sopwith.audit import statements
 from sopwith.audit.checkpoints import Checkpointer, copy
 from sopwith.audit.merkle import Frontier
-from sopwith.audit.places import Patience, append_line, last_line, lines
+from sopwith.audit.places import append_line, last_line, lines
 from sopwith.audit.signing import SigningKey, known_keys
 from sopwith.audit.statements import BadStatement, Checkpoint, Manifest, Tombstone, line_of, origin_of, read, signed
 from sopwith.errors import StoreError, WorkspaceError
 from sopwith.ports import KeptCheckpoint
 from sopwith.testing.clock import START
 from sopwith.testing.memory import MemoryStore
+from sopwith.turns import Patience
 
 
 @pytest.fixture

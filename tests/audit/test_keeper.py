@@ -209,7 +209,7 @@ def test_two_names_of_one_copy_outside_are_one_place(place: Place, tmp_path: Pat
 def test_a_place_that_somebody_keeps_is_a_warning_and_holds_nothing_up(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sopwith.audit.places.PATIENCE_SECS", 0.0)
+    monkeypatch.setattr("sopwith.turns.PATIENCE_SECS", 0.0)
     share = tmp_path / "share.jsonl"
     place.config = Config(checkpoint_copies=(str(share),))
     place.fill(1)

@@ -77,6 +77,7 @@ _DECIDING = {
     *_of("sopwith.audit", "checkpoints merkle places sealing signing statements"),
     *_of("sopwith.doors", "ancestry caller"),
     *_of("sopwith.doors.cli", "deciding display driving pairs"),
+    "sopwith.turns",
 }
 ALLOWED = {
     "--version": _FRAME,

@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sopwith.audit.merkle import Frontier
-from sopwith.audit.places import Patience, append_line, holds, last_line
+from sopwith.audit.places import append_line, holds, last_line
 from sopwith.audit.statements import BadStatement, Checkpoint, Signer, line_of, read, signed
 from sopwith.core.instant import iso
 from sopwith.errors import StoreError
 from sopwith.ports import KeptCheckpoint, Log, Seals
+from sopwith.turns import Patience
 
 PAGE = 2000
 _PREFIX = b'{"format":"sopwith/checkpoint/1",'

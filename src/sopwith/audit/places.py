@@ -5,34 +5,15 @@ A last line without its newline was cut off by a crash: the next writer takes it
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import stat
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE_SECS = 2.0
-_RETRY_SECS = 0.01
+from sopwith.turns import Patience, take_turn
+
 _FIRST_REACH_BYTES = 4096
-
-
-class Patience:
-    """How long to wait for whoever has a file, for all files that are written together."""
-
-    def __init__(self, seconds: float | None = None, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._left = PATIENCE_SECS if seconds is None else seconds
-        self._sleep = sleep
-
-    def waits(self) -> bool:
-        """Waits a moment; False if there has been enough of that."""
-        if self._left <= 0:
-            return False
-        self._sleep(_RETRY_SECS)
-        self._left -= _RETRY_SECS
-        return True
 
 
 def lies_inside(path: Path, folder: Path) -> bool:
@@ -57,7 +38,7 @@ def append_line(path: Path, line: bytes, patience: Patience | None = None) -> No
     Raises OSError, also where somebody else has the file for longer than `patience` lasts.
     """
     with _opened(path, os.O_RDWR | os.O_CREAT) as descriptor:
-        _lock(descriptor, patience or Patience())  # freed by the close
+        take_turn(descriptor, patience or Patience())  # freed by the close
         end = _end_of_line(descriptor, os.fstat(descriptor).st_size)
         if end != os.fstat(descriptor).st_size:
             os.ftruncate(descriptor, end)
@@ -95,15 +76,6 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
         for number, line in enumerate(file, start=1):
             if line.endswith(b"\n") and line.strip():
                 yield number, line[:-1]
-
-
-def _lock(descriptor: int, patience: Patience) -> None:
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not patience.waits():
-                raise TimeoutError(errno.ETIMEDOUT, "another process keeps it") from None
 
 
 @contextmanager

@@ -6,10 +6,8 @@ What is written has its name on disk for good when the call returns.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +20,6 @@ from sopwith.errors import BadRequest, WorkspaceError
 MAX_BYTES = 1024 * 1024
 _PIECE_BYTES = 32 * 1024
 _PATIENCE_SECS = 5
-_RETRY_SECS = 0.01
 
 
 def read_bounded(path: Path | str, *, limit: int = MAX_BYTES) -> bytes | None:
@@ -155,19 +152,17 @@ def turn_in(folder: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int, folder: Path) -> None:
-    give_up_at = time.monotonic() + _PATIENCE_SECS
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= give_up_at:
-                raise WorkspaceError(
-                    f"cannot write in {folder}: another process has been at it for {_PATIENCE_SECS} seconds",
-                    hint="try again; if this stays, look for a stopped sop",
-                ) from None
-        except OSError as error:
-            raise WorkspaceError.from_os("lock", folder, error) from error
-        time.sleep(_RETRY_SECS)
+    from sopwith.turns import Patience, take_turn  # reading a file takes no turns
+
+    try:
+        take_turn(descriptor, Patience(_PATIENCE_SECS))
+    except TimeoutError:
+        raise WorkspaceError(
+            f"cannot write in {folder}: another process has been at it for {_PATIENCE_SECS} seconds",
+            hint="try again; if this stays, look for a stopped sop",
+        ) from None
+    except OSError as error:
+        raise WorkspaceError.from_os("lock", folder, error) from error
 
 
 def ensure_private_folder(folder: Path) -> None:

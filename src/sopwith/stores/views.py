@@ -6,10 +6,7 @@ written anew from the store as soon as it is noticed, at the latest by `sop doct
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
     from sopwith.ports import Batch, Store
 
 _FIRST_REACH_BYTES = 4096
-_RETRY_SECS = 0.005
 
 
 class FileViews:
@@ -125,9 +121,11 @@ class FileViews:
 
         A writer that keeps it (stopped by SIGSTOP, say) holds up the others for their patience, and not for ever.
         """
+        from sopwith.turns import Patience, take_turn  # whoever only looks takes none
+
         fd = self._opened()
         try:
-            self._lock(fd)
+            take_turn(fd, Patience(self._patience_secs))
             yield
         finally:
             os.close(fd)
@@ -139,16 +137,6 @@ class FileViews:
         except FileNotFoundError:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return os.open(self._folder, flags)
-
-    def _lock(self, fd: int) -> None:
-        give_up_at = time.monotonic() + self._patience_secs
-        while True:
-            try:
-                return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= give_up_at:
-                    raise TimeoutError(errno.ETIMEDOUT, "another process keeps it") from None
-            time.sleep(_RETRY_SECS)
 
 
 def _opened_to_extend(path: str, *, anew: bool) -> int | None:
