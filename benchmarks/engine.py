@@ -3,11 +3,16 @@
 The floor is what must be done whatever the engine is: the very transactions of those runs, with the same statements and
 bytes, on a bare connection of the same settings, and the same lines appended to the event files and the checkpoints.
 Every fsync of both is a durable one (`synchronous=FULL`).
+
+`python -m benchmarks.engine FOLDER RUNS` is one of several processes that share a workspace: it says when it is ready,
+waits for a line, and makes its runs.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -27,6 +32,7 @@ from sopwith.stores.views import FileViews
 
 STEPS = 4
 _WARM_UP = 20
+_PROCESSES = 2
 _WRITES = ("insert", "update", "delete")
 Write = Callable[[apsw.Connection, Path], None]
 
@@ -51,6 +57,7 @@ def measure(folder: Path, *, runs: int = 200, rounds: int = 5) -> dict[str, Any]
         "steps": STEPS,
         "runs per second": round(1 / median(ours), 1),
         "ms per run": round(median(ours) * 1000, 3),
+        "runs per second by two processes": round(median(_together(folder, runs) for _ in range(rounds)), 1),
         "floor ms per run": round(median(floor) * 1000, 3),
         "ratio to the floor": round(median(one / other for one, other in zip(ours, floor, strict=True)), 2),
         "transactions per run": round(transactions(recorded) / runs, 2),
@@ -62,6 +69,31 @@ def _run(workspace: Workspace, runs: int) -> None:
     for _ in range(runs):
         run = workspace.create_run("noop")
         assert run.status == "completed", run
+
+
+def _together(folder: Path, runs: int) -> float:
+    """Runs a second, of all processes that share this workspace at once."""
+    command = [sys.executable, "-m", "benchmarks.engine", str(folder), str(runs)]
+    asked, told = subprocess.PIPE, subprocess.PIPE
+    processes = [subprocess.Popen(command, stdin=asked, stdout=told, text=True) for _ in range(_PROCESSES)]
+    for each in processes:
+        assert each.stdout is not None
+        assert each.stdout.readline() == "ready\n"
+    begun = time.perf_counter()
+    for each in processes:
+        assert each.stdin is not None
+        each.stdin.close()  # the end of its input is a line, too
+    assert [each.wait() for each in processes] == [0] * _PROCESSES
+    return _PROCESSES * runs / (time.perf_counter() - begun)
+
+
+def _one_of_them(folder: Path, runs: int) -> None:
+    with Workspace(folder) as workspace:
+        without_processes(workspace)
+        _run(workspace, _WARM_UP)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        _run(workspace, runs)
 
 
 class _Append:
@@ -160,3 +192,7 @@ def _store(workspace: Workspace) -> SqliteStore:
     store = workspace._opened.engine.parts.store
     assert isinstance(store, SqliteStore)
     return store
+
+
+if __name__ == "__main__":
+    _one_of_them(Path(sys.argv[1]), int(sys.argv[2]))

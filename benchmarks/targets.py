@@ -54,6 +54,11 @@ _COLD = ("sop --version", "sop list (100 procedures)", "sop status", "sop approv
 TARGETS: tuple[Target, ...] = (
     Target("runs of four steps of nothing, times the floor", ("engine", "ratio to the floor"), at_most=3),
     Target("the same, runs a second", ("engine", "runs per second"), at_least=300),
+    Target(
+        "the same by two processes on one store, runs a second",
+        ("engine", "runs per second by two processes"),
+        at_least=300,
+    ),
     Target("the same in dbos on SQLite, times ours", ("rivals", "dbos on SQLite", "times ours"), at_least=10),
     Target("a step of `true` beyond bash's own, ms", ("shellSteps", "overhead ms per step"), at_most=5),
     *(Target(f"`{verb}` from cold, times a bare Python", ("coldStart", verb, "ratio"), at_most=7) for verb in _COLD),

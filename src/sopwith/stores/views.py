@@ -143,9 +143,9 @@ def _opened_to_extend(path: str, *, anew: bool) -> int | None:
     """The log, to read it and to add to it; None where there is none, and none is to be begun."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
     try:
-        return os.open(path, flags)
+        return os.open(path, flags | os.O_CREAT if anew else flags, 0o600)
     except FileNotFoundError:
-        return os.open(path, flags | os.O_CREAT, 0o600) if anew else None
+        return None
 
 
 def _last_seq(fd: int) -> int | None:
