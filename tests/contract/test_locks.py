@@ -121,3 +121,13 @@ def test_all_bytes_from_one_on_are_taken_at_once_or_not_at_all(kind: Kind, path:
         assert not third.acquire(9000)
         assert third.acquire(1)
     second.close()
+
+
+def test_a_file_that_was_deleted_or_replaced_is_not_where_others_look(kind: Kind, path: Path) -> None:
+    held = kind(path)
+    assert held.acquire(7)
+    assert held.is_named()
+    path.unlink()
+    assert not held.is_named()
+    path.touch()
+    assert not held.is_named()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +23,8 @@ from sopwith.doors.cli.door import Door
 from sopwith.doors.cli.server_log import ServerLog
 from sopwith.doors.cli.service_manager import ServiceManager
 from sopwith.engine.auditing import Deferred
+from sopwith.errors import StoreError
+from sopwith.stores.serving_lock import ServingLock
 
 from .test_serve import Serve, detached, detached_while_served, events, serve, status
 from .workshop import SOP, Terminal, Workshop, eventually, lines
@@ -125,6 +129,31 @@ def test_a_second_signal_waits_for_no_signature(workshop: Workshop) -> None:
 
     asyncio.run(end_twice())
     go_on.set()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_it_ends_where_its_lock_is_gone(workshop: Workshop, monkeypatch: pytest.MonkeyPatch, again: bool) -> None:
+    """Another server could begin beside it, and whoever rings finds nobody."""
+    monkeypatch.setattr(serving, "_BEAT_SECS", 0.01)
+    runs = workshop.root / ".pi" / "sops" / "runs"
+
+    async def serve() -> None:
+        door = Door(workspace=str(workshop.root), as_json=False)
+        with closing(ServingLock(runs)) as lock:
+            assert lock.take(door.engine.parts.owner(), staying=True)
+            served = serving._Served(door, lock, ServerLog(door, as_json=False))
+            serving_on = asyncio.ensure_future(served.stay())
+            done, _ = await asyncio.wait({serving_on}, timeout=0.2)
+            assert not done
+            shutil.rmtree(runs)
+            if again:
+                runs.mkdir()
+                (runs / "server.lock").touch()
+            with pytest.raises(StoreError, match="deleted or replaced"):
+                await asyncio.wait_for(serving_on, 20)
+
+    runs.mkdir(exist_ok=True)
+    asyncio.run(serve())
 
 
 def test_two_signals_at_once_are_one_end(workshop: Workshop, serve: Serve, slow: str) -> None:

@@ -47,6 +47,10 @@ class ByteLocks(Protocol):
         """Whether anybody alive holds the lock, this object included."""
         ...
 
+    def is_named(self) -> bool:
+        """Whether the file that was opened still has its name: whoever comes now finds no lock in another one."""
+        ...
+
     def close(self) -> None:
         """Gives all locks back."""
         ...
@@ -94,6 +98,9 @@ class DescriptionLocks:
 
     def is_held(self, byte: int) -> bool:
         return byte in self._held or self._control(fcntl.F_OFD_GETLK, fcntl.F_WRLCK, byte) != fcntl.F_UNLCK
+
+    def is_named(self) -> bool:
+        return _is_named(self._fd, self._path)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -156,6 +163,9 @@ class ProcessLocks:
         fcntl.lockf(self._fd(), fcntl.LOCK_UN, 1, byte)
         return False
 
+    def is_named(self) -> bool:
+        return _is_named(self._fd(), self._path)
+
     def close(self) -> None:
         for byte in tuple(self._held):
             self.release(byte)
@@ -180,6 +190,13 @@ class ProcessLocks:
 def byte_locks(path: Path) -> ByteLocks:
     """The best locks of this platform on the file at `path`, which is made at first use."""
     return DescriptionLocks(path) if hasattr(fcntl, "F_OFD_SETLK") else ProcessLocks(path)
+
+
+def _is_named(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _open(path: Path) -> int:

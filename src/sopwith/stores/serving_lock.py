@@ -75,6 +75,11 @@ class ServingLock:
         """Whether a server is alive that takes up what others make. Makes no file."""
         return self._is_held(_STAYING)
 
+    @property
+    def is_found(self) -> bool:
+        """Whether others still find this lock: its file was neither deleted nor replaced since it was taken."""
+        return self._locks.is_named()
+
     def _is_held(self, byte: int) -> bool:
         return self._path.exists() and self._locks.is_held(byte)
 

@@ -149,6 +149,8 @@ class _Served:
         self._lock = lock
         self._log = log
         self._stop = asyncio.Event()
+        self._lost: StoreError | None = None
+        """Why it ends though nobody told it to."""
         self._hurry = asyncio.Event()
         self._anew = asyncio.Event()
         self._signing = Deferred(door.engine.parts.auditing)
@@ -191,6 +193,7 @@ class _Served:
             aside = [
                 asyncio.ensure_future(_keep_house(self._door, self._log, once=False)),
                 asyncio.ensure_future(_beat(manager, physician)),
+                asyncio.ensure_future(self._end_where_nobody_finds_us()),
                 asyncio.ensure_future(self._postman.stay()),
                 asyncio.ensure_future(self._tracer.stay()),
                 asyncio.ensure_future(triggering.serve()),
@@ -209,6 +212,18 @@ class _Served:
             if web is not None:
                 await web.stop()
             await self._end(left, *aside)
+        if self._lost is not None:
+            raise self._lost
+
+    async def _end_where_nobody_finds_us(self) -> None:
+        """Where the lock's file is gone, another server may begin beside this one, which hears nothing any more."""
+        while self._lock.is_found:
+            await asyncio.sleep(_BEAT_SECS)
+        self._lost = StoreError(
+            f"{self._door.workspace.runs} was deleted or replaced under the server: nobody finds it there any more",
+            hint="start it again; sop doctor writes the files of the runs anew",
+        )
+        self._told_to_end()
 
     def _stir(self, web: Listening | None, triggering: Triggering) -> None:
         self._postman.stir()
