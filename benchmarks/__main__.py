@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -101,9 +102,18 @@ def _measured(name: str) -> Mapping[str, Any]:
     print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="sopwith-bench-") as folder:
-        found = {"ms per fdatasync": _fdatasync_ms(), **SECTIONS[name](Path(folder).resolve())}
+        found = {"commit": _commit(), "ms per fdatasync": _fdatasync_ms(), **SECTIONS[name](Path(folder).resolve())}
     print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
     return found
+
+
+def _commit() -> str:
+    """What is measured; empty where there is no git."""
+    try:
+        told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return told.stdout.strip()
 
 
 def _fdatasync_ms(rounds: int = 100) -> float:

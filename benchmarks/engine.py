@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -74,17 +74,20 @@ def _run(workspace: Workspace, runs: int) -> None:
 def _together(folder: Path, runs: int) -> float:
     """Runs a second, of all processes that share this workspace at once."""
     command = [sys.executable, "-m", "benchmarks.engine", str(folder), str(runs)]
-    asked, told = subprocess.PIPE, subprocess.PIPE
-    processes = [subprocess.Popen(command, stdin=asked, stdout=told, text=True) for _ in range(_PROCESSES)]
-    for each in processes:
-        assert each.stdout is not None
-        assert each.stdout.readline() == "ready\n"
-    begun = time.perf_counter()
-    for each in processes:
-        assert each.stdin is not None
-        each.stdin.close()  # the end of its input is a line, too
-    assert [each.wait() for each in processes] == [0] * _PROCESSES
-    return _PROCESSES * runs / (time.perf_counter() - begun)
+    with ExitStack() as stack:
+        made = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(_PROCESSES)]
+        processes = [stack.enter_context(each) for each in made]
+        for each in processes:
+            assert each.stdout is not None
+            assert each.stdout.readline() == b"ready\n"
+        begun = time.perf_counter()
+        for each in processes:
+            assert each.stdin is not None
+            each.stdin.close()  # the end of its input is a line, too
+        for each in processes:
+            assert each.stdout is not None
+            assert each.stdout.readline() == b"done\n"
+        return _PROCESSES * runs / (time.perf_counter() - begun)
 
 
 def _one_of_them(folder: Path, runs: int) -> None:
@@ -94,6 +97,7 @@ def _one_of_them(folder: Path, runs: int) -> None:
         print("ready", flush=True)
         sys.stdin.readline()
         _run(workspace, runs)
+        print("done", flush=True)
 
 
 class _Append:

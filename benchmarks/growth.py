@@ -27,11 +27,11 @@ from sopwith.stores.sqlite import SqliteStore
 
 _STEPS = (10, 100, 1000)
 _EVENTS = (10, 100, 1000, 10_000)
-_MARKDOWN_KB = (16, 128, 1000)
+_MARKDOWN_KB = (16, 128, 1024)
 _STEP = "### Step {number}: Work\n\n{prose}\n\n```bash\necho {number}\n```\n\n"
 _PROSE = "What is to be done, and why.\n"
-_LONGEST = 500
-"""So many steps has a Markdown file at most; a larger one has more to say in each."""
+_STEP_BYTES = 2200
+"""Each step says so much: a file of 1 MiB, the largest that is read, has nearly as many steps as a file may."""
 
 
 def measure(folder: Path, *, rounds: int = 3, most_events: int = _EVENTS[-1]) -> dict[str, Any]:
@@ -82,14 +82,14 @@ def _replayed(folder: Path, run_id: str, rounds: int) -> float:
 
 
 def _parsed(size_kb: int, rounds: int) -> float:
-    steps = min(_LONGEST, size_kb * 10)
-    prose = _PROSE * max(1, (size_kb * 1000 // steps - len(_STEP)) // len(_PROSE))
+    steps = size_kb * 1024 // _STEP_BYTES
+    prose = _PROSE * ((_STEP_BYTES - len(_STEP)) // len(_PROSE))
     body = "".join(_STEP.format(number=number, prose=prose) for number in range(1, steps + 1))
     text = f"# Long\n\n**Execution Mode**: auto\n\n## Steps\n\n{body}"
     source = SourceFile("SOP.md", text.encode())
     assert parse_procedure("long", sop_md=source, manifest=None).procedure is not None
     best = _best(lambda: parse_procedure("long", sop_md=source, manifest=None), rounds)
-    return round(best / (len(text) / 1000) * 1000, 3)
+    return round(best / (len(text) / 1024) * 1000, 3)
 
 
 def _verified(folder: Path, rounds: int) -> float:

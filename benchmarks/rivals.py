@@ -17,7 +17,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,18 @@ _LIMIT_SECS = 180.0
 
 def measure(folder: Path, *, rounds: int = 3, seconds: float = _SECONDS) -> dict[str, Any]:
     """Milliseconds a run of four steps, how many times longer than ours that is, and how often a run syncs a file."""
-    python = environment()
     left_out: dict[str, str] = {}
-    with _postgres(folder / "postgres", left_out) as url:
+    python = _environment_if_it_can_be_had(left_out)
+    with nullcontext("") if python is None else _postgres(folder / "postgres", left_out) as url:
         commands = {
             "sopwith": [sys.executable, "-m", "benchmarks.alternatives.sopwith_steps", str(folder / "sopwith")],
             "dbos on SQLite": [*_program(python, "dbos"), f"sqlite:///{folder}/dbos.sqlite"],
             "langgraph on SQLite": [*_program(python, "langgraph"), f"{folder}/langgraph.sqlite"],
             "prefect on SQLite": [*_program(python, "prefect"), f"{folder}/prefect"],
         }
-        if url:
+        if python is None:
+            commands = {"sopwith": commands["sopwith"]}
+        elif url:
             commands["dbos on PostgreSQL"] = [*_program(python, "dbos"), url]
         taken: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(rounds):
@@ -49,7 +51,7 @@ def measure(folder: Path, *, rounds: int = 3, seconds: float = _SECONDS) -> dict
                     taken[name].append(_ms_per_run(command, seconds))
                 except (subprocess.SubprocessError, ValueError, IndexError) as error:
                     left_out[name] = _last_line(error)
-        syncs = {name: _syncs(command, seconds, folder / "syncs") for name, command in commands.items() if taken[name]}
+        syncs = {name: _syncs(commands[name], seconds, folder / "syncs") for name in commands if taken[name]}
     ms = {name: statistics.median(each) for name, each in taken.items() if each}
     ours = ms["sopwith"]
     found: dict[str, Any] = {
@@ -58,6 +60,14 @@ def measure(folder: Path, *, rounds: int = 3, seconds: float = _SECONDS) -> dict
         for name, each in ms.items()
     }
     return {**found, "left out": left_out}
+
+
+def _environment_if_it_can_be_had(left_out: dict[str, str]) -> Path | None:
+    try:
+        return environment()
+    except (subprocess.SubprocessError, OSError) as error:
+        left_out["other engines"] = f"their environment cannot be made: {_last_line(error)}"
+        return None
 
 
 def environment() -> Path:
@@ -74,7 +84,7 @@ def environment() -> Path:
     return python
 
 
-def _program(python: Path, name: str) -> list[str]:
+def _program(python: Path | None, name: str) -> list[str]:
     return [str(python), str(_HERE / f"{name}_steps.py")]
 
 
@@ -97,9 +107,18 @@ def _syncs(command: list[str], seconds: float, log: Path) -> dict[str, float]:
     """How often a run waits for the disk; nothing without strace, or where a server of its own does the writing."""
     if shutil.which("strace") is None or any(part.startswith("postgresql:") for part in command):
         return {}
+    try:
+        few, many = (_counted(command, each, log) for each in (seconds / 4, seconds))
+    except (subprocess.SubprocessError, ValueError, IndexError):
+        return {}
+    # what it syncs before its first run is in both
+    return {"syncs a run": round((many[1] - few[1]) / (many[0] - few[0]), 1)} if many[0] > few[0] else {}
+
+
+def _counted(command: list[str], seconds: float, log: Path) -> tuple[int, int]:
+    """Runs, and syncs from its start to its end."""
     runs, _taken = _turn(command, seconds, "strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o", str(log))
-    lines = log.read_text().splitlines()
-    return {"syncs a run": round(sum(1 for line in lines if "sync(" in line) / runs, 1)}
+    return runs, sum(1 for line in log.read_text().splitlines() if "sync(" in line)
 
 
 def _last_line(error: Exception) -> str:
@@ -120,16 +139,26 @@ def _postgres(folder: Path, left_out: dict[str, str]) -> Iterator[str]:
     # it refuses to run as root
     as_user: list[str] = []
     if os.geteuid() == 0:
-        user = pwd.getpwnam("postgres")
+        try:
+            user = pwd.getpwnam("postgres")
+        except KeyError:
+            left_out["dbos on PostgreSQL"] = "root may not run it, and there is no user postgres"
+            yield ""
+            return
         os.chown(folder, user.pw_uid, user.pw_gid)
-        for above in folder.parents[:2]:
-            above.chmod(0o755)
+        # it has to reach its folder, in one that was made for us alone
+        folder.parent.chmod(folder.parent.stat().st_mode | 0o011)
         as_user = ["runuser", "-u", "postgres", "--"]
     data, control = str(folder / "data"), [*as_user, str(programs / "pg_ctl"), "-D", str(folder / "data")]
     run = partial(subprocess.run, check=True, stdout=subprocess.DEVNULL, cwd=folder)
-    run([*as_user, str(programs / "initdb"), "-D", data, "-A", "trust", "-U", "postgres"])
     listen = f"-k {folder} -h ''"
-    run([*control, "-w", "-o", listen, "-l", str(folder / "log"), "start"])
+    try:
+        run([*as_user, str(programs / "initdb"), "-D", data, "-A", "trust", "-U", "postgres"])
+        run([*control, "-w", "-o", listen, "-l", str(folder / "log"), "start"])
+    except (subprocess.SubprocessError, OSError) as error:
+        left_out["dbos on PostgreSQL"] = f"its server does not start here: {_last_line(error)}"
+        yield ""
+        return
     try:
         yield f"postgresql://postgres@/postgres?host={folder}"
     finally:

@@ -10,6 +10,8 @@ from benchmarks.targets import RESULTS, missing, verdicts
 
 _PER_SIZE = ("planning, ms per step", "a whole run, ms per step", "replay, µs per event", "parsing, ms per KB")
 
+_ITEMS = ("items", "items, ten at once")
+
 
 def performance_part() -> str:
     """Each target with what was measured, the other engines, and what grows with what."""
@@ -22,6 +24,8 @@ def _machine(results: Mapping[str, Any]) -> Iterator[str]:
     syncs = [each["ms per fdatasync"] for each in results.values() if "ms per fdatasync" in each]
     yield f"Measured on {machine['cpus']} shared virtual cores; Python {machine['python']}, SQLite {machine['sqlite']}."
     yield f"One `fdatasync` of a page took from {min(syncs):g} to {max(syncs):g} ms, before each of the sections."
+    commits = sorted({each["commit"] for each in results.values() if each.get("commit")})
+    yield f"What was measured: {'commit' if len(commits) == 1 else 'commits'} {', '.join(commits)}."
 
 
 def _targets(results: Mapping[str, Any]) -> Iterator[str]:
@@ -29,6 +33,8 @@ def _targets(results: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---:|---:|---|"
     for each in verdicts(results):
         yield f"| {each.what} | {each.value:,g} | {each.target.bound()} | {'met' if each.met else '**missed**'} |"
+    if (floor := results["engine"].get("floor ms per run")) is not None:
+        yield f"| the floor of four steps of nothing, ms | {floor:g} | | |"
     for what in missing(results):
         yield f"| {what} | not measured | | |"
 
@@ -53,4 +59,9 @@ def _growth(results: Mapping[str, Any]) -> Iterator[str]:
     for what in _PER_SIZE:
         for size, value in results["growth"][what].items():
             yield f"| {what} | {size} | {value:g} |"
+    for shape in _ITEMS:
+        for size, value in results["planning"][shape].items():
+            yield f"| planning, ms per item ({shape.removeprefix('items, ')}) | {size} | {value:g} |"
+    often = 1e6 / results["verification"]["events/s verified, a checkpoint a run"]
+    yield f"| verification, µs per event, a checkpoint after each run of 8 | all | {often:.1f} |"
     yield f"| verification, µs per event | all | {results['growth']['verification, µs per event']:g} |"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def test_transactions_and_waits_are_those_of_the_store(workspace: Workspace) -> 
         ({"a": 100}, {"a": 100}, []),
         ({"a": 105}, {"a": 100}, []),
         ({"a": 50}, {"a": 100}, []),
-        ({"a": 106}, {"a": 100}, ["a: 106, and 100 in the last release"]),
+        ({"a": 106}, {"a": 100}, ["a: 106, and 100 in the counts that are kept"]),
         ({"b": 1}, {"a": 100}, ["a is not counted any more"]),
         ({"a": 100, "new": 7}, {"a": 100}, []),
         ({"a": 100}, {}, []),
@@ -70,3 +71,19 @@ def test_transactions_and_waits_are_those_of_the_store(workspace: Workspace) -> 
 )
 def test_a_growth_is_told(found: dict[str, float], before: dict[str, float], told: list[str]) -> None:
     assert list(regression.grown(found, before)) == told
+
+
+def test_on_another_python_waits_and_transactions_are_compared_all_the_same() -> None:
+    kept = {"3.11": {"bytecode instructions of a run": 100, "transactions of a run": 6, "waits of a run": 7}}
+    assert regression._of_any_version(kept) == {"transactions of a run": 6, "waits of a run": 7}
+    assert regression._of_any_version({}) == {}
+
+
+def test_each_file_that_is_synced_is_a_wait(tmp_path: Path) -> None:
+    with regression._syncs() as synced, (tmp_path / "file").open("wb") as file:
+        os.fsync(file)
+        os.fdatasync(file.fileno())
+    assert len(synced) == 2
+    with (tmp_path / "file").open("rb") as file:
+        os.fsync(file)
+    assert len(synced) == 2

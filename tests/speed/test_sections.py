@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import agents, cold_start, engine, growth, output, planning, serving, steps
+from benchmarks import agents, cold_start, engine, growth, output, planning, rivals, serving, steps
 from benchmarks.targets import TARGETS
 from tests.docs import pages
 
@@ -17,7 +18,7 @@ SMALL: dict[str, Callable[[Path], Mapping[str, Any]]] = {
     "coldStart": lambda folder: cold_start.measure(folder, rounds=2),
     "serving": lambda folder: serving.measure(folder, waiting=0, rounds=2, idle_secs=0.1),
     "growth": lambda folder: growth.measure(folder, rounds=1, most_events=10),
-    "output": lambda folder: output.measure(folder, size_bytes=1_000_000),
+    "output": lambda folder: output.measure(folder, size_bytes=1_000_000, text_bytes=1_000_000, rounds=1),
     "planning": lambda _: planning.measure(rounds=1),
     "agents": lambda folder: agents.measure(folder, rounds=1),
 }
@@ -52,3 +53,18 @@ def _at(part: Any, keys: tuple[str, ...]) -> Any:
     for key in keys:
         part = part[key]
     return part
+
+
+def test_where_no_other_engine_can_be_had_ours_is_measured_and_the_page_can_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable() -> Path:
+        raise subprocess.CalledProcessError(1, ["pip"], stderr="no such registry")
+
+    above = tmp_path.parent.stat().st_mode
+    monkeypatch.setattr(rivals, "environment", unreachable)
+    found = rivals.measure(tmp_path, rounds=1, seconds=0.2)
+    assert found["sopwith"]["times ours"] == 1
+    assert found["left out"]["other engines"].endswith("no such registry")
+    assert set(found) == {"sopwith", "left out"}
+    assert tmp_path.parent.stat().st_mode == above, "a server's user needs our folder, and none above it"

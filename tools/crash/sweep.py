@@ -67,8 +67,10 @@ class Sweep:
         self._method = method
         self._wanted = stages
         self._scenes = [Scene(folder / f"scene-{number}") for number in range(jobs)]
-        self._begins: dict[tuple[Path, str], tuple[str, ...]] = {}
-        """The command that each stage of each scene begins with: it is put back to the same state each time."""
+        self._begins: dict[tuple[Path, str], tuple[tuple[str, ...], dict[int, Any]]] = {}
+        """The command that each stage of each scene begins with, and what it was told of steps when it looked: it is
+        put back to the same state each time.
+        """
         self._lock = Lock()
         self.report = Report()
 
@@ -149,8 +151,11 @@ class Sweep:
 
     def _begin(self, scene: Scene, stage: str) -> tuple[str, ...]:
         if (scene.folder, stage) not in self._begins:
-            self._begins[scene.folder, stage] = _command(scene)
-        return self._begins[scene.folder, stage]
+            command = _command(scene)
+            self._begins[scene.folder, stage] = command, dict(scene.acknowledged.steps)
+        command, told = self._begins[scene.folder, stage]
+        scene.acknowledged.steps.update(told)
+        return command
 
     def _count(self, trial: Trial, kills: int, found: list[str], scene: Scene) -> None:
         with self._lock:
