@@ -31,6 +31,7 @@ def test_one_asks_soon_at_first_and_ever_more_rarely(waiting: tuple[int, int]) -
         take_turn(waiting[1], Patience(PATIENCE_SECS, sleep=slept.append))
     assert slept[0] < 0.001, "a turn mostly lasts less than a millisecond"
     assert all(one <= other for one, other in pairwise(slept))
+    assert len(slept) < 200, "nobody asks a thousand times a second for long"
     assert PATIENCE_SECS <= sum(slept) < PATIENCE_SECS + 0.01, "none of the waits is long"
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import stat
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -61,10 +64,26 @@ def test_where_no_other_engine_can_be_had_ours_is_measured_and_the_page_can_say_
     def unreachable() -> Path:
         raise subprocess.CalledProcessError(1, ["pip"], stderr="no such registry")
 
-    above = tmp_path.parent.stat().st_mode
     monkeypatch.setattr(rivals, "environment", unreachable)
     found = rivals.measure(tmp_path, rounds=1, seconds=0.2)
     assert found["sopwith"]["times ours"] == 1
     assert found["left out"]["other engines"].endswith("no such registry")
     assert set(found) == {"sopwith", "left out"}
-    assert tmp_path.parent.stat().st_mode == above, "a server's user needs our folder, and none above it"
+
+
+def test_a_server_that_does_not_start_is_left_out_and_no_folder_above_ours_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its user has to reach its folder; the one above ours may be everybody's."""
+    ours = tmp_path / "ours"
+    ours.mkdir(mode=0o700)
+    tmp_path.chmod(0o1777)
+    monkeypatch.setattr(rivals, "_postgres_programs", lambda: tmp_path / "nowhere")
+    monkeypatch.setattr("pwd.getpwnam", lambda _name: pwd.getpwuid(os.getuid()))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    left_out: dict[str, str] = {}
+    with rivals._postgres(ours / "postgres", left_out) as url:
+        assert url == ""
+    assert "does not start here" in left_out["dbos on PostgreSQL"]
+    assert stat.S_IMODE(ours.stat().st_mode) == 0o711
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
