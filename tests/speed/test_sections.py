@@ -32,6 +32,7 @@ def test_a_section_measures_what_its_targets_are_about(
     section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "SOP", pages.command())
+    monkeypatch.setattr(cold_start, "SOP", pages.command())
     monkeypatch.setattr(serving, "_SETTLE_SECS", 0.0)
     monkeypatch.setattr(cold_start, "_instructions", lambda *_: {})
     monkeypatch.setattr(planning, "_SIZES", (10, 20))
