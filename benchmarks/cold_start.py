@@ -36,20 +36,21 @@ def measure(folder: Path, *, procedures: int = 100, rounds: int = 15) -> dict[st
     make_workspace(folder, {f"procedure-{number}": ["true"] for number in range(procedures)})
     run_id = sop(folder, "run", "procedure-0", "--json")["runId"]
     sop(folder, "list", "--json")
+    command = str(SOP)
     looking = {
         _BARE: [sys.executable, "-c", "pass"],
-        "sop --version": [str(SOP), "--version"],
-        f"sop list ({procedures} procedures)": [str(SOP), "list"],
-        "sop status": [str(SOP), "status", run_id],
-        "sop inbox": [str(SOP), "inbox"],
-        "sop history": [str(SOP), "history"],
-        "sop validate": [str(SOP), "validate", "procedure-0"],
+        "sop --version": [command, "--version"],
+        f"sop list ({procedures} procedures)": [command, "list"],
+        "sop status": [command, "status", run_id],
+        "sop inbox": [command, "inbox"],
+        "sop history": [command, "history"],
+        "sop validate": [command, "validate", "procedure-0"],
     }
     counted = _instructions(looking, folder)
     gates = _open_gates(folder, rounds)
     deciding = {
-        "sop approve, a vote": iter([[str(SOP), *each] for each in gates["vote"]]),
-        "sop approve, a step by hand": iter([[str(SOP), *each] for each in gates["hand"]]),
+        "sop approve, a vote": iter([[command, *each] for each in gates["vote"]]),
+        "sop approve, a step by hand": iter([[command, *each] for each in gates["hand"]]),
     }
     for argv in looking.values():
         subprocess.run(argv, cwd=folder, check=True, **_QUIET)  # one that fails would be quick

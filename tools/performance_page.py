@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks.targets import RESULTS, missing, verdicts
 
 _PER_SIZE = ("planning, ms per step", "a whole run, ms per step", "replay, µs per event", "parsing, ms per KB")
-
 _ITEMS = ("items", "items, ten at once")
 
 
