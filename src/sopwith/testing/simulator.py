@@ -317,6 +317,7 @@ class _Simulation:
 
     def released(self, claim: Claim) -> None:
         self.laws.released(claim)
+        self._servers.released(claim)
 
     def seen(self, process: Process, run_id: str) -> None:
         if run_id in self.laws.runs:
@@ -697,6 +698,7 @@ class _Simulation:
     def _check_nobody_is_stranded(self) -> None:
         """Without a crash, whoever changes a run drives it on, or leaves that to somebody who does.
 
+        A server that is told to stop leaves what it drives, also where somebody was told just before that it does.
         Where a server lives, none is left, whatever crashed.
         """
         served = bool(self._servers.alive)
@@ -708,7 +710,7 @@ class _Simulation:
                 self.laws.check_overdue(run_id, self._clock.now().at)
             if (self._crashes_allowed or self._troubles.happened) and run_id != self._last_word_on:
                 continue
-            if run_id in self._let_down:
+            if run_id in self._let_down or self._servers.has_left(run):
                 continue
             left = [item for item in self._ready(run) if item.at is None]
             # a server may watch what hangs
