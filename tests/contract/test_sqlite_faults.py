@@ -183,6 +183,27 @@ def test_a_claim_that_could_not_be_recorded_keeps_nobody_out(disk: Disk, tmp_pat
     other.close()
 
 
+def test_a_claim_whose_end_could_not_be_recorded_keeps_nobody_out(disk: Disk, tmp_path: Path) -> None:
+    """Else a server would hold a run for as long as it lives, and drive it no more."""
+    store, other = SqliteStore(tmp_path / "runs.db"), SqliteStore(tmp_path / "runs.db")
+    add(store)
+    claim = store.claim(RUN, owner("me"), START)
+    disk.fault = Fault("sync", disk.counts["sync"] + 1, EIO_SYNC, lasting=True)
+    with pytest.raises(StoreError, match="reading or writing it failed"):
+        add(store)
+    with pytest.raises(StoreError, match="and still does"):
+        store.release(claim)
+    disk.heal()
+    assert store.holder(RUN) is None
+    again = store.claim(RUN, owner("me"), START)
+    assert again is not None
+    assert again.epoch > claim.epoch
+    store.release(again)
+    assert other.claim(RUN, owner("another"), START) is not None
+    store.close()
+    other.close()
+
+
 # migrations
 
 

@@ -175,6 +175,20 @@ def test_a_store_is_of_no_use_after_a_fork(store: SqliteStore) -> None:
     store.append(RUN, 1, next_batch(first_batch(RUN)))
 
 
+def test_a_fork_cannot_give_back_the_claim_of_its_parent(store: SqliteStore) -> None:
+    other, claim = SqliteStore(store._db.path), store.claim(RUN, owner("me"), START)
+    child = os.fork()
+    if child == 0:
+        try:
+            store.release(claim)
+        except StoreError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert other.holder(RUN) == owner("me")
+    other.close()
+
+
 def test_a_plan_that_dies_leaves_the_store_usable(store: SqliteStore) -> None:
     def plan(_: Occupancy) -> Batch:
         raise KeyboardInterrupt

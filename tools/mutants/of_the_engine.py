@@ -652,15 +652,15 @@ MUTANTS = (
     rule(
         "an old claim frees nothing (sqlite)",
         "stores/claims.py:free",
-        "if self._epochs.get(ordinal) != claim.epoch:",
-        "if False:",
+        "if held is None or held.epoch != claim.epoch:",
+        "if held is None:",
         found_by=_CONTRACT,
     ),
     rule(
         "a freed claim frees its lock (sqlite)",
         "stores/claims.py:free",
-        "                self._locks.release(ordinal)\n",
-        "",
+        "                self.unlock(held.ordinal, claim)\n",
+        "                pass\n",
         found_by=_CONTRACT,
     ),
 )

@@ -5,6 +5,7 @@ lock, and an epoch, which fences off those before it.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,14 +20,21 @@ from sopwith.stores.rows import StoredRun, instant, milliseconds
 _OWNER = msgspec.json.Decoder(Owner)
 
 
+class _Held(NamedTuple):
+    """The lock that goes with a claim, and its epoch."""
+
+    ordinal: int
+    epoch: int
+
+
 class Claims:
     """The claims of one store object; what the methods promise stands in `ports.Store`."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._locks = byte_locks(lock_path(db.path))
-        self._epochs: dict[int, int] = {}
-        """The claims that this object holds: run ordinal to epoch."""
+        self._held: dict[str, _Held] = {}
+        """The claims that this object holds, by run: known also while the database cannot be used."""
 
     def take(self, run_id: str, owner: Owner, now: datetime) -> Claim | None:
         with self._db.reading():
@@ -43,7 +51,7 @@ class Claims:
             if epoch is None:
                 self._locks.release(ordinal)
                 return None
-            self._epochs[ordinal] = epoch
+            self._held[run_id] = _Held(ordinal, epoch)
             return Claim(run_id=run_id, epoch=epoch, owner=owner)
 
     def take_first(self, ordinal: int, run: RunSummary, owner: Owner) -> Claim | None:
@@ -58,7 +66,7 @@ class Claims:
         except BaseException:
             self._locks.release(ordinal)
             raise
-        self._epochs[ordinal] = epoch
+        self._held[run.run_id] = _Held(ordinal, epoch)
         return Claim(run_id=run.run_id, epoch=epoch, owner=owner)
 
     def record_end(self, ordinal: int, claim: Claim) -> None:
@@ -67,8 +75,8 @@ class Claims:
 
     def unlock(self, ordinal: int, claim: Claim) -> None:
         """Frees the lock of a claim whose end is recorded, or that was never committed."""
-        if self._epochs.get(ordinal) == claim.epoch:
-            del self._epochs[ordinal]
+        if self._held.get(claim.run_id) == (ordinal, claim.epoch):
+            del self._held[claim.run_id]
             self._locks.release(ordinal)
 
     def renew(self, claim: Claim, now: datetime) -> None:
@@ -87,16 +95,16 @@ class Claims:
         return Lease(owner=_OWNER.decode(row[0]), until=instant(row[1]))
 
     def free(self, claim: Claim) -> None:
-        with self._db.reading():
-            ordinal = self._db.value("ordinal_of_run", run_id=claim.run_id)
-            if self._epochs.get(ordinal) != claim.epoch:
-                return
-            try:
-                with self._db.writing():
-                    self._db.run("free_claim", run=ordinal, epoch=claim.epoch)
-            finally:
-                del self._epochs[ordinal]
-                self._locks.release(ordinal)
+        held = self._held.get(claim.run_id)
+        if held is None or held.epoch != claim.epoch:
+            return
+        try:
+            with self._db.writing():
+                self._db.run("free_claim", run=held.ordinal, epoch=held.epoch)
+        finally:
+            # also where that cannot be recorded: the lock would keep all others out. A fork shares it with its parent
+            if not self._db.is_foreign:
+                self.unlock(held.ordinal, claim)
 
     def holder(self, run_id: str) -> Owner | None:
         with self._db.reading():
@@ -118,7 +126,7 @@ class Claims:
 
     def close(self) -> None:
         self._locks.close()
-        self._epochs.clear()
+        self._held.clear()
 
     def _record(self, ordinal: int, run_id: str, owner: Owner, now: datetime) -> int | None:
         """The epoch of the new claim; None, recording nothing, while a lease keeps this owner out."""
