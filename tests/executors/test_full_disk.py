@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -24,7 +26,7 @@ from sopwith.executors.shell import ShellExecutor
 from sopwith.ports import WorkOrder
 from sopwith.testing.contract_executor import ok, run, watched
 
-from .bench import end_all, executor, open_gate, order, starts, until
+from .bench import FOREVER, end_all, executor, keeper_of, open_gate, order, starts, until
 
 COUNT = 'echo once >> "$STARTS"; '
 KIB = 1024
@@ -231,6 +233,67 @@ def test_an_engine_with_too_many_files_open_looks_again_later(folder, monkeypatc
     monkeypatch.setattr(os, "open", sometimes)
     result = result_of(work)
     assert (len(refused), result.exit_code, result.output) == (2, 3, "hello\n")
+
+
+@contextlib.contextmanager
+def few_files(spare: int) -> Iterator[None]:
+    """This process may open so many more files, and no more."""
+    before, held = resource.getrlimit(resource.RLIMIT_NOFILE), []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[0], 512), before[1]))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(spare):
+            os.close(held.pop())
+        yield
+    finally:
+        for file in held:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_a_step_that_runs_is_watched_though_too_many_files_are_open_by_then(folder, monkeypatch, spare):
+    """It was told never to have started, and so would have been tried again beside itself."""
+    work, real = order(folder, COUNT + "echo hello; exit 3"), keeper_process.nurseries.fork
+    limits = contextlib.ExitStack()
+
+    def begun(launch: Launch) -> int:
+        pid = real(launch)
+        until(lambda: starts(work))
+        limits.enter_context(few_files(spare))
+        return pid
+
+    async def story() -> StepResult:
+        watch = await executor().start(work, lambda _: None)
+        waiting = asyncio.ensure_future(watch.wait())
+        await asyncio.sleep(0)
+        limits.close()
+        return ok(await waiting)
+
+    monkeypatch.setattr(keeper_process.nurseries, "fork", begun)
+    result = run(story())
+    assert (result.exit_code, result.output, result.error) == (3, "hello\n", "exit status 3")
+    assert starts(work) == 1
+
+
+@pytest.mark.parametrize("spare", range(6))
+def test_who_has_too_many_files_open_takes_no_living_step_for_a_lost_one(folder, spare):
+    work = order(folder, COUNT + FOREVER)
+
+    async def story() -> StepResult:
+        await executor().start(work, lambda _: None)
+        identity = await asyncio.to_thread(keeper_of, work)
+        assert identity.alive()
+        with few_files(spare), contextlib.suppress(OSError):
+            watched(await executor().recover(work, lambda _: None))
+        watch = watched(await executor().recover(work, lambda _: None))
+        await open_gate(work)
+        return ok(await watch.wait())
+
+    assert run(story()).error == ""
+    assert starts(work) == 1
 
 
 def test_a_log_that_cannot_be_kept_takes_nothing_from_the_result(folder, monkeypatch):

@@ -307,8 +307,8 @@ def test_other_work_goes_on_while_nothing_may_be_shown(folder):
         watch = await executor().start(work, lambda _: None)
         waiting = asyncio.ensure_future(watch.wait())
         while not waiting.done():
-            looks.append(watch._reader.excerpt.taken_bytes)
             await asyncio.sleep(0)
+            looks.append(watch._reader.excerpt.taken_bytes)
         return ok(await waiting)
 
     assert run(story()).output == "***"

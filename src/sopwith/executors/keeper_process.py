@@ -39,9 +39,10 @@ _MOST_LOSSES = 3
 class KeeperProcess:
     """One keeper. Made inside a running event loop, which reaps it even when nobody waits any more."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, started: str | None = None) -> None:
+        """Raises nothing, for there is a process by now. `started`: its start time, where that is known."""
         self._pid = pid
-        self._started = start_time(pid)
+        self._started = started
         self._ended = asyncio.Event()
         self.exit_status: int | None = None
         """Of a keeper that this process started and that has ended."""
@@ -49,6 +50,8 @@ class KeeperProcess:
         self._loop = asyncio.get_running_loop()
         if self._handle >= 0:
             self._loop.add_reader(self._handle, self._on_end)
+        else:
+            self._runs()
 
     @property
     def ended(self) -> bool:
@@ -82,7 +85,13 @@ class KeeperProcess:
             self._on_end()
 
     def _runs(self) -> bool:
-        return self._started is not None and start_time(self._pid) == self._started
+        try:
+            started = start_time(self._pid)
+        except OSError:  # nobody can tell now
+            return True
+        if self._started is None:
+            self._started = started
+        return started is not None and started == self._started
 
     def forget(self) -> None:
         """Watches no more; the process is left alone."""
@@ -235,9 +244,18 @@ def _readable(file: int) -> bool:
 
 
 def adopt_keeper(identity: Identity) -> KeeperProcess | None:
-    """The keeper that a dead engine started, or None if it has ended. A process that got its pid since is no keeper."""
-    keeper = KeeperProcess(identity.pid)  # its handle first: what is checked then is what is watched
-    if identity.alive():
+    """The keeper that a dead engine started, or None if it has ended. A process that got its pid since is no keeper.
+
+    Raises OSError where nobody can tell now.
+    """
+    # its handle first: what is checked then is what is watched
+    keeper = KeeperProcess(identity.pid, identity.started)
+    try:
+        alive = identity.alive()
+    except OSError:
+        keeper.forget()
+        raise
+    if alive:
         return keeper
     keeper.forget()
     return None

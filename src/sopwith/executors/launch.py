@@ -23,7 +23,7 @@ import msgspec
 from sopwith.core.address import step_id
 from sopwith.core.procedure import MAX_INTEGER
 from sopwith.executors.keeper import RESULT_BYTES
-from sopwith.executors.processes import Identity
+from sopwith.executors.processes import PASSING, Identity
 from sopwith.ports import WorkOrder, verification_name
 
 _VOID = b"void\n"
@@ -208,11 +208,14 @@ class Launch:
     def is_kept(self) -> bool:
         """Whether its keeper lives, wherever that is: in a container, its pid is another one, or none, from here.
 
-        Keepers of older versions hold no lock, nor do those on a file system without locks.
+        Keepers of older versions hold no lock, nor do those on a file system without locks. Raises OSError where nobody
+        can tell now.
         """
         try:
             file = os.open(self._result, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
+        except OSError as error:
+            if error.errno in PASSING:
+                raise
             return False
         try:
             os.lockf(file, os.F_TEST, 0)

@@ -5,12 +5,16 @@ Reads /proc. Where there is none (macOS) the start time is `-` and a pid is beli
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import msgspec
 
 from sopwith.executors.keeper import boot_id, processes
+
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+"""This process has too much open, or the machine too little left: what cannot be looked at now may well be there."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -21,8 +25,11 @@ class Identity(msgspec.Struct, frozen=True):
     boot: str
 
     def alive(self) -> bool:
-        """Whether exactly this process still runs; one that has ended and waits to be reaped does not."""
-        return self.boot in (boot_id(), "-") and start_time(self.pid) == self.started
+        """Whether exactly this process still runs; one that has ended and waits to be reaped does not.
+
+        Raises OSError where nobody can tell now.
+        """
+        return start_time(self.pid) == self.started and self.boot in (boot_id(), "-")
 
 
 def carried(cookie: str) -> bool:
@@ -43,10 +50,12 @@ def _carries(pid: str, cookie: bytes) -> bool:
 
 
 def start_time(pid: int) -> str | None:
-    """When the process started, or None if it has ended."""
+    """When the process started, or None if it has ended. Raises OSError where nobody can tell now."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
-    except OSError:
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
         return _without_proc(pid)
     return None if fields[0] in "ZX" else fields[19]
 

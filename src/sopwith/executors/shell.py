@@ -93,7 +93,6 @@ class ShellExecutor:
         try:
             self._prepare(order, launch)
             keeper = start_keeper_alone(launch) if alone else start_keeper(launch)
-            return LaunchWatch(order, launch, keeper, on_output)
         except FileExistsError:
             raise _started_before(order) from None
         except ValueError as error:
@@ -103,6 +102,7 @@ class ShellExecutor:
             for path in (launch.order, launch.secret_params):
                 path.unlink(missing_ok=True)
             return Settled(not_started(start_error(error.errno or 0)))
+        return LaunchWatch(order, launch, keeper, on_output)
 
     def _prepare(self, order: WorkOrder, launch: Launch) -> None:
         from sopwith.executors.launch import Order

@@ -22,14 +22,12 @@ from sopwith.executors.launch import Ending, Launch, Marks, cookie_of, launches,
 from sopwith.executors.masked import Secrecy, forget
 from sopwith.executors.outcome import not_started, start_error, step_result
 from sopwith.executors.outputs import MAX_FILE_BYTES, Values, read_values
-from sopwith.executors.processes import carried
+from sopwith.executors.processes import PASSING, carried
 from sopwith.executors.spool import Excerpt, Log, SpoolReader, is_whole
 from sopwith.executors.strays import hidden_in_group, in_group
 from sopwith.ports import Lost, WorkOrder
 
 _T = TypeVar("_T")
-_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
-"""This process has too much open, or the machine too little left. The step knows nothing of it, and goes on."""
 _PASSING_SECS = 0.25
 _UNABLE = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 """What a keeper that could not even make its mark leaves with, as its exit status."""
@@ -51,15 +49,16 @@ class LaunchWatch:
         self._keeper = keeper
         self._on_output = on_output
         self._log = Log(order.folder)
-        self._secrecy = Secrecy(launch, order.confidential)
-        is_there = launch.spool.exists() or keeper is not None or self._secrecy.stands_in
-        self._reader = self._secrecy.reader(self._log) if is_there else SpoolReader(self._log.path)
+        self._begun = False
+        self._secrecy: Secrecy
+        self._reader: SpoolReader
         self._stopping = False
         self._result: StepResult | Lost | None = None
 
     async def wait(self) -> StepResult | Lost:
         """How the attempt ended; Lost if its keeper died before it could tell. May be cancelled and called again."""
         if self._result is None:
+            await _patiently(self._begin)
             await _patiently(self._follow)
             self._reader.close()
             self._result = await _patiently(self._conclude)
@@ -71,6 +70,15 @@ class LaunchWatch:
         if self._keeper is not None and not self._keeper.ended:
             self._keeper.terminate()
             await self._keeper.wait()
+
+    async def _begin(self) -> None:
+        """The first look. It takes files to open, and the step may run by now: what fails is tried again."""
+        if self._begun:
+            return
+        self._secrecy = Secrecy(self._launch, self._order.confidential)
+        is_there = self._launch.spool.exists() or self._keeper is not None or self._secrecy.stands_in
+        self._reader = self._secrecy.reader(self._log) if is_there else SpoolReader(self._log.path)
+        self._begun = True
 
     async def _follow(self) -> None:
         pause = TAIL_SECS
@@ -118,7 +126,7 @@ class LaunchWatch:
             else:
                 await asyncio.to_thread(self._log.keep, source, excerpt)
         except OSError as error:
-            if error.errno in _PASSING:
+            if error.errno in PASSING:
                 raise
             return (f"its log could not be kept: {error.strerror or error}",)
         except RuntimeError:  # no thread to be had
@@ -170,7 +178,7 @@ async def _patiently(act: Callable[[], Awaitable[_T]]) -> _T:
         try:
             return await act()
         except OSError as error:
-            if error.errno not in _PASSING:
+            if error.errno not in PASSING:
                 raise
         await asyncio.sleep(_PASSING_SECS)
 
