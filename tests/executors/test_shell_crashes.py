@@ -17,12 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from sopwith.clock import boot_id
 from sopwith.core.commands import StepResult
 from sopwith.errors import Conflict
 from sopwith.executors import keeper
-from sopwith.executors.launch import Launch, Order, launches
+from sopwith.executors.launch import Launch, Marks, Order, launches
 from sopwith.executors.processes import start_time
 from sopwith.executors.shell import ShellExecutor
 from sopwith.ports import Lost, Watch, WorkOrder
@@ -119,6 +120,45 @@ def test_a_step_that_ended_while_no_engine_lived_is_taken_over_with_its_result(f
     result = ok(recovered(work))
     assert (result.exit_code, result.outputs, result.output) == (3, {"a": "1"}, "hello\n")
     assert starts(work) == 1
+
+
+def test_a_workspace_that_is_moved_while_a_step_runs_loses_nothing_of_it(folder):
+    work = order(folder, COUNT + "echo hello; echo a=1 >> $SOP_OUTPUT; " + FOREVER)
+    moved = replace(work, folder=folder / "moved")
+
+    async def story() -> StepResult:
+        await begin(work)
+        until(launches(work.folder)[-1].values.read_text)
+        work.folder.rename(moved.folder)
+        watch = watched(await executor().recover(moved, lambda _: None))
+        await open_gate(work)
+        return ok(await watch.wait())
+
+    result = run(story())
+    assert (result.error, result.output, result.outputs) == ("", "hello\n", {"a": "1"})
+    assert starts(work) == 1
+
+
+def test_a_copy_of_a_running_step_neither_adopts_nor_ends_it(folder):
+    work = order(folder, COUNT + "echo hello; " + FOREVER)
+    copied = replace(work, folder=folder / "copy")
+
+    async def story() -> StepResult:
+        _, waiting = await begin(work)
+        shutil.copytree(work.folder, copied.folder)
+        found = await executor().recover(copied, lambda _: None)
+        assert isinstance(found, Lost)
+        assert "was copied while it ran" in found.reason
+        assert found.still_runs, "beside the original nothing is run again by itself"
+        assert Launch(copied.folder / "0").marks() == Marks(copied=True)
+        started = work.folder / "0" / "started"
+        started.write_text(started.read_text().replace("place ", "place 1"))
+        assert not launches(work.folder)[0].marks().copied, "its keeper holds it, whatever inodes say here"
+        await open_gate(work)
+        return ok(await waiting)
+
+    result = run(story())
+    assert (result.error, result.output, starts(work)) == ("", "hello\n", 1)
 
 
 def test_ctrl_c_at_the_engines_terminal_does_not_reach_the_step(folder):

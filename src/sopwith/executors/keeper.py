@@ -77,6 +77,7 @@ def main(launch: str) -> None:
             note(f"{launch}/started", f"group {group}\n")
         pid, group = spawn(order, sink, group)
         note(f"{launch}/started", f"child {pid} {start_time(pid)}\n")
+        stay_with(launch)
     except OSError as error:
         remove_group(group)
         write_result(result, startErrno=error.errno or 1)
@@ -84,7 +85,6 @@ def main(launch: str) -> None:
     os.close(sink)
     os.set_blocking(source, False)
     Keeping(
-        launch=launch,
         order=order,
         pid=pid,
         adopts=adopts,
@@ -127,7 +127,8 @@ def claim(launch: str) -> bool:
     """
     pid = os.getpid()
     draft, started = f"{launch}/started.{pid}", f"{launch}/started"
-    line = f"{pid} {start_time(pid)} {boot_id()}\n".encode()
+    place = os.stat(f"{launch}/..").st_ino  # noqa: PTH116 - the attempt's folder: a copy of this has another
+    line = f"{pid} {start_time(pid)} {boot_id()}\nplace {place:x}\n".encode()
     try:
         write_new(draft, line)
         os.link(draft, started)
@@ -155,6 +156,14 @@ def claim_without_links(started: str, line: bytes) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def stay_with(launch: str) -> None:
+    """The workspace may be moved while the step runs: what the step hands on is then found by where we are."""
+    try:
+        os.chdir(launch)
+    except OSError:  # the folder is gone already
+        return
 
 
 def read_order(launch: str) -> Order:
@@ -259,7 +268,6 @@ class Keeping:
     def __init__(
         self,
         *,
-        launch: str,
         order: Order,
         pid: int,
         adopts: bool,
@@ -272,7 +280,7 @@ class Keeping:
         limiting: str,
         ooms: int,
     ) -> None:
-        self.launch, self.order, self.pid, self.adopts = launch, order, pid, adopts
+        self.order, self.pid, self.adopts = order, pid, adopts
         self.source, self.spool, self.alarm, self.result = source, spool, alarm, result
         self.group, self.home, self.limiting, self.ooms = group, home, limiting, ooms
         self.code: int | None = None
@@ -298,7 +306,7 @@ class Keeping:
             outOfMemory=ends_for_memory(self.group or self.home, self.limiting) > self.ooms,
             outputBytes=self.kept,
             droppedBytes=self.dropped,
-            valuesBytes=size(f"{self.launch}/values"),
+            valuesBytes=size("values"),
             endedBootMs=ended_boot_ms,
         )
         remove_group(self.group)

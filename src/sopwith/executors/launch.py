@@ -40,6 +40,8 @@ class Marks(msgspec.Struct, frozen=True):
     void: bool = False
     closed: bool = False
     """A recovery has given the whole attempt up: nothing may start it any more."""
+    copied: bool = False
+    """They are of another folder, of which this one is a copy. Whoever they name runs for that one."""
     keeper: Identity | None = None
     child: Identity | None = None
     group: str = ""
@@ -202,6 +204,9 @@ class Launch:
         if keeper is None:
             return Marks()
         noted = dict(line.rstrip("\n").partition(" ")[::2] for line in lines[1:] if line.endswith("\n"))
+        # the lock is on the file itself: where a folder's inode says nothing, it tells the original
+        if noted.get("place", "") not in ("", self.place) and not self.is_kept():
+            return Marks(copied=True)
         child = _identity([*noted.get("child", "").split(), keeper.boot])
         return Marks(keeper=keeper, child=child, group=noted.get("group", ""))
 

@@ -202,6 +202,8 @@ def _noted_lives(launch: Launch) -> bool:
 
 
 def _why_lost(marks: Marks) -> str:
+    if marks.copied:
+        return "its folder was copied while it ran elsewhere, so nobody knows here how the step ended"
     if marks.keeper is None:
         return "everything was killed just as the step was about to start, so nobody knows whether it did"
     if marks.keeper.boot not in (boot_id(), "-"):
