@@ -312,6 +312,24 @@ def end_the_step(place: Place) -> None:
         pass
 
 
+def test_a_restore_that_is_refused_takes_no_start_from_who_drives(place: Place) -> None:
+    """It was made void before anybody had looked whether the run is driven, and the step failed."""
+    place.procedure("deploy", {}, {})
+    run_id = place.create("deploy")
+    place.back_up()
+    store = place.engine.parts.store
+    claim = store.claim(run_id, place.engine.parts.owner(), place.engine.parts.clock.now().at)
+    assert claim is not None
+    launch = Launch(place.workspace.run_folder(run_id) / "step-1.1.1" / "0")
+    launch.folder.parent.mkdir(parents=True)
+    launch.prepare(script=b"true", parameters=b"{}", order=b"")
+    with pytest.raises(Refused, match="a run of this workspace is being driven"):
+        place.restore()
+    assert not launch.marks().void
+    store.release(claim)
+    place.restore()
+
+
 def test_a_step_that_was_under_way_is_interrupted_though_its_result_lies_there(place: Place) -> None:
     place.procedure("deploy", slow(place), {})
     run_id = place.create("deploy")

@@ -111,6 +111,19 @@ def test_a_link_is_followed_to_where_the_file_lies(tmp_path: Path, monkeypatch: 
     assert found.is_shared
 
 
+def test_a_database_that_is_a_link_to_a_shared_file_system_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "mountinfo"
+    (tmp_path / "share").mkdir()
+    (tmp_path / "share" / "runs.db").touch()
+    (tmp_path / "runs.db").symlink_to(tmp_path / "share" / "runs.db")
+    told.write_text(f"27 1 254:0 / / rw - ext4 /dev/vda rw\n30 27 0:40 / {tmp_path}/share rw - nfs4 server:/ rw\n")
+    monkeypatch.setattr(mounts, "_MOUNTS", told)
+    with pytest.raises(StoreError, match="lies on nfs4, which other machines"):
+        SqliteStore(tmp_path / "runs.db")
+
+
 def test_a_restore_that_was_cut_short_keeps_the_store_closed(tmp_path: Path) -> None:
     database = tmp_path / "runs.db"
     SqliteStore(database).close()

@@ -6,6 +6,7 @@ import json
 import stat
 
 import apsw
+import pytest
 
 from .workshop import Workshop
 
@@ -81,18 +82,22 @@ def test_no_server_begins_on_a_damaged_database_and_what_can_be_read_is_shown(wo
     assert workshop.process("status", run, "--json").json["status"] == "completed"
 
 
-def test_a_database_that_is_gone_is_not_replaced_by_an_empty_one(workshop: Workshop) -> None:
+@pytest.mark.parametrize("left", [None, b""], ids=["gone", "empty"])
+def test_a_database_that_is_gone_is_not_replaced_by_an_empty_one(workshop: Workshop, left: bytes | None) -> None:
     workshop.steps("deploy", "Act | true")
     run = workshop.started("deploy", code=0)
     kept = workshop.sop("backup", "kept.tar")
     assert kept.code == 0, kept
     for file in workshop.sops.glob("runs.db*"):
         file.unlink()
+    database = workshop.sops / "runs.db"
+    if left is not None:
+        database.write_bytes(left)
     for verb in (("history",), ("status", run), ("inbox",), ("run", "deploy"), ("doctor",), ("audit", run)):
         told = workshop.sop(*verb)
         assert (told.code, told.out) == (1, ""), told
-        assert "is gone, and runs were recorded in it" in told.err
+        assert f"is {'gone' if left is None else 'empty'}, and runs were recorded in it" in told.err
         assert "sop restore FILE" in told.err
-        assert not (workshop.sops / "runs.db").exists()
+        assert (database.read_bytes() if database.exists() else None) == left
     assert workshop.sop("restore", "kept.tar").code == 0
     assert workshop.json("history")["total"] == 1

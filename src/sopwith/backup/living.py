@@ -8,11 +8,12 @@ from sopwith.executors.launch import launches
 from sopwith.ports import VERIFICATIONS
 
 
-def living_steps(runs: Path) -> tuple[str, ...]:
+def living_steps(runs: Path, *, for_good: bool = False) -> tuple[str, ...]:
     """`process 123, of step-2.1.1 of sop_run_…` for each attempt under `runs/` whose process, or keeper, lives; the
     verifications of attempts too.
 
-    Call it where nobody drives a run. A launch that its keeper has not taken yet is made void: it would begin later.
+    `for_good`: a launch that its keeper has not taken yet is made void, for it would begin later. Only where nobody can
+    drive a run: else it takes the start from whoever does.
     """
     attempts = [(attempt, f"{attempt.name} of {attempt.parent.name}") for attempt in runs.glob("sop_run_*/step-*")]
     attempts += [
@@ -21,7 +22,8 @@ def living_steps(runs: Path) -> tuple[str, ...]:
     found = []
     for folder, name in sorted(attempts):
         for launch in launches(folder)[-1:]:
-            launch.void()
+            if for_good:
+                launch.void()
             marks = launch.marks()
             alive = [process for process in (marks.child, marks.keeper) if process is not None and process.alive()]
             if alive:

@@ -99,7 +99,7 @@ class _Restore:
         aside = _unused(self._workspace.runs / f"before-restore-{self._now[:19].replace('-', '').replace(':', '')}Z")
         had_record = self._workspace.database.exists()
         with held_still(self._workspace.database, size):
-            self._check_nothing_lives()
+            self._check_nothing_lives(for_good=True)
             intent = Intent(known=loss.known, accepted=True)
             replace_database(self._workspace.database, self._staged, aside, intent)
             kept = self._replace_files(aside)
@@ -155,8 +155,8 @@ class _Restore:
             known=loss.known,
         )
 
-    def _check_nothing_lives(self) -> None:
-        living = living_steps(self._workspace.runs)
+    def _check_nothing_lives(self, *, for_good: bool = False) -> None:
+        living = living_steps(self._workspace.runs, for_good=for_good)
         if living:
             raise Refused(
                 f"cannot restore: a step is still running: {living[0]}",

@@ -90,7 +90,7 @@ def refuse_unsafe_sqlite(version: str) -> None:
 
 
 def _refuse_shared(path: Path) -> None:
-    mount = mount_of(path.parent)
+    mount = mount_of(path)
     if mount is not None and mount.is_shared:
         raise StoreError(
             f"cannot open the store {path}: it lies on {mount.kind}, which other machines may write to as well",

@@ -35,7 +35,7 @@ def _room(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _kind(database: Path) -> Iterator[tuple[str, str]]:
-    mount = mount_of(database.parent)
+    mount = mount_of(database)
     if mount is not None and mount.is_doubtful:
         yield (
             f"the database lies on {mount.kind}, of which nobody can tell whether other machines write there too",
