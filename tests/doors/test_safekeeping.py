@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 
 import apsw
@@ -101,3 +102,16 @@ def test_a_database_that_is_gone_is_not_replaced_by_an_empty_one(workshop: Works
         assert (database.read_bytes() if database.exists() else None) == left
     assert workshop.sop("restore", "kept.tar").code == 0
     assert workshop.json("history")["total"] == 1
+
+
+def test_what_a_run_leaves_is_for_its_owner_alone_whatever_the_umask(workshop: Workshop) -> None:
+    """The step has the umask of whoever began the run; the folders and files around it have none."""
+    workshop.steps("deploy", "Act | umask; echo a=1 >> $SOP_OUTPUT")
+    before = os.umask(0)
+    try:
+        run = workshop.process("run", "deploy", "--json").json["runId"]
+    finally:
+        os.umask(before)
+    left = [path for path in workshop.sops.glob("runs/**/*") if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    assert left == []
+    assert "0000" in workshop.sop("logs", run).out

@@ -166,8 +166,12 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 
 def ensure_private_folder(folder: Path) -> None:
-    """Makes the folder, 0700, where it is missing. Raises WorkspaceError."""
+    """Makes the folder, 0700, where it is missing, and so those above it. Raises WorkspaceError."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except FileNotFoundError:
+            ensure_private_folder(folder.parent)  # Path.mkdir would make it for everybody
+            folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise WorkspaceError.from_os("make", folder, error) from error
