@@ -165,6 +165,21 @@ def test_a_file_that_is_there_is_not_written_over_unless_told(place: Place, gate
     assert read_manifest(place.file).size == place.size()
 
 
+def test_only_a_regular_file_is_written_over_and_a_link_is_followed(place: Place, gated: str) -> None:
+    """As root, `sop backup /dev/full --force` made a file of the device."""
+    os.mkfifo(place.file)
+    with pytest.raises(Refused, match="is no regular file"):
+        place.back_up(force=True)
+    assert place.file.is_fifo()
+    place.file.unlink()
+    other = place.root / "other.tar"
+    place.file.symlink_to(other)
+    for force in (False, True):
+        place.back_up(force=force)
+        assert place.file.is_symlink()
+        assert read_manifest(other).size == place.size()
+
+
 def test_there_is_nothing_to_back_up_without_a_record(place: Place) -> None:
     with pytest.raises(NotFound):
         place.back_up()

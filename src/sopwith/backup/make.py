@@ -24,7 +24,7 @@ from sopwith.audit.verify import verify_all
 from sopwith.backup.archive import DATABASE, ArchiveWriter, archive_into
 from sopwith.core.instant import iso
 from sopwith.engine.engine import Engine
-from sopwith.engine.files import draft_in
+from sopwith.engine.files import draft_in, new_file
 from sopwith.errors import NotFound, Refused, StoreError, WorkspaceError
 from sopwith.ports import RunFilter, Workspace
 from sopwith.stores.sqlite import SqliteStore
@@ -67,18 +67,16 @@ def make_backup(workspace: Workspace, path: Path, *, force: bool = False) -> Mad
     StoreError for a record that does not verify, WorkspaceError where it cannot be written.
     """
     _must_have_a_record(workspace)
-    place = Path(os.path.realpath(path))
-    if place.is_relative_to(os.path.realpath(workspace.sops)):
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(workspace.sops)):
         raise Refused(
             f"cannot write the backup: {path} lies in the folder that it is to save",
             hint="keep backups elsewhere, best on another disk",
         )
-    if path.exists() and not force:
-        raise Refused(f"cannot write the backup: {path} is there already", hint="choose another name, or add --force")
+    place = new_file(path, "backup", force=force)
     try:
-        with draft_in(path.parent, mode=0o600) as draft:
+        with draft_in(place.parent, mode=0o600) as draft:
             made = write_backup(workspace, draft.file)
-            draft.replace(path)
+            draft.replace(place)
     except OSError as error:
         raise WorkspaceError.from_os("write the backup", path, error) from error
     return msgspec.structs.replace(made, path=path)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from sopwith.errors import BadRequest, WorkspaceError
+from sopwith.errors import BadRequest, Refused, WorkspaceError
 
 MAX_BYTES = 1024 * 1024
 _PIECE_BYTES = 32 * 1024
@@ -113,6 +113,20 @@ def draft_in(folder: Path, *, mode: int = 0o644) -> Iterator[Draft]:
             yield Draft(path, file)
     finally:
         path.unlink(missing_ok=True)
+
+
+def new_file(path: Path, what: str, *, force: bool) -> Path:
+    """Where a file of this name is written, past links. Raises Refused where there is one already; with `force`, only
+    where that is no regular file: a device or a pipe is not replaced.
+    """
+    place = Path(os.path.realpath(path))
+    if not place.exists():
+        return place
+    if not force:
+        raise Refused(f"cannot write the {what}: {path} is there already", hint="choose another name, or add --force")
+    if not place.is_file():
+        raise Refused(f"cannot write the {what}: {path} is no regular file", hint="choose another name")
+    return place
 
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:

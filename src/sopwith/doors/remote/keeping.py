@@ -19,8 +19,8 @@ import msgspec
 
 from sopwith.audit.bundle import Bundle, is_member
 from sopwith.doors.remote.client import Client, Document, ServerUnreachable, in_path
-from sopwith.engine.files import draft_in, read_bounded
-from sopwith.errors import BadRequest, Refused, WorkspaceError
+from sopwith.engine.files import draft_in, new_file, read_bounded
+from sopwith.errors import BadRequest, WorkspaceError
 
 _PIECE = 256 * 1024
 _MOST_CHECKPOINTS = 262_144
@@ -62,17 +62,14 @@ class RemoteKeeping:
 
     def backup(self, place: Path, *, force: bool) -> Document:
         """Writes the backup; what is in it."""
-        if place.exists() and not force:
-            raise Refused(
-                f"cannot write the backup: {place} is there already", hint="choose another name, or add --force"
-            )
+        target = new_file(place, "backup", force=force)
         try:
-            with draft_in(place.parent, mode=0o600) as draft:
+            with draft_in(target.parent, mode=0o600) as draft:
                 headers = self._client.fetch("GET", in_path("backup"), draft.file)
                 draft.file.flush()
                 with draft.path.open("rb") as written:
                     made = _checked(written, headers)
-                draft.replace(place)
+                draft.replace(target)
         except OSError as error:
             raise WorkspaceError.from_os("write the backup", place, error) from error
         return {"path": str(place), **made}
