@@ -16,6 +16,9 @@ from sopwith.testing.memory import MemoryStore
 
 from .bench import Bench
 
+_MOST_CALLS = 10_000
+"""In virtual time, whoever asks without a pause asks for ever."""
+
 
 class Counted:
     """A store as one process has it: what it commits itself changes no version it sees, as with SQLite."""
@@ -24,6 +27,8 @@ class Counted:
         self.calls: Counter[str] = Counter()
         self.claimed: list[str] = []
         self.failing = ""
+        self.fails_next = ""
+        """The call that fails once more."""
         self.listing_takes = 0.0
         self._loop = bench.loop
         self._store = MemoryStore(bench.store)
@@ -32,12 +37,16 @@ class Counted:
     def version(self) -> int:
         self.calls["version"] += 1
         if self.failing:
+            assert self.calls["version"] < _MOST_CALLS, "whoever asks a store that fails turns on the spot"
             raise StoreError(self.failing)
         return self._store.version() - self._own
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **options: Any) -> Any:
             self.calls[name] += 1
+            if name == self.fails_next:
+                self.fails_next = ""
+                raise StoreError("disk I/O error")
             if name == "claim":
                 self.claimed.append(args[0])
             if name == "summaries":

@@ -126,6 +126,19 @@ def test_after_a_restart_the_wall_clock_tells(bench: Bench, timer: str) -> None:
     server.stop()
 
 
+def test_what_comes_due_while_the_store_fails_is_looked_at_when_it_works_again(bench: Bench) -> None:
+    """By the boot clock: by the wall clock, which was set back, nobody would look for an hour."""
+    server, run_id, _before = begun(bench, "run at a gate")
+    bench.pass_time(10)
+    bench.clock.set_wall_by(-HOUR)
+    bench.pass_time(49.5)
+    server.store.fails_next = "summary"
+    bench.pass_time(2)
+    assert server.troubles == [(None, "disk I/O error")]
+    assert bench.names(run_id).count("run_timed_out") == 1
+    server.stop()
+
+
 # gates
 
 

@@ -559,6 +559,21 @@ def test_a_store_that_cannot_be_read_for_a_while_is_told_once_and_outlived(bench
     server.stop()
 
 
+def test_a_store_that_cannot_be_read_is_asked_seldom_though_a_deadline_has_come(bench: Bench) -> None:
+    bench.procedure("deploy", TIMED)
+    run_id = bench.run("deploy").run_id
+    server = Server(bench, ear=bench.bell)
+    bench.pass_time(57)  # it has seen what comes due soon
+    server.store.calls.clear()
+    server.store.failing = "the disk went away"
+    bench.pass_time(30)
+    assert server.store.calls["version"] <= 30 / POLL_SECS + 1
+    server.store.failing = ""
+    bench.pass_time(POLL_SECS + 0.1)
+    assert ended(bench, run_id)
+    server.stop()
+
+
 def test_a_store_that_stays_unreadable_ends_the_server(bench: Bench) -> None:
     server = Server(bench)
     bench.pass_time(1)

@@ -35,7 +35,7 @@ Deadlines have an alarm of their own. Also how often a run that somebody else dr
 at where no commit told of it.
 """
 POLL_SECS = 0.5
-"""The same where no word can be heard."""
+"""The same where no word can be heard, and how often a store is tried that cannot be read."""
 QUIET_SECS = 0.01
 """So long after a look the words that come in meanwhile are gathered for the next one."""
 MOST_WORDS = 1000
@@ -408,8 +408,10 @@ class _Server:
             self._consider(self._store.summary(run_id), run_id)
             yield
         for run_id in [run_id for run_id, boot_ms in self._timers.items() if boot_ms <= now.boot_ms]:
+            # where it cannot be read now, it is still to be looked at
+            summary = self._store.summary(run_id)
             del self._timers[run_id]
-            self._consider(self._store.summary(run_id), run_id)
+            self._consider(summary, run_id)
             yield
         self._alarm = None
         soon = now.at + timedelta(seconds=self._look_secs)
@@ -618,6 +620,9 @@ class _Server:
             nap.cancel()
 
     def _seconds_to_the_next_look(self) -> float:
+        if self._failing_since_ms is not None:
+            # what is due stays due as long as it cannot be read
+            return POLL_SECS
         now = self._now
         waits = [(later.at_ms - now.boot_ms) / 1000 for later in self._later.values()]
         if self._timers:
