@@ -12,6 +12,8 @@ from sopwith.engine.driver import _Driver
 from sopwith.engine.recovery import recovery_order
 from sopwith.testing.simulator import simulate
 
+from .test_simulator import plant_and_find
+
 SEEDS = range(4, 400, 5)
 """Those in which runs are begun so."""
 
@@ -37,11 +39,7 @@ PLANTED: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
 
 @pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_found(bug: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    bug(monkeypatch)
-    for seed in SEEDS:
-        if simulate(seed).violations:
-            return
-    pytest.fail(f"{bug.__name__} lives through {len(SEEDS)} seeds")
+    plant_and_find(bug, monkeypatch, SEEDS)
 
 
 def test_these_seeds_met_every_way_in_which_a_run_is_begun() -> None:
