@@ -43,6 +43,25 @@ def test_every_commit_rings(bench: Bench) -> None:
     assert bench.bell.rung[3:] == [(run_id, False)]
 
 
+def test_a_word_is_rung_when_what_it_tells_of_is_stored(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever hears it looks at once: a word before its commit would be a word for nothing."""
+    ring, seen = bench.bell.ring, list[int]()
+
+    def watched(run_id: str, *, left: bool = False) -> None:
+        summary = bench.store.summary(run_id)
+        seen.append(0 if summary is None else summary.seq)
+        ring(run_id, left=left)
+
+    monkeypatch.setattr(bench.bell, "ring", watched)
+    bench.procedure("deploy", GATED)
+    run_id = bench.create("deploy")
+    created = bench.now(run_id).seq
+    bench.drive(run_id)
+    asked = bench.now(run_id).seq
+    bench.engine().approve(run_id, actor=ANN)
+    assert seen == [created, asked, asked, bench.now(run_id).seq]
+
+
 def test_what_is_refused_rings_nobody(bench: Bench) -> None:
     bench.procedure("deploy", {})
     run_id = bench.create("deploy")
