@@ -204,6 +204,37 @@ def test_a_claim_whose_end_could_not_be_recorded_keeps_nobody_out(disk: Disk, tm
     other.close()
 
 
+@pytest.mark.parametrize("call", ["write", "sync"])
+def test_a_claim_on_a_run_that_could_not_be_created_keeps_nobody_out(disk: Disk, tmp_path: Path, call: str) -> None:
+    """The next run to be created gets its row, and with that the place of its lock."""
+    store, other = SqliteStore(tmp_path / "runs.db"), SqliteStore(tmp_path / "runs.db")
+    add(store)
+    disk.fault = Fault(call, disk.counts[call] + 1, {"write": FULL, "sync": EIO_SYNC}[call], lasting=True)
+    with pytest.raises(StoreError):
+        store.create("deploy", lambda _: first_batch("sop_run_2"), driver=owner("me"))
+    disk.heal()
+    created = other.create("deploy", lambda _: first_batch("sop_run_2"), driver=owner("another"))
+    assert created.claim is not None
+    other.release(created.claim)
+    assert store.claim("sop_run_2", owner("me"), START) is not None
+    store.close()
+    other.close()
+
+
+def test_a_first_claim_that_cannot_be_written_keeps_nobody_out(tmp_path: Path) -> None:
+    store, other = SqliteStore(tmp_path / "runs.db"), SqliteStore(tmp_path / "runs.db")
+    add(store)
+    store._db._connection.execute(
+        "create temp trigger full before insert on claims begin select raise(abort, 'no more'); end"
+    )
+    with pytest.raises(StoreError):
+        store.create("deploy", lambda _: first_batch("sop_run_2"), driver=owner("me"))
+    created = other.create("deploy", lambda _: first_batch("sop_run_2"), driver=owner("another"))
+    assert created.claim is not None
+    store.close()
+    other.close()
+
+
 # migrations
 
 
