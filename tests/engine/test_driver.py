@@ -15,7 +15,8 @@ from sopwith.core.commands import Command, Finish, StepResult
 from sopwith.core.events import StepStarted
 from sopwith.core.procedure import Procedure, Step
 from sopwith.engine.creation import check_executors
-from sopwith.engine.driver import drive
+from sopwith.engine.driver import LOOK_SECS, drive
+from sopwith.engine.engine import Engine
 from sopwith.engine.observing import Silent
 from sopwith.engine.runs import Loaded, Runs
 from sopwith.errors import BadRequest, Conflict, CoolingDown, IllegalMove, LimitReached, RunBusy, StoreError
@@ -24,6 +25,7 @@ from sopwith.testing.executor import FAILED, FakeExecutor, FakeWatch, Play
 from sopwith.testing.memory import MemoryStore
 
 from .bench import ANN, Bench
+from .served import Counted
 
 GATED = {"requiresApproval": True}
 
@@ -256,6 +258,22 @@ def test_an_answer_in_the_last_moment_of_a_driver_is_carried_out(bench: Bench) -
     bench.procedure("deploy", GATED)
     run_id = bench.create("deploy")
     driving = at_the_release(bench, run_id, lambda: bench.engine().approve(run_id, actor=ANN))
+    assert bench.finish(driving).ended == "completed"
+
+
+def test_what_this_process_itself_decides_beside_a_driver_is_noticed(bench: Bench) -> None:
+    """Its own commits change no version that it sees: a person at its terminal answers while a step runs."""
+    bench.world.plays[1] = [Play(seconds=60)]
+    bench.procedure("deploy", {"dependsOn": []}, {**GATED, "dependsOn": []}, executionMode="auto")
+    run_id = bench.create("deploy")
+    engine = bench.engine()
+    engine = Engine(msgspec.structs.replace(engine.parts, store=Counted(bench)))
+    driving = bench.loop.create_task(drive(engine.parts, run_id))
+    bench.pass_time(1)
+    assert bench.statuses(run_id) == ["running", "awaiting_approval"]
+    engine.approve(run_id, actor=ANN)
+    bench.pass_time(2 * LOOK_SECS)
+    assert bench.statuses(run_id) == ["running", "completed"]
     assert bench.finish(driving).ended == "completed"
 
 
