@@ -589,6 +589,41 @@ MUTANTS = (
         "self._put_off(run_id, run.seq, 1e9, _Why.QUEUED)",
         found_by="tests/engine/test_ticker.py",
     ),
+    rule(
+        "a store that cannot be read is asked seldom",
+        "engine/ticker.py:_seconds_to_the_next_look",
+        "if self._failing_since_ms is not None:",
+        "if False:",
+        found_by=(
+            "tests/engine/test_ticker.py::test_a_store_that_cannot_be_read_is_asked_seldom_though_a_deadline_has_come"
+        ),
+    ),
+    rule(
+        "what comes due while the store fails is not forgotten",
+        "engine/ticker.py:_consider_what_is_due",
+        "            summary = self._store.summary(run_id)\n            del self._timers[run_id]\n",
+        "            del self._timers[run_id]\n            summary = self._store.summary(run_id)\n",
+        found_by=(
+            "tests/engine/test_clocks.py::test_what_comes_due_while_the_store_fails_is_looked_at_when_it_works_again"
+        ),
+    ),
+    rule(
+        "a driver notices what its own process decides",
+        "engine/driver.py:_was_told",
+        "summary is not None and summary.seq != self._loaded.run.seq",
+        "False",
+        found_by=("tests/engine/test_driver.py::test_what_this_process_itself_decides_beside_a_driver_is_noticed"),
+    ),
+    rule(
+        "a word is rung after its commit",
+        "engine/runs.py:commit",
+        "        self._parts.store.append(loaded.run.run_id, loaded.run.seq, batch, claim=claim,",
+        (
+            "        self._parts.bell.ring(loaded.run.run_id)\n"
+            "        self._parts.store.append(loaded.run.run_id, loaded.run.seq, batch, claim=claim,"
+        ),
+        found_by="tests/engine/test_hearing.py::test_a_word_is_rung_when_what_it_tells_of_is_stored",
+    ),
     # testing/memory.py keeps the store's promises as sqlite does; the contract suite holds both to them
     rule(
         "an append continues the run",
@@ -662,5 +697,21 @@ MUTANTS = (
         "                self.unlock(held.ordinal, claim)\n",
         "                pass\n",
         found_by=_CONTRACT,
+    ),
+    rule(
+        "a first claim that cannot be recorded is none (sqlite)",
+        "stores/claims.py:take_first",
+        "            self._locks.release(ordinal)\n            raise",
+        "            raise",
+        found_by="tests/contract/test_sqlite_faults.py::test_a_first_claim_that_cannot_be_written_keeps_nobody_out",
+    ),
+    rule(
+        "a run that could not be created keeps no lock (sqlite)",
+        "stores/sqlite.py:create",
+        "self._claims.unlock(ordinal, claim)",
+        "pass",
+        found_by=(
+            "tests/contract/test_sqlite_faults.py::test_a_claim_on_a_run_that_could_not_be_created_keeps_nobody_out"
+        ),
     ),
 )
