@@ -475,6 +475,26 @@ def test_a_queue_in_a_busy_workspace_asks_once_a_second_at_most(bench: Bench) ->
 # many at once
 
 
+def test_a_process_that_runs_already_waits_for_no_place(bench: Bench) -> None:
+    """Its limit, and whoever wants it ended, would come to nothing behind long steps of others."""
+    bench.world.plays[1] = [Play(seconds=3600)]
+    bench.procedure("long", {})
+    bench.procedure("timed", {"timeoutSecs": 10})
+    server = Server(bench, at_once=2)
+    for _ in range(2):
+        bench.create("long")
+    bench.pass_time(SOON)
+    run_id = bench.create("timed")
+    driving = bench.begin(run_id)
+    bench.pass_time(1)
+    driving.cancel()
+    waiting = bench.create("long")
+    bench.pass_time(9 + SOON)
+    assert bench.names(run_id)[-2:] == ["step_failed 1", "run_failed"]
+    assert bench.names(waiting)[-1] == "run_started", "what has not begun waits its turn"
+    server.stop()
+
+
 def test_so_many_runs_are_driven_at_once_and_the_first_found_come_first(bench: Bench) -> None:
     bench.world.plays[1] = [Play(seconds=10)]
     bench.procedure("long", {})

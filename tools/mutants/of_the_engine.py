@@ -599,6 +599,13 @@ MUTANTS = (
         ),
     ),
     rule(
+        "a process that runs already waits for no place",
+        "engine/ticker.py:_begin",
+        "found.at_work or ",
+        "",
+        found_by="tests/engine/test_ticker.py::test_a_process_that_runs_already_waits_for_no_place",
+    ),
+    rule(
         "what comes due while the store fails is not forgotten",
         "engine/ticker.py:_consider_what_is_due",
         "            summary = self._store.summary(run_id)\n            del self._timers[run_id]\n",

@@ -20,7 +20,7 @@ import msgspec
 from sopwith.core.address import StepId
 from sopwith.core.due import Due, DueKind, due, left_ms, ready_now
 from sopwith.core.instant import Instant
-from sopwith.core.run import Run, RunStatus, running_processes
+from sopwith.core.run import Run, RunStatus, is_child, running_processes
 from sopwith.engine.driver import drive
 from sopwith.engine.observing import Observer
 from sopwith.engine.parts import Parts
@@ -53,7 +53,7 @@ QUEUE_SECS = 1.0
 """A refused queue asks again no sooner, however often others commit: asking writes to the database."""
 AT_ONCE = 32
 """So many runs are driven at a time. Deadlines take no place: to settle a gate is one commit, and behind long steps
-it would come too late.
+it would come too late. Nor does a process that somebody has started, for it has limits, and people may want it ended.
 """
 GIVE_UP_SECS = 60.0
 """A store that cannot even be read for so long ends the server: whoever watches over it starts another."""
@@ -171,6 +171,8 @@ class _Found(msgspec.Struct, frozen=True):
     name: str
     seq: int
     adopts: tuple[StepId, ...]
+    at_work: bool
+    """Whether a process of it may run already."""
 
 
 class _Driven(msgspec.Struct):
@@ -473,7 +475,9 @@ class _Server:
     def _examine(self, run: Run) -> None:
         run = self._settle(run)
         if ready_now(run, self._now):
-            self._found[run.run_id] = _Found(run.name, run.seq, running_processes(run))
+            running = running_processes(run)
+            at_work = not all(is_child(run, step) for step in running)
+            self._found[run.run_id] = _Found(run.name, run.seq, running, at_work)
         else:
             self._rest(run)
             self._troubles.pop(run.run_id, None)
@@ -518,7 +522,7 @@ class _Server:
     def _begin(self) -> None:
         """The first found are the first driven."""
         for run_id, found in list(self._found.items()):
-            if len(self._driven) < self._at_once:
+            if found.at_work or len(self._driven) < self._at_once:
                 del self._found[run_id]
                 self._later.pop(run_id, None)
                 # a try that follows on trouble takes nothing over from anybody else
