@@ -32,7 +32,7 @@ from sopwith.core.run import (
     starts_nothing,
 )
 
-CLOCK_TOLERANCE_MS = 5_000
+CLOCK_TOLERANCE_MS = 100
 """How far the wall clock may run ahead of the boot clock while a gate is open, before that counts as a jump."""
 
 

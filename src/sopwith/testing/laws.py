@@ -37,7 +37,7 @@ from sopwith.testing.laws_rollback import RollbackLaws
 from sopwith.testing.mortal import Process
 from sopwith.testing.story import Story
 
-_TOLERANCE_MS = 5_000
+_TOLERANCE_MS = 100
 _SLACK = timedelta(seconds=5)
 
 
