@@ -17,7 +17,7 @@ from sopwith.core.run import Run
 from sopwith.engine.parts import Parts
 from sopwith.engine.ticker import serve
 from sopwith.errors import Conflict, SopwithError
-from sopwith.ports import Bell, Claim, Ear
+from sopwith.ports import Bell, Ear
 from sopwith.testing.laws import Laws
 from sopwith.testing.mortal import Died, Process
 
@@ -35,8 +35,6 @@ class Servers:
         self._retire = retire
         self._contested = contested
         self._stops: dict[Process, asyncio.Event] = {}
-        self._left: dict[str, int] = {}
-        """Runs that servers gave back because they were told to stop, each with its last event by then."""
 
     @property
     def alive(self) -> list[Process]:
@@ -66,16 +64,6 @@ class Servers:
         self._laws.note("stop", process.name)
         if process in self._stops:
             self._stops[process].set()
-
-    def released(self, claim: Claim) -> None:
-        """Somebody has given a run back."""
-        told = (process.owner for process, stop in self._stops.items() if stop.is_set())
-        if claim.owner in told:
-            self._left[claim.run_id] = self._laws.runs[claim.run_id].seq
-
-    def has_left(self, run: Run) -> bool:
-        """Whether a server was told to stop and left the run as it is: nobody has changed it since."""
-        return self._left.get(run.run_id) == run.seq
 
     async def stop_all(self, tasks: dict[Process, asyncio.Task[None]]) -> None:
         """All are told to stop, and do."""
