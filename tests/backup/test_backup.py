@@ -707,7 +707,7 @@ def test_whatever_a_step_says_of_interruptions_nothing_follows_from_a_restore_by
 
 
 def test_a_verification_that_was_under_way_in_the_backup_tells_nothing_after_it(place: Place) -> None:
-    place.procedure("deploy", {**slow(place), "onInterrupt": f"verify:touch {place.root}/looks; sleep 300"}, {})
+    place.procedure("deploy", {**slow(place), "onInterrupt": f"verify:touch {place.root}/looks; exec sleep 300"}, {})
     run_id = place.create("deploy")
     start_and_leave(place, run_id)
     lose_the_keeper(place)
@@ -733,7 +733,7 @@ def test_a_verification_that_was_under_way_in_the_backup_tells_nothing_after_it(
 
 
 def test_a_report_that_was_being_verified_in_the_backup_is_not_believed_after_it(place: Place) -> None:
-    place.procedure("deploy", {"run": None, "verify": f"touch {place.root}/looks; sleep 300"}, {})
+    place.procedure("deploy", {"run": None, "verify": f"touch {place.root}/looks; exec sleep 300"}, {})
     run_id = place.create("deploy")
     place.drive(run_id)
 
