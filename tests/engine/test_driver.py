@@ -293,6 +293,9 @@ def test_a_cancel_between_the_look_and_the_wait_is_noticed(bench: Bench) -> None
 
     parts.store.events = MethodType(then_cancel, parts.store)
     driving = bench.loop.create_task(drive(parts, run_id))
+    bench.pass_time(1)
+    # somebody else commits something, so that the driver looks
+    bench.store.remember("key", b"value")
     bench.pass_time(2)
     assert driving.done()
     assert driving.result().ended == "cancelled"

@@ -175,6 +175,7 @@ _TROUBLES = (
     *("executor failed at start", "executor failed at start done", "executor failed at recover"),
     *("executor failed at recover done", "executor failed at waited"),
     *("begin: done", "begin: died", "begun run let go"),
+    *("said beside a driver", "crowd left to a server"),
 )
 
 

@@ -21,7 +21,7 @@ from sopwith.testing.store_claims import ClaimContract
 from sopwith.testing.store_deliveries import DeliveryContract
 from sopwith.testing.store_log import LogContract
 from sopwith.testing.store_notices import NoticeContract
-from sopwith.testing.store_suite import raises
+from sopwith.testing.store_suite import ANN, raises
 from sopwith.testing.store_writes import WriteContract
 
 
@@ -104,6 +104,21 @@ class StoreContract(WriteContract, ClaimContract, AskingContract, LogContract, N
         after = other.version()
         self.go_on(batch)
         assert len({before, after, other.version()}) == 3
+
+    def test_the_version_does_not_change_when_the_handle_itself_commits(self) -> None:
+        """Whoever waits for news of others is not woken by what it did itself, and must not rely on that."""
+        other = self.other()
+        before = self.store.version()
+        batch = self.begin()
+        claim = self.store.claim("sop_run_1", ANN, START)
+        assert claim is not None
+        self.go_on(batch, claim=claim)
+        self.store.renew(claim, START)
+        self.store.release(claim)
+        self.store.remember("key", b"value")
+        assert self.store.version() == before
+        other.remember("key", b"another value")
+        assert self.store.version() != before
 
     def test_the_cache_gives_back_what_it_remembers_or_nothing(self) -> None:
         cache: Cache = self.store

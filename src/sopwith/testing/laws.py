@@ -126,7 +126,7 @@ class Laws:
     def appended(self, process: Process, batch: Batch, claim: Claim | None) -> None:
         """More events of a run are stored."""
         run_id = batch.summary.run_id
-        if claim is not None or process.drives == run_id:
+        if claim is not None or (process.drives == run_id and not process.speaks):
             self._check_writer(process, run_id, batch, claim)
         self._take(run_id, batch)
 
@@ -710,6 +710,10 @@ class Laws:
             return
         if self._now_ms() - begun.since_ms > limit * 1000 + 5000:
             self.breaks(f"{run_id} goes on, and its time was up")
+
+    def may_begin(self, run: Run, now: datetime) -> bool:
+        """Whether the run waits for a slot, and nothing stands in its way."""
+        return self._limits.may_begin(run, now)
 
     def check_children(self) -> None:
         """All is quiet, and whoever should have been told of a child run has been."""

@@ -25,8 +25,9 @@ class MemoryStore:
 
     def __init__(self, beside: MemoryStore | None = None) -> None:
         self._shelf: Shelf = Shelf() if beside is None else beside._shelf
-        self._use = _Use(self._shelf)
-        self._transaction = _Transaction(self._shelf)
+        self._own = _Own()
+        self._use = _Use(self._shelf, self._own)
+        self._transaction = _Transaction(self._shelf, self._own)
         self._open = True
         self.log = MemoryLog(self._using)
         self.notices = MemoryNotices(self._using)
@@ -169,7 +170,7 @@ class MemoryStore:
 
     def version(self) -> int:
         with self._using() as shelf:
-            return shelf.commits
+            return shelf.commits - self._own.commits
 
     def recall(self, key: str) -> bytes | None:
         with self._using() as shelf:
@@ -208,17 +209,32 @@ class MemoryStore:
         return self._transaction
 
 
-class _Use:
-    """The shelf, for one at a time; whoever has it may take it once more."""
+class _Own:
+    """What one handle has committed itself, and how it uses the shelf now."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    commits = 0
+    depth = 0
+    commits_before = 0
+
+
+class _Use:
+    """The shelf, for one at a time; whoever has it may take it once more. Counts what is committed meanwhile."""
+
+    def __init__(self, shelf: Shelf, own: _Own) -> None:
         self._shelf = shelf
+        self._own = own
 
     def __enter__(self) -> Shelf:
         self._shelf.lock.acquire()
+        if self._own.depth == 0:
+            self._own.commits_before = self._shelf.commits
+        self._own.depth += 1
         return self._shelf
 
     def __exit__(self, *_trouble: object) -> None:
+        self._own.depth -= 1
+        if self._own.depth == 0:
+            self._own.commits += self._shelf.commits - self._own.commits_before
         self._shelf.lock.release()
 
 
@@ -228,7 +244,7 @@ class _Transaction(_Use):
     def __enter__(self) -> Shelf:
         shelf = super().__enter__()
         if shelf.in_transaction:
-            shelf.lock.release()
+            super().__exit__()
             raise StoreError("cannot use the store: cannot write inside a transaction", hint="write after it")
         shelf.in_transaction = True
         return shelf

@@ -38,6 +38,8 @@ class Process:
         self.alive = True
         self.serves = False
         """Whether it is `sop serve`, which drives all runs."""
+        self.speaks = False
+        """Whether somebody decides at its terminal now, which takes no claim."""
         self.hurt = False
         """Whether its store or its executor has failed it, so that it may say so."""
         self.hears = 0
@@ -56,6 +58,8 @@ class Process:
         """The same when it last asked what had become of an attempt: what it hears after that comes too late."""
         self.tasks: list[asyncio.Task[Any]] = []
         self.store: Any = None
+        self.parts: Any = None
+        """The world as it sees it, once it has looked."""
 
     def drop(self) -> None:
         """Its tasks never run again."""

@@ -74,6 +74,10 @@ queued run takes 1,400, and so does each of two servers, to which the other's as
 _MAX_RUNS = 3
 _BEGINS_EVERY = 5
 """In one of so many seeds programs create runs to drive them on at once; the others play as they did before."""
+_ROUGH_EVERY, _ROUGH = 10, 7
+"""In these of ten seeds a store tells nobody of one's own commits, and people decide at the terminals of drivers."""
+_NOTICES_SECS = 3
+"""So soon a driver has seen what was decided in its own process."""
 _ROUNDS = 400
 _MOVES = 8
 _LONG_PAUSES = {9: 3600, 19: 3600, 29: 90}
@@ -113,18 +117,24 @@ class Disk(Protocol):
 
 
 class MemoryDisk:
-    """One MemoryStore for all."""
+    """One MemoryStore for all. `tells_own`: its version counts one's own commits too, as it did in former seeds."""
 
     takes_over = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, tells_own: bool = False) -> None:
         self._store = MemoryStore()
+        self._make: type[MemoryStore] = _TellingStore if tells_own else MemoryStore
 
     def open(self) -> Store:
-        return MemoryStore(self._store)
+        return self._make(self._store)
 
     def bury(self, process: Process) -> None:
         self._store.kill(process.owner.owner_id)
+
+
+class _TellingStore(MemoryStore):
+    def version(self) -> int:
+        return super().version() + self._own.commits
 
 
 class FileDisk:
@@ -143,6 +153,11 @@ class FileDisk:
             process.store.close()
 
 
+def is_rough(seed: int) -> bool:
+    """Whether what was added to the simulation late goes wrong in this seed; the others play as they did before."""
+    return seed % _ROUGH_EVERY == _ROUGH
+
+
 def simulate(seed: int, *, disk: Disk | None = None, acts: int | None = None, trace: bool = False) -> Report:
     """Plays one seed from beginning to end. `acts`: how much happens; the seed says so otherwise.
 
@@ -150,7 +165,7 @@ def simulate(seed: int, *, disk: Disk | None = None, acts: int | None = None, tr
     """
     loop = VirtualLoop()
     loop.set_task_factory(_task_of_a_process)
-    simulation = _Simulation(seed, loop, disk or MemoryDisk(), acts)
+    simulation = _Simulation(seed, loop, disk or MemoryDisk(tells_own=not is_rough(seed)), acts)
     with remembering():
         try:
             loop.run_until_complete(simulation.play())
@@ -176,6 +191,7 @@ class _Simulation:
         self._world.checks.before_start = self._launched
         self._god = disk.open()
         self.laws = Laws(seed, self._god, self._world, lambda: self._clock.now().boot_ms)
+        self._rough = is_rough(seed)
         self._begins = seed % _BEGINS_EVERY == _BEGINS_EVERY - 1
         # where a run may meet no secret, the intent to start is recorded with what comes before it
         self._variable = PLAIN if self._begins else SECRET
@@ -398,16 +414,50 @@ class _Simulation:
         _, drives, say = VERBS[verb]
         step = self._chance.choice((None, None, *self.laws.runs[run_id].steps))
         actor = BOT if self._chance.random() < 0.1 else self._chance.choice(PEOPLE)
+        if self._rough and self._chance.random() < 0.4 and (driver := self._driver_of(run_id)) is not None:
+            self._loop.call_soon(
+                self._say_beside, driver, run_id, verb, lambda engine: say(engine, run_id, actor, step)
+            )
+            return
         process = self._process(drives=None)
         said = self._say(process, verb, lambda engine: say(engine, run_id, actor, step))
         if said is not None and drives:
             self._carry_on(run_id)
 
-    def _say(self, process: Process, verb: str, say: Callable[[Engine], T], *, stays: bool = False) -> T | None:
-        """What the engine answers, or None if it refused or the process died first. `stays`: it lives on after it."""
+    def _driver_of(self, run_id: str) -> Process | None:
+        """The living process that drives the run for somebody at its terminal."""
+        holder = self._god.holder(run_id)
+        return next((each for each in self._drivers if each.owner == holder and not each.serves), None)
+
+    def _say_beside(self, driver: Process, run_id: str, verb: str, say: Callable[[Engine], object]) -> None:
+        """Somebody decides at the terminal of the very process that drives, between two of its own turns."""
+        if driver not in self._drivers or not driver.alive or driver.parts is None:
+            return
+        self.laws.note("beside", driver.name)
+        self.laws.story.saw("said beside a driver")
+        driver.speaks = True
+        before = self.laws.runs[run_id].seq
+        self._say(driver, verb, say, beside=True)
+        driver.speaks = False
+        if (said := self.laws.runs[run_id].seq) > before:
+            self._loop.call_later(_NOTICES_SECS, self._check_noticed, driver, run_id, said)
+
+    def _check_noticed(self, driver: Process, run_id: str, seq: int) -> None:
+        """No commit of the process itself changes the version that it sees."""
+        known = driver.knows.get(run_id)
+        if driver.alive and self._god.holder(run_id) == driver.owner and (known is None or known.seq < seq):
+            self.laws.breaks(f"{run_id}: {driver.name} has not seen event {seq}, which was decided beside it")
+
+    def _say(
+        self, process: Process, verb: str, say: Callable[[Engine], T], *, stays: bool = False, beside: bool = False
+    ) -> T | None:
+        """What the engine answers, or None if it refused or the process died first. `stays`: it lives on after it.
+
+        `beside`: the process drives runs, and goes on whatever the answer is.
+        """
         self._speakers.append(process)
         try:
-            answer = say(Engine(self._parts(process)))
+            answer = say(Engine(process.parts if beside else self._parts(process)))
         except Died:
             answer, outcome = None, "died"
         except SopwithError as error:
@@ -419,11 +469,11 @@ class _Simulation:
             self.laws.breaks(f"{verb} broke: {error!r}")
         else:
             outcome = "done"
-            if not stays:
+            if not (stays or beside):
                 self._retire(process)
         finally:
             self._speakers.remove(process)
-        if process.alive and outcome not in ("died", "done"):
+        if process.alive and outcome not in ("died", "done") and not beside:
             self._retire(process)
         self.laws.note(verb, outcome)
         self.laws.story.saw(f"{verb}: {outcome}")
@@ -450,8 +500,21 @@ class _Simulation:
 
     async def _let_servers_finish(self) -> None:
         """They look at all there is, and what they have begun comes to rest."""
+        if self._rough and not self._servers.alive and self._chance.random() < 0.5:
+            self._start_a_server()
+            await self._clock.sleep(1)
         if self._servers.alive:
+            if self._rough:
+                self._a_crowd_comes()
             await self._clock.sleep(_SERVERS_LOOK_SECS)
+
+    def _a_crowd_comes(self) -> None:
+        """Several runs of one procedure at once, which only the server drives: most of them wait for the one before."""
+        request = RunRequest(name=self._chance.choice(list(self._procedures)), params={"to": "staging"}, queue=True)
+        for _ in range(3):
+            process = self._process(drives=None)
+            self._say(process, "create", lambda engine: engine.create_run(request, actor=ANN))
+        self.laws.story.saw("crowd left to a server")
 
     def _regroup(self) -> None:
         self._library.regroup(random_groups(self._chance))
@@ -575,7 +638,7 @@ class _Simulation:
 
     def _parts(self, process: Process) -> Parts:
         store = mortal_store(process, self._disk.open(), self)
-        return Parts(
+        process.parts = Parts(
             workspace=WORKSPACE,
             store=store,
             views=DocumentsOnly(),
@@ -589,6 +652,7 @@ class _Simulation:
             umask=0o022,
             bell=self._airwaves.bell(process),
         )
+        return process.parts
 
     def _retire(self, process: Process) -> None:
         process.alive = False
@@ -657,6 +721,9 @@ class _Simulation:
     def _prepare_the_last_word(self) -> None:
         """One person speaks at one chosen moment of some driver, and then nothing happens that could wake it again."""
         self._last_call = self._chance.choice(("release", "version", "events", "waited", "wait"))
+        if self._rough:
+            # whoever drives has just begun to wait: nothing that it does itself will make it look
+            self._last_call = self._chance.choice((self._last_call, "wait", "wait"))
         self._last_calls_left = self._chance.choice((1, 1, 2, 3, 5))
         for run_id in self.laws.runs:
             self._start_driver(run_id)
@@ -678,13 +745,24 @@ class _Simulation:
                 lambda engine: bring_on(engine, self.laws.runs[run_id]),
             )
         )
+        if self._rough and self._chance.random() < 0.7:
+            self._loop.call_soon(self._have_the_last_word, process, run_id, say, True)
+        else:
+            self._have_the_last_word(process, run_id, say, False)
+        self._depth -= 1
+
+    def _have_the_last_word(
+        self, driver: Process, run_id: str, say: Callable[[Engine], object], is_beside: bool
+    ) -> None:
         before = self.laws.runs[run_id].seq
-        self._say(self._process(drives=None), "last word", say)
+        if is_beside:
+            self._say_beside(driver, run_id, "last word", say)
+        else:
+            self._say(self._process(drives=None), "last word", say)
         if self.laws.runs[run_id].seq > before:
             self._last_word_on = run_id
             if self._god.holder(run_id) is None:
                 self._start_driver(run_id)
-        self._depth -= 1
 
     async def _calm(self) -> None:
         """No more trouble: what hangs ends, and the drivers that still live do their work."""
@@ -711,11 +789,13 @@ class _Simulation:
         Who was interrupted or told to stop leaves what it drives, also where somebody was told just before that it
         does. Where a server lives, none is left, whatever crashed.
         """
-        served = bool(self._servers.alive)
+        served, now = bool(self._servers.alive), self._clock.now()
         for run_id, run in self.laws.runs.items():
             # what comes due in this very moment is being done
             if served and (left := self._ready(run, ago_ms=1)) and self._god.holder(run_id) is None:
                 self.laws.breaks(f"{run.run_id} is {status_of(run)}, a server lives, and {left} is due")
+            if served and self._rough and self.laws.may_begin(run, now.at) and self._god.holder(run_id) is None:
+                self.laws.breaks(f"{run.run_id} waits for a slot, a server lives, and nothing stands in its way")
             if served and self._god.holder(run_id) is None:
                 self.laws.check_overdue(run_id, self._clock.now().at)
             if (self._crashes_allowed or self._troubles.happened) and run_id != self._last_word_on:

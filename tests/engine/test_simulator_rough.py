@@ -1,0 +1,35 @@
+"""What was added to the simulation late, in seeds of its own; and the bugs that only these find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sopwith.engine.driver import _Driver
+from sopwith.engine.ticker import _Server
+from sopwith.testing.simulator import simulate
+
+from .test_simulator import plant_and_find
+
+SEEDS = range(7, 2000, 10)
+"""Those in which it happens."""
+
+
+def a_driver_that_notices_only_what_others_decide(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_Driver, "_was_told", lambda self: self._told.is_set())
+
+
+def a_server_that_forgets_who_waits_for_its_own_runs(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_Server, "_stir_queues", lambda _self: None)
+
+
+PLANTED: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
+    a_driver_that_notices_only_what_others_decide,
+    a_server_that_forgets_who_waits_for_its_own_runs,
+)
+
+
+@pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.__name__)
+def test_a_planted_bug_is_found(bug: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_and_find(bug, monkeypatch, SEEDS)
