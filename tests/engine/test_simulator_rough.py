@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from sopwith.engine.claiming import Renewal
 from sopwith.engine.driver import _Driver
 from sopwith.engine.ticker import _Server
-from sopwith.testing.simulator import simulate
+from sopwith.ports import LEASE, Lease
+from sopwith.testing.memory import MemoryStore
 
 from .test_simulator import plant_and_find
 
@@ -24,9 +26,27 @@ def a_server_that_forgets_who_waits_for_its_own_runs(patch: pytest.MonkeyPatch) 
     patch.setattr(_Server, "_stir_queues", lambda _self: None)
 
 
+def a_driver_that_does_not_renew_its_lease(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Renewal, "is_due", False)
+
+
+def a_lease_that_keeps_nobody_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lease, "keeps_out", lambda _lease, _asking, _now: False)
+
+
+def a_store_in_which_an_older_claim_renews_the_lease(patch: pytest.MonkeyPatch) -> None:
+    def renew(self, claim, now):
+        self._shelf.runs[claim.run_id].lease_until = now + LEASE
+
+    patch.setattr(MemoryStore, "renew", renew)
+
+
 PLANTED: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     a_driver_that_notices_only_what_others_decide,
     a_server_that_forgets_who_waits_for_its_own_runs,
+    a_driver_that_does_not_renew_its_lease,
+    a_lease_that_keeps_nobody_out,
+    a_store_in_which_an_older_claim_renews_the_lease,
 )
 
 

@@ -175,7 +175,8 @@ _TROUBLES = (
     *("executor failed at start", "executor failed at start done", "executor failed at recover"),
     *("executor failed at recover done", "executor failed at waited"),
     *("begin: done", "begin: died", "begun run let go"),
-    *("said beside a driver", "crowd left to a server"),
+    *("said beside a driver", "crowd left to a server", "machine slept", "wall clock slewed"),
+    *("lease renewed", "lease ran out under a driver", "store failed after it claimed", "killed at renew"),
 )
 
 

@@ -118,7 +118,7 @@ class MemoryStore:
     def asked(self, which: AskingFilter) -> int:
         with self._using() as shelf:
             found = [run for run in shelf.runs.values() if _may_ask(run.summary, which)]
-            return sum(run.summary.asks or _driver(shelf, run) is None for run in found)
+            return sum(run.summary.asks or self._driver(shelf, run) is None for run in found)
 
     def due(self, now: datetime, limit: int) -> tuple[str, ...]:
         with self._using() as shelf:
@@ -137,7 +137,7 @@ class MemoryStore:
             if run is None:
                 raise NotFound(f"cannot drive {run_id}: there is no such run", hint="see: sop list")
             lease = _lease(run)
-            if _driver(shelf, run) is not None or (lease is not None and lease.keeps_out(owner, now)):
+            if self._driver(shelf, run) is not None or (lease is not None and lease.keeps_out(owner, now)):
                 return None
             run.epoch += 1
             run.owner, run.claimed_by, run.lease_until = owner, self, now + LEASE
@@ -166,7 +166,7 @@ class MemoryStore:
     def holder(self, run_id: str) -> Owner | None:
         with self._using() as shelf:
             run = shelf.runs.get(run_id)
-            return None if run is None else _driver(shelf, run)
+            return None if run is None else self._driver(shelf, run)
 
     def version(self) -> int:
         with self._using() as shelf:
@@ -198,6 +198,10 @@ class MemoryStore:
         """The owner's process dies: its claims can be had by others, and its writes still meet the newer claim."""
         with self._shelf.lock:
             self._shelf.dead.add(owner_id)
+
+    def _driver(self, shelf: Shelf, run: Kept) -> Owner | None:
+        """Who drives the run, as far as this handle can tell."""
+        return _driver(shelf, run)
 
     def _using(self) -> _Use:
         if not self._open:

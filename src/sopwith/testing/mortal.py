@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any, Protocol, TypeVar, cast
 
 from sopwith.core.admission import Occupancy
 from sopwith.core.codec import SealedEvent
 from sopwith.core.commands import StepResult
 from sopwith.core.run import Run
+from sopwith.errors import StoreError
 from sopwith.ports import Batch, Claim, Executor, Lost, Owner, RunSummary, Store, Watch, WorkOrder
 
 T = TypeVar("T")
@@ -27,11 +29,22 @@ class Died(BaseException):
 class Process:
     """One engine's process. `fuse`: how many more steps it lives, a step being just before or after a call."""
 
-    def __init__(self, number: int, *, drives: str | None, environ: dict[str, str], fuse: int | None) -> None:
+    def __init__(
+        self,
+        number: int,
+        *,
+        drives: str | None,
+        environ: dict[str, str],
+        fuse: int | None,
+        host: str = "here",
+        rough: bool = False,
+    ) -> None:
         self.name = f"process-{number}"
         self.owner = Owner(
-            owner_id=self.name, host="here", pid=1000 + number, process_started=str(number), boot_id="boot-1"
+            owner_id=self.name, host=host, pid=1000 + number, process_started=str(number), boot_id=f"boot of {host}"
         )
+        self.rough = rough
+        """Whether all its calls may end otherwise, also where they could not in former seeds."""
         self.drives = drives
         self.environ = environ
         self.fuse = fuse
@@ -95,9 +108,17 @@ class Fate(Protocol):
 
     def seen(self, process: Process, run_id: str) -> None: ...
 
-    def claimed(self, process: Process, claim: Claim) -> None: ...
+    def claimed(self, process: Process, claim: Claim, now: datetime) -> None:
+        """`now`: when the process said that it was, just before."""
+        ...
+
+    def renewed(self, claim: Claim, now: datetime) -> None: ...
 
     def released(self, claim: Claim) -> None: ...
+
+    def unlocked(self, claim: Claim) -> None:
+        """A claim was recorded, and whoever made it was told that this failed."""
+        ...
 
 
 class MortalStore:
@@ -116,7 +137,7 @@ class MortalStore:
         batch = self._store.create(name, self._inside(plan), group=group, driver=driver)
         self._fate.created(self._process, batch)
         if batch.claim is not None:
-            self._fate.claimed(self._process, batch.claim)
+            self._fate.claimed(self._process, batch.claim, batch.summary.created_at)
         self._fate.pass_by(self._process, "created")
         self._fate.fault(self._process, "created")
         self._fate.acknowledged(batch)
@@ -143,14 +164,31 @@ class MortalStore:
         self._fate.fault(self._process, "appended")
         self._fate.acknowledged(batch)
 
-    def claim(self, run_id: str, owner: Owner, now: Any) -> Claim | None:
+    def claim(self, run_id: str, owner: Owner, now: datetime) -> Claim | None:
         self._fate.pass_by(self._process, "claim")
         self._fate.fault(self._process, "claim")
         claim = self._store.claim(run_id, owner, now)
         if claim is not None:
-            self._fate.claimed(self._process, claim)
+            self._fate.claimed(self._process, claim, now)
         self._fate.pass_by(self._process, "claimed")
+        unlock = getattr(self._store, "unlock", None)
+        if claim is not None and unlock is not None:
+            try:
+                self._fate.fault(self._process, "claimed")
+            except StoreError:
+                unlock(claim)
+                self._fate.unlocked(claim)
+                raise
         return claim
+
+    def renew(self, claim: Claim, now: datetime) -> None:
+        self._fate.pass_by(self._process, "renew")
+        self._fate.fault(self._process, "renew")
+        self._store.renew(claim, now)
+        self._fate.renewed(claim, now)
+        if self._process.rough:
+            self._fate.pass_by(self._process, "renewed")
+            self._fate.fault(self._process, "renewed")
 
     def release(self, claim: Claim) -> None:
         self._fate.pass_by(self._process, "release")

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -32,10 +32,11 @@ from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.parts import Parts
 from sopwith.errors import Conflict, Refused, RunBusy, SopwithError, StoreError
-from sopwith.ports import Batch, Claim, ExecutorKind, Owner, Store, WorkOrder
+from sopwith.ports import LEASE, Batch, Claim, ExecutorKind, Owner, Store, WorkOrder
 from sopwith.stores.sqlite import SqliteStore
 from sopwith.testing.clock import SequentialIds
-from sopwith.testing.executor import FAILED, SUCCEEDED, FakeExecutor, FakeWorld, key_of
+from sopwith.testing.executor import FAILED, SUCCEEDED, FakeExecutor, FakeWorld, Play, key_of
+from sopwith.testing.hosts import HOSTS, HostStore, LeaseLaws
 from sopwith.testing.laws import Laws
 from sopwith.testing.memo import remembering
 from sopwith.testing.memory import MemoryStore
@@ -75,7 +76,9 @@ _MAX_RUNS = 3
 _BEGINS_EVERY = 5
 """In one of so many seeds programs create runs to drive them on at once; the others play as they did before."""
 _ROUGH_EVERY, _ROUGH = 10, 7
-"""In these of ten seeds a store tells nobody of one's own commits, and people decide at the terminals of drivers."""
+"""In these of ten seeds there are several hosts, machines sleep, clocks are slewed, a store tells nobody of one's own
+commits, people decide at the terminals of drivers, and servers are started in all the ways they can be.
+"""
 _NOTICES_SECS = 3
 """So soon a driver has seen what was decided in its own process."""
 _ROUNDS = 400
@@ -109,7 +112,9 @@ class Disk(Protocol):
     takes_over: bool
     """Whether a claim can pass to another while its owner lives."""
 
-    def open(self) -> Store: ...
+    def open(self, owner: Owner | None = None) -> Store:
+        """A handle; of this process, where there are several hosts."""
+        ...
 
     def bury(self, process: Process) -> None:
         """The kernel frees what a dead process held; a living one is superseded."""
@@ -117,16 +122,18 @@ class Disk(Protocol):
 
 
 class MemoryDisk:
-    """One MemoryStore for all. `tells_own`: its version counts one's own commits too, as it did in former seeds."""
+    """One MemoryStore for all. `former`: for one host, and its version counts one's own commits too."""
 
     takes_over = True
 
-    def __init__(self, *, tells_own: bool = False) -> None:
+    def __init__(self, *, former: bool = False) -> None:
         self._store = MemoryStore()
-        self._make: type[MemoryStore] = _TellingStore if tells_own else MemoryStore
+        self._former = former
 
-    def open(self) -> Store:
-        return self._make(self._store)
+    def open(self, owner: Owner | None = None) -> Store:
+        if self._former:
+            return _TellingStore(self._store)
+        return MemoryStore(self._store) if owner is None else HostStore(self._store, owner)
 
     def bury(self, process: Process) -> None:
         self._store.kill(process.owner.owner_id)
@@ -145,7 +152,7 @@ class FileDisk:
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def open(self) -> Store:
+    def open(self, owner: Owner | None = None) -> Store:
         return SqliteStore(self._file)
 
     def bury(self, process: Process) -> None:
@@ -165,7 +172,7 @@ def simulate(seed: int, *, disk: Disk | None = None, acts: int | None = None, tr
     """
     loop = VirtualLoop()
     loop.set_task_factory(_task_of_a_process)
-    simulation = _Simulation(seed, loop, disk or MemoryDisk(tells_own=not is_rough(seed)), acts)
+    simulation = _Simulation(seed, loop, disk or MemoryDisk(former=not is_rough(seed)), acts)
     with remembering():
         try:
             loop.run_until_complete(simulation.play())
@@ -186,12 +193,16 @@ class _Simulation:
         self._clock = VirtualClock(loop)
         self._world = FakeWorld()
         self._world.plays.update(random_plays(self._chance))
+        if is_rough(seed):
+            # longer than a lease holds that nobody renews
+            self._world.plays[self._chance.randint(1, 4)] = [Play(seconds=150)]
         self._world.before_start = self._launched
         self._world.checks.plays.update(random_checks(self._chance))
         self._world.checks.before_start = self._launched
         self._god = disk.open()
         self.laws = Laws(seed, self._god, self._world, lambda: self._clock.now().boot_ms)
         self._rough = is_rough(seed)
+        self._leases = LeaseLaws(self.laws.breaks, loop.time)
         self._begins = seed % _BEGINS_EVERY == _BEGINS_EVERY - 1
         # where a run may meet no secret, the intent to start is recorded with what comes before it
         self._variable = PLAIN if self._begins else SECRET
@@ -253,14 +264,19 @@ class _Simulation:
             self._start_a_server()
         self._create()
         for _ in range(self._acts):
-            await self._clock.sleep(self._chance.choice((0, 0.01, 0.2, 0.5, 1, 3)))
+            pauses = (0, 0.01, 0.2, 0.5, 1, 3, 20) if self._rough else (0, 0.01, 0.2, 0.5, 1, 3)
+            await self._clock.sleep(self._chance.choice(pauses))
             self._act()
         self._troubled = False
         self._troubles.end()
         self._airwaves.calm = True
         # after a restart only the wall clock tells how long a wait has lasted: it gets back what was taken from it
-        self._clock.set_wall_by(self._set_back)
+        self._clock.slew(0)
+        self._clock.set_wall_by(self._set_back + max(0, -self._clock.drifted))
         self._library.regroup(GROUPS)
+        if self._rough:
+            # what dead processes of other hosts had claimed can be had again
+            await self._clock.sleep(LEASE.total_seconds() + 1)
         self._prepare_the_last_word()
         await self._calm()
         self._last_calls_left = 0  # whoever has not spoken by now is silent
@@ -334,10 +350,22 @@ class _Simulation:
     def acknowledged(self, batch: Batch) -> None:
         self.laws.acknowledged(batch)
 
-    def claimed(self, process: Process, claim: Claim) -> None:
+    def claimed(self, process: Process, claim: Claim, now: datetime) -> None:
+        former = self._leases.claimed(process, claim, now)
+        if former is not None:
+            self.laws.story.saw("lease ran out under a driver")
+            self._overtake(former, claim.run_id)
         self.laws.claimed(process, claim)
 
+    def renewed(self, claim: Claim, now: datetime) -> None:
+        self._leases.renewed(claim, now)
+        self.laws.story.saw("lease renewed")
+
+    def unlocked(self, claim: Claim) -> None:
+        self.laws.released(claim)
+
     def released(self, claim: Claim) -> None:
+        self._leases.released(claim)
         self.laws.released(claim)
         if claim.owner in self._leaving:
             self._left[claim.run_id] = self.laws.runs[claim.run_id].seq
@@ -381,6 +409,8 @@ class _Simulation:
                 (0.6, self._lose_something),
                 (0.2, self._cut_the_power),
             ]
+        if self._rough:
+            acts += [(0.4, self._suspend), (0.3, self._slew_the_clock)]
         weights, choices = zip(*acts, strict=True)
         self._chance.choices(choices, weights)[0]()
 
@@ -594,13 +624,39 @@ class _Simulation:
     def _supersede_somebody(self) -> None:
         process = self._some_driver()
         if process is not None and process.drives is not None and self._disk.takes_over and not process.superseded:
-            process.superseded = True
-            self._contested.add(process.drives)
+            self._overtake(process, process.drives)
             self._takeovers += 1
             self.laws.story.saw("claim taken over")
             self.laws.note("supersede", process.name)
             self._disk.bury(process)
-            self._start_driver(process.drives)
+            self._start_driver(process.drives, host=process.owner.host)
+
+    def _overtake(self, process: Process, run_id: str) -> None:
+        """One who lives and drives the run has lost it to another, or will."""
+        process.superseded = True
+        while run_id not in self._contested:
+            self._contested.add(run_id)
+            parent = self.laws.runs[run_id].parent if self._rough else None
+            if parent is not None:
+                run_id = parent.run_id
+
+    def _suspend(self) -> None:
+        """The machines sleep, and all that runs on them."""
+        seconds = self._chance.choice((2, 30, 90, 3600))
+        now_ms = self._clock.now().boot_ms
+        for world in (self._world, self._world.checks):
+            for key, at in world.finish_at.items():
+                if at is not None and at > now_ms:
+                    world.finish_at[key] = at + seconds * 1000
+        self._clock.suspend(seconds)
+        self.laws.note("suspended", seconds)
+        self.laws.story.saw("machine slept")
+
+    def _slew_the_clock(self) -> None:
+        rate = self._chance.choice((-0.05, 0.0, 0.05))
+        self._clock.slew(rate)
+        self.laws.note("slewed", rate)
+        self.laws.story.saw("wall clock slewed")
 
     def _kill(self, process: Process) -> None:
         self._crashes += 1
@@ -617,7 +673,7 @@ class _Simulation:
 
     # processes
 
-    def _process(self, *, drives: str | None) -> Process:
+    def _process(self, *, drives: str | None, host: str = "") -> Process:
         doomed = self._troubled and self._crashes_allowed and self._chance.random() < (0.35 if drives else 0.1)
         token = self._chance.choice((None, "old", "old", "old", "new")) if self._troubled else "old"
         process = Process(
@@ -625,6 +681,8 @@ class _Simulation:
             drives=drives,
             environ={} if token is None else {self._variable: token},
             fuse=self._chance.randint(0, 60) if doomed else None,
+            host=host or (self._chance.choice(HOSTS) if self._rough else "here"),
+            rough=self._rough,
         )
         self._processes.append(process)
         return process
@@ -637,7 +695,7 @@ class _Simulation:
                     task.exception()
 
     def _parts(self, process: Process) -> Parts:
-        store = mortal_store(process, self._disk.open(), self)
+        store = mortal_store(process, self._disk.open(process.owner), self)
         process.parts = Parts(
             workspace=WORKSPACE,
             store=store,
@@ -665,8 +723,8 @@ class _Simulation:
             return
         self._start_driver(run_id)
 
-    def _start_driver(self, run_id: str) -> Process:
-        process = self._process(drives=run_id)
+    def _start_driver(self, run_id: str, *, host: str = "") -> Process:
+        process = self._process(drives=run_id, host=host)
         self._run(process, self._drive(process, run_id))
         return process
 

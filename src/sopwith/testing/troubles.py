@@ -13,7 +13,7 @@ from sopwith.errors import StoreError
 from sopwith.testing.mortal import Process
 
 _WRITES = ("create", "append", "claim")
-_AFTER_WRITES = ("created", "appended", "released")
+_AFTER_WRITES = ("created", "appended", "released", "claimed", "renewed")
 _OF_EXECUTORS = ("start", "start done", "recover", "recover done", "waited")
 
 
@@ -56,14 +56,15 @@ class Troubles:
             return
         if not self._store:
             return
-        if self._now_ms() < self._full_until_ms and call in _WRITES:
+        writes = call in _WRITES or (process.rough and call == "renew")
+        if self._now_ms() < self._full_until_ms and writes:
             self._hurt(process, f"disk full at {call}")
             raise StoreError("cannot write to the store: the disk is full", hint="free some space")
         if self._chance.random() < self._store:
             if call in _AFTER_WRITES:
                 self._hurt(process, f"store failed after it {call}")
             else:
-                self._hurt(process, f"store failed at {call if call in _WRITES else 'a read'}")
+                self._hurt(process, f"store failed at {call if writes else 'a read'}")
             raise StoreError("cannot use the store: disk I/O error", hint="look at the disk")
 
     def heard(self, process: Process, version: int) -> int:

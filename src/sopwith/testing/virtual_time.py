@@ -100,6 +100,10 @@ class VirtualClock:
         self._wall = at
         self._boot = 1
         self._slept_ms = 0
+        self._rate = 0.0
+        self._rated_at = 0.0
+        self.drifted = 0.0
+        """By how many seconds the wall clock has run ahead of the time by itself."""
         self._now: Instant | None = None
         """What was last read, at `_read_at` by the loop; None: the clock was changed since."""
         self._read_at = 0.0
@@ -109,7 +113,8 @@ class VirtualClock:
         time = self._loop.time()
         if self._now is None or time != self._read_at:
             milliseconds = round(time * 1000) + self._slept_ms
-            at = self._wall + timedelta(milliseconds=milliseconds)
+            drift_ms = round((time - self._rated_at) * self._rate * 1000) if self._rate else 0
+            at = self._wall + timedelta(milliseconds=milliseconds + drift_ms)
             self._now = Instant(at, milliseconds, f"boot-{self._boot}")
             self._read_at = time
         return self._now
@@ -118,6 +123,13 @@ class VirtualClock:
         """Somebody sets the wall clock forward or back; no time passes."""
         self._wall += timedelta(milliseconds=round(seconds * 1000))
         self._now = None
+
+    def slew(self, rate: float) -> None:
+        """From now on the wall clock runs faster than the boot clock by this part, or slower."""
+        drift = (self._loop.time() - self._rated_at) * self._rate
+        self.drifted += drift
+        self._wall += timedelta(milliseconds=round(drift * 1000))
+        self._rate, self._rated_at, self._now = rate, self._loop.time(), None
 
     def suspend(self, seconds: float) -> None:
         """The machine sleeps: wall and boot clock go on, and whoever sleeps on the loop does not."""
