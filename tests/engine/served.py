@@ -21,7 +21,7 @@ _MOST_CALLS = 10_000
 
 
 class Counted:
-    """A store as one process has it: what it commits itself changes no version it sees, as with SQLite."""
+    """A store as one process has it."""
 
     def __init__(self, bench: Bench) -> None:
         self.calls: Counter[str] = Counter()
@@ -32,14 +32,13 @@ class Counted:
         self.listing_takes = 0.0
         self._loop = bench.loop
         self._store = MemoryStore(bench.store)
-        self._own = 0
 
     def version(self) -> int:
         self.calls["version"] += 1
         if self.failing:
             assert self.calls["version"] < _MOST_CALLS, "whoever asks a store that fails turns on the spot"
             raise StoreError(self.failing)
-        return self._store.version() - self._own
+        return self._store.version()
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **options: Any) -> Any:
@@ -51,11 +50,7 @@ class Counted:
                 self.claimed.append(args[0])
             if name == "summaries":
                 self._loop._virtual += self.listing_takes
-            before = self._store.version()
-            try:
-                return getattr(self._store, name)(*args, **options)
-            finally:
-                self._own += self._store.version() - before
+            return getattr(self._store, name)(*args, **options)
 
         return call
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from types import MethodType
+from typing import Any
 
 import msgspec
 import pytest
 
 from sopwith.engine.driver import drive
+from sopwith.engine.ticker import SWEEP_SECS
 from sopwith.errors import Conflict, RunBusy, StoreError
-from sopwith.ports import LEASE, RENEW_SECS, Claim
+from sopwith.ports import LEASE, RENEW_SECS, Claim, Owner
 from sopwith.testing.executor import Play
+from sopwith.testing.hosts import HostStore
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.samples import owner
 
 from .bench import Bench
+from .served import Server
 
 FAR = msgspec.structs.replace(owner("far"), host="far", boot_id="boot-9")
 
@@ -105,3 +110,75 @@ def test_who_is_kept_out_by_another_host_is_told_which_and_until_when(bench: Ben
     bench.pass_time(LEASE.total_seconds())
     assert bench.reader.status(run_id)["drivenBy"] is None
     assert bench.drive(run_id).ended == "completed"
+
+
+def test_a_child_run_that_another_host_drives_is_not_claimed_over_and_over(bench: Bench) -> None:
+    """Its lock cannot be seen from here; only its lease tells. The driver of the run around it waits for it."""
+    bench.world.plays[1] = [Play(seconds=100)]
+    bench.procedure("build", {})
+    bench.procedure("deploy", {"run": None, "uses": "build"})
+    run_id = bench.create("deploy")
+    first = bench.loop.create_task(drive(bench.engine().parts, run_id))
+    bench.pass_time(1)
+    first.cancel()
+    bench.pass_time(1)
+    child = bench.now(run_id).steps[1].child
+    far = _at(bench, FAR)
+    elsewhere = bench.loop.create_task(drive(far, child, upwards=False))
+    bench.pass_time(1)
+    here = _at(bench, owner("here"))
+    driving = bench.loop.create_task(drive(here, run_id))
+    bench.pass_time(30)
+    assert (here.store.tried, driving.done()) == ([run_id], False)
+    assert bench.finish(driving).ended == "completed"
+    assert bench.finish(elsewhere).ended == "completed"
+
+
+def test_a_child_run_of_a_host_that_is_down_is_driven_when_its_lease_is_over(bench: Bench) -> None:
+    bench.procedure("build", {})
+    bench.procedure("deploy", {"run": None, "uses": "build"})
+    bench.world.plays[1] = [Play(seconds=10)]
+    run_id = bench.create("deploy")
+    first = bench.loop.create_task(drive(bench.engine().parts, run_id))
+    bench.pass_time(1)
+    first.cancel()
+    bench.pass_time(1)
+    child = bench.now(run_id).steps[1].child
+    assert _at(bench, FAR).store.claim(child, FAR, bench.clock.now().at) is not None
+    driving = bench.loop.create_task(drive(_at(bench, owner("here")), run_id))
+    bench.pass_time(LEASE.total_seconds() - 10)
+    assert not driving.done()
+    assert bench.finish(driving).ended == "completed"
+
+
+def test_a_server_leaves_a_run_alone_that_another_host_drives(bench: Bench, long: str) -> None:
+    """It took it over each few seconds, as it said, and was refused."""
+    elsewhere = bench.loop.create_task(drive(_at(bench, FAR), long))
+    bench.pass_time(1)
+    bench.store.kill(FAR.owner_id)  # as if its lock could not be seen here
+    server = Server(bench)
+    bench.pass_time(LEASE.total_seconds())
+    assert (server.adopted, server.store.claimed) == ([], [])
+    elsewhere.cancel()
+    bench.pass_time(LEASE.total_seconds() + SWEEP_SECS)
+    assert server.adopted == [(long, (1,))]
+    assert server.store.claimed == [long]
+    server.stop()
+
+
+class _CountingStore(HostStore):
+    """Sees the locks of its own host only."""
+
+    def __init__(self, beside: MemoryStore, who: Owner) -> None:
+        super().__init__(beside, who)
+        self.tried: list[str] = []
+
+    def claim(self, run_id: str, owner: Owner, now: datetime) -> Claim | None:
+        self.tried.append(run_id)
+        assert len(self.tried) < 100, "it turns on the spot"
+        return super().claim(run_id, owner, now)
+
+
+def _at(bench: Bench, who: Owner) -> Any:
+    """The parts of a process of this host."""
+    return msgspec.structs.replace(bench.engine().parts, store=_CountingStore(bench.store, who), owner=lambda: who)

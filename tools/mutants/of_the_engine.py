@@ -509,7 +509,7 @@ MUTANTS = (
     rule(
         "a server leaves held runs alone",
         "engine/ticker.py:_consider",
-        "if self._store.holder(run_id) is not None:",
+        "if is_driven(self._parts, run_id):",
         "if False:",
         found_by="tests/engine/test_ticker.py tests/engine/test_hearing.py",
     ),
@@ -631,6 +631,20 @@ MUTANTS = (
         ),
         found_by="tests/engine/test_hearing.py::test_a_word_is_rung_when_what_it_tells_of_is_stored",
     ),
+    rule(
+        "what another host drives is driven",
+        "engine/claiming.py:is_driven",
+        " or lease_elsewhere(parts, run_id) is not None",
+        "",
+        found_by="tests/engine/test_claiming.py",
+    ),
+    rule(
+        "a driver stays while somebody else drives a child run",
+        "engine/driver.py:_is_followed",
+        "step.child_standing is None and is_driven(self._parts, step.child)",
+        "False",
+        found_by="tests/engine/test_claiming.py",
+    ),
     # testing/memory.py keeps the store's promises as sqlite does; the contract suite holds both to them
     rule(
         "an append continues the run",
@@ -654,7 +668,7 @@ MUTANTS = (
         found_by=_CONTRACT,
     ),
     rule("a late writer is fenced off", "testing/memory.py:_check_claim", "if run.epoch != claim.epoch:", "if False:"),
-    rule("a claim is given once", "testing/memory.py:claim", "_driver(shelf, run) is not None or ", ""),
+    rule("a claim is given once", "testing/memory.py:claim", "self._driver(shelf, run) is not None or ", ""),
     rule("a claim is newer than those before", "testing/memory.py:claim", "run.epoch += 1", "pass"),
     rule(
         "an old claim frees nothing",

@@ -44,6 +44,11 @@ def lease_elsewhere(parts: Parts, run_id: str) -> Lease | None:
     return lease if lease is not None and lease.keeps_out(parts.owner(), parts.clock.now().at) else None
 
 
+def is_driven(parts: Parts, run_id: str) -> bool:
+    """Whether somebody drives the run: by this host's locks, or by a lease that another host has renewed."""
+    return parts.store.holder(run_id) is not None or lease_elsewhere(parts, run_id) is not None
+
+
 def busy(parts: Parts, run_id: str) -> RunBusy:
     """The answer to whoever wants to drive a run that another process drives."""
     holder = parts.store.holder(run_id)

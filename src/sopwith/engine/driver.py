@@ -41,7 +41,7 @@ from sopwith.engine.children import (
     may_begin,
     stop,
 )
-from sopwith.engine.claiming import Renewal, busy
+from sopwith.engine.claiming import Renewal, busy, is_driven
 from sopwith.engine.creation import limits_now
 from sopwith.engine.envelopes import (
     start_envelope_bytes,
@@ -445,7 +445,7 @@ class _Driver:
                 self._drive_along(step.number, step.child)
 
     def _drive_along(self, step: StepId, child: str) -> None:
-        if step not in self._nested and step not in self._given_up and self._parts.store.holder(child) is None:
+        if step not in self._nested and step not in self._given_up and not is_driven(self._parts, child):
             driving = drive(self._parts, child, Related(self._observer), linger=self._linger, upwards=False)
             self._nested[step] = asyncio.ensure_future(driving)
 
@@ -481,8 +481,7 @@ class _Driver:
     def _is_followed(self) -> bool:
         """Whether somebody else drives a child run of this one, and will tell how it ends."""
         return any(
-            step.child_standing is None and self._parts.store.holder(step.child) is not None
-            for step in children(self._loaded.run)
+            step.child_standing is None and is_driven(self._parts, step.child) for step in children(self._loaded.run)
         )
 
     async def _stop(self, step: StepId) -> bool:

@@ -21,6 +21,7 @@ from sopwith.core.address import StepId
 from sopwith.core.due import Due, DueKind, due, left_ms, ready_now
 from sopwith.core.instant import Instant
 from sopwith.core.run import Run, RunStatus, is_child, running_processes
+from sopwith.engine.claiming import is_driven
 from sopwith.engine.driver import drive
 from sopwith.engine.observing import Observer
 from sopwith.engine.parts import Parts
@@ -443,7 +444,7 @@ class _Server:
         self._settled.pop(run_id, None)
         self._later.pop(run_id, None)
         try:
-            if self._store.holder(run_id) is not None:
+            if is_driven(self._parts, run_id):
                 self._put_off(run_id, summary.seq, SWEEP_SECS, _Why.HELD)
             elif not left and (grace_secs := self._grace_left(summary)):
                 self._put_off(run_id, summary.seq, grace_secs, _Why.FRESH)

@@ -641,8 +641,10 @@ class _Simulation:
                 run_id = parent.run_id
 
     def _suspend(self) -> None:
-        """The machines sleep, and all that runs on them."""
-        seconds = self._chance.choice((2, 30, 90, 3600))
+        """The machines sleep, and all that runs on them; not within a call, which no clock could tell."""
+        self._loop.call_soon(self._sleep, self._chance.choice((2, 30, 90, 3600)))
+
+    def _sleep(self, seconds: int) -> None:
         now_ms = self._clock.now().boot_ms
         for world in (self._world, self._world.checks):
             for key, at in world.finish_at.items():
@@ -748,7 +750,7 @@ class _Simulation:
         except (Conflict, Refused) as error:
             outcome = error.code
             # where a superseded driver still lives, or lived until now, one of the two must lose
-            if run_id not in self._contested and not process.hurt:
+            if run_id not in self._contested and not (process.hurt or process.superseded):
                 self.laws.breaks(f"{process.name} met {error.code} though nobody took its claim: {error.message}")
         except Exception as error:
             outcome = "broke"
