@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
+from sopwith.core import due as due_module
 from sopwith.engine.claiming import Renewal
 from sopwith.engine.driver import _Driver
 from sopwith.engine.ticker import _Server
@@ -41,15 +43,31 @@ def a_store_in_which_an_older_claim_renews_the_lease(patch: pytest.MonkeyPatch) 
     patch.setattr(MemoryStore, "renew", renew)
 
 
+def a_gate_that_reminds_nobody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(due_module, "_reminders", lambda _run: ())
+
+
 PLANTED: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     a_driver_that_notices_only_what_others_decide,
     a_server_that_forgets_who_waits_for_its_own_runs,
     a_driver_that_does_not_renew_its_lease,
     a_lease_that_keeps_nobody_out,
     a_store_in_which_an_older_claim_renews_the_lease,
+    a_gate_that_reminds_nobody,
 )
 
 
 @pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_found(bug: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     plant_and_find(bug, monkeypatch, SEEDS)
+
+
+def test_these_seeds_meet_what_is_added_to_them() -> None:
+    seen: Counter[str] = Counter()
+    for seed in SEEDS[:60]:
+        report = simulate(seed)
+        assert report.violations == ()
+        seen.update(report.seen)
+    added = {"machine slept", "wall clock slewed", "lease renewed", "said beside a driver", "crowd left to a server"}
+    assert added <= seen.keys()
+    assert seen["lease ran out under a driver"] > 1

@@ -68,6 +68,8 @@ class Laws:
         self._configs: dict[str, Config] = {}
         self._boots = 0
         self._waits: dict[tuple[str, StepId | None], _Wait] = {}
+        self._reminded: Counter[tuple[str, StepId | None]] = Counter()
+        """How often people were reminded of a gate since it was asked."""
         self._timed: dict[tuple[str, StepId], _Timed] = {}
         self._begun: dict[str, _Timed | None] = {}
         """When a run last began, None where it was paused since: what its own limit is counted from."""
@@ -217,6 +219,8 @@ class Laws:
                 self._check_vote(before, event, body)
             case ev.ApprovalTimeout() | ev.ApprovalEscalated() as body:
                 self._check_silence(before, body)
+            case ev.ApprovalReminded(step_number=number):
+                self._check_reminder(before, number)
             case ev.RunTimedOut():
                 self._check_run_time(before)
             case ev.RunRetried() as body if event.actor.kind is ActorKind.AGENT:
@@ -462,11 +466,36 @@ class Laws:
         if wait is not None and (missing := wait.missing_ms(self._now_ms(), self._boots)) > 0:
             self.breaks(f"{where} was settled by a jump of the wall clock, {missing} ms too early")
 
+    def _check_reminder(self, before: Run, number: StepId | None) -> None:
+        """That people are reminded as often as the file says, and never before the first time for it."""
+        where = f"{before.run_id}: the gate of step {number}"
+        self._reminded[before.run_id, number] += 1
+        wanted = _rules(before.procedure, number).remind_after_mins
+        if self._reminded[before.run_id, number] > len(wanted):
+            self.breaks(f"{where} reminded people {self._reminded[before.run_id, number]} times, and not {len(wanted)}")
+        wait = self._waits.get((before.run_id, number))
+        if wait is None or not wanted or not wait.is_known(self._boots):
+            return
+        if (missing := wanted[0] * 60_000 - wait.spent_ms(self._now_ms()) - wait.tolerance_ms) > 0:
+            self.breaks(f"{where} reminded people {missing} ms too early")
+
+    def _check_reminded(self, run: Run, number: StepId | None) -> None:
+        """That somebody who looks at an open gate tells people of it, once it is time."""
+        wanted = _rules(run.procedure, number).remind_after_mins
+        wait = self._waits.get((run.run_id, number))
+        if wait is None or not wanted or not wait.is_known(self._boots) or self._reminded[run.run_id, number]:
+            return
+        if self._asked(run.run_id, number)[2] or run.rollback is not None:
+            return
+        if wait.spent_ms(self._now_ms()) > wanted[0] * 60_000 + wait.tolerance_ms:
+            self.breaks(f"{run.run_id}: the gate of step {number} waits, and nobody was reminded of it")
+
     def _time_gates(self, run_id: str, event: Event) -> None:
         match event.body:
             case ev.ApprovalRequested(step_number=number, due_at=due_at):
                 wanted = None if due_at is None else round((due_at - event.at).total_seconds() * 1000)
                 self._waits[run_id, number] = _Wait(wanted, self._now_ms(), self._boots)
+                self._reminded[run_id, number] = 0
             case ev.RunPauseRequested() | ev.RunPaused() | ev.RunCancelRequested():
                 for wait in self._waits_of(run_id):
                     wait.stop(self._now_ms(), self._boots)
@@ -691,6 +720,7 @@ class Laws:
         if run.ended is not None or run.queued or run.paused or run.pause_requested or run.cancel_requested:
             return
         for number, gate in open_gates(run):
+            self._check_reminded(run, number)
             if gate.due_at is not None and gate.due_at < now - _SLACK:
                 self.breaks(f"{run_id}: the gate of step {number} waits, and its deadline was {gate.due_at}")
         if run.rollback is not None or run.timed_out:
@@ -776,9 +806,22 @@ class _Wait:
 
     def missing_ms(self, now_ms: int, boots: int) -> int:
         """By how much it was too short, beyond what the wall clock may be ahead each time it runs."""
-        if self._wanted_ms is None or self._restarted or self._since is None or boots != self._boots:
+        if self._wanted_ms is None or not self.is_known(boots):
             return 0
-        return self._wanted_ms - self._spent_ms - (now_ms - self._since) - _TOLERANCE_MS * self._pauses
+        return self._wanted_ms - self.spent_ms(now_ms) - self.tolerance_ms
+
+    def is_known(self, boots: int) -> bool:
+        """Whether it runs now, and nothing was restarted."""
+        return not self._restarted and self._since is not None and boots == self._boots
+
+    def spent_ms(self, now_ms: int) -> int:
+        """How long it has run by now."""
+        return self._spent_ms + (0 if self._since is None else now_ms - self._since)
+
+    @property
+    def tolerance_ms(self) -> int:
+        """What the wall clock may be ahead, each time it runs."""
+        return _TOLERANCE_MS * self._pauses
 
 
 def _rules(procedure: Procedure, number: StepId | None) -> ApprovalRules:
