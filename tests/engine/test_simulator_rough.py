@@ -13,6 +13,7 @@ from sopwith.engine.driver import _Driver
 from sopwith.engine.ticker import _Server
 from sopwith.ports import LEASE, Lease
 from sopwith.testing.memory import MemoryStore
+from sopwith.testing.simulator import simulate
 
 from .test_simulator import plant_and_find
 

@@ -698,7 +698,7 @@ class _Simulation:
 
     def _parts(self, process: Process) -> Parts:
         store = mortal_store(process, self._disk.open(process.owner), self)
-        process.parts = Parts(
+        parts = process.parts = Parts(
             workspace=WORKSPACE,
             store=store,
             views=DocumentsOnly(),
@@ -712,7 +712,7 @@ class _Simulation:
             umask=0o022,
             bell=self._airwaves.bell(process),
         )
-        return process.parts
+        return parts
 
     def _retire(self, process: Process) -> None:
         process.alive = False
