@@ -78,6 +78,18 @@ def test_a_run_of_scripts_is_one_transaction_for_each_step_and_one_more(bench: B
     assert begun.loaded.run == run == bench.now(begun.run_id)
 
 
+def test_where_a_run_may_meet_a_secret_a_result_is_recorded_by_itself(bench: Bench, writes: list[str]) -> None:
+    """What the step printed is masked first; what follows is looked at when that is stored."""
+    bench.environ["TOKEN"] = "s3cret-value"
+    secret = {"name": "token", "type": "secret", "default": "env:TOKEN"}
+    bench.procedure("deploy", {}, {}, params=[secret])
+    assert bench.drive(bench.create("deploy")).ended is RunStatus.COMPLETED
+    with_secret = writes.count("append")
+    bench.procedure("plain", {}, {})
+    assert bench.drive(bench.create("plain")).ended is RunStatus.COMPLETED
+    assert writes.count("append") - with_secret == with_secret - 1
+
+
 def test_from_its_creation_on_nobody_else_drives_it(bench: Bench) -> None:
     bench.procedure("deploy", {})
     engine = bench.engine()
