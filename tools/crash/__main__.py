@@ -25,7 +25,7 @@ def _sweep(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     from tools.crash import failpoints, strace
 
     by_strace = strace.available() and not options.failpoints
-    method = strace.Strace() if by_strace else failpoints.Failpoints()
+    method = strace.Strace(only_nursery=options.nursery) if by_strace else failpoints.Failpoints()
     sweep = Sweep(folder, method, jobs=options.jobs, stages=options.stage)
     log = Log(options.log)
     trials = sweep.trials()
@@ -72,6 +72,7 @@ def _options() -> argparse.ArgumentParser:
     sweep.add_argument("--points", default=":", metavar="A:B", help="only these of all points")
     sweep.add_argument("--sample", type=int, metavar="K", help="so many points, drawn by the seed")
     sweep.add_argument("--stage", action="append", default=[], help="only this stage; may be given many times")
+    sweep.add_argument("--nursery", action="store_true", help="only nurseries and the keepers that they fork")
     sweep.add_argument("--log", type=Path, help="notes each trial, and passes over those that are noted")
     sweep.add_argument("--failpoints", action="store_true", help="without strace, also where it is present")
     sweep.set_defaults(act=_sweep)

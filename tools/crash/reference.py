@@ -128,9 +128,12 @@ class Scene:
         self.note_record()
 
     def wait_until_quiet(self) -> None:
-        """Until no keeper of this workspace lives. A keeper names its launch folder in its command line."""
+        """Until no keeper of this workspace lives, and nobody who traces one. A keeper names its launch folder in its
+        command line, a tracer the file it writes to.
+        """
         until = time.monotonic() + COMMAND_SECS
-        while any(os.fsencode(str(self.root)) in line for line in _command_lines()):
+        root, trace = os.fsencode(str(self.root)), b"\0" + os.fsencode(str(self.folder / "trace"))
+        while any((b"keeper" in line and root in line) or trace in line for line in _command_lines()):
             if time.monotonic() > until:
                 raise Stuck("a keeper does not end")
             time.sleep(0.01)
@@ -270,6 +273,5 @@ def _command_lines() -> list[bytes]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"keeper" in line:
-                found.append(line)
+            found.append(line)
     return found

@@ -2,7 +2,8 @@
 
 strace counts calls for each task by itself and sends the signal before the call is carried out. `-b execve` lets go of
 whatever a command starts, so that the command alone (with its threads) or, through a wrapper in place of the
-interpreter, one keeper alone is traced.
+interpreter, one keeper alone is traced. A nursery is traced without `-f`, which leaves the keepers that it forks
+alone; to one of those strace is attached at the moment of its fork, by `attach.py`.
 """
 
 from __future__ import annotations
@@ -21,25 +22,48 @@ from tools.crash.reference import ONE_BY_ONE, Scene, Told
 
 CALLS = (
     *("write", "pwrite64", "writev", "pwritev", "fsync", "fdatasync", "ftruncate", "fallocate", "openat", "fchmod"),
-    *("rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "chmod", "rmdir"),
+    *(
+        "fchown",
+        "rename",
+        "renameat",
+        "renameat2",
+        "link",
+        "linkat",
+        "unlink",
+        "unlinkat",
+        "mkdir",
+        "mkdirat",
+        "chmod",
+        "rmdir",
+    ),
     *("clone", "clone3", "vfork", "fork", "execve", "wait4", "waitid", "fcntl", "flock", "sendto", "kill", "sendmsg"),
 )
-_LINE = re.compile(rb"^(\d+) +(\w+)\((.*)", re.DOTALL)
+_LINE = re.compile(rb"^(?:(\d+) +)?(\w+)\((.*)", re.DOTALL)
 _OPENS_TO_WRITE = re.compile(rb"O_(CREAT|WRONLY|RDWR|TRUNC)")
+_HERE = str(Path(__file__).parent)
 _LOCKS = re.compile(rb"F_(OFD_)?SETLKW?\b")
 
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """The `nth` `call` of a task. `path`: only calls on this path count. `attempt`: of its keeper, not the command."""
+    """The `nth` `call` of a task. `path`: only calls on this path count. `attempt`: of its keeper, not the command.
+    `nursery`: of the nursery, or of the keeper that it forks for this attempt.
+    """
 
     call: str
     nth: int
     attempt: str = ""
     path: str = ""
+    nursery: bool = False
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether its command may fail for that: a nursery's end costs it nothing."""
+        return bool(self.attempt) or not self.nursery
 
     def __str__(self) -> str:
-        who = f"keeper of {self.attempt}" if self.attempt else "command"
+        who = f"keeper of {self.attempt}" if self.attempt else "nursery" if self.nursery else "command"
+        who = f"forked {who}" if self.attempt and self.nursery else who
         return f"{who}, {self.call} {self.nth}" + (f" on {Path(self.path).name}" if self.path else "")
 
 
@@ -53,19 +77,31 @@ def points_of_command(scene: Scene, args: Sequence[str]) -> list[Point]:
     return list(_points(_trace(scene).read_bytes()))
 
 
+def points_of_nursery(scene: Scene, args: Sequence[str]) -> list[Point]:
+    """The same of its nursery, and each moment at which that waits to be told of a launch."""
+    _trace(scene).unlink(missing_ok=True)
+    scene.sop(*args, more=_nursery(scene, ["-e", f"trace={_existing()},read"]))
+    scene.wait_until_quiet()
+    return list(_points(_trace(scene).read_bytes(), nursery=True))
+
+
+def points_of_forked_keepers(scene: Scene, args: Sequence[str]) -> list[Point]:
+    """The same of every keeper that its nursery forks."""
+    _forget_traces(scene)
+    scene.sop(*args, more=_attached(scene, ["-e", f"trace={_existing()}"]))
+    scene.wait_until_quiet()
+    return list(_points_by_attempt(scene, nursery=True))
+
+
 def points_of_keepers(scene: Scene, args: Sequence[str]) -> list[Point]:
-    """The same of every keeper that the command starts."""
-    for old in scene.folder.glob("trace.*"):
-        old.unlink()
+    """The same of every keeper that the command starts without a nursery."""
+    _forget_traces(scene)
     trace = shlex.quote(str(scene.folder / "trace"))
     calls = shlex.quote(f"trace={_existing()}")
     wrapper = _wrapper(scene, f'exec strace -D -f -b execve -o {trace}."$(basename "${{launch%/*}}")" -e {calls}')
     scene.sop(*args, more=wrapper)
     scene.wait_until_quiet()
-    found = []
-    for path in sorted(scene.folder.glob("trace.step-*")):
-        found += list(_points(path.read_bytes(), attempt=path.name.removeprefix("trace.")))
-    return found
+    return list(_points_by_attempt(scene))
 
 
 def run_and_kill(scene: Scene, args: Sequence[str], point: Point) -> tuple[Told, bool]:
@@ -74,6 +110,12 @@ def run_and_kill(scene: Scene, args: Sequence[str], point: Point) -> tuple[Told,
     inject = ["-e", f"trace={point.call}", "-e", f"inject={point.call}:signal=KILL:when={point.nth}"]
     if point.path:
         inject += ["-P", _path(scene, args, point)]
+    if point.nursery:
+        told = scene.sop(
+            *args, more=_attached(scene, inject, point.attempt) if point.attempt else _nursery(scene, inject)
+        )
+        scene.wait_until_quiet()
+        return told, _killed(scene) and _entered(scene) >= point.nth
     if point.attempt:
         traced = shlex.join(["strace", "-D", "-f", "-b", "execve", "-o", str(_trace(scene)), *inject])
         told = scene.sop(*args, more=_wrapper(scene, f"exec {traced}", only=point.attempt))
@@ -90,7 +132,24 @@ def _killed(scene: Scene) -> bool:
     return b"+++ killed by SIGKILL" in text
 
 
-def _points(trace: bytes, attempt: str = "") -> Iterator[Point]:
+def _entered(scene: Scene) -> int:
+    """How often the one call that was traced was come to: the engine kills its nursery too, when it ends."""
+    found = [_LINE.match(line) for line in _trace(scene).read_bytes().splitlines()]
+    tasks = [match[1] for match in found if match]
+    return tasks.count(tasks[0]) if tasks else 0
+
+
+def _forget_traces(scene: Scene) -> None:
+    for old in scene.folder.glob("trace.*"):
+        old.unlink()
+
+
+def _points_by_attempt(scene: Scene, *, nursery: bool = False) -> Iterator[Point]:
+    for path in sorted(scene.folder.glob("trace.step-*")):
+        yield from _points(path.read_bytes(), attempt=path.name.removeprefix("trace."), nursery=nursery)
+
+
+def _points(trace: bytes, attempt: str = "", *, nursery: bool = False) -> Iterator[Point]:
     counts: Counter[str] = Counter()
     main = None
     for line in trace.splitlines():
@@ -103,7 +162,7 @@ def _points(trace: bytes, attempt: str = "") -> Iterator[Point]:
             continue
         counts[call] += 1
         if _matters(call, found[3], counts[call]):
-            yield Point(call, counts[call], attempt)
+            yield Point(call, counts[call], attempt, nursery=nursery)
 
 
 def _matters(call: str, arguments: bytes, nth: int) -> bool:
@@ -111,6 +170,8 @@ def _matters(call: str, arguments: bytes, nth: int) -> bool:
         return bool(_OPENS_TO_WRITE.search(arguments))
     if call == "fcntl":
         return bool(_LOCKS.search(arguments))
+    if call == "read":  # only of a nursery, which is told of launches by its standard input
+        return arguments.startswith(b"0, ")
     return not (call == "execve" and nth == 1)
 
 
@@ -150,8 +211,37 @@ def _wrapper(scene: Scene, command: str, only: str = "") -> str:
     return f"{ONE_BY_ONE}sys.executable = {str(path)!r}; "
 
 
+def _nursery(scene: Scene, options: Sequence[str]) -> str:
+    """The statement that has the nursery started by strace, and its keepers left alone."""
+    traced = shlex.join(["strace", "-D", "-o", str(_trace(scene)), *options, sys.executable])
+    return _nursery_by(scene, f'exec {traced} "$@"')
+
+
+def _attached(scene: Scene, options: Sequence[str], only: str = "") -> str:
+    """The statement that has the nursery put strace before the keeper of this attempt, or of each."""
+    plan = scene.folder / "plan"
+    strace = [str(shutil.which("strace")), "-f", "-b", "execve", *options]
+    plan.write_text("\0".join([only, str(_trace(scene)), *strace]))
+    follow = f"import sys; sys.path += [sys.argv[1], {_HERE!r}]; import attach; attach.follow({str(plan)!r})"
+    code = f'{shlex.quote(follow)}"; $4"'
+    return _nursery_by(scene, f'code={code}; shift 4; exec {shlex.quote(sys.executable)} -I -S -c "$code" "$@"')
+
+
+def _nursery_by(scene: Scene, command: str) -> str:
+    """The statement that has nurseries started by `command`: where a keeper has its launch, they have blanks."""
+    path = _launcher(scene)
+    python = shlex.quote(sys.executable)
+    path.write_text(
+        "#!/bin/sh\n"
+        'for launch in "$@"; do :; done\n'
+        f'case "$launch" in\n" "*) {command} ;;\n*) exec {python} "$@" ;;\nesac\n'
+    )
+    path.chmod(0o700)
+    return f"sys.executable = {str(path)!r}; "
+
+
 class Strace:
-    """The method of the sweep where there is strace."""
+    """The method of the sweep where there is strace. `only_nursery`: only nurseries and the keepers that they fork."""
 
     crashes: ClassVar[dict[str, Point]] = {
         "intended": Point("?clone3,?clone,?vfork", 1),  # which of them starts a process is the C library's choice
@@ -160,7 +250,18 @@ class Strace:
         "failed-once": Point("fdatasync", 8),
     }
 
+    def __init__(self, *, only_nursery: bool = False) -> None:
+        self._only_nursery = only_nursery
+
     def points(self, scene: Scene, args: Sequence[str], restart: Callable[[], None]) -> Iterator[Point]:
+        yield from points_of_nursery(scene, args)
+        restart()
+        yield from points_of_forked_keepers(scene, args)
+        if not self._only_nursery:
+            restart()
+            yield from self._others(scene, args, restart)
+
+    def _others(self, scene: Scene, args: Sequence[str], restart: Callable[[], None]) -> Iterator[Point]:
         yield from points_of_command(scene, args)
         restart()
         keepers = list(points_of_keepers(scene, args))

@@ -140,8 +140,10 @@ class Sweep:
                 command = _command(scene) if again else self._begin(scene, trial.stage)
                 told, killed = self._method.kill(scene, command, trial.point)
                 kills += killed
-                if not killed and told.code not in (0, 3, 4):
+                if told.code not in (0, 3, 4) and not (killed and trial.point.may_fail):
                     raise Stuck(str(told))
+                if killed and not trial.point.may_fail and _asks(told):
+                    raise Stuck(f"a nursery's end cost a step: {told.document}")
             scene.settle()
             found = breaches(scene)
         except Stuck as stuck:
@@ -193,6 +195,11 @@ class Log:
         if self._path is not None:
             with self._path.open("a") as file:
                 file.write(json.dumps({"trial": str(trial), "breaches": found}) + "\n")
+
+
+def _asks(told: Told) -> bool:
+    """Whether a step waits for a person to say what became of it."""
+    return any(step["status"] == "interrupted" for step in (told.document or {}).get("stepResults", ()))
 
 
 def _command(scene: Scene) -> tuple[str, ...]:
