@@ -5,11 +5,11 @@ itself is left alone: its fork waits until strace has it, and begins then. Impor
 has.
 """
 
+import _signal  # type: ignore[import-not-found, unused-ignore]
 import os
 import sys
 import time
 
-import _signal  # type: ignore[import-not-found, unused-ignore]
 import keeper  # type: ignore[import-not-found, unused-ignore]
 import nursery  # type: ignore[import-not-found, unused-ignore]
 
