@@ -6,7 +6,10 @@ SOPWITH_CRASH_POINTS says how many points each test here tries.
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -14,7 +17,7 @@ import pytest
 from tools.crash import strace
 from tools.crash.failpoints import Failpoints
 from tools.crash.invariants import breaches
-from tools.crash.reference import Scene
+from tools.crash.reference import Scene, Told
 from tools.crash.strace import Point, Strace
 from tools.crash.sweep import Log, Report, Sweep, Trial, sample
 
@@ -26,6 +29,12 @@ FORWARD = ("run", "approve-3", "approve-6", "approve-9")
 
 def swept(sweep: Sweep) -> Report:
     return sweep.run(sample(sweep.trials(), POINTS, seed=POINTS))
+
+
+def _steps(told: Told) -> list[str]:
+    """How its first three steps stand."""
+    assert told.document is not None
+    return [step["status"] for step in told.document["stepResults"]][:3]
 
 
 @pytest.fixture
@@ -60,6 +69,33 @@ def test_a_recovery_that_is_killed_twice_in_a_row_goes_on_from_there(tmp_path: P
 
 
 @patient
+@needs_strace
+def test_a_nursery_or_a_keeper_that_it_forked_killed_at_a_system_call_loses_nothing_either(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, Strace(only_nursery=True), stages=("run",))
+    trials = sweep.trials()
+    nurseries = [trial for trial in trials if not trial.point.attempt]
+    keepers = [trial for trial in trials if trial.point.attempt]
+    drawn = sample(nurseries, (POINTS + 1) // 2, seed=POINTS) + sample(keepers, (POINTS + 1) // 2, seed=POINTS)
+    report = sweep.run(drawn)
+    assert report.breaches == {}
+    assert report.survived == report.killed >= len(drawn) - len(report.not_reached) > 0
+    # two steps: each is told of, forked and answered for, and there is nobody to be told of a third
+    calls = Counter(trial.point.call for trial in nurseries)
+    assert calls >= Counter({"read": 3, "clone3": 2, "write": 2, "openat": 1, "pwrite64": 1})
+    assert all(trial.point.nursery for trial in trials)
+    assert {trial.point.attempt for trial in keepers} == {"step-1.1.1", "step-2.1.1"}
+    assert {trial.point.call for trial in keepers} >= {
+        "openat",
+        "fcntl",
+        "write",
+        "link",
+        "unlink",
+        "wait4",
+        "pwrite64",
+    }
+
+
+@patient
 def test_a_process_killed_at_a_failpoint_loses_nothing_and_runs_nothing_twice(tmp_path: Path) -> None:
     report = swept(Sweep(tmp_path, Failpoints(), stages=("run", "approve-9")))
     assert report.breaches == {}
@@ -78,6 +114,46 @@ def test_exactly_one_process_is_killed_exactly_there(scene: Scene) -> None:
     assert (killed, told.code) == (True, 3)
     assert told.document is not None
     assert told.document["stepResults"][0]["status"] == "interrupted"
+
+
+@needs_strace
+def test_exactly_the_nursery_is_killed_or_exactly_one_keeper_that_it_forked(scene: Scene) -> None:
+    forks = [point for point in strace.points_of_nursery(scene, ("run", "reference")) if point.call == "clone3"]
+    scene.make()
+    told, killed = strace.run_and_kill(scene, ("run", "reference"), forks[0])
+    assert (killed, told.code, _steps(told)) == (True, 3, ["completed", "completed", "awaiting_approval"])
+    scene.make()
+    told, killed = strace.run_and_kill(scene, ("run", "reference"), Point("wait4", 1, "step-2.1.1", nursery=True))
+    assert (killed, told.code, _steps(told)) == (True, 3, ["completed", "interrupted", "pending"])
+    # it is killed before it could have written that it has begun, and in a session of its own by then
+    scene.make()
+    told, killed = strace.run_and_kill(scene, ("run", "reference"), Point("pwrite64", 1, "step-1.1.1", nursery=True))
+    assert (killed, _steps(told), scene.entries()) == (True, ["failed", "pending", "pending"], [])
+
+
+@needs_strace
+def test_a_nursery_that_ends_with_its_engine_was_not_killed_by_us(scene: Scene) -> None:
+    told, killed = strace.run_and_kill(scene, ("run", "reference"), Point("clone3", 9, nursery=True))
+    assert (killed, told.code) == (False, 3)
+    assert b"killed by SIGKILL" in (scene.folder / "trace").read_bytes()
+
+
+@needs_strace
+@pytest.mark.skipif(os.geteuid() != 0, reason="SQLite gives its files an owner only where it may")
+def test_giving_a_file_an_owner_is_a_point(scene: Scene) -> None:
+    assert "fchown" in {point.call for point in strace.points_of_command(scene, ("run", "reference"))}
+
+
+@needs_strace
+def test_a_nursery_whose_end_costs_a_step_is_found(tmp_path: Path) -> None:
+    class Costly(Strace):
+        def kill(self, scene: Scene, args: Sequence[str], point: Point) -> tuple[Told, bool]:
+            return super().kill(scene, args, replace(point, call="wait4", nth=1, attempt="step-1.1.1"))
+
+    sweep = Sweep(tmp_path, Costly(only_nursery=True), stages=("run",))
+    trial = next(trial for trial in sweep.trials() if not trial.point.attempt)
+    ((found,),) = sweep.run([trial]).breaches.values()
+    assert found.startswith("a nursery's end cost a step: ")
 
 
 @needs_strace

@@ -84,9 +84,12 @@ class Sweep:
             scene.restore(stage)
             command = _command(scene)
             points = list(self._method.points(scene, command, lambda stage=stage: scene.restore(stage)))  # type: ignore[misc]
-            if not any(point.attempt for point in points):
+            # without any point at all: only nurseries were looked for, and the stage needs none
+            if points and not any(point.attempt for point in points):
                 raise Stuck(f"no keeper was seen in the stage {stage}")
             found += [Trial(stage, point) for point in points]
+        if not found:
+            raise Stuck("no point was found")
         self.report.found = len(found)
         return found
 
