@@ -115,8 +115,8 @@ class Sweep:
     def _skips(self, stage: str) -> bool:
         return bool(self._wanted) and stage not in self._wanted
 
-    def run(self, trials: Sequence[Trial], done: Callable[[Trial, list[str]], None] = lambda *_: None) -> Report:
-        """Carries the trials out, as many at once as there are scenes."""
+    def run(self, trials: Sequence[Trial], done: Callable[[Trial, int, list[str]], None] = lambda *_: None) -> Report:
+        """Carries the trials out, as many at once as there are scenes. `done` is told of the kills of each."""
         begun = time.monotonic()
         queue = iter(trials)
 
@@ -126,16 +126,16 @@ class Sweep:
                     trial = next(queue, None)
                 if trial is None:
                     return
-                found = self._try(scene, trial)
+                kills, found = self._try(scene, trial)
                 with self._lock:
-                    done(trial, found)
+                    done(trial, kills, found)
 
         with ThreadPoolExecutor(len(self._scenes)) as pool:
             list(pool.map(work, self._scenes))
         self.report.seconds += time.monotonic() - begun
         return self.report
 
-    def _try(self, scene: Scene, trial: Trial) -> list[str]:
+    def _try(self, scene: Scene, trial: Trial) -> tuple[int, list[str]]:
         scene.restore(trial.stage)
         kills = 0
         try:
@@ -152,7 +152,7 @@ class Sweep:
         except Stuck as stuck:
             found = [str(stuck)]
         self._count(trial, kills, found, scene)
-        return found
+        return kills, found
 
     def _begin(self, scene: Scene, stage: str) -> tuple[str, ...]:
         if (scene.folder, stage) not in self._begins:
@@ -194,10 +194,10 @@ class Log:
             return set()
         return {json.loads(line)["trial"] for line in self._path.read_text().splitlines()}
 
-    def note(self, trial: Trial, found: list[str]) -> None:
+    def note(self, trial: Trial, kills: int, found: list[str]) -> None:
         if self._path is not None:
             with self._path.open("a") as file:
-                file.write(json.dumps({"trial": str(trial), "breaches": found}) + "\n")
+                file.write(json.dumps({"trial": str(trial), "kills": kills, "breaches": found}) + "\n")
 
 
 def _asks(told: Told) -> bool:
