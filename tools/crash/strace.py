@@ -194,9 +194,9 @@ def _wrapper(scene: Scene, command: str, only: str = "") -> str:
 
 
 def _nursery(scene: Scene, options: Sequence[str]) -> str:
-    """The statement that has the nursery started by strace, and its keepers left alone."""
+    """The statement that has the first nursery started by strace, and its keepers and successors left alone."""
     traced = shlex.join(["strace", "-D", "-o", str(_trace(scene)), *options, sys.executable])
-    return _nursery_by(scene, f'exec {traced} "$@"')
+    return _nursery_by(scene, f'[ -e {shlex.quote(str(_trace(scene)))} ] || exec {traced} "$@"')
 
 
 def _attached(scene: Scene, options: Sequence[str], only: str = "") -> str:
@@ -210,13 +210,13 @@ def _attached(scene: Scene, options: Sequence[str], only: str = "") -> str:
 
 
 def _nursery_by(scene: Scene, command: str) -> str:
-    """The statement that has nurseries started by `command`: where a keeper has its launch, they have blanks."""
+    """The statement that has nurseries started by `command`, or as ever where that does not become one: where a keeper
+    has its launch, they have blanks.
+    """
     path = _launcher(scene)
     python = shlex.quote(sys.executable)
     path.write_text(
-        "#!/bin/sh\n"
-        'for launch in "$@"; do :; done\n'
-        f'case "$launch" in\n" "*) {command} ;;\n*) exec {python} "$@" ;;\nesac\n'
+        f'#!/bin/sh\nfor launch in "$@"; do :; done\ncase "$launch" in " "*) {command} ;; esac\nexec {python} "$@"\n'
     )
     path.chmod(0o700)
     return f"sys.executable = {str(path)!r}; "
