@@ -26,6 +26,8 @@ def _sweep(folder: Path, options: argparse.Namespace) -> dict[str, object]:
 
     by_strace = strace.available() and not options.failpoints
     method = strace.Strace(only_nursery=options.nursery) if by_strace else failpoints.Failpoints()
+    if options.nursery and not by_strace:
+        sys.exit("--nursery needs strace")
     sweep = Sweep(folder, method, jobs=options.jobs, stages=options.stage)
     log = Log(options.log)
     trials = sweep.trials()
