@@ -837,6 +837,30 @@ def test_retry_from_a_step_lists_its_items_anew() -> None:
     assert (story.step(1).visit, story.step("1:eu").visit, story.step("1:eu").attempt) == (2, 2, 1)
 
 
+@pytest.mark.parametrize(
+    ("command", "about"),
+    [
+        (cmd.Finish, {"attempt": 1, "result": cmd.StepResult(exit_code=0)}),
+        (cmd.Interrupt, {"attempt": 1, "reason": "its keeper was killed"}),
+        (cmd.BeginVerification, {"attempt": 1}),
+        (cmd.EndVerification, {"attempt": 1, "result": cmd.StepResult(exit_code=0)}),
+        (cmd.Start, {"digest": "a" * 64}),
+        (cmd.OpenGate, {"digest": "a" * 64}),
+        (cmd.Evaluate, {}),
+        (cmd.EndWait, {}),
+        (cmd.TimeOut, {"attempt": 1}),
+        (cmd.Notice, {"child_run_id": "sop_run_yzyzyzyzyzyz", "standing": None}),
+    ],
+)
+def test_whoever_drives_no_more_is_refused_what_it_says_of_an_instance_that_is_gone(
+    command: type[cmd.Command], about: dict[str, Any]
+) -> None:
+    story = finished()
+    story.when(cmd.Retry, from_step=1)
+    error = story.refused(IllegalMove, command, step="1:eu", **about)
+    assert error.message.endswith(" and has no step 1:eu now")
+
+
 def test_retry_from_an_instance_redoes_it_and_what_comes_after_the_step() -> None:
     story = finished()
     assert story.when(cmd.Retry, from_step="1:eu") == ["run_retried"]

@@ -9,16 +9,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from sopwith.core import commands as cmd
+from sopwith.core.actor import SYSTEM
 from sopwith.engine.driver import drive
+from sopwith.engine.runs import Runs
 from sopwith.engine.ticker import SWEEP_SECS
-from sopwith.errors import Conflict, RunBusy, StoreError
+from sopwith.errors import Conflict, IllegalMove, RunBusy, StoreError
 from sopwith.ports import LEASE, RENEW_SECS, Claim, Owner
 from sopwith.testing.executor import Play
 from sopwith.testing.hosts import HostStore
 from sopwith.testing.memory import MemoryStore
 from sopwith.testing.samples import owner
 
-from .bench import Bench
+from .bench import ANN, Bench
 from .served import Server
 
 FAR = msgspec.structs.replace(owner("far"), host="far", boot_id="boot-9")
@@ -82,6 +85,35 @@ def test_a_driver_whose_renewal_meets_a_newer_claim_stops(bench: Bench, long: st
         bench.finish(driving)
     assert bench.events(long) == before
     assert newer.holder(long) == FAR
+
+
+@pytest.mark.parametrize("work", [{"onInterrupt": "rerun"}, {"run": None, "uses": "build"}])
+def test_a_driver_that_was_replaced_meets_the_end_of_an_instance_that_is_gone(
+    bench: Bench, work: dict[str, Any]
+) -> None:
+    """It slept, and meanwhile the step failed elsewhere, was to be done anew, and rests: nothing is its to record."""
+    bench.world.plays[1] = [Play(seconds=None)]
+    bench.procedure("build", {})
+    bench.procedure("deploy", {"forEach": ["eu"], **work})
+    run_id = bench.create("deploy")
+    driving = bench.loop.create_task(drive(_at(bench, owner("here")), run_id))
+    bench.pass_time(1)
+    [key] = bench.world.starts
+    runs = Runs(_at(bench, FAR))
+    newer = MemoryStore(bench.store).claim(key[0], FAR, bench.clock.now().at + LEASE)
+    failed = cmd.StepResult(error="exit status 1", exit_code=1)
+    told = cmd.Finish(actor=SYSTEM, now=bench.clock.now(), step=key[1], attempt=1, result=failed)
+    runs.commit(runs.load(key[0]), told, claim=newer)
+    bench.engine().retry(run_id, actor=ANN, from_step=1)
+    bench.engine().pause(run_id, actor=ANN)
+    bench.pass_time(60)
+    before = bench.events(run_id)
+    assert not driving.done()
+    bench.world.lose(key)
+    bench.pass_time(60)
+    assert driving.done()
+    assert isinstance(driving.exception(), IllegalMove | None)
+    assert bench.events(run_id) == before
 
 
 def test_a_lease_that_cannot_be_written_now_stops_no_driver(bench: Bench, long: str) -> None:

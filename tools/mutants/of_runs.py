@@ -18,6 +18,13 @@ MUTANTS = (
         found_by="tests/core/test_moves_table.py",
     ),
     rule(
+        "whoever drives no more tells nothing of an instance that is gone",
+        "core/decide.py:decide",
+        "if (gone := _gone(run, command)) is not None:",
+        "if False:",
+        found_by="tests/core/test_items.py",
+    ),
+    rule(
         "a step decides nothing about its run",
         "core/decide.py:decide",
         "command.actor.inside == run.run_id",
@@ -886,13 +893,6 @@ MUTANTS = (
         " or step.child != command.child_run_id",
         "",
         found_by="tests/core/test_children.py",
-    ),
-    rule(
-        "a step whose instance is gone is told nothing",
-        "core/moves_child.py:notice",
-        "step is None or ",
-        "",
-        found_by="tests/engine/test_found_by_simulation.py",
     ),
     rule(
         "a child run that failed fails its step",

@@ -13,6 +13,7 @@ import msgspec
 from sopwith.core import commands as cmd
 from sopwith.core import events as ev
 from sopwith.core.actor import SYSTEM, Actor
+from sopwith.core.address import StepId
 from sopwith.core.agents import AgentCommand
 from sopwith.core.conclude import conclusion
 from sopwith.core.envelope import envelope_bytes, start_envelope
@@ -153,6 +154,8 @@ def decide(run: Run, command: cmd.Command) -> Decision:
         raise refuse(run, command)
     if run.rollback is not None and type(command) not in WHILE_ROLLING_BACK:
         raise refuse(run, command, because="is being rolled back")
+    if (gone := _gone(run, command)) is not None:
+        raise refuse(run, command, because=f"has no step {gone} now")
     # a timeout is nobody's decision, whoever's verb settles it
     actor = SYSTEM if isinstance(command, cmd.Expire | cmd.Remind | cmd.TimeOutRun) else command.actor.recorded
     decided = _record(run, move.handler(run, command), actor=actor, now=command.now, request=command.request)
@@ -167,6 +170,17 @@ def decide(run: Run, command: cmd.Command) -> Decision:
         events.extend(followed.events)
         run = followed.run
     return Decision(tuple(events), run)
+
+
+def _gone(run: Run, command: cmd.Command) -> StepId | None:
+    """The instance that it tells of and that is no more, as its step is done anew: whoever says so drives it no more.
+
+    What people say is answered where it is carried out, and a deadline of what is gone is nobody's.
+    """
+    step: StepId | None = getattr(command, "step", None)
+    if isinstance(command, cmd.PersonCommand | cmd.Expire | cmd.Remind) or step in run.steps:
+        return None
+    return step
 
 
 def check_revision(run: Run, expected_seq: int | None) -> None:

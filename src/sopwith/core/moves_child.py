@@ -10,9 +10,8 @@ from sopwith.core.run import Run, RunStatus, StepStatus
 
 def notice(run: Run, command: Notice) -> list[ev.EventBody]:
     """A child run came to rest, or goes on. Nothing where that is known."""
-    step = run.steps.get(command.step)
-    # of a step that is done once more for its items, the instance may be gone
-    if step is None or step.status is not StepStatus.RUNNING or not step.child or step.child != command.child_run_id:
+    step = run.steps[command.step]
+    if step.status is not StepStatus.RUNNING or not step.child or step.child != command.child_run_id:
         raise refuse(run, command, because=f"{command.child_run_id} is not what step {command.step} waits for")
     if step.child_standing is command.standing:
         return []

@@ -419,7 +419,8 @@ class _Driver:
 
     def _came_to_rest(self, step: StepId, task: asyncio.Task[Run]) -> None:
         """A child run that is not driven any more, and those that may have waited for its slot."""
-        before = self._loaded.run.steps[step].child_standing
+        known = self._loaded.run.steps.get(step)  # none where the instance is gone
+        before = None if known is None else known.child_standing
         try:
             child = task.result()
         except RunBusy:
@@ -564,7 +565,7 @@ class _Driver:
         """Why nothing may follow by itself from an interruption; empty where something may, and is prepared."""
         run = self._loaded.run
         rules = rules_of(definition_of(run, step))
-        if rules.policy is OnInterrupt.ASK or is_child(run, step):
+        if rules.policy is OnInterrupt.ASK or is_child(run, step) or step not in run.steps:
             return ""
         if lost.still_runs:
             return "something that it started still runs"

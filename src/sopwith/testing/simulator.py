@@ -85,6 +85,8 @@ _ROUNDS = 400
 _MOVES = 8
 _LONG_PAUSES = {9: 3600, 19: 3600, 29: 90}
 """How many seconds a patient person rests in some of forty rounds."""
+_HOPELESS = 4
+"""For how many times forty rounds a patient person sees a run queued before they give up what it waits within."""
 _SERVERS_LOOK_SECS = 70
 """After their longest rest from a run that failed them, they have looked at all runs."""
 
@@ -894,13 +896,16 @@ class _Simulation:
     async def _end_all_runs(self) -> None:
         """A patient person ends every run: there is no state that nobody can resolve."""
         stood: list[int] = []
+        queued: dict[str, int] = {}
         for patience in range(_ROUNDS):
             unfinished = [run_id for run_id, run in self.laws.runs.items() if not is_final(run)]
             if not unfinished or self.laws.broken:
                 return
             if patience % 40 == 0:
                 moved, stood = stood, [self.laws.runs[run_id].seq for run_id in unfinished]
-                if stood == moved:
+                # how many looks each has been queued for: others may be tried again and again meanwhile
+                queued = {each: queued.get(each, 0) + 1 for each in unfinished if self.laws.runs[each].queued}
+                if stood == moved or max(queued.values(), default=0) == _HOPELESS:
                     self._part(unfinished)
             for run_id in unfinished:
                 await self._attend_to(run_id)
