@@ -11,9 +11,13 @@ import pytest
 
 from sopwith.core import commands as cmd
 from sopwith.core.actor import SYSTEM
+from sopwith.engine.doctor import examine
 from sopwith.engine.driver import drive
+from sopwith.engine.engine import Engine
+from sopwith.engine.reading import Reader
 from sopwith.engine.runs import Runs
 from sopwith.engine.ticker import SWEEP_SECS
+from sopwith.engine.waiting import is_undriven
 from sopwith.errors import Conflict, IllegalMove, RunBusy, StoreError
 from sopwith.ports import LEASE, RENEW_SECS, Claim, Owner
 from sopwith.testing.executor import Play
@@ -142,6 +146,26 @@ def test_who_is_kept_out_by_another_host_is_told_which_and_until_when(bench: Ben
     bench.pass_time(LEASE.total_seconds())
     assert bench.reader.status(run_id)["drivenBy"] is None
     assert bench.drive(run_id).ended == "completed"
+
+
+def test_nothing_stands_still_that_another_host_drives(bench: Bench, long: str) -> None:
+    """Its lock cannot be seen from here: the inbox, `sop wait` and `sop doctor` go by its lease."""
+    elsewhere = bench.loop.create_task(drive(_at(bench, FAR), long))
+    bench.pass_time(1)
+    bench.store.kill(FAR.owner_id)
+    here = _at(bench, owner("here"))
+    bench.pass_time(60)
+    engine = Engine(here)
+    reader = Reader(engine)
+    run = engine.runs.load(long).run
+    assert (reader.inbox()["items"], is_undriven(engine, run)) == ([], False)
+    assert reader.record(long, 0, 100).driver == FAR
+    assert [each.message for each in examine(engine)] == []
+    elsewhere.cancel()
+    bench.pass_time(2 * LEASE.total_seconds())
+    assert is_undriven(engine, run)
+    assert [each["runId"] for each in reader.inbox()["items"]] == [long]
+    assert [each.message for each in examine(engine)] == [f"{long} is running and nobody drives it"]
 
 
 def test_a_child_run_that_another_host_drives_is_not_claimed_over_and_over(bench: Bench) -> None:

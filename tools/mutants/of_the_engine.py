@@ -633,9 +633,9 @@ MUTANTS = (
     ),
     rule(
         "what another host drives is driven",
-        "engine/claiming.py:is_driven",
-        " or lease_elsewhere(parts, run_id) is not None",
-        "",
+        "engine/claiming.py:driver_of",
+        "return None if lease is None else lease.owner",
+        "return None",
         found_by="tests/engine/test_claiming.py",
     ),
     rule(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from sopwith.core.instant import iso
 from sopwith.engine.parts import Parts
 from sopwith.errors import RunBusy, StoreError
-from sopwith.ports import RENEW_SECS, Claim, Lease
+from sopwith.ports import RENEW_SECS, Claim, Lease, Owner
 
 
 class Renewal:
@@ -44,9 +44,17 @@ def lease_elsewhere(parts: Parts, run_id: str) -> Lease | None:
     return lease if lease is not None and lease.keeps_out(parts.owner(), parts.clock.now().at) else None
 
 
+def driver_of(parts: Parts, run_id: str) -> Owner | None:
+    """Who drives the run: by this host's locks, or by a lease that another host has renewed."""
+    holder = parts.store.holder(run_id)
+    if holder is not None:
+        return holder
+    lease = lease_elsewhere(parts, run_id)
+    return None if lease is None else lease.owner
+
+
 def is_driven(parts: Parts, run_id: str) -> bool:
-    """Whether somebody drives the run: by this host's locks, or by a lease that another host has renewed."""
-    return parts.store.holder(run_id) is not None or lease_elsewhere(parts, run_id) is not None
+    return driver_of(parts, run_id) is not None
 
 
 def busy(parts: Parts, run_id: str) -> RunBusy:

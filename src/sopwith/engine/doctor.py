@@ -16,7 +16,7 @@ from sopwith.core.due import at_rest
 from sopwith.core.procedure import sha256
 from sopwith.core.run import Run, running_processes, status_of
 from sopwith.engine import tidying
-from sopwith.engine.claiming import lease_elsewhere
+from sopwith.engine.claiming import is_driven
 from sopwith.engine.engine import Engine
 from sopwith.engine.files import MAX_BYTES, is_file, read_bounded
 from sopwith.engine.findings import Finding
@@ -267,11 +267,9 @@ def _dropped(engine: Engine, run_id: str, *, mend: bool) -> Iterator[Finding]:
 
 def _driverless(engine: Engine, run: Run) -> Iterator[Finding]:
     """A run in which something is to be done, and nobody does it here or, as far as its lease tells, elsewhere."""
-    store, run_id = engine.parts.store, run.run_id
+    run_id = run.run_id
     stands_still = not run.queued and is_undriven(engine, run)
-    if not (stands_still or (running_processes(run) and store.holder(run_id) is None)) or lease_elsewhere(
-        engine.parts, run_id
-    ):
+    if not stands_still and (not running_processes(run) or is_driven(engine.parts, run_id)):
         return
     status = status_of(run).replace("_", " ")
     yield Finding(message=f"{run_id} is {status} and nobody drives it", hint=f"sop resume {run_id} takes it up")

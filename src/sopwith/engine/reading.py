@@ -23,7 +23,7 @@ from sopwith.core.instant import iso
 from sopwith.core.people import Directory
 from sopwith.core.refusal import no_such_step, what_now
 from sopwith.core.run import Run, RunStatus, StepState, StepStatus, awaits_report, current_step, open_gates
-from sopwith.engine.claiming import lease_elsewhere
+from sopwith.engine.claiming import driver_of, is_driven, lease_elsewhere
 from sopwith.engine.documents import (
     Document,
     addressed,
@@ -118,7 +118,7 @@ class Reader:
         """
         run = self.run(run_id)
         events = self._parts.store.events(run_id, after_seq)
-        driver = self._parts.store.holder(run_id) if run.ended is None else None
+        driver = driver_of(self._parts, run_id) if run.ended is None else None
         if driver is None and not run.queued and (waits_by_itself(run) or not at_rest(run)):
             driver = self._parts.owner()
         return Record(revision=run.seq, events=events[:limit], more=len(events) > limit, driver=driver)
@@ -278,9 +278,8 @@ class Reader:
 
     def _standing_still(self, run: Run) -> list[Document]:
         """A run that was paused, or is queued, or that a driver left: nothing waits in it, and nothing happens."""
-        left = (
-            not run.paused and is_left(run, self._parts.clock.now().at) and self._parts.store.holder(run.run_id) is None
-        )
+        now = self._parts.clock.now().at
+        left = not run.paused and is_left(run, now) and not is_driven(self._parts, run.run_id)
         if not run.paused and not left:
             return []
         number = current_step(run)

@@ -11,6 +11,7 @@ from sopwith.core.actor import Actor
 from sopwith.core.address import StepId
 from sopwith.core.due import is_left, waits_by_itself
 from sopwith.core.run import Gate, Run, awaits_report, children, open_gates
+from sopwith.engine.claiming import is_driven
 from sopwith.engine.engine import Engine
 
 JUST_NOW = timedelta(seconds=10)
@@ -44,7 +45,7 @@ def waiting_on(engine: Engine, run: Run, actor: Actor) -> WaitingOn:
 def is_undriven(engine: Engine, run: Run) -> bool:
     """Whether there is something to carry out, and nobody does, nor is about to."""
     now = engine.parts.clock.now().at
-    if not is_left(run, now) or engine.parts.store.holder(run.run_id) is not None:
+    if not is_left(run, now) or is_driven(engine.parts, run.run_id):
         return False
     return now - run.updated_at > JUST_NOW
 

@@ -14,6 +14,7 @@ from sopwith.core.request import request_of
 from sopwith.doors.agent.arguments import Arguments, run_id_in, step_in
 from sopwith.doors.agent.tools import BLOCKED, DONE, Tool
 from sopwith.doors.opened import Opened
+from sopwith.engine.claiming import is_driven
 from sopwith.engine.documents import Document, answer_document
 from sopwith.engine.engine import Answered, Call, Engine, RunRequest
 from sopwith.errors import BadRequest
@@ -73,7 +74,7 @@ class Writes:
         parts = self._opened.engine.parts
         now = parts.clock.now()
         is_coming = again and now.boot_ms - self._started.get(run_id, -_COMING_UP_MS) < _COMING_UP_MS
-        if is_coming or parts.store.holder(run_id) is not None:
+        if is_coming or is_driven(parts, run_id):
             return
         run = self._opened.engine.runs.load(run_id).run
         if is_left(run, now.at) or waits_by_itself(run):

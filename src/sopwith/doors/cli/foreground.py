@@ -23,6 +23,7 @@ from sopwith.core.run import Run, children, open_gates, status_of
 from sopwith.doors.cli.display import Display, is_interactive
 from sopwith.doors.cli.door import EXIT_CODES, NEEDS_A_PERSON, Door
 from sopwith.doors.cli.driving import OnExit
+from sopwith.engine.claiming import is_driven
 from sopwith.engine.driver import drive
 from sopwith.errors import RunBusy, SopwithError
 
@@ -174,7 +175,7 @@ class _Foreground:
         async with self._showing():
             while True:
                 # asked first: what was done until then is shown below
-                goes_on = self._parts.store.holder(self._run_id) is not None
+                goes_on = is_driven(self._parts, self._run_id)
                 for step, chunk in logs.more():
                     self._display.on_output(step, chunk)
                 loaded, events = self._engine.runs.refresh(loaded)
@@ -213,7 +214,7 @@ class _Foreground:
         logs = self._logs = self._logs or self._door.logs(self._run_id, None)
         logs.skip_ended()
         async with self._showing():
-            while self._parts.store.holder(self._run_id) is not None:
+            while is_driven(self._parts, self._run_id):
                 await asyncio.sleep(LOOK_SECS)
                 for step, chunk in logs.more():
                     self._display.on_output(step, chunk)

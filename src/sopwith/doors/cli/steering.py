@@ -10,6 +10,7 @@ from sopwith.doors.cli import text
 from sopwith.doors.cli.door import Door, StepType, run_argument, verb
 from sopwith.doors.cli.driving import carry_on_and_leave, on_exit_option, wait_option
 from sopwith.doors.cli.pairs import from_pairs
+from sopwith.engine.claiming import driver_of
 from sopwith.engine.documents import run_document
 from sopwith.ports import Owner
 
@@ -101,7 +102,7 @@ def _end_processes(door: Door, run_id: str) -> Run:
 
 def _say_ended(door: Door, run: Run, *, still: bool) -> None:
     """`still`: what was to end has not ended yet, and whoever drives the run must see to it."""
-    driver = door.engine.parts.store.holder(run.run_id) if still else None
+    driver = driver_of(door.engine.parts, run.run_id) if still else None
     if driver is not None:
         _say_accepted(door, run, driver)
     else:
@@ -115,6 +116,6 @@ def _say_accepted(door: Door, run: Run, driver: Owner) -> None:
 
 
 def _say(door: Door, run: Run) -> None:
-    driver = door.engine.parts.store.holder(run.run_id)
+    driver = driver_of(door.engine.parts, run.run_id)
     document = run_document(run, now=door.engine.parts.clock.now().at, driver=driver)
     door.say(document, lambda: text.run_text(document))

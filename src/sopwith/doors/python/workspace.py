@@ -274,6 +274,7 @@ class Workspace:
         return _as(Run, self._opened.reader.status_since(begun.loaded))
 
     async def _drive(self, run_id: str, begun: Begun | None) -> None:
+        from sopwith.engine.claiming import is_driven
         from sopwith.engine.driver import drive
 
         parts = self._opened.engine.parts
@@ -282,7 +283,7 @@ class Workspace:
                 await drive(parts, run_id, begun=begun)
             except RunBusy:
                 run = self._opened.engine.runs.load(run_id).run
-                if parts.store.holder(run_id) is not None or run.queued or at_rest(run):
+                if is_driven(parts, run_id) or run.queued or at_rest(run):
                     return
                 # whoever drove it has let go since, or a driver is only just taking it up
                 await asyncio.sleep(_BETWEEN_TRIES_SECS)
