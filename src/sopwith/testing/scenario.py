@@ -90,7 +90,7 @@ VERBS: dict[str, tuple[float, bool, Say]] = {
 
 _TOO_OFTEN = 120
 """After so many events it is clear that the limit of a run is too short for it."""
-_MOST_ASKED = 12
+_MOST_ASKED = 6
 """Nor is there time to answer a gate that was asked so often, each time until the run had used up its own."""
 _MOST_REPORTS = 2
 """After so many that were not believed nobody reports a step again."""
