@@ -256,6 +256,20 @@ MUTANTS = (
     ),
     # engine/driver.py, intents.py and recovery
     rule(
+        "of an instance that is gone nothing is looked into",
+        "engine/driver.py:_held",
+        " or step not in run.steps",
+        "",
+        found_by="tests/engine/test_claiming.py",
+    ),
+    rule(
+        "a child run may come to rest whose instance is gone",
+        "engine/driver.py:_came_to_rest",
+        "self._loaded.run.steps.get(step)",
+        "self._loaded.run.steps[step]",
+        found_by="tests/engine/test_claiming.py",
+    ),
+    rule(
         "what still runs is not run again",
         "engine/driver.py:_held",
         "if lost.still_runs:",
