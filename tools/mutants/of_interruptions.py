@@ -256,6 +256,13 @@ MUTANTS = (
     ),
     # engine/driver.py, intents.py and recovery
     rule(
+        "where a run may meet a secret, a result is recorded by itself",
+        "engine/intents.py:first_in",
+        " or has_secrets(run.procedure, run.agents)",
+        "",
+        found_by="tests/engine/test_begun.py",
+    ),
+    rule(
         "of an instance that is gone nothing is looked into",
         "engine/driver.py:_held",
         " or step not in run.steps",

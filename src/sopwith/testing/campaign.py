@@ -177,6 +177,7 @@ _TROUBLES = (
     *("begin: done", "begin: died", "begun run let go"),
     *("said beside a driver", "crowd left to a server", "machine slept", "wall clock slewed"),
     *("lease renewed", "lease ran out under a driver", "store failed after it claimed", "killed at renew"),
+    "killed at renewed",
 )
 
 
