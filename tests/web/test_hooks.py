@@ -75,6 +75,8 @@ def test_a_delivery_is_believed_by_its_bytes_and_the_same_one_has_the_same_run(
     assert sent(served, "4", path="/deploy").status == 401
     assert sent(served, "5", b"x" * 300_000).status == 413
     assert sent(served, "6", b"{").status == 400
+    # a delivery is acknowledged when it is stored; its run is made from that
+    eventually(lambda: workshop.sop("status", run_id, "--json").code == 0)
     eventually(lambda: workshop.json("status", run_id)["status"] == "running")
     created = workshop.json("audit", run_id)["events"][0]
     assert created["actor"] == {"id": "deploy/webhook:/deploy/it", "kind": "trigger", "via": "webhook"}
