@@ -696,9 +696,12 @@ class Laws:
 
     def let_go(self, process: Process) -> None:
         """A living driver has returned."""
-        held = [run_id for run_id, (_, driver) in self._drivers.items() if driver is process]
+        held = self.held_by(process)
         if held and not process.superseded:
             self.breaks(f"{process.name} has returned, and still holds {held}")
+
+    def held_by(self, process: Process) -> list[str]:
+        return [run_id for run_id, (_, driver) in self._drivers.items() if driver is process]
 
     def _check_writer(self, process: Process, run_id: str, batch: Batch, claim: Claim | None) -> None:
         if claim is None:

@@ -31,6 +31,7 @@ from sopwith.engine.begun import Begun
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.parts import Parts
+from sopwith.engine.ticker import GRACE_SECS
 from sopwith.errors import Conflict, Refused, RunBusy, SopwithError, StoreError
 from sopwith.ports import LEASE, Batch, Claim, ExecutorKind, Owner, Store, WorkOrder
 from sopwith.stores.sqlite import SqliteStore
@@ -239,6 +240,8 @@ class _Simulation:
         """Drivers and servers that somebody has interrupted, or told to stop."""
         self._left: dict[str, int] = {}
         """The runs that these gave back, each with its last event by then."""
+        self._changed_ms: dict[str, int] = {}
+        """When each run last changed, by the boot clock."""
         self._servers = Servers(self.laws, self._parts, self._retire, self._contested)
         self._last_call = ""
         self._last_calls_left = 0
@@ -348,9 +351,11 @@ class _Simulation:
 
     def created(self, process: Process, batch: Batch) -> None:
         self.laws.created(batch, self._procedures[batch.summary.name])
+        self._changed_ms[batch.summary.run_id] = self._clock.now().boot_ms
 
     def appended(self, process: Process, batch: Batch, claim: Claim | None) -> None:
         self.laws.appended(process, batch, claim)
+        self._changed_ms[batch.summary.run_id] = self._clock.now().boot_ms
 
     def acknowledged(self, batch: Batch) -> None:
         self.laws.acknowledged(batch)
@@ -629,7 +634,9 @@ class _Simulation:
     def _supersede_somebody(self) -> None:
         process = self._some_driver()
         if process is not None and process.drives is not None and self._disk.takes_over and not process.superseded:
-            self._overtake(process, process.drives)
+            # with the run that it drives it loses those within
+            for run_id in [process.drives, *self.laws.held_by(process)]:
+                self._overtake(process, run_id)
             self._takeovers += 1
             self.laws.story.saw("claim taken over")
             self.laws.note("supersede", process.name)
@@ -856,8 +863,9 @@ class _Simulation:
         """
         served, now = bool(self._servers.alive), self._clock.now()
         for run_id, run in self.laws.runs.items():
-            # what comes due in this very moment is being done
-            if served and (left := self._ready(run, ago_ms=1)) and self._god.holder(run_id) is None:
+            # what comes due in this very moment is being done; and a server waits whether who changed a run drives it
+            rests = now.boot_ms - self._changed_ms[run_id] > round(GRACE_SECS * 1000)
+            if served and rests and (left := self._ready(run, ago_ms=1)) and self._god.holder(run_id) is None:
                 self.laws.breaks(f"{run.run_id} is {status_of(run)}, a server lives, and {left} is due")
             if served and self._rough and self.laws.may_begin(run, now.at) and self._god.holder(run_id) is None:
                 self.laws.breaks(f"{run.run_id} waits for a slot, a server lives, and nothing stands in its way")
