@@ -68,9 +68,13 @@ def test_no_seed_breaks_a_law(first: int) -> None:
     assert sum(report.starts for report in reports) > CHUNK
 
 
-@pytest.mark.parametrize(
-    "seed", [105708, 112546, 160743, 176530, 224742, 533005, 612275, 614496, 751386, 814386, 839321, 955867]
+ONCE_MISTAKEN = (
+    *(105708, 112546, 160743, 176530, 224742, 533005, 612275, 614496, 751386, 814386, 839321, 955867, 985047),
+    *(992484, 1000487),
 )
+
+
+@pytest.mark.parametrize("seed", ONCE_MISTAKEN)
 def test_a_seed_in_which_a_law_or_the_patient_person_was_once_mistaken_breaks_none(seed: int) -> None:
     assert simulate(seed).violations == ()
 

@@ -366,6 +366,9 @@ class _Simulation:
             self.laws.story.saw("lease ran out under a driver")
             self._overtake(former, claim.run_id)
         self.laws.claimed(process, claim)
+        if process.superseded:
+            # what it claims after that is free for others too
+            self._overtake(process, claim.run_id)
 
     def renewed(self, claim: Claim, now: datetime) -> None:
         self._leases.renewed(claim, now)
@@ -381,7 +384,8 @@ class _Simulation:
             self._left[claim.run_id] = self.laws.runs[claim.run_id].seq
 
     def seen(self, process: Process, run_id: str) -> None:
-        if run_id in self.laws.runs:
+        # what somebody reads who speaks beside a driver, the driver has not seen by that
+        if run_id in self.laws.runs and not process.speaks:
             process.knows[run_id] = self.laws.runs[run_id]
 
     def _launched(self, order: WorkOrder) -> None:
