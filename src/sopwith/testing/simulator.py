@@ -937,8 +937,9 @@ class _Simulation:
         run = next((run for run in runs if run.queued and run.parent is not None), None)
         if run is None:
             return
-        while run.parent is not None:
-            run = self.laws.runs[run.parent.run_id]
+        # what goes on by itself, after the run around it has ended, is ended by itself
+        while run.parent is not None and not is_final(around := self.laws.runs[run.parent.run_id]):
+            run = around
         process = self._process(drives=None)
         Engine(self._parts(process)).cancel(run.run_id, actor=ANN)
         self._retire(process)
