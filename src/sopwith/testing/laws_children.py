@@ -77,7 +77,11 @@ class ChildLaws:
 
     def may_be_told(self, run: Run, batch: Batch) -> bool:
         """Whether a driver's write without a claim only tells its run of a child, or a child how its parent stands."""
-        body = decode(batch.events[0].payload).body
+        bodies = [decode(sealed.payload).body for sealed in batch.events]
+        body = bodies[0]
+        if isinstance(body, ev.ApprovalPostponed):
+            # a pause stops the clocks of the gates, and gives back first what a jump took from them
+            body = next((each for each in bodies if not isinstance(each, ev.ApprovalPostponed)), body)
         if isinstance(body, ev.ChildRunChanged) or (run.parent is not None and isinstance(body, _KEPT_IN_LINE)):
             return True
         number = getattr(body, "step_number", None)

@@ -83,6 +83,8 @@ commits, people decide at the terminals of drivers, and servers are started in a
 _NOTICES_SECS = 3
 """So soon a driver has seen what was decided in its own process."""
 _ROUNDS = 400
+_TURNS = 60
+"""Of half a minute each, for the drivers that live when the troubles are over: steps may take two and a half."""
 _MOVES = 8
 _LONG_PAUSES = {9: 3600, 19: 3600, 29: 90}
 """How many seconds a patient person rests in some of forty rounds."""
@@ -842,7 +844,7 @@ class _Simulation:
 
     async def _calm(self) -> None:
         """No more trouble: what hangs ends, and the drivers that still live do their work."""
-        for turn in range(20):
+        for turn in range(_TURNS):
             if turn:
                 self._let_what_hangs_end()
             at_work = {process: task for process, task in self._drivers.items() if not process.serves}
