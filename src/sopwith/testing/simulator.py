@@ -31,7 +31,7 @@ from sopwith.engine.begun import Begun
 from sopwith.engine.driver import drive
 from sopwith.engine.engine import Engine, RunRequest
 from sopwith.engine.parts import Parts
-from sopwith.engine.ticker import GRACE_SECS
+from sopwith.engine.ticker import GRACE_SECS, SWEEP_SECS
 from sopwith.errors import Conflict, Refused, RunBusy, SopwithError, StoreError
 from sopwith.ports import LEASE, Batch, Claim, ExecutorKind, Owner, Store, WorkOrder
 from sopwith.stores.sqlite import SqliteStore
@@ -873,7 +873,9 @@ class _Simulation:
             rests = now.boot_ms - self._changed_ms[run_id] > round(GRACE_SECS * 1000)
             if served and rests and (left := self._ready(run, ago_ms=1)) and self._god.holder(run_id) is None:
                 self.laws.breaks(f"{run.run_id} is {status_of(run)}, a server lives, and {left} is due")
-            if served and self._rough and self.laws.may_begin(run, now.at) and self._god.holder(run_id) is None:
+            # a queue whose procedure rests is asked again at the next sweep
+            then = now.at - timedelta(seconds=SWEEP_SECS)
+            if served and self._rough and self.laws.may_begin(run, then) and self._god.holder(run_id) is None:
                 self.laws.breaks(f"{run.run_id} waits for a slot, a server lives, and nothing stands in its way")
             if served and self._god.holder(run_id) is None:
                 self.laws.check_overdue(run_id, self._clock.now().at)
